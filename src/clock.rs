@@ -1,0 +1,15 @@
+//! The one place that asks what time it is. Everything else is handed a time, so that tests can hand another.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Wall time since the Unix epoch; zero for a clock set before 1970.
+#[allow(clippy::disallowed_methods, reason = "this is the clock")]
+pub fn unix() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// Monotonic time, for deadlines and measuring.
+#[allow(clippy::disallowed_methods, reason = "this is the clock")]
+pub fn instant() -> Instant {
+    Instant::now()
+}

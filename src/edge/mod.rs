@@ -1,0 +1,3 @@
+//! The only floor that knows pingora.
+
+pub mod path;

@@ -1,0 +1,30 @@
+//! Countersign: a reverse-proxy sidecar that lets no Stripe webhook reach the app unless its signature holds.
+//!
+//! The house has floors, and imports go to lower floors only (`tests/house.rs` holds it to that):
+//!
+//! | floor | room | what it owns |
+//! |---|---|---|
+//! | 5 | `main.rs`, [`cli`], [`app`] | arguments and exit codes; one verb a file; the only file that names every concrete part |
+//! | 4 | [`edge`] | everything that knows pingora: connections, routes, the guard, THE table of answers |
+//! | 4 | [`admin`] | health, metrics |
+//! | 3 | [`intake`] | a webhook: verify, admit, hand on, say what became of it |
+//! | 2 | [`courier`] | one leased event → backend → settled |
+//! | 1 | [`ledger`], [`backend`] | what was seen and what was applied; the HTTP client to the app |
+//! | 0 | [`stripe`], [`config`], [`metrics`], [`outcome`], [`clock`] | no I/O beyond reading a file, no async; time is an argument |
+//!
+//! Where a rule lives: signatures in [`stripe::signature`], the envelope in [`stripe::event`], what each caller
+//! gets in [`edge::reply`], the path guard in [`edge::path`], states and leases in [`ledger`].
+
+pub mod admin;
+pub mod app;
+pub mod backend;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod courier;
+pub mod edge;
+pub mod intake;
+pub mod ledger;
+pub mod metrics;
+pub mod outcome;
+pub mod stripe;

@@ -1,0 +1,1 @@
+//! Every metric, its labels from enums or the configuration.

@@ -1,0 +1,1 @@
+//! The event envelope, and the proof that one was verified.

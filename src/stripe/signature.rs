@@ -1,0 +1,1 @@
+//! `Stripe-Signature`: parse, verify, sign.
