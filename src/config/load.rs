@@ -217,34 +217,27 @@ impl<'r, 'a, 'i> ConfigFile<'r, 'a, 'i> {
 
 /// Whether two listeners would ask for one address. Port 0 takes a free one.
 fn same_address(one: &Listen, other: &Listen) -> bool {
-    match (one, other) {
-        (Listen::Tcp(one), Listen::Tcp(other)) => {
-            let ((host, port), (other_host, other_port)) = (split(one), split(other));
-            port != "0"
+    match (one.host_and_port(), other.host_and_port()) {
+        (Some((host, port)), Some((other_host, other_port))) => {
+            port != 0
                 && port == other_port
                 && (host == other_host || is_unspecified(host) || is_unspecified(other_host))
         }
-        (Listen::Unix(one), Listen::Unix(other)) => one == other,
-        (Listen::Tcp(_), Listen::Unix(_)) | (Listen::Unix(_), Listen::Tcp(_)) => false,
+        _ => one == other,
     }
 }
 
 /// Whether the backend is the listener itself, as far as that shows without resolving names.
 fn reaches(backend: &BackendUrl, listen: &Listen) -> bool {
-    match (backend, listen) {
-        (BackendUrl::Http { host, port }, Listen::Tcp(address)) => {
-            let (listen_host, listen_port) = split(address);
-            let local = |host: &str| is_unspecified(host) || is_loopback(host);
-            listen_port == port.to_string() && is_loopback(host) && local(listen_host)
+    match (backend, listen.host_and_port()) {
+        (BackendUrl::Http { host, port }, Some((listen_host, listen_port))) => {
+            *port == listen_port
+                && is_loopback(host)
+                && (is_unspecified(listen_host) || is_loopback(listen_host))
         }
-        (BackendUrl::Unix(backend), Listen::Unix(listen)) => backend == listen,
-        (BackendUrl::Http { .. }, Listen::Unix(_)) | (BackendUrl::Unix(_), Listen::Tcp(_)) => false,
+        (BackendUrl::Unix(backend), None) => *listen == Listen::Unix(backend.clone()),
+        (BackendUrl::Http { .. }, None) | (BackendUrl::Unix(_), Some(_)) => false,
     }
-}
-
-fn split(address: &str) -> (&str, &str) {
-    let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
-    (host.trim_start_matches('[').trim_end_matches(']'), port)
 }
 
 fn is_unspecified(host: &str) -> bool {

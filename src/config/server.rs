@@ -59,6 +59,15 @@ impl Server {
     }
 }
 
+impl Listen {
+    /// Host, without brackets and blank for every address, and port; `None` for a Unix socket.
+    pub fn host_and_port(&self) -> Option<(&str, u16)> {
+        let Listen::Tcp(address) = self else { return None };
+        let (host, port) = address.rsplit_once(':')?;
+        Some((host.trim_start_matches('[').trim_end_matches(']'), port.parse().ok()?))
+    }
+}
+
 /// As it is written in the file.
 impl fmt::Display for Listen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
