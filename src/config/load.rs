@@ -83,8 +83,12 @@ impl Source {
                 Faults::of_file(self.name(), format!("a file that cannot be read: {error}"), help)
             })?,
         };
-        let reading = Reading::new(&text, &self.env);
-        let (table, errors) = DeTable::parse_recoverable(&text);
+        self.judge(&text, take)
+    }
+
+    fn judge<T>(&self, text: &str, take: impl FnOnce(&ConfigFile) -> Option<T>) -> Result<T, Faults> {
+        let reading = Reading::new(text, &self.env);
+        let (table, errors) = DeTable::parse_recoverable(text);
         for error in &errors {
             reading.fault(syntax(&reading, error));
         }
@@ -251,6 +255,7 @@ fn is_loopback(host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use secrecy::ExposeSecret;
 
     fn env(pairs: &[(&str, &str)]) -> Env {
@@ -409,6 +414,27 @@ mod tests {
             (http("127.0.0.1", 80), "10.0.0.1:80", false),
         ] {
             assert_eq!(reaches(&backend, &tcp(listen)), expected, "{backend} {listen}");
+        }
+    }
+    proptest! {
+        /// Pieces of a good file, torn and stuck together anyhow.
+        #[test]
+        fn whatever_stands_in_a_file_it_is_a_configuration_or_has_faults(
+            pieces in proptest::collection::vec((0..BUILT_IN.len(), 0..80_usize, ".{0,3}"), 0..8)
+        ) {
+            let bytes = BUILT_IN.as_bytes();
+            let text: String = pieces
+                .iter()
+                .map(|(start, length, between)| {
+                    let end = (start + length).min(bytes.len());
+                    String::from_utf8_lossy(&bytes[*start..end]).into_owned() + between
+                })
+                .collect();
+            let source = Source::find(None, env(&[SECRET]), Path::new("/nonexistent"));
+            if let Err(faults) = source.judge(&text, |file| file.config()) {
+                prop_assert!(faults.count() > 0, "{text}");
+                prop_assert!(!faults.to_string().contains("whsec_test"));
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 //! configuration, or everything that is wrong with the file. Lines `#env NAME=value` give it its environment.
 //! `UPDATE_GOLDEN=1` writes the `.txt` files anew; read their differences before committing them.
 
-use countersign::config::Source;
+use countersign::config::{BUILT_IN, Source};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -80,4 +80,50 @@ fn no_message_shows_a_secret() {
         assert!(!shown.contains(MARK), "{}: {shown}", file.display());
     }
     assert!(secrets > 20, "only {secrets} secrets were looked for");
+}
+
+#[test]
+fn the_documentation_has_every_key_with_its_default() {
+    let documentation = fs::read_to_string("docs/configuration.md").unwrap();
+    let (mut section, mut keys) = ("", 0);
+    for line in BUILT_IN.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
+        match line.split_once(" = ") {
+            None => section = line,
+            Some((key, default)) => {
+                let part =
+                    documentation.split("\n## ").find(|part| part.starts_with(&format!("`{section}`")));
+                let part = part.unwrap_or_else(|| panic!("{section} is not documented"));
+                let row = format!("\n| `{key}` | `{default}` |");
+                assert!(part.contains(&row), "{section} {key} is not documented with {default}");
+                keys += 1;
+            }
+        }
+    }
+    let rows = documentation
+        .split("\n## `[")
+        .skip(1)
+        .flat_map(|part| part.lines())
+        .filter(|line| line.starts_with("| `"));
+    assert_eq!(rows.count(), keys, "as many keys are documented as there are");
+}
+
+#[test]
+fn the_documentations_examples_are_good() {
+    let documentation = fs::read_to_string("docs/configuration.md").unwrap();
+    let examples: Vec<_> =
+        documentation.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert!(examples.len() >= 3);
+    let folder = tempfile::tempdir().unwrap();
+    for example in examples {
+        // The secrets' files are not here; what is told apart is everything but their content.
+        let secrets = folder.path().display().to_string();
+        let text = example.replace("/run/secrets", &secrets);
+        for name in text.split(&secrets).skip(1).map(|rest| rest.split('}').next().unwrap()) {
+            fs::write(folder.path().join(name.trim_start_matches('/')), "whsec_example").unwrap();
+        }
+        let file = folder.path().join("c.toml");
+        fs::write(&file, text).unwrap();
+        let env = [("STRIPE_WEBHOOK_SECRET".to_owned(), "whsec_example".to_owned())];
+        Source::new(Some(file), env).load().unwrap_or_else(|faults| panic!("{example}\n{faults}"));
+    }
 }
