@@ -5,6 +5,7 @@ mod check;
 mod events;
 mod live;
 mod probe;
+mod run;
 mod secrets;
 mod send;
 mod sign;
@@ -30,6 +31,7 @@ struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
+  countersign run                                 serve, configured by the environment alone
   countersign check --probe                       would it start, and reach what it needs?
   countersign send --type invoice.paid --times 2  a signed test event, and its copy
   countersign send --forge                        an event that must be refused
@@ -38,6 +40,7 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 78 wrong configuration.";
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Run(run::Args),
     Check(check::Args),
     Sign(sign::Args),
     Send(send::Args),
@@ -58,6 +61,7 @@ pub fn run(
     };
     let env: Env = env.into_iter().collect();
     let done = match cli.verb {
+        Verb::Run(args) => return run::run(args, env),
         Verb::Check(args) => check::run(args, env),
         Verb::Sign(args) => sign::run(&args, &env),
         Verb::Send(args) => send::run(&args, &env),

@@ -144,7 +144,7 @@ fn write(folder: &Path, name: &str, text: &str) -> String {
 fn help_is_an_answer_and_wrong_usage_is_not() {
     let help = countersign(&["--help"]);
     assert_eq!((help.code(), help.err().as_str()), (0, ""));
-    for verb in ["check", "sign", "send"] {
+    for verb in ["run", "check", "sign", "send"] {
         assert!(help.out().contains(&format!("\n  {verb} ")), "{}", help.out());
         assert_eq!(countersign(&[verb, "--help"]).code(), 0);
     }
@@ -157,6 +157,17 @@ fn help_is_an_answer_and_wrong_usage_is_not() {
         assert_eq!((said.code(), said.out().as_str()), (2, ""), "{wrong:?}");
         assert!(!said.err().is_empty());
     }
+}
+
+#[test]
+fn run_does_not_start_with_a_faulty_configuration() {
+    let said = countersign_with(&["run", "--config", "tests/config/secret_unset.toml"], &[], b"");
+    assert_eq!((said.code(), said.out().as_str()), (78, ""));
+    assert!(
+        said.err().starts_with("tests/config/secret_unset.toml:1: webhook.secrets: found "),
+        "{}",
+        said.err()
+    );
 }
 
 #[test]
