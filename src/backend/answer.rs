@@ -240,7 +240,12 @@ mod tests {
             ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", 200, "", true),
             ("HTTP/1.1 204 No Content\r\n\r\n", 204, "", true),
             ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", 200, "ok", true),
-            ("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early\r\nLink: x\r\n\r\nHTTP/1.1 201 C\r\nContent-Length: 1\r\n\r\nx", 201, "x", true),
+            (
+                "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early\r\nLink: x\r\n\r\nHTTP/1.1 201 C\r\nContent-Length: 1\r\n\r\nx",
+                201,
+                "x",
+                true,
+            ),
             ("HTTP/1.1 500 E\r\nConnection: close\r\nContent-Length: 2\r\n\r\nno", 500, "no", false),
             ("HTTP/1.0 200 OK\r\n\r\nuntil the end", 200, "until the end", false),
             ("HTTP/1.1 200 OK\r\n\r\nuntil the end", 200, "until the end", false),
@@ -251,7 +256,11 @@ mod tests {
         for (wire, status, body, reusable) in table {
             for step in [1, 7, wire.len()] {
                 let (answer, reuse) = read(wire.as_bytes(), step).unwrap();
-                assert_eq!((answer.head.status, &answer.body[..], reuse), (*status, body.as_bytes(), *reusable), "{wire}");
+                assert_eq!(
+                    (answer.head.status, &answer.body[..], reuse),
+                    (*status, body.as_bytes(), *reusable),
+                    "{wire}"
+                );
             }
         }
     }
@@ -266,7 +275,12 @@ mod tests {
 
     #[test]
     fn what_is_not_an_answer_is_invalid_and_silence_is_unreachable() {
-        for wire in ["SSH-2.0-x\r\n", "HTTP/1.1 200 OK\r\nContent-Le", "HTTP/1.1 101 S\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n"] {
+        for wire in [
+            "SSH-2.0-x\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Le",
+            "HTTP/1.1 101 S\r\n\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
+        ] {
             assert!(matches!(read(wire.as_bytes(), 3), Err(BackendError::Invalid(_))), "{wire}");
         }
         assert!(matches!(read(b"", 1), Err(BackendError::Unreachable(_))));

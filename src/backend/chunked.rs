@@ -117,7 +117,11 @@ mod tests {
         let coded = b"5;x=1\r\nhello\r\n6\r\n world\r\n0\r\nTrailer: t\r\n\r\n";
         for cut in 0..coded.len() {
             let (step, out, rest) = decode(&[&coded[..cut], &coded[cut..]]);
-            assert_eq!((step, out.as_slice(), rest.as_slice()), (Step::Done, &b"hello world"[..], &b""[..]), "{cut}");
+            assert_eq!(
+                (step, out.as_slice(), rest.as_slice()),
+                (Step::Done, &b"hello world"[..], &b""[..]),
+                "{cut}"
+            );
         }
     }
 

@@ -53,7 +53,9 @@ impl Resolver {
             },
         };
         let targets = ArcSwap::from_pointee(targets);
-        Resolver { shared: Arc::new(Shared { name, targets, preferred: AtomicUsize::new(0), failed: Notify::new() }) }
+        Resolver {
+            shared: Arc::new(Shared { name, targets, preferred: AtomicUsize::new(0), failed: Notify::new() }),
+        }
     }
 
     /// Looks the name up once.
