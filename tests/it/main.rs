@@ -9,4 +9,17 @@
 
 mod harness;
 
+mod crowd;
+mod delivery;
+mod endpoint;
+mod guard;
+mod house;
+mod ledger_faults;
+mod limits;
+mod once;
+mod passthrough;
+mod signals;
 mod smoke;
+mod streaming;
+mod upstream;
+mod verify;

@@ -4,6 +4,7 @@ use super::request::Request;
 use super::wire::{Address, Body, Framing, Headers, Stream, Wire, parse_head};
 use super::within;
 use std::io;
+use std::time::Duration;
 use tokio_tungstenite::WebSocketStream;
 
 /// One connection.
@@ -118,6 +119,21 @@ impl Client {
     /// Reads one answer, or says how the connection ended instead.
     pub async fn try_answer(&mut self) -> io::Result<Response> {
         within("an answer or the end", self.read(true)).await
+    }
+
+    /// Sends one byte at a time, `every` so often, until the other side says or closes something (or the bytes are
+    /// out, and then waits for that). An error is the end without an answer.
+    pub async fn drip(&mut self, bytes: &[u8], every: Duration) -> io::Result<Response> {
+        within("an answer or the end, while dripping", async {
+            for byte in bytes {
+                self.wire.write(&[*byte]).await?;
+                if tokio::time::timeout(every, self.wire.peek()).await.is_ok() {
+                    break;
+                }
+            }
+            self.read(true).await
+        })
+        .await
     }
 
     /// Reads only the head of an answer (1xx are told apart by their status), leaving the body to [`Client::some`].

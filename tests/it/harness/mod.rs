@@ -19,7 +19,7 @@ mod wire;
 pub use answer::Answer;
 pub use backend::{Backend, Received};
 pub use client::{Client, Response};
-pub use event::{Event, OTHER_SECRET, SECRET, now, sign};
+pub use event::{Event, OTHER_SECRET, SECRET, now, sign, webhook};
 pub use gate::Gate;
 pub use program::Program;
 pub use request::Request;

@@ -13,6 +13,9 @@ use std::sync::Arc;
 use tempfile::TempDir;
 use tokio::sync::watch;
 
+/// The configuration file in a program's folder.
+const CONFIG: &str = "countersign.toml";
+
 /// A running program; killed on drop. If the test failed, its log is printed then.
 pub struct Program {
     /// Its working directory: configuration, ledger, files.
@@ -68,7 +71,7 @@ impl Program {
         for (path, content) in &setup.files {
             std::fs::write(dir.path().join(path), content).expect("a file of the setup");
         }
-        let config = dir.path().join("countersign.toml");
+        let config = dir.path().join(CONFIG);
         std::fs::write(&config, setup.text()).expect("the configuration");
         let mut child = Command::new(env!("CARGO_BIN_EXE_countersign"))
             .args(["run", "--config"])
@@ -262,10 +265,24 @@ impl Program {
         .await
     }
 
+    /// Rewrites its configuration file. It takes effect with [`Program::sighup`].
+    pub fn reconfigure(&self, setup: &Setup) {
+        std::fs::write(self.path(CONFIG), setup.text()).expect("the configuration");
+    }
+
     /// Its resident memory.
     pub fn rss_kib(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    /// The most memory it ever had resident.
+    pub fn peak_rss_kib(&self) -> u64 {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).expect(name);
         line.trim().trim_end_matches(" kB").trim().parse().expect("a number")
     }
 

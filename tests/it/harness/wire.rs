@@ -148,6 +148,11 @@ impl Wire {
         Ok(std::mem::take(&mut self.ahead))
     }
 
+    /// Waits until there is something to read, or the end. May be dropped and asked again.
+    pub(super) async fn peek(&mut self) -> io::Result<()> {
+        if self.ahead.is_empty() { self.more().await.map(drop) } else { Ok(()) }
+    }
+
     /// One line without its end.
     pub(super) async fn line(&mut self) -> io::Result<String> {
         loop {
