@@ -1,0 +1,12 @@
+//! The outside view: every test here runs the real program on port 0, against backend doubles on real sockets,
+//! and says what a caller, the backend or an operator sees. Test names are claims; the verbs are in [`harness`].
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on should stop right there"
+)]
+
+mod harness;
+
+mod smoke;
