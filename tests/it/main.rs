@@ -7,6 +7,12 @@
     reason = "a test that cannot go on should stop right there"
 )]
 
+mod fake_stripe;
+mod front;
 mod harness;
 
+mod caddy;
+mod demo;
+mod sdk;
 mod smoke;
+mod stripe_cli;
