@@ -4,13 +4,14 @@
 use crate::harness::{Address, Client, Request, Response, until};
 use std::fs::File;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// A tool from outside as a process with a home of its own; killed on drop. If the test failed, what it said is printed
-/// then.
+/// A tool from outside as a process with settings of its own; killed on drop, with whatever it started. If the test failed,
+/// what it said is printed then.
 pub struct Tool {
     child: Child,
     home: TempDir,
@@ -22,9 +23,9 @@ impl Tool {
         let home = TempDir::new().expect("a folder");
         let log = File::create(home.path().join("log")).expect("a log");
         let child = command
-            .env("HOME", home.path())
             .env("XDG_CONFIG_HOME", home.path())
             .env("XDG_DATA_HOME", home.path())
+            .process_group(0)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a log"))
             .stderr(log)
@@ -40,23 +41,33 @@ impl Tool {
 
     /// Waits until it says this.
     pub async fn says(&mut self, words: &str) {
-        until(format!("{words:?} being said"), async || {
-            let log = self.log();
-            assert!(!self.ended(), "it ended: {log}");
-            log.contains(words).then_some(())
-        })
-        .await
+        until(format!("{words:?} being said"), async || self.said(words).then_some(())).await
     }
 
-    /// Whether it has ended by itself.
+    /// Whether it has said this; panics if it ended without.
+    pub fn said(&mut self, words: &str) -> bool {
+        let ended = self.ended();
+        let said = self.log().contains(words);
+        assert!(said || !ended, "it ended without saying {words:?}");
+        said
+    }
+
+    /// Whether it has ended.
     pub fn ended(&mut self) -> bool {
         self.child.try_wait().expect("our own child").is_some()
+    }
+
+    /// Sends a signal to it and to whatever it started, as a terminal does.
+    pub fn signal(&self, name: &str) {
+        let kill = format!("kill -{name} -{}", self.child.id());
+        // They may all be gone, which is what a signal is for.
+        let _ = Command::new("/bin/sh").args(["-c", &kill]).stderr(Stdio::null()).status();
     }
 }
 
 impl Drop for Tool {
     fn drop(&mut self) {
-        let _ = self.child.kill();
+        self.signal("KILL");
         let _ = self.child.wait();
         if std::thread::panicking() {
             eprintln!("--- what a tool said\n{}\n---", self.log());

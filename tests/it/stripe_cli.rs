@@ -38,7 +38,15 @@ async fn stripe_listen_forwards_through_caddy_to_the_backend_and_hears_its_answe
 async fn listen(package: &Path, api_base: &str, forward_to: &str) -> Tool {
     let mut command = Command::new(package.join("bin/stripe"));
     command
-        .args(["listen", "--all-snapshot", "--skip-update", "--api-base", api_base, "--forward-to", forward_to])
+        .args([
+            "listen",
+            "--all-snapshot",
+            "--skip-update",
+            "--api-base",
+            api_base,
+            "--forward-to",
+            forward_to,
+        ])
         .env_clear()
         // Its form is checked, nothing more: no request leaves this machine.
         .env("STRIPE_API_KEY", "sk_test_countersign")
