@@ -7,10 +7,14 @@
     reason = "a test that cannot go on should stop right there"
 )]
 
+mod fake_stripe;
+mod front;
 mod harness;
 
+mod caddy;
 mod crowd;
 mod delivery;
+mod demo;
 mod endpoint;
 mod guard;
 mod house;
@@ -18,8 +22,10 @@ mod ledger_faults;
 mod limits;
 mod once;
 mod passthrough;
+mod sdk;
 mod signals;
 mod smoke;
 mod streaming;
+mod stripe_cli;
 mod upstream;
 mod verify;
