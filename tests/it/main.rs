@@ -11,6 +11,7 @@ mod fake_stripe;
 mod front;
 mod harness;
 
+mod admin;
 mod caddy;
 mod crowd;
 mod delivery;
