@@ -7,6 +7,7 @@
 //! | 5 | `main.rs`, [`cli`], [`app`] | arguments and exit codes; one verb a file; the only file that names every concrete part |
 //! | 4 | [`edge`] | everything that knows pingora: connections, routes, the guard, THE table of answers |
 //! | 4 | [`admin`] | health, metrics |
+//! | 4 | [`logging`] | whose log lines are written, and in which shape |
 //! | 3 | [`intake`] | a webhook: verify, admit, hand on, say what became of it |
 //! | 2 | [`courier`] | one leased event → backend → settled |
 //! | 1 | [`ledger`], [`backend`], [`endpoint`] | what was seen and what was applied; the HTTP client to the app; one guarded path at work |
@@ -27,6 +28,7 @@ pub mod edge;
 pub mod endpoint;
 pub mod intake;
 pub mod ledger;
+pub mod logging;
 pub mod metrics;
 pub mod outcome;
 pub mod socket;

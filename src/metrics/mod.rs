@@ -370,4 +370,60 @@ mod tests {
         let text = metrics.render();
         assert!(text.contains(r#"countersign_webhook_enforced{endpoint="a\"b\\c\nd"} 1"#), "{text}");
     }
+
+    /// The table rows of the page's section `heading`: of each cell, the words in backticks.
+    fn rows(page: &str, heading: &str) -> Vec<Vec<Vec<String>>> {
+        let section = page.split_once(heading).unwrap().1.split("\n## ").next().unwrap();
+        let words = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+        let rows = section.lines().filter(|line| line.starts_with("| `"));
+        rows.map(|row| row.trim_matches('|').split('|').map(words).collect()).collect()
+    }
+
+    const PAGE: &str = include_str!("../../docs/metrics.md");
+
+    #[test]
+    fn the_page_lists_each_metric_with_its_type_and_labels_and_nothing_else() {
+        let text = full().render();
+        let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+        let mut registered: Vec<String> = types
+            .map(|line| {
+                let (name, kind) = line.split_once(' ').unwrap();
+                let mut samples = text.lines().filter(|line| line.starts_with(name));
+                let sample = samples.next().unwrap();
+                let labels = sample.split_once('{').map_or("", |(_, rest)| rest.split_once('}').unwrap().0);
+                // Paths hold no comma, so that commas part the labels.
+                let labels = labels.split(',').map(|label| label.split('=').next().unwrap());
+                let labels: Vec<_> = labels.filter(|label| !matches!(*label, "" | "le")).collect();
+                format!("{name} {kind} {labels:?}")
+            })
+            .collect();
+        let mut documented: Vec<String> = PAGE
+            .lines()
+            .filter(|line| line.starts_with("| `countersign_") || line.starts_with("| `process_"))
+            .map(|line| {
+                let cells: Vec<_> = line.split('|').map(str::trim).collect();
+                let labels: Vec<_> = cells[3].split('`').skip(1).step_by(2).collect();
+                format!("{} {} {labels:?}", cells[1].trim_matches('`'), cells[2])
+            })
+            .collect();
+        registered.sort();
+        documented.sort();
+        assert_eq!(documented, registered);
+        assert!(documented.len() > 20, "{documented:?}");
+    }
+
+    #[test]
+    fn the_page_lists_the_values_of_every_label_that_has_a_fixed_set() {
+        let outcomes: Vec<_> =
+            rows(PAGE, "\n## Outcomes\n").into_iter().map(|mut row| row[0].remove(0)).collect();
+        assert_eq!(outcomes, Outcome::ALL.map(Outcome::code));
+
+        let others = rows(PAGE, "\n## Other labels\n");
+        let values = |label: &str| others.iter().find(|row| row[0] == [label]).map(|row| row[1].clone());
+        assert_eq!(values("mode").unwrap(), Mode::ALL.map(Mode::label));
+        assert_eq!(values("result").unwrap(), DeliveryResult::ALL.map(DeliveryResult::label));
+        assert_eq!(values("op").unwrap(), LedgerOp::ALL.map(LedgerOp::label));
+        assert_eq!(values("class").unwrap(), Class::ALL.map(Class::label));
+        assert_eq!(values("state").unwrap(), ["running"]);
+    }
 }
