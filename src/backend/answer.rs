@@ -3,7 +3,7 @@
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::BackendError;
-use super::chunked::{Decoder, Step};
+use crate::http1::chunked::{Decoder, Step};
 
 /// How much of an answer's body is passed on, in bytes.
 pub const KEPT_BODY: usize = 64 * 1024;
