@@ -7,16 +7,16 @@
 mod answer;
 mod chunked;
 mod pool;
+mod request;
 mod resolve;
-mod socket;
 
 pub use answer::{Answer, Head, KEPT_BODY};
+pub use request::RequestHead;
 pub use resolve::{Resolver, Target};
 
 use answer::Reading;
 use bytes::{Buf, Bytes};
 use pool::Pool;
-use socket::Socket;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +24,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
 
 use crate::config;
+use crate::socket::Socket;
 
 /// Up to here head and body are joined and leave in one write; longer bodies are not copied.
 const JOIN: usize = 16 * 1024;

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-use super::socket::Socket;
+use crate::socket::Socket;
 
 pub(super) struct Pool {
     idle: Mutex<Vec<(Socket, Instant)>>,

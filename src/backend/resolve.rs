@@ -12,8 +12,8 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::BackendError;
-use super::socket::Socket;
 use crate::config::BackendUrl;
+use crate::socket::Socket;
 
 /// How often a name is looked up, and how soon again after a connection failed.
 const EVERY: Duration = Duration::from_secs(2);

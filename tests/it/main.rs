@@ -13,6 +13,8 @@ mod harness;
 
 mod admin;
 mod caddy;
+mod cli;
+mod config;
 mod crowd;
 mod delivery;
 mod demo;
