@@ -167,8 +167,10 @@ async fn settle_until_recorded(
                 return;
             }
             Err(Unsettled { lease: back, error }) => {
-                metrics.settle_failed();
                 if failures == 0 {
+                    if matches!(settlement, Settlement::Delivered { .. }) {
+                        metrics.settle_failed();
+                    }
                     let id = &*back.key().id;
                     tracing::error!(event.id = id, %error, "the ledger did not take a settlement; trying on");
                 }

@@ -219,7 +219,7 @@ impl Connection {
 
     /// Writes all of it.
     pub async fn send(&mut self, head: &[u8], body: &[u8]) -> io::Result<()> {
-        let mut both = head.chain(body);
+        let mut both = Buf::chain(head, body);
         self.socket.write_all_buf(&mut both).await
     }
 

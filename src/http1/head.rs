@@ -151,17 +151,13 @@ impl Fields {
             from..from + part.len()
         };
         let fields = request.headers.iter().map(|h| (range(h.name.as_bytes()), range(h.value)));
-        let mut all = Fields { fields: fields.collect(), keep_alive: request.version == Some(1) };
-        for value in all.values(head, "connection") {
-            let says = |word: &[u8]| value.split(|&b| b == b',').any(|w| w.trim_ascii().eq_ignore_ascii_case(word));
-            if says(b"close") {
-                all.keep_alive = false;
-                break;
-            }
-            if says(b"keep-alive") {
-                all.keep_alive = true;
-            }
-        }
+        let mut all = Fields { fields: fields.collect(), keep_alive: false };
+        let connection = |word: &[u8]| {
+            let items = all.values(head, "connection").flat_map(|value| value.split(|&b| b == b','));
+            items.into_iter().any(|item| item.trim_ascii().eq_ignore_ascii_case(word))
+        };
+        let keep_alive = !connection(b"close") && (request.version == Some(1) || connection(b"keep-alive"));
+        all.keep_alive = keep_alive;
         // Exactly one: which of two hosts is meant, readers decide differently (RFC 9112, 3.2).
         match all.values(head, "host").count() {
             1 => Ok(all),
@@ -176,12 +172,12 @@ impl Fields {
     }
 
     /// All fields, as they came.
-    pub fn iter<'a>(&'a self, head: &'a [u8]) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+    pub fn iter<'a>(&'a self, head: &'a [u8]) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone {
         self.fields.iter().map(|(name, value)| (&head[name.clone()], &head[value.clone()]))
     }
 
     /// The values of the fields of this name.
-    pub fn values<'a>(&'a self, head: &'a [u8], name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+    pub fn values<'a>(&'a self, head: &'a [u8], name: &'a str) -> impl Iterator<Item = &'a [u8]> + Clone {
         let wanted = move |(found, _): &(&[u8], &[u8])| found.eq_ignore_ascii_case(name.as_bytes());
         self.iter(head).filter(wanted).map(|(_, value)| value)
     }
