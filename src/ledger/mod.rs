@@ -13,6 +13,7 @@
 //! `retention` after they were settled, RUNNING never.
 
 mod none;
+mod sqlite;
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 
 pub use none::NoLedger;
+pub use sqlite::SqliteLedger;
 
 /// A record of events. Cheap to call from many tasks at once.
 #[async_trait]
@@ -96,7 +98,6 @@ pub enum Claim {
 pub struct Lease {
     arrival: Arrival,
     attempt: u32,
-    #[expect(dead_code, reason = "read by the first ledger that keeps something")]
     token: u64,
     ends: Instant,
 }
