@@ -13,7 +13,7 @@
 //! `retention` after they were settled, RUNNING never.
 
 mod none;
-mod sqlite;
+pub mod sqlite;
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,7 +22,6 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 
 pub use none::NoLedger;
-pub use sqlite::SqliteLedger;
 
 /// A record of events. Cheap to call from many tasks at once.
 #[async_trait]

@@ -16,13 +16,12 @@ mod tokens;
 mod writer;
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::mpsc;
-use std::thread;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 use self::fault::refuse;
 use self::index::KeyHasher;
@@ -41,8 +40,8 @@ pub struct SqliteLedger {
     path: PathBuf,
     queue: Arc<Queue>,
     orders: mpsc::Sender<Order>,
-    /// True once the file is closed and unlocked.
-    closed: watch::Receiver<bool>,
+    /// The writer, until it was waited for.
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl SqliteLedger {
@@ -54,7 +53,6 @@ impl SqliteLedger {
     pub fn start(path: PathBuf, retention: Duration) -> Self {
         let queue = Arc::new(Queue::new(refuse(&path, "it is being opened")));
         let (orders, received) = mpsc::channel();
-        let (close, closed) = watch::channel(false);
         let (hasher, mess) = (KeyHasher::default(), Arc::default());
         let keeper = Keeper {
             path: path.clone(),
@@ -72,21 +70,19 @@ impl SqliteLedger {
             mess,
             epoch: 0,
         };
-        let threads = move || {
-            writer.run(keeper);
-            close.send_replace(true);
-        };
-        if let Err(e) = thread::Builder::new().name("ledger".into()).spawn(threads) {
-            queue.shut(&refuse(&path, &format!("no thread for it: {e}")));
-        }
-        Self { path, queue, orders, closed }
+        let thread = thread::Builder::new().name("ledger".into()).spawn(move || writer.run(keeper));
+        let thread = thread.map_err(|e| queue.shut(&refuse(&path, &format!("no thread for it: {e}")))).ok();
+        Self { path, queue, orders, thread: Mutex::new(thread) }
     }
 
-    /// Finishes what is queued, copies everything into the file and releases its lock. Calls after this fail.
-    pub async fn close(&self) {
+    /// Finishes what is queued, copies everything into the file and releases its lock. Blocks until that is done.
+    /// Calls after this fail.
+    pub fn close(&self) {
         self.queue.close();
-        // An error means that the threads are gone, which is as good.
-        let _ = self.closed.clone().wait_for(|closed| *closed).await;
+        if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            // A thread that panicked has let go of the file too.
+            let _ = thread.join();
+        }
     }
 
     /// Forgets what has expired, now, and returns how many events that were. It is done by itself when the ledger

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use countersign::clock;
-use countersign::ledger::{Claim, Ledger, Settled, SqliteLedger};
+use countersign::ledger::sqlite::SqliteLedger;
+use countersign::ledger::{Claim, Ledger, Settled};
 
 use super::{DOWN, ENDPOINT, LONG, OK, arrival, at, leased, ready, taken_over};
 
