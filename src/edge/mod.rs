@@ -1,3 +1,5 @@
 //! The only floor that knows pingora.
 
+pub mod forwarded;
+pub mod framing;
 pub mod path;
