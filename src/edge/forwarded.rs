@@ -1,46 +1,73 @@
 //! The headers of a request that are our business on every route: the ones no client may send, the ones that tell
-//! the backend who the client is, and whether that client is a person with a browser. It touches no other header
-//! and knows no route. The pieces are pure, so that a delivery can be told the same as a passed-through request;
-//! [`prepare`] applies them.
+//! the backend who the client is, and whether that client is a person with a browser. It touches no other header and
+//! knows no route. The pieces are pure, so that a delivery tells the same as a passed-through request.
 
-use bytes::Bytes;
 use http::HeaderMap;
-use http::header::{ACCEPT, HOST, HeaderName, HeaderValue};
+use http::header::{ACCEPT, HeaderName, HeaderValue};
 use ipnet::IpNet;
 use pingora::http::RequestHeader;
 use std::io::Write as _;
 use std::net::IpAddr;
 
-static FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-static PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-static FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// The addresses that a request came through.
+pub const FOR: &str = "X-Forwarded-For";
+/// The scheme that the client used.
+pub const PROTO: &str = "X-Forwarded-Proto";
+/// The host that the client asked for.
+pub const HOST: &str = "X-Forwarded-Host";
 
-/// Makes a request ready for the backend: removes what no client may send, believes `X-Forwarded-*` only from
-/// trusted peers, and adds this hop to them. `peer` is `None` on a Unix socket.
-pub fn prepare(request: &mut RequestHeader, peer: Option<IpAddr>, trusted: &[IpNet]) {
-    remove(request, is_removed);
-    if !is_trusted(peer, trusted) {
-        remove(request, is_forwarded);
+/// Makes a passed-through request ready for the backend: without what no client may send, and with its [`Origin`].
+/// `peer` is `None` on a Unix socket.
+///
+/// # Errors
+/// None in practice: the values are made of header values, and pingora takes fewer headers than a map holds.
+pub fn prepare(request: &mut RequestHeader, peer: Option<IpAddr>, proxies: &[IpNet]) -> pingora::Result<()> {
+    let believed = trusted(peer, proxies);
+    remove(request, |name| removed(name) || (!believed && forwarding(name)));
+    let headers = &request.headers;
+    let Origin { chain, proto, host } = Origin::of(peer, proxies, |name| values(headers, name));
+    let (proto, host) = (proto.to_vec(), host.map(<[u8]>::to_vec));
+    if let Some(chain) = chain {
+        request.insert_header(FOR, chain)?;
     }
-    // From here on, what is left of them is to be believed.
-    if let Some(chain) = client_chain(values(&request.headers, &FOR), peer)
-        && let Ok(chain) = HeaderValue::from_maybe_shared(Bytes::from(chain))
+    request.insert_header(PROTO, proto)?;
+    if let Some(host) = host {
+        request.insert_header(HOST, host)?;
+    }
+    Ok(())
+}
+
+/// What the backend is told of a request's origin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin<'a> {
+    /// The addresses it came through, the nearest last; `None` where none is known.
+    pub chain: Option<Vec<u8>>,
+    /// `http` or `https`.
+    pub proto: &'a [u8],
+    /// The host that the client asked for.
+    pub host: Option<&'a [u8]>,
+}
+
+impl<'a> Origin<'a> {
+    /// From the peer, and from what a trusted one said; of anyone else's word only `Host` counts. `field` gives the
+    /// values of a name, in order.
+    pub fn of<I>(peer: Option<IpAddr>, proxies: &[IpNet], field: impl Fn(&'static str) -> I) -> Origin<'a>
+    where
+        I: Iterator<Item = &'a [u8]>,
     {
-        set(request, "X-Forwarded-For", chain);
-    }
-    if !request.headers.contains_key(&PROTO) {
-        set(request, "X-Forwarded-Proto", HeaderValue::from_static("http"));
-    }
-    if !request.headers.contains_key(&FORWARDED_HOST)
-        && let Some(host) = request.headers.get(HOST).cloned()
-    {
-        set(request, "X-Forwarded-Host", host);
+        let believed = trusted(peer, proxies);
+        let told = |name| believed.then(|| field(name)).into_iter().flatten();
+        Origin {
+            chain: chain(told(FOR), peer),
+            proto: told(PROTO).next().unwrap_or(b"http"),
+            host: told(HOST).next().or_else(|| field("Host").next()),
+        }
     }
 }
 
 /// Whether a header is removed from every request: those with which old backends let a client choose another path,
 /// and those of ours, which a backend takes for our word. `_` is read as `-`, since CGI and WSGI know no difference.
-pub fn is_removed(name: &[u8]) -> bool {
+pub fn removed(name: &[u8]) -> bool {
     match name.first() {
         Some(b'c' | b'C') => name.get(..12).is_some_and(|start| alike(start, b"countersign-")),
         Some(b'x' | b'X') => alike(name, b"x-original-url") || alike(name, b"x-rewrite-url"),
@@ -49,7 +76,7 @@ pub fn is_removed(name: &[u8]) -> bool {
 }
 
 /// Whether a header tells who the client is: believed from trusted peers only. `_` is read as `-`.
-pub fn is_forwarded(name: &[u8]) -> bool {
+pub fn forwarding(name: &[u8]) -> bool {
     match name.first() {
         Some(b'x' | b'X') => [&b"x-forwarded-for"[..], b"x-forwarded-proto", b"x-forwarded-host"]
             .iter()
@@ -60,17 +87,16 @@ pub fn is_forwarded(name: &[u8]) -> bool {
 }
 
 /// Whether what a peer says about the client is believed. Who reaches a Unix socket (`None`) was let in by its mode.
-pub fn is_trusted(peer: Option<IpAddr>, trusted: &[IpNet]) -> bool {
+pub fn trusted(peer: Option<IpAddr>, proxies: &[IpNet]) -> bool {
     peer.is_none_or(|peer| {
         // On a dual-stack listener an IPv4 peer shows as `::ffff:192.0.2.1`.
         let peer = peer.to_canonical();
-        trusted.iter().any(|net| net.contains(&peer))
+        proxies.iter().any(|net| net.contains(&peer))
     })
 }
 
-/// `X-Forwarded-For` with this hop's peer at its end; `None` if there is nothing to say. `before` is what a trusted
-/// peer said, one value a field line.
-pub fn client_chain<'a>(before: impl Iterator<Item = &'a [u8]>, peer: Option<IpAddr>) -> Option<Vec<u8>> {
+/// The addresses so far, one value a field line, and this hop's peer at their end.
+fn chain<'a>(before: impl Iterator<Item = &'a [u8]>, peer: Option<IpAddr>) -> Option<Vec<u8>> {
     let mut chain = Vec::with_capacity(64);
     for value in before.filter(|value| !value.is_empty()) {
         if !chain.is_empty() {
@@ -106,7 +132,7 @@ struct Liking {
 impl Liking {
     /// What the most specific range that covers a type says.
     fn of(headers: &HeaderMap, kind: &str, subtype: &str) -> Liking {
-        let ranges = values(headers, &ACCEPT).flat_map(|value| value.split(|&byte| byte == b','));
+        let ranges = values(headers, ACCEPT.as_str()).flat_map(|value| value.split(|&byte| byte == b','));
         let mut liking = Liking::default();
         for range in ranges {
             let mut parts = range.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
@@ -148,7 +174,7 @@ fn alike(name: &[u8], known: &[u8]) -> bool {
         })
 }
 
-fn values<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+fn values<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a [u8]> + use<'a> {
     headers.get_all(name).into_iter().map(HeaderValue::as_bytes)
 }
 
@@ -159,12 +185,6 @@ fn remove(request: &mut RequestHeader, which: impl Fn(&[u8]) -> bool) {
     for name in &found {
         request.remove_header(name);
     }
-}
-
-fn set(request: &mut RequestHeader, name: &'static str, value: HeaderValue) {
-    // It fails on names and values that are none, which these are not, and when there are 2^15 headers, of which
-    // pingora takes 256.
-    let _ = request.insert_header(name, value);
 }
 
 #[cfg(test)]
@@ -192,7 +212,7 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn trusted() -> Vec<IpNet> {
+    fn proxies() -> Vec<IpNet> {
         ["10.0.0.0/8", "fd00::/8", "::1/128"].iter().map(|net| net.parse().unwrap()).collect()
     }
 
@@ -216,8 +236,8 @@ mod tests {
             ("Cookie", false),
             ("", false),
         ];
-        for (name, removed) in cases {
-            assert_eq!(is_removed(name.as_bytes()), removed, "{name}");
+        for (name, is) in cases {
+            assert_eq!(removed(name.as_bytes()), is, "{name}");
         }
     }
 
@@ -235,7 +255,7 @@ mod tests {
             ("From", false),
         ];
         for (name, doubted) in cases {
-            assert_eq!(is_forwarded(name.as_bytes()), doubted, "{name}");
+            assert_eq!(forwarding(name.as_bytes()), doubted, "{name}");
         }
     }
 
@@ -252,9 +272,9 @@ mod tests {
             (Some("2001:db8::1"), false),
         ];
         for (peer, is) in cases {
-            assert_eq!(is_trusted(peer.map(ip), &trusted()), is, "{peer:?}");
+            assert_eq!(trusted(peer.map(ip), &proxies()), is, "{peer:?}");
         }
-        assert!(!is_trusted(Some(ip("127.0.0.1")), &[]));
+        assert!(!trusted(Some(ip("127.0.0.1")), &[]));
     }
 
     #[test]
@@ -273,7 +293,7 @@ mod tests {
             (&[], None, None),
         ];
         for (before, peer, want) in cases {
-            let chain = client_chain(before.iter().map(|value| value.as_bytes()), peer.map(ip));
+            let chain = chain(before.iter().map(|value| value.as_bytes()), peer.map(ip));
             assert_eq!(chain.as_deref(), want.map(str::as_bytes), "{before:?} {peer:?}");
         }
     }
@@ -288,7 +308,7 @@ mod tests {
             ("Forwarded", "for=203.0.113.9"),
             ("Accept", "*/*"),
         ]);
-        prepare(&mut request, Some(ip("::ffff:10.0.0.7")), &trusted());
+        prepare(&mut request, Some(ip("::ffff:10.0.0.7")), &proxies()).unwrap();
         assert_eq!(
             sent(&request),
             [
@@ -305,7 +325,7 @@ mod tests {
     #[test]
     fn what_a_trusted_peer_leaves_out_is_filled_in() {
         let mut direct = request(&[("Host", "shop.example")]);
-        prepare(&mut direct, Some(ip("10.0.0.7")), &trusted());
+        prepare(&mut direct, Some(ip("10.0.0.7")), &proxies()).unwrap();
         assert_eq!(
             sent(&direct),
             [
@@ -316,7 +336,7 @@ mod tests {
             ]
         );
         let mut old = request(&[]);
-        prepare(&mut old, None, &trusted());
+        prepare(&mut old, None, &proxies()).unwrap();
         assert_eq!(sent(&old), ["X-Forwarded-Proto: http"]);
     }
 
@@ -332,7 +352,7 @@ mod tests {
             ("Forwarded", "for=10.0.0.1"),
             ("X-Forwarded-Port", "443"),
         ]);
-        prepare(&mut request, Some(ip("192.0.2.1")), &trusted());
+        prepare(&mut request, Some(ip("192.0.2.1")), &proxies()).unwrap();
         assert_eq!(
             sent(&request),
             [
@@ -356,7 +376,7 @@ mod tests {
                 ("Countersign-Event", "evt_3"),
                 ("Cookie", "a=b"),
             ]);
-            prepare(&mut request, peer, &trusted());
+            prepare(&mut request, peer, &proxies()).unwrap();
             let left: Vec<String> =
                 sent(&request).into_iter().filter(|line| !line.starts_with("X-Forwarded-")).collect();
             assert_eq!(left, ["Cookie: a=b"], "{peer:?}");

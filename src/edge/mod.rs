@@ -1,5 +1,4 @@
 //! The only floor that knows pingora.
 
 pub mod forwarded;
-pub mod framing;
 pub mod path;
