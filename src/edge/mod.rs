@@ -1,3 +1,4 @@
 //! The only floor that knows pingora.
 
+pub mod forwarded;
 pub mod path;
