@@ -11,7 +11,6 @@ use libfuzzer_sys::fuzz_target;
 use std::sync::LazyLock;
 
 const NOW: i64 = 1_790_000_000;
-
 const TIMES: [i64; 8] =
     [NOW, NOW - 300, NOW - 301, NOW + 300, NOW + 301, 0, 9_223_372_036_854_775_807, 1_790_000_000_000];
 
@@ -73,9 +72,8 @@ fn expected(header: &[u8]) -> Result<Match, Refusal> {
         return Err(Refusal::NoV1);
     }
     // The fuzzer can come upon the signature for another of the times, never forge one.
-    let holds = GENUINE.iter().any(|made| {
-        made.time == timestamp && candidates.iter().any(|candidate| *candidate == made.hex.as_bytes())
-    });
+    let holds =
+        GENUINE.iter().any(|made| made.time == timestamp && candidates.contains(&made.hex.as_bytes()));
     if !holds {
         return Err(Refusal::Mismatch);
     }
