@@ -97,7 +97,8 @@ async fn serve(source: Source, config: Config) -> ExitCode {
     let admin = tokio::spawn(admin::serve(admin_listener, state, admin_end.clone()));
     announce(&config, &source, &proxy_listener.address(), &admin_address);
     let max = config.server.max_connections;
-    let accepting = connections.spawn(listener::accept(proxy_listener, front, limits, max, connections.clone()));
+    let accepting =
+        connections.spawn(listener::accept(proxy_listener, front, limits, max, connections.clone()));
     readiness.set_listening();
 
     while let Wake::Reload = signals.next().await {
@@ -138,9 +139,10 @@ async fn bind(config: &Config) -> Result<(Listener, Listener), String> {
 
 /// The routes that a configuration says, their endpoints ready.
 fn routes(config: &Config, metrics: &Metrics) -> Routes {
-    let endpoints = config.webhooks.iter().map(|webhook| {
-        (webhook.path.clone(), Arc::new(Endpoint::new(webhook, metrics)))
-    });
+    let endpoints = config
+        .webhooks
+        .iter()
+        .map(|webhook| (webhook.path.clone(), Arc::new(Endpoint::new(webhook, metrics))));
     Routes::new(endpoints.collect(), config.server.trusted_proxies.clone())
 }
 
@@ -177,10 +179,14 @@ fn reload(source: &Source, running: &Config, current: &ArcSwap<Routes>, metrics:
         }
     };
     let fixed = [
-        ("server", config.server != crate::config::Server {
-            trusted_proxies: config.server.trusted_proxies.clone(),
-            ..running.server.clone()
-        }),
+        (
+            "server",
+            config.server
+                != crate::config::Server {
+                    trusted_proxies: config.server.trusted_proxies.clone(),
+                    ..running.server.clone()
+                },
+        ),
         ("admin", config.admin != running.admin),
         ("log", config.log != running.log),
         ("backend", config.backend != running.backend),

@@ -67,7 +67,12 @@ pub enum Undelivered {
 
 impl Courier {
     /// A courier to `backend`. What it still has to settle runs on `background`.
-    pub fn new(backend: Backend, ledger: Arc<dyn Ledger>, metrics: Arc<Metrics>, background: TaskTracker) -> Courier {
+    pub fn new(
+        backend: Backend,
+        ledger: Arc<dyn Ledger>,
+        metrics: Arc<Metrics>,
+        background: TaskTracker,
+    ) -> Courier {
         Courier { backend, ledger, metrics, background }
     }
 

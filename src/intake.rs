@@ -92,7 +92,9 @@ impl Fate {
             Fate::Refused(rejection) => Some(rejection.to_string()),
             Fate::LedgerUnavailable(error) => Some(error.to_string()),
             Fate::Undelivered(undelivered) => Some(undelivered.to_string()),
-            Fate::Delivered(_) | Fate::Duplicate | Fate::Ignored | Fate::InFlight { .. } | Fate::Panicked => None,
+            Fate::Delivered(_) | Fate::Duplicate | Fate::Ignored | Fate::InFlight { .. } | Fate::Panicked => {
+                None
+            }
         }
     }
 }
@@ -120,7 +122,8 @@ impl Intake {
     {
         let Letter { endpoint, signatures, query, body } = letter;
         let now = i64::try_from(clock::unix().as_secs()).unwrap_or(i64::MAX);
-        let event = match event::verify(&endpoint.secrets, signatures.clone(), body, now, endpoint.tolerance) {
+        let event = match event::verify(&endpoint.secrets, signatures.clone(), body, now, endpoint.tolerance)
+        {
             Ok(event) => event,
             Err(rejection) => return Receipt { event: None, attempt: None, fate: Fate::Refused(rejection) },
         };

@@ -199,7 +199,8 @@ fn read_head(
         // No length, or a coding other than chunked: until the connection closes, which ends its use.
         _ => Framing::UntilClose,
     };
-    Ok((head, framing, keep && !close))
+    let reusable = keep && !close && !matches!(framing, Framing::UntilClose);
+    Ok((head, framing, reusable))
 }
 
 #[cfg(test)]

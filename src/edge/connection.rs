@@ -17,8 +17,8 @@ use async_trait::async_trait;
 use bytes::{Buf, Bytes, BytesMut};
 use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::protocols::{
-    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream, TimingDigest,
-    UniqueID, UniqueIDType,
+    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream,
+    TimingDigest, UniqueID, UniqueIDType,
 };
 use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
@@ -98,7 +98,12 @@ enum Bound {
 
 impl Connection {
     /// A connection from `peer` (`None`: over a Unix socket).
-    pub fn new(socket: Socket, peer: Option<IpAddr>, limits: Arc<Limits>, permit: OwnedSemaphorePermit) -> Connection {
+    pub fn new(
+        socket: Socket,
+        peer: Option<IpAddr>,
+        limits: Arc<Limits>,
+        permit: OwnedSemaphorePermit,
+    ) -> Connection {
         let deadline = Box::pin(sleep(limits.header_timeout));
         let draining = Box::pin(limits.drain.clone().cancelled_owned());
         Connection {
@@ -136,7 +141,11 @@ impl Connection {
                 self.inbox.advance(blank);
             }
             if let Some(length) = head::find_end(&self.inbox, &mut scanned) {
-                return if length > MAX_HEAD { Err(End::Refused(Outcome::HeaderTooLarge)) } else { Ok(length) };
+                return if length > MAX_HEAD {
+                    Err(End::Refused(Outcome::HeaderTooLarge))
+                } else {
+                    Ok(length)
+                };
             }
             if self.inbox.len() > MAX_HEAD {
                 return Err(End::Refused(Outcome::HeaderTooLarge));

@@ -21,7 +21,13 @@ const FAREWELL: Duration = Duration::from_secs(1);
 const AFTER_FAILURE: Duration = Duration::from_millis(50);
 
 /// Serves on `listener` until the program drains. Each connection is a task on `tasks`.
-pub async fn accept(listener: Listener, front: Front, limits: Arc<Limits>, max_connections: usize, tasks: TaskTracker) {
+pub async fn accept(
+    listener: Listener,
+    front: Front,
+    limits: Arc<Limits>,
+    max_connections: usize,
+    tasks: TaskTracker,
+) {
     let places = Arc::new(Semaphore::new(max_connections));
     let turned_away = Arc::new(Semaphore::new(TURNED_AWAY));
     loop {
@@ -44,7 +50,9 @@ pub async fn accept(listener: Listener, front: Front, limits: Arc<Limits>, max_c
             Ok(permit) => {
                 let connection = Connection::new(socket, peer, limits.clone(), permit);
                 let front = front.clone();
-                tasks.spawn(async move { serve::serve(&front.edge, &front.pingora, Box::new(connection)).await });
+                tasks.spawn(
+                    async move { serve::serve(&front.edge, &front.pingora, Box::new(connection)).await },
+                );
             }
             Err(_) => {
                 if let Ok(permit) = turned_away.clone().try_acquire_owned() {

@@ -18,7 +18,7 @@ use memchr::{memchr, memchr_iter};
 pub struct Guard {
     /// As configured, in order; compared byte for byte.
     paths: Vec<Box<[u8]>>,
-    /// What they mean: canonical forms, none of them empty.
+    /// What they mean: canonical forms, none of them empty, the longest first.
     forms: Vec<Form>,
 }
 
@@ -28,7 +28,12 @@ struct Form {
     path: Vec<u8>,
     /// Where its last segment begins: no path means this one without having such a segment.
     tail: usize,
+    /// The position of the configured path that means this.
+    webhook: usize,
 }
+
+/// A reason, and the position of the configured path that it holds for.
+type Finding = (Reason, usize);
 
 /// What a request target is to the guard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +41,12 @@ pub enum Judgement {
     /// Spelled exactly as the configured path at this position.
     Webhook(usize),
     /// Not spelled so, and yet some backend would take it for one.
-    Ambiguous(Reason),
+    Ambiguous {
+        /// What gave it away.
+        reason: Reason,
+        /// The position of the path it would be taken for; of several, the longest.
+        webhook: usize,
+    },
     /// Any other path.
     Other,
 }
@@ -90,17 +100,23 @@ impl Guard {
     /// A guard of these paths, which the configuration has found fit: absolute, not `/`, without `?`, `#`, `%`.
     pub fn new<'a>(paths: impl IntoIterator<Item = &'a str>) -> Guard {
         let paths: Vec<Box<[u8]>> = paths.into_iter().map(|path| path.as_bytes().into()).collect();
-        let mut forms = Vec::new();
-        for path in &paths {
-            let whole = canon::canonical(&Decoded::of(path).text);
-            for start in canon::starts(&whole) {
-                let form = Form::new(&whole[start..]);
-                // A script name that ends a path leaves nothing, and nothing would be found everywhere.
-                if !form.path.is_empty() && !forms.contains(&form) {
-                    forms.push(form);
-                }
+        let wholes: Vec<Vec<u8>> =
+            paths.iter().map(|path| canon::canonical(&Decoded::of(path).text)).collect();
+        // What a path means as a whole goes before what another one means behind a script name.
+        let starts = wholes.iter().enumerate().map(|(webhook, _)| (webhook, 0));
+        let behind_scripts = wholes
+            .iter()
+            .enumerate()
+            .flat_map(|(webhook, whole)| canon::starts(whole).skip(1).map(move |start| (webhook, start)));
+        let mut forms: Vec<Form> = Vec::new();
+        for (webhook, start) in starts.chain(behind_scripts) {
+            let path = &wholes[webhook][start..];
+            // A script name that ends a path leaves nothing, and nothing would be found everywhere.
+            if !path.is_empty() && !forms.iter().any(|form| form.path == path) {
+                forms.push(Form::new(path, webhook));
             }
         }
+        forms.sort_by_key(|form| std::cmp::Reverse(form.path.len()));
         Guard { paths, forms }
     }
 
@@ -117,7 +133,7 @@ impl Guard {
             return Judgement::Other;
         }
         match self.suspect(path, doubt) {
-            Some(reason) => Judgement::Ambiguous(reason),
+            Some((reason, webhook)) => Judgement::Ambiguous { reason, webhook },
             None => Judgement::Other,
         }
     }
@@ -134,15 +150,15 @@ impl Guard {
     }
 
     /// The slow way, for what a glance leaves open: all rules at once.
-    fn suspect(&self, path: &[u8], doubt: Doubt) -> Option<Reason> {
+    fn suspect(&self, path: &[u8], doubt: Doubt) -> Option<Finding> {
         let decoded = Decoded::of(path);
-        let reason = self.find_around_nul(&decoded.text, doubt).or_else(|| {
+        let (reason, webhook) = self.find_around_nul(&decoded.text, doubt).or_else(|| {
             // Rule: parameters are dropped. Who drops them first and decodes then, as servlet containers do, takes
             // the slash in `/webhooks;a%2fb/stripe` along with them.
             decoded.without_parameters().find_map(|text| self.find_around_nul(&text, doubt))
         })?;
         // The label names what it took: first of all a broken reader.
-        Some(if reason == Reason::Nul {
+        let reason = if reason == Reason::Nul {
             Reason::Nul
         } else if decoded.overlong {
             Reason::OverlongUtf8
@@ -150,55 +166,58 @@ impl Guard {
             Reason::TooDeep
         } else {
             reason
-        })
+        };
+        Some((reason, webhook))
     }
 
     /// Rule: NUL. Some readers stop at the first, some skip every one.
-    fn find_around_nul(&self, text: &[u8], doubt: Doubt) -> Option<Reason> {
+    fn find_around_nul(&self, text: &[u8], doubt: Doubt) -> Option<Finding> {
         let Some(nul) = memchr(0, text) else { return self.find(text, doubt) };
         let skipped: Vec<u8> = text.iter().copied().filter(|&byte| byte != 0).collect();
-        self.find(&text[..nul], doubt).or_else(|| self.find(&skipped, doubt)).map(|_| Reason::Nul)
+        let (_, webhook) = self.find(&text[..nul], doubt).or_else(|| self.find(&skipped, doubt))?;
+        Some((Reason::Nul, webhook))
     }
 
     /// What a decoded path has to do with the webhook paths.
-    fn find(&self, text: &[u8], doubt: Doubt) -> Option<Reason> {
+    fn find(&self, text: &[u8], doubt: Doubt) -> Option<Finding> {
         let whole = canon::canonical(text);
         // Rule: all up to a script name is dropped. Which of several a server runs is its own affair.
-        if let Some(reason) = canon::starts(&whole).find_map(|start| self.relation(&whole[start..])) {
-            return Some(reason);
+        if let Some(finding) = canon::starts(&whole).find_map(|start| self.relation(&whole[start..])) {
+            return Some(finding);
         }
         // `//host/path` is an address to a URL parser that was given a base: `new URL(req.url, base)`.
         if doubt == Doubt::Host
             && let Some(end) = whole.get(1..).and_then(|rest| memchr(b'/', rest))
-            && let Some(reason) = self.relation(&whole[end + 1..])
+            && let Some(finding) = self.relation(&whole[end + 1..])
         {
-            return Some(reason);
+            return Some(finding);
         }
         // What a `..` takes away depends on the reader: of `/webhooks//../stripe`, `/webhooks/a%2fb/../stripe`
         // or `/webhooks/a;/../stripe` some are left with the webhook and others not, and who resolves nothing
         // sees `/webhooks/stripe/../x` beneath it. So there it is enough that its segments stand in order.
         let traverses = canon::segments(text).any(|segment| segment == b"..");
-        if (traverses || doubt == Doubt::Form) && self.forms.iter().any(|form| form.threads(text)) {
-            return Some(if traverses { Reason::Traversal } else { Reason::Spelling });
+        if !traverses && doubt != Doubt::Form {
+            return None;
         }
-        None
+        let form = self.forms.iter().find(|form| form.threads(text))?;
+        Some((if traverses { Reason::Traversal } else { Reason::Spelling }, form.webhook))
     }
 
     /// Rule: what equals a form, lies beneath it or carries an extension of it is that webhook.
-    fn relation(&self, path: &[u8]) -> Option<Reason> {
+    fn relation(&self, path: &[u8]) -> Option<Finding> {
         self.forms.iter().find_map(|form| match path.strip_prefix(&form.path[..])? {
-            [] => Some(Reason::Spelling),
-            [b'/', ..] => Some(Reason::Beneath),
-            [b'.', ..] => Some(Reason::Extension),
+            [] => Some((Reason::Spelling, form.webhook)),
+            [b'/', ..] => Some((Reason::Beneath, form.webhook)),
+            [b'.', ..] => Some((Reason::Extension, form.webhook)),
             _ => None,
         })
     }
 }
 
 impl Form {
-    fn new(path: &[u8]) -> Form {
+    fn new(path: &[u8], webhook: usize) -> Form {
         let tail = path.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
-        Form { path: path.to_vec(), tail }
+        Form { path: path.to_vec(), tail, webhook }
     }
 
     fn tail(&self) -> &[u8] {
@@ -277,11 +296,16 @@ const PLAIN: [bool; 256] = {
 
 #[cfg(test)]
 mod tests {
-    use super::Judgement::{Ambiguous, Other, Webhook};
+    use super::Judgement::{Other, Webhook};
     use super::*;
 
     fn stripe() -> Guard {
         Guard::new(["/webhooks/stripe"])
+    }
+
+    /// Ambiguous with the first configured path.
+    fn ambiguous(reason: Reason) -> Judgement {
+        Judgement::Ambiguous { reason, webhook: 0 }
     }
 
     #[track_caller]
@@ -521,7 +545,7 @@ mod tests {
             for target in targets {
                 assert_eq!(
                     stripe().judge(target.as_bytes()),
-                    Ambiguous(Reason::Spelling),
+                    ambiguous(Reason::Spelling),
                     "{rule}: {target:?}"
                 );
             }
@@ -532,7 +556,7 @@ mod tests {
     fn what_lies_beneath_or_carries_an_extension_is_ambiguous() {
         holds(
             &stripe(),
-            Ambiguous(Reason::Beneath),
+            ambiguous(Reason::Beneath),
             &[
                 "/webhooks/stripe/x",
                 "/webhooks/stripe/x/y.json",
@@ -545,7 +569,7 @@ mod tests {
         );
         holds(
             &stripe(),
-            Ambiguous(Reason::Extension),
+            ambiguous(Reason::Extension),
             &[
                 "/webhooks/stripe.json",
                 "/webhooks/stripe.JSON/",
@@ -561,7 +585,7 @@ mod tests {
     fn where_readers_differ_on_what_dots_take_away_one_reader_is_enough() {
         holds(
             &stripe(),
-            Ambiguous(Reason::Traversal),
+            ambiguous(Reason::Traversal),
             &[
                 // A URL parser pops the empty segment; one that merges slashes first pops `webhooks`.
                 "/webhooks//../stripe",
@@ -586,7 +610,7 @@ mod tests {
     fn a_host_where_no_host_belongs_hides_nothing() {
         holds(
             &stripe(),
-            Ambiguous(Reason::Spelling),
+            ambiguous(Reason::Spelling),
             &[
                 "//evil.example/webhooks/stripe",
                 "/\\evil.example/webhooks/stripe",
@@ -609,12 +633,12 @@ mod tests {
     fn what_takes_a_broken_decoder_is_ambiguous_too() {
         holds(
             &stripe(),
-            Ambiguous(Reason::TooDeep),
+            ambiguous(Reason::TooDeep),
             &["/webhooks/%2525252573tripe", "/webhooks/%252525252573tripe", "/webhooks%252525252fstripe"],
         );
         holds(
             &stripe(),
-            Ambiguous(Reason::OverlongUtf8),
+            ambiguous(Reason::OverlongUtf8),
             &[
                 "/webhooks%c0%afstripe",
                 "/webhooks%e0%80%afstripe",
@@ -630,7 +654,7 @@ mod tests {
         );
         holds(
             &stripe(),
-            Ambiguous(Reason::Nul),
+            ambiguous(Reason::Nul),
             &[
                 "/webhooks/stripe%00",
                 "/webhooks/stripe%00.txt",
@@ -645,7 +669,7 @@ mod tests {
         );
         let bytes: [&[u8]; 2] = [b"/webhooks/\xC1\xB3tripe", b"/webhooks\xC0\xAFstripe"];
         for target in bytes {
-            assert_eq!(stripe().judge(target), Ambiguous(Reason::OverlongUtf8), "{target:?}");
+            assert_eq!(stripe().judge(target), ambiguous(Reason::OverlongUtf8), "{target:?}");
         }
         assert_eq!(stripe().judge(b"/webhooks/\xFFstripe"), Other);
     }
@@ -656,13 +680,16 @@ mod tests {
         holds(&guard, Webhook(0), &["/hooks", "/hooks?x"]);
         holds(&guard, Webhook(1), &["/hooks/stripe"]);
         holds(&guard, Webhook(2), &["/Billing/Stripe.Events"]);
-        holds(&guard, Ambiguous(Reason::Beneath), &["/hooks/Stripe", "/hooks/github", "/hooks/stripe/x"]);
-        holds(&guard, Ambiguous(Reason::Extension), &["/hooks.json", "/billing/stripe.events.json"]);
-        holds(
-            &guard,
-            Ambiguous(Reason::Spelling),
-            &["/hooks/", "/billing/stripe.events", "/BILLING/stripe.events/"],
-        );
+        let ambiguous = |reason, webhook| Judgement::Ambiguous { reason, webhook };
+        holds(&guard, ambiguous(Reason::Spelling, 0), &["/hooks/", "/%68ooks"]);
+        holds(&guard, ambiguous(Reason::Beneath, 0), &["/hooks/github", "/Hooks/stripes"]);
+        holds(&guard, ambiguous(Reason::Extension, 0), &["/hooks.json"]);
+        holds(&guard, ambiguous(Reason::Spelling, 1), &["/hooks/Stripe", "/HOOKS/stripe"]);
+        holds(&guard, ambiguous(Reason::Beneath, 1), &["/hooks/stripe/x"]);
+        holds(&guard, ambiguous(Reason::Nul, 1), &["/hooks/stripe%00x"]);
+        holds(&guard, ambiguous(Reason::Traversal, 1), &["/hooks//../stripe"]);
+        holds(&guard, ambiguous(Reason::Spelling, 2), &["/billing/stripe.events", "/BILLING/stripe.events/"]);
+        holds(&guard, ambiguous(Reason::Extension, 2), &["/billing/stripe.events.json"]);
         holds(&guard, Other, &["/hook", "/billing/stripe", "/stripe.events", "/billing"]);
     }
 
@@ -671,8 +698,10 @@ mod tests {
         let guard = Guard::new(["/shop/stripe.php", "/index.php/hooks"]);
         holds(&guard, Webhook(0), &["/shop/stripe.php"]);
         holds(&guard, Webhook(1), &["/index.php/hooks"]);
-        holds(&guard, Ambiguous(Reason::Spelling), &["/shop/Stripe.php", "/hooks", "/app.php/hooks"]);
-        holds(&guard, Ambiguous(Reason::Beneath), &["/shop/stripe.php/x"]);
+        holds(&guard, ambiguous(Reason::Spelling), &["/shop/Stripe.php", "/x/../shop/stripe.php"]);
+        let hooks = Judgement::Ambiguous { reason: Reason::Spelling, webhook: 1 };
+        holds(&guard, hooks, &["/hooks", "/app.php/hooks", "/Index.php/hooks"]);
+        holds(&guard, ambiguous(Reason::Beneath), &["/shop/stripe.php/x"]);
         holds(
             &guard,
             Other,
@@ -685,11 +714,8 @@ mod tests {
         let guard = Guard::new(["/Zahlungen/K\u{f6}ln/", "/a;v=1/b"]);
         holds(&guard, Webhook(0), &["/Zahlungen/K\u{f6}ln/"]);
         holds(&guard, Webhook(1), &["/a;v=1/b"]);
-        holds(
-            &guard,
-            Ambiguous(Reason::Spelling),
-            &["/zahlungen/k\u{f6}ln", "/Zahlungen/K%C3%B6ln/", "/a/b", "/a;v=2/b"],
-        );
+        holds(&guard, ambiguous(Reason::Spelling), &["/zahlungen/k\u{f6}ln", "/Zahlungen/K%C3%B6ln/"]);
+        holds(&guard, Judgement::Ambiguous { reason: Reason::Spelling, webhook: 1 }, &["/a/b", "/a;v=2/b"]);
         holds(&guard, Other, &["/Zahlungen/Koln/", "/a"]);
     }
 
@@ -706,12 +732,12 @@ mod tests {
         let mut tower = b"/webhooks/%".to_vec();
         tower.extend(b"25".repeat(200_000));
         tower.extend(b"73tripe");
-        assert_eq!(stripe().judge(&tower), Ambiguous(Reason::TooDeep));
+        assert_eq!(stripe().judge(&tower), ambiguous(Reason::TooDeep));
         // Each digit completes the one before it: no recursion may follow that down.
         let mut chain = b"/webhooks/%7".to_vec();
         chain.extend(b"%3".repeat(200_000));
         chain.extend(b"3tripe");
-        assert_eq!(stripe().judge(&chain), Ambiguous(Reason::TooDeep));
+        assert_eq!(stripe().judge(&chain), ambiguous(Reason::TooDeep));
     }
 
     #[test]

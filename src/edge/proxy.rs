@@ -80,7 +80,13 @@ impl ProxyHttp for PassThrough {
         Ok(())
     }
 
-    fn fail_to_connect(&self, _: &mut Session, _: &HttpPeer, passage: &mut Passage, mut e: Box<Error>) -> Box<Error> {
+    fn fail_to_connect(
+        &self,
+        _: &mut Session,
+        _: &HttpPeer,
+        passage: &mut Passage,
+        mut e: Box<Error>,
+    ) -> Box<Error> {
         passage.failures += 1;
         e.set_retry(self.upstream.failed(passage.failures));
         e

@@ -37,29 +37,73 @@ const fn row(outcome: Outcome) -> (u16, &'static str, Option<u64>) {
         Outcome::Duplicate => (200, "This event was delivered before.", None),
         Outcome::Ignored => (200, "The endpoint does not forward such events.", None),
         Outcome::InFlight => (409, "This event is being delivered right now; send it again later.", Some(1)),
-        Outcome::SignatureMissing => (400, "There is no Stripe-Signature header. Only Stripe, or a client that signs like it, may call this path.", None),
-        Outcome::SignatureMalformed => (400, "The Stripe-Signature header cannot be read. A proxy on the way may have changed or repeated it.", None),
+        Outcome::SignatureMissing => (
+            400,
+            "There is no Stripe-Signature header. Only Stripe, or a client that signs like it, may call this path.",
+            None,
+        ),
+        Outcome::SignatureMalformed => (
+            400,
+            "The Stripe-Signature header cannot be read. A proxy on the way may have changed or repeated it.",
+            None,
+        ),
         Outcome::SignatureNoV1 => (400, "The Stripe-Signature header has no v1 signature.", None),
-        Outcome::SignatureMismatch => (400, "No signature matches. Check that this endpoint's own signing secret (whsec_...) is configured, and that nothing on the way changes the body.", None),
-        Outcome::TimestampTooOld => (400, "The signature is genuine but too old. Check this server's clock; a replayed request is refused, a fresh attempt is not.", None),
-        Outcome::TimestampInFuture => (400, "The signature is genuine but from the future. Check this server's clock.", None),
-        Outcome::PayloadInvalid => (400, "The body is signed but is not a Stripe event: it needs an id, a type and an object of event or v2.core.event.", None),
+        Outcome::SignatureMismatch => (
+            400,
+            "No signature matches. Check that this endpoint's own signing secret (whsec_...) is configured, and that nothing on the way changes the body.",
+            None,
+        ),
+        Outcome::TimestampTooOld => (
+            400,
+            "The signature is genuine but too old. Check this server's clock; a replayed request is refused, a fresh attempt is not.",
+            None,
+        ),
+        Outcome::TimestampInFuture => {
+            (400, "The signature is genuine but from the future. Check this server's clock.", None)
+        }
+        Outcome::PayloadInvalid => (
+            400,
+            "The body is signed but is not a Stripe event: it needs an id, a type and an object of event or v2.core.event.",
+            None,
+        ),
         Outcome::MethodNotAllowed => (405, "Webhooks are sent with POST.", None),
         Outcome::BodyTooLarge => (413, "The body is longer than this endpoint's max_body.", None),
         Outcome::BodyTooSlow => (408, "The body did not arrive within body_timeout.", None),
         Outcome::BodyMalformed => (400, "The body broke off, or its framing is faulty.", None),
-        Outcome::BodyEncoded => (415, "The body has a Content-Encoding. A signature is over the bytes as they are: send them so.", None),
-        Outcome::RequestMalformed => (400, "The request is ambiguous: two lengths, a length beside a transfer coding, or a bare line feed.", None),
+        Outcome::BodyEncoded => (
+            415,
+            "The body has a Content-Encoding. A signature is over the bytes as they are: send them so.",
+            None,
+        ),
+        Outcome::RequestMalformed => (
+            400,
+            "The request is ambiguous: two lengths, a length beside a transfer coding, or a bare line feed.",
+            None,
+        ),
         Outcome::HeaderTooSlow => (408, "The request's head did not arrive within header_timeout.", None),
         Outcome::HeaderTooLarge => (431, "The request's head is longer than 64 KiB.", None),
-        Outcome::AmbiguousPath => (400, "This is a spelling of a webhook path that is not the path. Use the path exactly as it is configured.", None),
-        Outcome::BackendUnreachable => (502, "The backend cannot be reached. Check that it runs and that [backend] url is its address.", None),
+        Outcome::AmbiguousPath => (
+            400,
+            "This is a spelling of a webhook path that is not the path. Use the path exactly as it is configured.",
+            None,
+        ),
+        Outcome::BackendUnreachable => (
+            502,
+            "The backend cannot be reached. Check that it runs and that [backend] url is its address.",
+            None,
+        ),
         Outcome::BackendTimeout => (504, "The backend did not answer within response_timeout.", None),
         Outcome::BackendInvalid => (502, "The backend's answer is not HTTP.", None),
-        Outcome::LedgerUnavailable => (503, "The ledger is out of reach, so nothing was delivered; send it again later. /readyz on the admin listener says why.", Some(5)),
+        Outcome::LedgerUnavailable => (
+            503,
+            "The ledger is out of reach, so nothing was delivered; send it again later. /readyz on the admin listener says why.",
+            Some(5),
+        ),
         Outcome::Overloaded => (503, "Too much at once; send it again later.", Some(1)),
         Outcome::ShuttingDown => (503, "The server is shutting down; send it again.", Some(1)),
-        Outcome::InternalError => (500, "A fault of this server; send it again later. Its log says more.", None),
+        Outcome::InternalError => {
+            (500, "A fault of this server; send it again later. Its log says more.", None)
+        }
     }
 }
 

@@ -9,8 +9,6 @@ use crate::endpoint::Endpoint;
 /// What routing needs to know; replaced as a whole on a reload.
 pub struct Routes {
     guard: Guard,
-    /// Of the endpoints that refuse; `None` if all do.
-    enforced: Option<Guard>,
     endpoints: Vec<Arc<Endpoint>>,
     /// Peers whose `X-Forwarded-*` is believed.
     pub trusted_proxies: Vec<IpNet>,
@@ -24,7 +22,7 @@ pub enum Route<'a> {
     Ambiguous {
         /// Which rule found it.
         reason: Reason,
-        /// Whether an endpoint that it could mean refuses.
+        /// Whether the endpoint that it would be taken for refuses.
         enforce: bool,
     },
     /// To the backend, untouched.
@@ -35,11 +33,8 @@ impl Routes {
     /// The routes to these endpoints, each with its path.
     pub fn new(endpoints: Vec<(String, Arc<Endpoint>)>, trusted_proxies: Vec<IpNet>) -> Routes {
         let guard = Guard::new(endpoints.iter().map(|(path, _)| path.as_str()));
-        let enforce = |(_, endpoint): &&(String, Arc<Endpoint>)| endpoint.enforce;
-        let enforced = (!endpoints.iter().all(|entry| enforce(&entry)))
-            .then(|| Guard::new(endpoints.iter().filter(enforce).map(|(path, _)| path.as_str())));
         let endpoints = endpoints.into_iter().map(|(_, endpoint)| endpoint).collect();
-        Routes { guard, enforced, endpoints, trusted_proxies }
+        Routes { guard, endpoints, trusted_proxies }
     }
 
     /// Where a request with this raw target goes.
@@ -47,9 +42,8 @@ impl Routes {
         match self.guard.judge(target) {
             Judgement::Other => Route::Pass,
             Judgement::Webhook(index) => Route::Webhook(&self.endpoints[index]),
-            Judgement::Ambiguous(reason) => {
-                let enforce = self.enforced.as_ref().is_none_or(|guard| guard.judge(target) != Judgement::Other);
-                Route::Ambiguous { reason, enforce }
+            Judgement::Ambiguous { reason, webhook } => {
+                Route::Ambiguous { reason, enforce: self.endpoints[webhook].enforce }
             }
         }
     }

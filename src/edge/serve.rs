@@ -53,20 +53,27 @@ enum Routed {
 }
 
 /// Serves it to its end.
-pub(super) async fn serve(edge: &Edge, pingora: &Arc<HttpProxy<PassThrough>>, mut connection: Box<Connection>) {
+pub(super) async fn serve(
+    edge: &Edge,
+    pingora: &Arc<HttpProxy<PassThrough>>,
+    mut connection: Box<Connection>,
+) {
     loop {
         let length = match connection.head().await {
             Ok(length) => length,
             Err(End::Closed) => return,
             Err(End::Refused(outcome)) => return turn_away(&mut connection, outcome).await,
         };
-        let Ok((arrived, routed)) = head::outline(&connection.buffered()[..length]).map(|o| route(edge, length, o))
+        let Ok((arrived, routed)) =
+            head::outline(&connection.buffered()[..length]).map(|o| route(edge, length, o))
         else {
             return turn_away(&mut connection, Outcome::RequestMalformed).await;
         };
         let handled = match routed {
             Routed::Webhook(endpoint) => webhook::handle(edge, &endpoint, &mut connection, arrived).await,
-            Routed::Refused(outcome) => Handled::Answered(early(edge, &mut connection, arrived, outcome).await),
+            Routed::Refused(outcome) => {
+                Handled::Answered(early(edge, &mut connection, arrived, outcome).await)
+            }
             Routed::Pass(verdict) => Handled::Pass(verdict),
         };
         let next = match handled {
@@ -97,7 +104,11 @@ fn route(edge: &Edge, length: usize, outline: Outline<'_>) -> (Arrived, Routed) 
         Route::Webhook(endpoint) => Routed::Webhook(endpoint.clone()),
         Route::Ambiguous { reason, enforce } => {
             edge.metrics.guard_rejected(reason.code());
-            if enforce { Routed::Refused(Outcome::AmbiguousPath) } else { Routed::Pass(Some(Outcome::AmbiguousPath)) }
+            if enforce {
+                Routed::Refused(Outcome::AmbiguousPath)
+            } else {
+                Routed::Pass(Some(Outcome::AmbiguousPath))
+            }
         }
     };
     (arrived, routed)
@@ -116,7 +127,12 @@ async fn pass(
 }
 
 /// Answers before the body was read. The head is taken; the body is read away where that is cheap.
-pub(super) async fn early(edge: &Edge, connection: &mut Connection, arrived: Arrived, outcome: Outcome) -> Next {
+pub(super) async fn early(
+    edge: &Edge,
+    connection: &mut Connection,
+    arrived: Arrived,
+    outcome: Outcome,
+) -> Next {
     let head = connection.take(arrived.length);
     let Ok(fields) = Fields::parse(&head) else {
         let _ = connection.send(&reply::raw(Outcome::RequestMalformed), b"").await;

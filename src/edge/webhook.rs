@@ -5,13 +5,13 @@ use bytes::Bytes;
 use std::sync::Arc;
 use tokio::time::timeout;
 
+use super::Edge;
 use super::body::{self, BodyFault};
 use super::connection::Connection;
 use super::forwarded::{self, Origin};
 use super::gate::Pass;
 use super::reply::Reply;
 use super::serve::{Arrived, Next, early};
-use super::Edge;
 use crate::backend::RequestHead;
 use crate::clock;
 use crate::endpoint::Endpoint;
@@ -93,7 +93,12 @@ impl Visit<'_> {
                 let reply = Reply::of(outcome);
                 let sent = self.connection.send(&reply.head(false), &reply.body).await;
                 let next = if sent.is_ok() { Next::Part } else { Next::Close };
-                return Ended { handled: Handled::Answered(next), outcome, status: Some(reply.status), receipt: None };
+                return Ended {
+                    handled: Handled::Answered(next),
+                    outcome,
+                    status: Some(reply.status),
+                    receipt: None,
+                };
             }
             Err(None) => {
                 let (handled, outcome) = (Handled::Answered(Next::Close), Outcome::BodyMalformed);
@@ -210,8 +215,8 @@ impl Visit<'_> {
         if let Some(chain) = &origin.chain {
             request.add(forwarded::FOR, chain);
         }
-        request.add(forwarded::PROTO, &origin.proto);
-        if let Some(host) = &origin.host {
+        request.add(forwarded::PROTO, origin.proto);
+        if let Some(host) = origin.host {
             request.add(forwarded::HOST, host);
         }
     }
@@ -219,10 +224,9 @@ impl Visit<'_> {
     /// A dry run: the request that failed its check goes to the backend as it came, with the verdict beside it.
     async fn pass_on(&self, head: &[u8], fields: &Fields, verdict: Outcome, body: Bytes) -> Reply {
         let mut request = RequestHead::post(target(head));
-        let ours = [forwarded::FOR, forwarded::PROTO, forwarded::HOST];
         for (name, value) in fields.iter(head) {
             let is = |word: &&str| name.eq_ignore_ascii_case(word.as_bytes());
-            if !forwarded::removed(name) && !HOP_BY_HOP.iter().any(is) && !ours.iter().any(is) {
+            if !forwarded::removed(name) && !forwarded::forwarding(name) && !HOP_BY_HOP.iter().any(is) {
                 // Names of fields are ASCII (RFC 9110, 5.1): the parser has seen to it.
                 request.add(std::str::from_utf8(name).unwrap_or_default(), value);
             }

@@ -66,7 +66,8 @@ pub fn outline(head: &[u8]) -> Result<Outline<'_>, Fault> {
     let mut lines = Lines { head, at: 0 };
     let line = lines.next().ok_or(Fault::Syntax)??;
     let mut words = line.split(|&b| b == b' ');
-    let (Some(method), Some(target), Some(version), None) = (words.next(), words.next(), words.next(), words.next())
+    let (Some(method), Some(target), Some(version), None) =
+        (words.next(), words.next(), words.next(), words.next())
     else {
         return Err(Fault::Syntax);
     };
@@ -204,7 +205,11 @@ mod tests {
             let early = find_end(&wire[..cut], &mut scanned);
             assert_eq!(early.or_else(|| find_end(wire, &mut scanned)), Some(wire.len() - 2), "{cut}");
         }
-        assert_eq!(find_end(b"GET / HTTP/1.1\n\nx", &mut 0), Some(16), "bare line feeds end one too, to be refused");
+        assert_eq!(
+            find_end(b"GET / HTTP/1.1\n\nx", &mut 0),
+            Some(16),
+            "bare line feeds end one too, to be refused"
+        );
     }
 
     #[test]
@@ -221,9 +226,15 @@ mod tests {
             ("GET / HTTP/1.1\r\nTransfer-Encoding: Chunked\r\n\r\n", Ok(Framing::Chunked)),
             ("GET / HTTP/1.1\r\ncontent-length:\t7 \r\n\r\n", Ok(Framing::Length(7))),
             ("GET / HTTP/1.1\r\nContent-Lengths: 7\r\nTe: x\r\n\r\n", Ok(Framing::Length(0))),
-            ("GET / HTTP/1.1\r\nContent-Length: 7\r\nTransfer-Encoding: chunked\r\n\r\n", Err(Fault::TwoLengths)),
+            (
+                "GET / HTTP/1.1\r\nContent-Length: 7\r\nTransfer-Encoding: chunked\r\n\r\n",
+                Err(Fault::TwoLengths),
+            ),
             ("GET / HTTP/1.1\r\nContent-Length: 7\r\nContent-Length: 7\r\n\r\n", Err(Fault::TwoLengths)),
-            ("GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nTRANSFER-ENCODING: chunked\r\n\r\n", Err(Fault::TwoLengths)),
+            (
+                "GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nTRANSFER-ENCODING: chunked\r\n\r\n",
+                Err(Fault::TwoLengths),
+            ),
             ("GET / HTTP/1.1\r\nTransfer-Encoding: identity, chunked\r\n\r\n", Err(Fault::Length)),
             ("GET / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n", Err(Fault::Length)),
             ("GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", Err(Fault::Length)),

@@ -20,7 +20,7 @@ enum Verdict {
 fn guard(path: &str) -> Verdict {
     match Guard::new([GUARDED]).judge(&bytes(path)) {
         Judgement::Webhook(_) => Verdict::Webhook,
-        Judgement::Ambiguous(_) => Verdict::Ambiguous,
+        Judgement::Ambiguous { .. } => Verdict::Ambiguous,
         Judgement::Other => Verdict::Other,
     }
 }
