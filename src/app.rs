@@ -19,7 +19,7 @@ use crate::edge::connection::Limits;
 use crate::edge::drain::Drain;
 use crate::edge::path::Reason;
 use crate::edge::route::Routes;
-use crate::edge::{Edge, listener};
+use crate::edge::{Front, listener};
 use crate::endpoint::Endpoint;
 use crate::intake::Intake;
 use crate::ledger::sqlite::SqliteLedger;
@@ -70,7 +70,7 @@ async fn serve(source: Source, config: Config) -> ExitCode {
     let metrics = Arc::new(Metrics::new());
     metrics.guard_reasons(&Reason::ALL.map(Reason::code));
     let store = Store::open(&config);
-    let ledger: Arc<dyn Ledger> = Arc::new(Metered::new(store.ledger(), metrics.clone()));
+    let ledger = store.ledger(&metrics);
     let resolver = Resolver::new(&config.backend.url);
     let _ = tokio::time::timeout(FIRST_RESOLVE, resolver.resolve()).await;
     let backend = Backend::new(&config.backend, resolver.clone(), config.server.max_webhooks);
@@ -83,7 +83,7 @@ async fn serve(source: Source, config: Config) -> ExitCode {
     let courier = Courier::new(backend, ledger.clone(), metrics.clone(), settlements.clone());
     let intake = Intake::new(ledger.clone(), Arc::new(courier), config.ledger.on_outage);
     let routes = Arc::new(ArcSwap::from_pointee(routes(&config, &metrics)));
-    let edge = Edge::new(&config, routes.clone(), intake, resolver, metrics.clone(), drain.clone());
+    let front = Front::new(&config, routes.clone(), intake, resolver, metrics.clone(), drain.clone());
     let limits = Arc::new(Limits {
         header_timeout: config.server.header_timeout,
         idle_timeout: config.server.idle_timeout,
@@ -96,14 +96,9 @@ async fn serve(source: Source, config: Config) -> ExitCode {
     let state = AdminState { metrics: metrics.clone(), ledger, readiness: readiness.clone() };
     let admin = tokio::spawn(admin::serve(admin_listener, state, admin_end.clone()));
     announce(&config, &source, &proxy_listener.address(), &admin_address);
-    let accepting = connections.spawn(listener::serve(
-        proxy_listener,
-        edge,
-        limits,
-        config.server.max_connections,
-        drain.clone(),
-        connections.clone(),
-    ));
+    let max = config.server.max_connections;
+    let accepting =
+        connections.spawn(listener::accept(proxy_listener, front, limits, max, connections.clone()));
     readiness.set_listening();
 
     while let Wake::Reload = signals.next().await {
@@ -144,9 +139,10 @@ async fn bind(config: &Config) -> Result<(Listener, Listener), String> {
 
 /// The routes that a configuration says, their endpoints ready.
 fn routes(config: &Config, metrics: &Metrics) -> Routes {
-    let endpoints = config.webhooks.iter().map(|webhook| {
-        (webhook.path.clone(), Arc::new(Endpoint::new(webhook, metrics)))
-    });
+    let endpoints = config
+        .webhooks
+        .iter()
+        .map(|webhook| (webhook.path.clone(), Arc::new(Endpoint::new(webhook, metrics))));
     Routes::new(endpoints.collect(), config.server.trusted_proxies.clone())
 }
 
@@ -161,18 +157,16 @@ fn announce(config: &Config, source: &Source, proxy: &str, admin: &str) {
     );
     for webhook in &config.webhooks {
         tracing::info!(endpoint = %webhook.name, path = %webhook.path, secrets = webhook.secrets.len(), "guarding");
-        if !webhook.enforce {
-            tracing::warn!(
-                endpoint = %webhook.name,
-                "DRY RUN: unsigned and forged requests reach the backend on this path (enforce = false)"
-            );
-        }
     }
-    if config.ledger.url == LedgerUrl::None {
-        tracing::warn!("no ledger: copies of an event are not held back");
-    }
+    warn(config);
     tracing::info!(listener = "proxy", address = %proxy, "listening");
     tracing::info!(listener = "admin", address = %admin, "listening");
+}
+
+fn warn(config: &Config) {
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
 }
 
 /// Takes in force what can change without a new socket. A faulty file changes nothing.
@@ -185,10 +179,14 @@ fn reload(source: &Source, running: &Config, current: &ArcSwap<Routes>, metrics:
         }
     };
     let fixed = [
-        ("server", config.server != crate::config::Server {
-            trusted_proxies: config.server.trusted_proxies.clone(),
-            ..running.server.clone()
-        }),
+        (
+            "server",
+            config.server
+                != crate::config::Server {
+                    trusted_proxies: config.server.trusted_proxies.clone(),
+                    ..running.server.clone()
+                },
+        ),
         ("admin", config.admin != running.admin),
         ("log", config.log != running.log),
         ("backend", config.backend != running.backend),
@@ -199,6 +197,7 @@ fn reload(source: &Source, running: &Config, current: &ArcSwap<Routes>, metrics:
     }
     current.store(Arc::new(routes(&config, metrics)));
     metrics.retain(&config.webhooks.iter().map(|w| w.name.as_str()).collect::<Vec<_>>());
+    warn(&config);
     tracing::info!(endpoints = config.webhooks.len(), "reloaded");
 }
 
@@ -217,31 +216,32 @@ async fn finish(drain: &Drain, connections: &TaskTracker, settlements: &TaskTrac
 
 /// The ledger that the configuration names, as the concrete thing that has to be closed.
 enum Store {
-    None(Arc<NoLedger>),
+    None,
     Sqlite(Arc<SqliteLedger>),
 }
 
 impl Store {
     fn open(config: &Config) -> Store {
         match &config.ledger.url {
-            LedgerUrl::None => Store::None(Arc::new(NoLedger)),
+            LedgerUrl::None => Store::None,
             LedgerUrl::Sqlite(path) => {
                 Store::Sqlite(Arc::new(SqliteLedger::start(path.clone(), config.ledger.retention)))
             }
         }
     }
 
-    fn ledger(&self) -> Arc<dyn Ledger> {
+    /// The ledger as the others know it. Where none is, there is nothing to time.
+    fn ledger(&self, metrics: &Arc<Metrics>) -> Arc<dyn Ledger> {
         match self {
-            Store::None(ledger) => ledger.clone(),
-            Store::Sqlite(ledger) => ledger.clone(),
+            Store::None => Arc::new(NoLedger),
+            Store::Sqlite(ledger) => Arc::new(Metered::new(ledger.clone(), metrics.clone())),
         }
     }
 
     /// Blocking work, bounded: a disk that hangs must not keep the program from ending.
     async fn close(self) {
         match self {
-            Store::None(_) => {}
+            Store::None => {}
             Store::Sqlite(ledger) => {
                 let closing = tokio::task::spawn_blocking(move || ledger.close());
                 let _ = tokio::time::timeout(CLOSE_LEDGER, closing).await;

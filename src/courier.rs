@@ -67,7 +67,12 @@ pub enum Undelivered {
 
 impl Courier {
     /// A courier to `backend`. What it still has to settle runs on `background`.
-    pub fn new(backend: Backend, ledger: Arc<dyn Ledger>, metrics: Arc<Metrics>, background: TaskTracker) -> Courier {
+    pub fn new(
+        backend: Backend,
+        ledger: Arc<dyn Ledger>,
+        metrics: Arc<Metrics>,
+        background: TaskTracker,
+    ) -> Courier {
         Courier { backend, ledger, metrics, background }
     }
 
@@ -167,8 +172,10 @@ async fn settle_until_recorded(
                 return;
             }
             Err(Unsettled { lease: back, error }) => {
-                metrics.settle_failed();
                 if failures == 0 {
+                    if matches!(settlement, Settlement::Delivered { .. }) {
+                        metrics.settle_failed();
+                    }
                     let id = &*back.key().id;
                     tracing::error!(event.id = id, %error, "the ledger did not take a settlement; trying on");
                 }

@@ -118,7 +118,8 @@ mod tests {
     fn events_are_forwarded_by_type_mode_and_account() {
         use Livemode::{Any, Live, Test};
         let all = &["*"][..];
-        type Case<'a> = (&'a [&'a str], Livemode, &'a [&'a str], &'a str, Option<bool>, Option<&'a str>, bool);
+        type Case<'a> =
+            (&'a [&'a str], Livemode, &'a [&'a str], &'a str, Option<bool>, Option<&'a str>, bool);
         let table: &[Case<'_>] = &[
             (all, Any, all, "invoice.paid", Some(true), None, true),
             (all, Any, all, "invoice.paid", None, Some("acct_1"), true),
@@ -137,7 +138,11 @@ mod tests {
         ];
         for (types, mode, accounts, kind, livemode, account, wanted) in table {
             let endpoint = endpoint(types, *mode, accounts);
-            assert_eq!(endpoint.wants(kind, *livemode, *account), *wanted, "{types:?} {mode:?} {accounts:?} {kind}");
+            assert_eq!(
+                endpoint.wants(kind, *livemode, *account),
+                *wanted,
+                "{types:?} {mode:?} {accounts:?} {kind}"
+            );
         }
     }
 }

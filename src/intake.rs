@@ -24,11 +24,11 @@ pub struct Intake {
 }
 
 /// A whole request to a webhook path.
-pub struct Letter<'a> {
+pub struct Letter<'a, S> {
     /// Whose path it is.
     pub endpoint: &'a Arc<Endpoint>,
     /// Its `Stripe-Signature` fields, as many as there are.
-    pub signatures: &'a [&'a [u8]],
+    pub signatures: S,
     /// Its raw query, without `?`; empty if there is none.
     pub query: &'a str,
     /// Its body.
@@ -92,7 +92,9 @@ impl Fate {
             Fate::Refused(rejection) => Some(rejection.to_string()),
             Fate::LedgerUnavailable(error) => Some(error.to_string()),
             Fate::Undelivered(undelivered) => Some(undelivered.to_string()),
-            Fate::Delivered(_) | Fate::Duplicate | Fate::Ignored | Fate::InFlight { .. } | Fate::Panicked => None,
+            Fate::Delivered(_) | Fate::Duplicate | Fate::Ignored | Fate::InFlight { .. } | Fate::Panicked => {
+                None
+            }
         }
     }
 }
@@ -114,11 +116,14 @@ impl Intake {
 
     /// Judges a letter. What it proves to be an event of the endpoint is delivered through `head`, which is asked for
     /// only then: the app's request as far as the original determines it.
-    pub async fn receive(&self, letter: Letter<'_>, head: impl FnOnce() -> RequestHead) -> Receipt {
+    pub async fn receive<'a, S>(&self, letter: Letter<'a, S>, head: impl FnOnce() -> RequestHead) -> Receipt
+    where
+        S: Iterator<Item = &'a [u8]> + Clone,
+    {
         let Letter { endpoint, signatures, query, body } = letter;
         let now = i64::try_from(clock::unix().as_secs()).unwrap_or(i64::MAX);
-        let headers = signatures.iter().copied();
-        let event = match event::verify(&endpoint.secrets, headers, body, now, endpoint.tolerance) {
+        let event = match event::verify(&endpoint.secrets, signatures.clone(), body, now, endpoint.tolerance)
+        {
             Ok(event) => event,
             Err(rejection) => return Receipt { event: None, attempt: None, fate: Fate::Refused(rejection) },
         };
@@ -131,7 +136,7 @@ impl Intake {
             endpoint: endpoint.clone(),
             head: head(),
             // A verified letter has exactly one.
-            signature: signatures.first().copied().unwrap_or_default().into(),
+            signature: signatures.clone().next().unwrap_or_default().into(),
         };
         // A task of its own: a client that leaves, or a panic, cannot leave a delivery half done.
         let carrying = tokio::spawn(self.clone().carry(delivery, query.into()));

@@ -10,9 +10,8 @@
 //! | 4 | [`logging`] | whose log lines are written, and in which shape |
 //! | 3 | [`intake`] | a webhook: verify, admit, hand on, say what became of it |
 //! | 2 | [`courier`] | one leased event → backend → settled |
-//! | 1 | [`ledger`], [`backend`], [`endpoint`] | what was seen and what was applied; the HTTP client to the app; one guarded path at work |
-//! | 1 | [`socket`] | sockets and listeners, TCP or Unix |
-//! | 0 | [`stripe`], [`config`], [`metrics`], [`outcome`], [`clock`] | no I/O beyond reading a file, no async; time is an argument |
+//! | 1 | [`ledger`], [`backend`], [`endpoint`], [`socket`] | what was seen and what was applied; the HTTP client to the app; one guarded path at work; sockets, TCP or Unix |
+//! | 0 | [`stripe`], [`http1`], [`config`], [`metrics`], [`outcome`], [`clock`] | no I/O beyond reading a file, no async; time is an argument |
 //!
 //! Where a rule lives: signatures in [`stripe::signature`], the envelope in [`stripe::event`], what each caller
 //! gets in [`edge::reply`], the path guard in [`edge::path`], states and leases in [`ledger`].
@@ -26,6 +25,7 @@ pub mod config;
 pub mod courier;
 pub mod edge;
 pub mod endpoint;
+pub mod http1;
 pub mod intake;
 pub mod ledger;
 pub mod logging;

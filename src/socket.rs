@@ -114,7 +114,10 @@ impl Listener {
     pub async fn bind(listen: &Listen) -> io::Result<Listener> {
         match listen {
             Listen::Unix(path) => {
-                if UnixStream::connect(path).await.is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused) {
+                if UnixStream::connect(path)
+                    .await
+                    .is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused)
+                {
                     std::fs::remove_file(path)?;
                 }
                 Ok(Listener::Unix(UnixListener::bind(path)?, path.clone()))
@@ -122,7 +125,9 @@ impl Listener {
             Listen::Tcp(address) => match address.strip_prefix(':') {
                 // Every address, of both families; where there is no IPv6, of one.
                 Some(port) => match bind_tcp(&format!("[::]:{port}")).await {
-                    Err(e) if e.kind() != io::ErrorKind::AddrInUse => bind_tcp(&format!("0.0.0.0:{port}")).await,
+                    Err(e) if e.kind() != io::ErrorKind::AddrInUse => {
+                        bind_tcp(&format!("0.0.0.0:{port}")).await
+                    }
                     bound => bound,
                 },
                 None => bind_tcp(address).await,
@@ -133,7 +138,9 @@ impl Listener {
     /// Where it listens: `127.0.0.1:8080`, `unix//run/x.sock`.
     pub fn address(&self) -> String {
         match self {
-            Listener::Tcp(listener) => listener.local_addr().map_or_else(|e| e.to_string(), |a| a.to_string()),
+            Listener::Tcp(listener) => {
+                listener.local_addr().map_or_else(|e| e.to_string(), |a| a.to_string())
+            }
             Listener::Unix(_, path) => format!("unix/{}", path.display()),
         }
     }

@@ -3,21 +3,21 @@
 //! It never asks the backend: a backend that is down must not take the proxy out of service.
 
 mod health;
+mod listener;
 mod scrape;
 
 pub use health::Readiness;
 
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
+use crate::socket::Listener;
 use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::serve::{Listener, ListenerExt};
 use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
 
 /// How long answers that are under way may take once the listener is to end.
@@ -34,31 +34,8 @@ pub struct AdminState {
     pub ledger: Arc<dyn Ledger>,
 }
 
-/// A bound listener.
-pub enum AdminListener {
-    /// On a port.
-    Tcp(TcpListener),
-    /// On a Unix socket; its file is the caller's to remove.
-    Unix(UnixListener),
-}
-
 /// Answers on the listener until `shutdown`, and then for a second at most what is under way.
-pub async fn serve(listener: AdminListener, state: AdminState, shutdown: CancellationToken) {
-    match listener {
-        AdminListener::Tcp(listener) => {
-            // Small answers must not wait for the peer's acknowledgement; if it cannot be set, they do.
-            let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
-            serve_on(listener, state, shutdown).await;
-        }
-        AdminListener::Unix(listener) => serve_on(listener, state, shutdown).await,
-    }
-}
-
-async fn serve_on<L>(listener: L, state: AdminState, shutdown: CancellationToken)
-where
-    L: Listener,
-    L::Addr: std::fmt::Debug,
-{
+pub async fn serve(listener: Listener, state: AdminState, shutdown: CancellationToken) {
     let end = shutdown.clone();
     let serving = axum::serve(listener, router(state)).with_graceful_shutdown(end.cancelled_owned());
     let too_late = async {
@@ -112,7 +89,7 @@ mod tests {
     use serde_json::{Value, json};
     use std::sync::Mutex;
     use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-    use tokio::net::{TcpStream, UnixStream};
+    use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
     type Running = Option<Result<Vec<(Arc<str>, u64)>, LedgerError>>;
 
@@ -168,7 +145,7 @@ mod tests {
             let state =
                 AdminState { metrics: metrics.clone(), readiness: readiness.clone(), ledger: ledger.clone() };
             let shutdown = CancellationToken::new();
-            let served = tokio::spawn(serve(AdminListener::Tcp(listener), state, shutdown.clone()));
+            let served = tokio::spawn(serve(Listener::Tcp(listener), state, shutdown.clone()));
             Admin { ledger, metrics, readiness, address, shutdown, served }
         }
 
@@ -312,7 +289,7 @@ mod tests {
             readiness: admin.readiness.clone(),
             ledger: admin.ledger.clone(),
         };
-        let listener = AdminListener::Unix(UnixListener::bind(&path).unwrap());
+        let listener = Listener::Unix(UnixListener::bind(&path).unwrap(), path.clone());
         let served = tokio::spawn(serve(listener, state, admin.shutdown.clone()));
         let answer = ask(UnixStream::connect(&path).await.unwrap(), "GET", "/livez").await;
         assert_eq!(answer.status, 200);

@@ -3,7 +3,7 @@
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::BackendError;
-use super::chunked::{Decoder, Step};
+use crate::http1::chunked::{Decoder, Step};
 
 /// How much of an answer's body is passed on, in bytes.
 pub const KEPT_BODY: usize = 64 * 1024;
@@ -199,7 +199,8 @@ fn read_head(
         // No length, or a coding other than chunked: until the connection closes, which ends its use.
         _ => Framing::UntilClose,
     };
-    Ok((head, framing, keep && !close))
+    let reusable = keep && !close && !matches!(framing, Framing::UntilClose);
+    Ok((head, framing, reusable))
 }
 
 #[cfg(test)]

@@ -5,7 +5,6 @@
 //! sends a request twice: a request of which any byte may have left is over, and its failure is the caller's to record.
 
 mod answer;
-mod chunked;
 mod pool;
 mod request;
 mod resolve;

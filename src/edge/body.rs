@@ -1,46 +1,63 @@
 //! A webhook's whole body, within its limit. The deadline is the caller's.
 
 use bytes::{Bytes, BytesMut};
-use pingora::proxy::Session;
+
+use super::connection::Connection;
+use crate::http1::chunked::{Decoder, Step};
+use crate::http1::head::Framing;
+
+/// A chunked body's coding may be this much longer than what it carries.
+const READ: usize = 16 * 1024;
 
 /// Why there is no whole body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BodyFault {
     /// It is longer than the limit, by its `Content-Length` or while it came.
     TooLarge,
-    /// It broke off, or its coding is faulty. There may be no one left to answer.
-    Broken,
+    /// Its coding is faulty.
+    Malformed,
+    /// The client has left.
+    Gone,
 }
 
-/// The length that the head promises; `None` for a chunked body.
-pub fn promised(session: &Session) -> Option<u64> {
-    let value = session.req_header().headers.get(http::header::CONTENT_LENGTH)?;
-    value.to_str().ok()?.trim().parse().ok()
+/// Reads it. A body of known length is not copied.
+pub async fn read(connection: &mut Connection, framing: Framing, limit: u64) -> Result<Bytes, BodyFault> {
+    match framing {
+        Framing::Length(length) if length > limit => Err(BodyFault::TooLarge),
+        Framing::Length(length) => {
+            // Within the limit, which the configuration keeps far below what a usize holds.
+            let length = usize::try_from(length).map_err(|_| BodyFault::TooLarge)?;
+            while connection.buffered().len() < length {
+                more(connection, length - connection.buffered().len()).await?;
+            }
+            Ok(connection.take(length))
+        }
+        Framing::Chunked => chunked(connection, limit).await,
+    }
 }
 
-/// Reads it. A body that came in one piece is not copied again.
-pub async fn read(session: &mut Session, limit: u64) -> Result<Bytes, BodyFault> {
-    let promised = promised(session);
-    if promised.is_some_and(|length| length > limit) {
-        return Err(BodyFault::TooLarge);
-    }
-    let Some(first) = chunk(session).await? else { return Ok(Bytes::new()) };
-    if promised == Some(first.len() as u64) {
-        return Ok(first);
-    }
-    let mut whole = BytesMut::with_capacity(usize::try_from(promised.unwrap_or(16 * 1024)).unwrap_or(0));
-    whole.extend_from_slice(&first);
+async fn chunked(connection: &mut Connection, limit: u64) -> Result<Bytes, BodyFault> {
+    let (mut decoder, mut body) = (Decoder::new(), BytesMut::new());
     loop {
-        if whole.len() as u64 > limit {
+        let mut input = connection.buffered();
+        let before = input.len();
+        let step = decoder.feed(&mut input, |data| body.extend_from_slice(data));
+        let used = before - input.len();
+        drop(connection.take(used));
+        if body.len() as u64 > limit {
             return Err(BodyFault::TooLarge);
         }
-        match chunk(session).await? {
-            Some(more) => whole.extend_from_slice(&more),
-            None => return Ok(whole.freeze()),
+        match step {
+            Step::Done => return Ok(body.freeze()),
+            Step::Faulty => return Err(BodyFault::Malformed),
+            Step::More => more(connection, READ).await?,
         }
     }
 }
 
-async fn chunk(session: &mut Session) -> Result<Option<Bytes>, BodyFault> {
-    session.downstream_session.read_request_body().await.map_err(|_| BodyFault::Broken)
+async fn more(connection: &mut Connection, room: usize) -> Result<(), BodyFault> {
+    match connection.fill(room).await {
+        Ok(n) if n > 0 => Ok(()),
+        Ok(_) | Err(_) => Err(BodyFault::Gone),
+    }
 }

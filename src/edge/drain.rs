@@ -18,7 +18,12 @@ pub struct Drain {
 impl Drain {
     /// Not begun; when it does, work in flight has `grace`.
     pub fn new(grace: Duration) -> Drain {
-        Drain { token: CancellationToken::new(), flag: watch::Sender::new(false), until: OnceLock::new(), grace }
+        Drain {
+            token: CancellationToken::new(),
+            flag: watch::Sender::new(false),
+            until: OnceLock::new(),
+            grace,
+        }
     }
 
     /// Begins: from here on connections end with their request.

@@ -4,10 +4,12 @@
 
 use bytes::Bytes;
 use pingora::http::ResponseHeader;
+use std::borrow::Cow;
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use crate::backend::Answer;
+use crate::clock;
 use crate::intake::Fate;
 use crate::outcome::Outcome;
 
@@ -35,29 +37,73 @@ const fn row(outcome: Outcome) -> (u16, &'static str, Option<u64>) {
         Outcome::Duplicate => (200, "This event was delivered before.", None),
         Outcome::Ignored => (200, "The endpoint does not forward such events.", None),
         Outcome::InFlight => (409, "This event is being delivered right now; send it again later.", Some(1)),
-        Outcome::SignatureMissing => (400, "There is no Stripe-Signature header. Only Stripe, or a client that signs like it, may call this path.", None),
-        Outcome::SignatureMalformed => (400, "The Stripe-Signature header cannot be read. A proxy on the way may have changed or repeated it.", None),
+        Outcome::SignatureMissing => (
+            400,
+            "There is no Stripe-Signature header. Only Stripe, or a client that signs like it, may call this path.",
+            None,
+        ),
+        Outcome::SignatureMalformed => (
+            400,
+            "The Stripe-Signature header cannot be read. A proxy on the way may have changed or repeated it.",
+            None,
+        ),
         Outcome::SignatureNoV1 => (400, "The Stripe-Signature header has no v1 signature.", None),
-        Outcome::SignatureMismatch => (400, "No signature matches. Check that this endpoint's own signing secret (whsec_...) is configured, and that nothing on the way changes the body.", None),
-        Outcome::TimestampTooOld => (400, "The signature is genuine but too old. Check this server's clock; a replayed request is refused, a fresh attempt is not.", None),
-        Outcome::TimestampInFuture => (400, "The signature is genuine but from the future. Check this server's clock.", None),
-        Outcome::PayloadInvalid => (400, "The body is signed but is not a Stripe event: it needs an id, a type and an object of event or v2.core.event.", None),
+        Outcome::SignatureMismatch => (
+            400,
+            "No signature matches. Check that this endpoint's own signing secret (whsec_...) is configured, and that nothing on the way changes the body.",
+            None,
+        ),
+        Outcome::TimestampTooOld => (
+            400,
+            "The signature is genuine but too old. Check this server's clock; a replayed request is refused, a fresh attempt is not.",
+            None,
+        ),
+        Outcome::TimestampInFuture => {
+            (400, "The signature is genuine but from the future. Check this server's clock.", None)
+        }
+        Outcome::PayloadInvalid => (
+            400,
+            "The body is signed but is not a Stripe event: it needs an id, a type and an object of event or v2.core.event.",
+            None,
+        ),
         Outcome::MethodNotAllowed => (405, "Webhooks are sent with POST.", None),
         Outcome::BodyTooLarge => (413, "The body is longer than this endpoint's max_body.", None),
         Outcome::BodyTooSlow => (408, "The body did not arrive within body_timeout.", None),
         Outcome::BodyMalformed => (400, "The body broke off, or its framing is faulty.", None),
-        Outcome::BodyEncoded => (415, "The body has a Content-Encoding. A signature is over the bytes as they are: send them so.", None),
-        Outcome::RequestMalformed => (400, "The request is ambiguous: two lengths, a length beside a transfer coding, or a bare line feed.", None),
+        Outcome::BodyEncoded => (
+            415,
+            "The body has a Content-Encoding. A signature is over the bytes as they are: send them so.",
+            None,
+        ),
+        Outcome::RequestMalformed => (
+            400,
+            "The request is ambiguous: two lengths, a length beside a transfer coding, or a bare line feed.",
+            None,
+        ),
         Outcome::HeaderTooSlow => (408, "The request's head did not arrive within header_timeout.", None),
         Outcome::HeaderTooLarge => (431, "The request's head is longer than 64 KiB.", None),
-        Outcome::AmbiguousPath => (400, "This is a spelling of a webhook path that is not the path. Use the path exactly as it is configured.", None),
-        Outcome::BackendUnreachable => (502, "The backend cannot be reached. Check that it runs and that [backend] url is its address.", None),
+        Outcome::AmbiguousPath => (
+            400,
+            "This is a spelling of a webhook path that is not the path. Use the path exactly as it is configured.",
+            None,
+        ),
+        Outcome::BackendUnreachable => (
+            502,
+            "The backend cannot be reached. Check that it runs and that [backend] url is its address.",
+            None,
+        ),
         Outcome::BackendTimeout => (504, "The backend did not answer within response_timeout.", None),
         Outcome::BackendInvalid => (502, "The backend's answer is not HTTP.", None),
-        Outcome::LedgerUnavailable => (503, "The ledger is out of reach, so nothing was delivered; send it again later. /readyz on the admin listener says why.", Some(5)),
+        Outcome::LedgerUnavailable => (
+            503,
+            "The ledger is out of reach, so nothing was delivered; send it again later. /readyz on the admin listener says why.",
+            Some(5),
+        ),
         Outcome::Overloaded => (503, "Too much at once; send it again later.", Some(1)),
         Outcome::ShuttingDown => (503, "The server is shutting down; send it again.", Some(1)),
-        Outcome::InternalError => (500, "A fault of this server; send it again later. Its log says more.", None),
+        Outcome::InternalError => {
+            (500, "A fault of this server; send it again later. Its log says more.", None)
+        }
     }
 }
 
@@ -128,41 +174,57 @@ impl Reply {
     }
 
     /// Its head, as pingora writes it.
-    pub fn head(&self) -> pingora::Result<ResponseHeader> {
-        let mut head = ResponseHeader::build(self.status, Some(8))?;
-        if let Some(content_type) = &self.content_type {
-            head.insert_header("Content-Type", content_type.as_ref())?;
+    pub fn header(&self) -> pingora::Result<ResponseHeader> {
+        let mut header = ResponseHeader::build(self.status, Some(8))?;
+        for (name, value) in self.fields() {
+            header.insert_header(name, value.as_ref())?;
         }
+        Ok(header)
+    }
+
+    /// Its head, as it goes over the wire.
+    pub fn head(&self, keep_alive: bool) -> Vec<u8> {
+        let mut head = Vec::with_capacity(256);
+        let reason = http::StatusCode::from_u16(self.status).ok().and_then(|s| s.canonical_reason());
+        head.extend_from_slice(b"HTTP/1.1 ");
+        head.extend_from_slice(self.status.to_string().as_bytes());
+        head.extend_from_slice(b" ");
+        head.extend_from_slice(reason.unwrap_or_default().as_bytes());
+        head.extend_from_slice(b"\r\n");
+        let mut add = |name: &str, value: &[u8]| {
+            head.extend_from_slice(name.as_bytes());
+            head.extend_from_slice(b": ");
+            head.extend_from_slice(value);
+            head.extend_from_slice(b"\r\n");
+        };
+        for (name, value) in self.fields() {
+            add(name, &value);
+        }
+        add("Date", httpdate::fmt_http_date(clock::wall()).as_bytes());
+        add("Connection", if keep_alive { b"keep-alive" } else { b"close" });
+        head.extend_from_slice(b"\r\n");
+        head
+    }
+
+    fn fields(&self) -> impl Iterator<Item = (&'static str, Cow<'_, [u8]>)> {
         // 204 and 304 have no body, and say no length (RFC 9110, 8.6).
-        if !matches!(self.status, 204 | 304) {
-            head.insert_header("Content-Length", self.body.len())?;
-        }
-        head.insert_header("Countersign-Outcome", self.outcome.code())?;
-        if let Some(seconds) = self.retry_after {
-            head.insert_header("Retry-After", seconds)?;
-        }
-        if self.allow {
-            head.insert_header("Allow", "POST")?;
-        }
-        Ok(head)
+        let length = (!matches!(self.status, 204 | 304)).then(|| self.body.len().to_string().into_bytes());
+        [
+            self.content_type.as_deref().map(|v| ("Content-Type", v.into())),
+            length.map(|v| ("Content-Length", v.into())),
+            Some(("Countersign-Outcome", self.outcome.code().as_bytes().into())),
+            self.retry_after.map(|v| ("Retry-After", v.to_string().into_bytes().into())),
+            self.allow.then_some(("Allow", b"POST"[..].into())),
+        ]
+        .into_iter()
+        .flatten()
     }
 }
 
-/// The same answer as bytes, for a connection that has no request yet and ends with it.
+/// An answer as bytes, for a connection that ends with it.
 pub fn raw(outcome: Outcome) -> Vec<u8> {
     let reply = Reply::of(outcome);
-    let mut head = format!(
-        "HTTP/1.1 {} {}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nCountersign-Outcome: {}\r\n",
-        reply.status,
-        http::StatusCode::from_u16(reply.status).ok().and_then(|s| s.canonical_reason()).unwrap_or(""),
-        reply.body.len(),
-        outcome.code(),
-    );
-    if let Some(seconds) = reply.retry_after {
-        head.push_str(&format!("Retry-After: {seconds}\r\n"));
-    }
-    head.push_str("Connection: close\r\n\r\n");
-    let mut bytes = head.into_bytes();
+    let mut bytes = reply.head(false);
     bytes.extend_from_slice(&reply.body);
     bytes
 }
@@ -200,6 +262,7 @@ mod tests {
     fn a_raw_answer_ends_the_connection() {
         let raw = String::from_utf8(raw(Outcome::Overloaded)).unwrap();
         assert!(raw.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{raw}");
-        assert!(raw.contains("\r\nRetry-After: 1\r\nConnection: close\r\n\r\n{"), "{raw}");
+        assert!(raw.contains("\r\nRetry-After: 1\r\n"), "{raw}");
+        assert!(raw.contains("\r\nConnection: close\r\n\r\n{"), "{raw}");
     }
 }

@@ -22,7 +22,7 @@ pub enum Route<'a> {
     Ambiguous {
         /// Which rule found it.
         reason: Reason,
-        /// Whether the endpoint refuses.
+        /// Whether the endpoint that it would be taken for refuses.
         enforce: bool,
     },
     /// To the backend, untouched.

@@ -2,32 +2,25 @@
 //! verdict, the reply, one log line.
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, header};
-use pingora::proxy::Session;
 use std::sync::Arc;
 use tokio::time::timeout;
 
 use super::Edge;
 use super::body::{self, BodyFault};
+use super::connection::Connection;
+use super::forwarded::{self, Origin};
 use super::gate::Pass;
 use super::reply::Reply;
+use super::serve::{Arrived, Next, early};
 use crate::backend::RequestHead;
+use crate::clock;
 use crate::endpoint::Endpoint;
-use crate::intake::{Fate, Letter, Receipt};
+use crate::http1::head::{Fields, Framing};
+use crate::intake::{self, Fate, Letter, Receipt};
 use crate::outcome::Outcome;
-use crate::{clock, intake};
 
-/// Of the original request the app gets these, as they came or as the edge extended them.
-const CARRIED: [&str; 8] = [
-    "Host",
-    "Content-Type",
-    "User-Agent",
-    "X-Forwarded-For",
-    "X-Forwarded-Proto",
-    "X-Forwarded-Host",
-    "traceparent",
-    "tracestate",
-];
+/// Of the original request the app gets these as they came, besides its `X-Forwarded-*`.
+const CARRIED: [&str; 5] = ["Host", "Content-Type", "User-Agent", "traceparent", "tracestate"];
 /// These concern one connection only (RFC 9110, 7.6.1), or are said anew.
 const HOP_BY_HOP: [&str; 9] = [
     "connection",
@@ -41,146 +34,229 @@ const HOP_BY_HOP: [&str; 9] = [
     "upgrade",
 ];
 
-/// What is left to do with a request.
-pub enum Handled {
-    /// It is answered.
-    Replied(Reply),
-    /// There is no one to answer.
-    Gone,
-    /// A dry run: it goes to the backend by pingora, with this verdict.
-    Pass(Outcome),
+/// What is left to do about a request.
+pub(super) enum Handled {
+    /// Nothing.
+    Answered(Next),
+    /// It goes to the backend by pingora; in a dry run with a verdict.
+    Pass(Option<Outcome>),
+}
+
+/// One request being handled.
+struct Visit<'a> {
+    edge: &'a Edge,
+    endpoint: &'a Arc<Endpoint>,
+    connection: &'a mut Connection,
+}
+
+/// How a visit ended.
+struct Ended {
+    handled: Handled,
+    outcome: Outcome,
+    /// What the caller was told; `None` if there was no one left to tell, or the backend is to tell.
+    status: Option<u16>,
+    receipt: Option<Receipt>,
 }
 
 /// Handles one.
-pub async fn handle(edge: &Edge, endpoint: &Arc<Endpoint>, session: &mut Session) -> Handled {
+pub(super) async fn handle(
+    edge: &Edge,
+    endpoint: &Arc<Endpoint>,
+    connection: &mut Connection,
+    arrived: Arrived,
+) -> Handled {
     let started = clock::instant();
-    let (handled, receipt) = judge(edge, endpoint, session).await;
-    let (outcome, status) = match &handled {
-        Handled::Replied(reply) => (receipt.as_ref().map_or(reply.outcome, |r| r.fate.outcome()), reply.status),
-        Handled::Gone => (Outcome::BodyMalformed, 0),
-        Handled::Pass(verdict) => (*verdict, 0),
-    };
+    let _in_flight = edge.metrics.in_flight();
+    let ended = Visit { edge, endpoint, connection }.run(arrived).await;
     let took = started.elapsed();
-    endpoint.metrics.answered(outcome, took);
-    log(endpoint, receipt.as_ref(), outcome, status, took.as_secs_f64() * 1e3);
-    handled
+    endpoint.metrics.answered(ended.outcome, took);
+    log(endpoint, &ended, took.as_secs_f64() * 1e3);
+    ended.handled
 }
 
-async fn judge(edge: &Edge, endpoint: &Arc<Endpoint>, session: &mut Session) -> (Handled, Option<Receipt>) {
-    if let Some(fault) = head_fault(edge, endpoint, session) {
-        return (refuse(endpoint, fault), None);
-    }
-    let Some(mut pass) = edge.gate.enter().await else {
-        return (Handled::Replied(Reply::of(Outcome::Overloaded)), None);
-    };
-    let body = match read_body(endpoint, &mut pass, session).await {
-        Ok(body) => body,
-        Err(None) => return (Handled::Gone, None),
-        // Of a body that has been begun no one else can make anything: even a dry run answers it.
-        Err(Some(outcome)) => return (Handled::Replied(Reply::of(outcome)), None),
-    };
-    let receipt = {
-        let head = session.req_header();
-        let signatures: Vec<&[u8]> =
-            head.headers.get_all("stripe-signature").iter().map(|v| v.as_bytes()).collect();
-        let query = head.uri.query().unwrap_or_default();
-        let letter = Letter { endpoint, signatures: &signatures, query, body: body.clone() };
-        edge.intake.receive(letter, || carried(head.raw_path(), &head.headers)).await
-    };
-    if let Fate::Refused(rejection) = &receipt.fate
-        && !endpoint.enforce
-    {
-        return (pass_on(edge, session, rejection.outcome(), body).await, Some(receipt));
-    }
-    (Handled::Replied(Reply::to_webhook(&receipt.fate)), Some(receipt))
-}
-
-/// What is wrong before a byte of the body is read.
-fn head_fault(edge: &Edge, endpoint: &Endpoint, session: &Session) -> Option<Outcome> {
-    let head = session.req_header();
-    if head.method != Method::POST {
-        return Some(Outcome::MethodNotAllowed);
-    }
-    if head.headers.get(header::CONTENT_ENCODING).is_some_and(|v| !v.as_bytes().eq_ignore_ascii_case(b"identity")) {
-        return Some(Outcome::BodyEncoded);
-    }
-    if body::promised(session).is_some_and(|length| length > endpoint.max_body) {
-        return Some(Outcome::BodyTooLarge);
-    }
-    (!edge.drain.has_time_for(edge.attempt_timeout)).then_some(Outcome::ShuttingDown)
-}
-
-fn refuse(endpoint: &Endpoint, outcome: Outcome) -> Handled {
-    // A dry run refuses nothing; but what shutting down has no time for, it cannot pass on either.
-    if endpoint.enforce || outcome == Outcome::ShuttingDown {
-        Handled::Replied(Reply::of(outcome))
-    } else {
-        Handled::Pass(outcome)
-    }
-}
-
-/// `Err(None)`: there is no one to answer any more.
-async fn read_body(endpoint: &Endpoint, pass: &mut Pass, session: &mut Session) -> Result<Bytes, Option<Outcome>> {
-    if wants_continue(&session.req_header().headers) && session.write_continue_response().await.is_err() {
-        return Err(None);
-    }
-    let read = tokio::select! {
-        biased;
-        read = timeout(endpoint.body_timeout, body::read(session, endpoint.max_body)) => read,
-        () = pass.sent_away() => return Err(Some(Outcome::Overloaded)),
-    };
-    pass.stay();
-    match read {
-        Ok(Ok(body)) => Ok(body),
-        Ok(Err(BodyFault::TooLarge)) => Err(Some(Outcome::BodyTooLarge)),
-        Ok(Err(BodyFault::Broken)) => Err(Some(Outcome::BodyMalformed)),
-        Err(_) => Err(Some(Outcome::BodyTooSlow)),
-    }
-}
-
-fn wants_continue(headers: &HeaderMap) -> bool {
-    headers.get(header::EXPECT).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue"))
-}
-
-/// What the app gets of a verified request, before the courier adds what is ours to say.
-fn carried(target: &[u8], headers: &HeaderMap) -> RequestHead {
-    let mut head = RequestHead::post(target);
-    for name in CARRIED {
-        for value in headers.get_all(name) {
-            head.add(name, value.as_bytes());
+impl Visit<'_> {
+    async fn run(mut self, arrived: Arrived) -> Ended {
+        let Ok(fields) = Fields::parse(&self.connection.buffered()[..arrived.length]) else {
+            return self.refuse(arrived, Outcome::RequestMalformed).await;
+        };
+        if let Some(fault) = self.head_fault(arrived, &fields) {
+            return self.refuse(arrived, fault).await;
+        }
+        let Some(mut pass) = self.edge.gate.enter().await else {
+            return self.answer_early(arrived, Outcome::Overloaded).await;
+        };
+        let head = self.connection.take(arrived.length);
+        let body = match self.read_body(&head, &fields, arrived.framing, &mut pass).await {
+            Ok(body) => body,
+            Err(Some(outcome)) => {
+                // Of a body that has been begun no one else can make anything: even a dry run answers it.
+                let reply = Reply::of(outcome);
+                let sent = self.connection.send(&reply.head(false), &reply.body).await;
+                let next = if sent.is_ok() { Next::Part } else { Next::Close };
+                return Ended {
+                    handled: Handled::Answered(next),
+                    outcome,
+                    status: Some(reply.status),
+                    receipt: None,
+                };
+            }
+            Err(None) => {
+                let (handled, outcome) = (Handled::Answered(Next::Close), Outcome::BodyMalformed);
+                return Ended { handled, outcome, status: None, receipt: None };
+            }
+        };
+        let receipt = self.judge(&head, &fields, body.clone()).await;
+        let reply = match &receipt.fate {
+            Fate::Refused(rejection) if !self.endpoint.enforce => {
+                self.pass_on(&head, &fields, rejection.outcome(), body).await
+            }
+            fate => Reply::to_webhook(fate),
+        };
+        let keep = fields.keep_alive() && !self.edge.drain.begun();
+        let sent = self.connection.send(&reply.head(keep), &reply.body).await;
+        let next = if keep && sent.is_ok() { Next::Keep } else { Next::Close };
+        Ended {
+            handled: Handled::Answered(next),
+            outcome: receipt.fate.outcome(),
+            status: Some(reply.status),
+            receipt: Some(receipt),
         }
     }
-    head
-}
 
-/// A dry run: the request that failed its check goes to the backend as it came, with the verdict beside it.
-async fn pass_on(edge: &Edge, session: &Session, verdict: Outcome, body: Bytes) -> Handled {
-    let original = session.req_header();
-    let mut head = RequestHead::post(original.raw_path());
-    for (name, value) in &original.headers {
-        if !HOP_BY_HOP.contains(&name.as_str()) {
-            head.add(name.as_str(), value.as_bytes());
+    /// What is wrong before a byte of the body is read.
+    fn head_fault(&self, arrived: Arrived, fields: &Fields) -> Option<Outcome> {
+        let head = self.connection.buffered();
+        if !arrived.post {
+            return Some(Outcome::MethodNotAllowed);
+        }
+        if fields.values(head, "content-encoding").any(|v| !v.eq_ignore_ascii_case(b"identity")) {
+            return Some(Outcome::BodyEncoded);
+        }
+        match arrived.framing {
+            Framing::Length(length) if length > self.endpoint.max_body => return Some(Outcome::BodyTooLarge),
+            Framing::Length(_) | Framing::Chunked => {}
+        }
+        (!self.edge.drain.has_time_for(self.edge.attempt_timeout)).then_some(Outcome::ShuttingDown)
+    }
+
+    /// A dry run refuses nothing; but what there is no time left for cannot be passed on either.
+    async fn refuse(self, arrived: Arrived, outcome: Outcome) -> Ended {
+        if self.endpoint.enforce || matches!(outcome, Outcome::ShuttingDown | Outcome::RequestMalformed) {
+            self.answer_early(arrived, outcome).await
+        } else {
+            Ended { handled: Handled::Pass(Some(outcome)), outcome, status: None, receipt: None }
         }
     }
-    head.add("Countersign-Verdict", verdict.code().as_bytes());
-    Handled::Replied(match edge.intake.pass_unverified(head, body).await {
-        Ok(answer) => Reply::passed_on(&answer),
-        Err(error) => Reply::of(intake::outcome_of(&error)),
-    })
+
+    async fn answer_early(self, arrived: Arrived, outcome: Outcome) -> Ended {
+        let next = early(self.edge, self.connection, arrived, outcome).await;
+        let status = Some(Reply::of(outcome).status);
+        Ended { handled: Handled::Answered(next), outcome, status, receipt: None }
+    }
+
+    /// `Err(None)`: there is no one to answer any more.
+    async fn read_body(
+        &mut self,
+        head: &[u8],
+        fields: &Fields,
+        framing: Framing,
+        pass: &mut Pass,
+    ) -> Result<Bytes, Option<Outcome>> {
+        let awaited = fields.values(head, "expect").any(|v| v.eq_ignore_ascii_case(b"100-continue"));
+        if awaited && self.connection.send(b"HTTP/1.1 100 Continue\r\n\r\n", b"").await.is_err() {
+            return Err(None);
+        }
+        let (limit, within) = (self.endpoint.max_body, self.endpoint.body_timeout);
+        let read = tokio::select! {
+            // A body that came with its head is taken before anything waits.
+            biased;
+            read = timeout(within, body::read(self.connection, framing, limit)) => read,
+            () = pass.sent_away() => return Err(Some(Outcome::Overloaded)),
+        };
+        pass.stay();
+        match read {
+            Ok(Ok(body)) => Ok(body),
+            Ok(Err(BodyFault::TooLarge)) => Err(Some(Outcome::BodyTooLarge)),
+            Ok(Err(BodyFault::Malformed)) => Err(Some(Outcome::BodyMalformed)),
+            Ok(Err(BodyFault::Gone)) => Err(None),
+            Err(_) => Err(Some(Outcome::BodyTooSlow)),
+        }
+    }
+
+    async fn judge(&self, head: &[u8], fields: &Fields, body: Bytes) -> Receipt {
+        let target = target(head);
+        let query = memchr::memchr(b'?', target).map_or(&b""[..], |at| &target[at + 1..]);
+        let letter = Letter {
+            endpoint: self.endpoint,
+            signatures: fields.values(head, "stripe-signature"),
+            // A target that is not UTF-8 is not this path.
+            query: std::str::from_utf8(query).unwrap_or_default(),
+            body,
+        };
+        self.edge.intake.receive(letter, || self.carried(head, fields)).await
+    }
+
+    /// What the app gets of a verified request, before the courier adds what is ours to say.
+    fn carried(&self, head: &[u8], fields: &Fields) -> RequestHead {
+        let mut request = RequestHead::post(target(head));
+        for name in CARRIED {
+            for value in fields.values(head, name) {
+                request.add(name, value);
+            }
+        }
+        self.add_origin(&mut request, head, fields);
+        request
+    }
+
+    fn add_origin(&self, request: &mut RequestHead, head: &[u8], fields: &Fields) {
+        let routes = self.edge.routes.load();
+        let origin =
+            Origin::of(self.connection.peer(), &routes.trusted_proxies, |name| fields.values(head, name));
+        if let Some(chain) = &origin.chain {
+            request.add(forwarded::FOR, chain);
+        }
+        request.add(forwarded::PROTO, origin.proto);
+        if let Some(host) = origin.host {
+            request.add(forwarded::HOST, host);
+        }
+    }
+
+    /// A dry run: the request that failed its check goes to the backend as it came, with the verdict beside it.
+    async fn pass_on(&self, head: &[u8], fields: &Fields, verdict: Outcome, body: Bytes) -> Reply {
+        let mut request = RequestHead::post(target(head));
+        for (name, value) in fields.iter(head) {
+            let is = |word: &&str| name.eq_ignore_ascii_case(word.as_bytes());
+            if !forwarded::removed(name) && !forwarded::forwarding(name) && !HOP_BY_HOP.iter().any(is) {
+                // Names of fields are ASCII (RFC 9110, 5.1): the parser has seen to it.
+                request.add(std::str::from_utf8(name).unwrap_or_default(), value);
+            }
+        }
+        self.add_origin(&mut request, head, fields);
+        request.add("Countersign-Verdict", verdict.code().as_bytes());
+        match self.edge.intake.pass_unverified(request, body).await {
+            Ok(answer) => Reply::passed_on(&answer),
+            Err(error) => Reply::of(intake::outcome_of(&error)),
+        }
+    }
+}
+
+/// The target of a request whose head the outline has read.
+fn target(head: &[u8]) -> &[u8] {
+    head.split(|&b| b == b' ').nth(1).unwrap_or_default()
 }
 
 /// The one line a webhook leaves.
-fn log(endpoint: &Endpoint, receipt: Option<&Receipt>, outcome: Outcome, status: u16, duration_ms: f64) {
-    let event = receipt.and_then(|r| r.event.as_ref());
+fn log(endpoint: &Endpoint, ended: &Ended, duration_ms: f64) {
+    let event = ended.receipt.as_ref().and_then(|r| r.event.as_ref());
     tracing::info!(
         endpoint = &*endpoint.name,
         event.id = event.map(|e| e.id()),
         event.r#type = event.map(|e| e.kind()),
-        attempt = receipt.and_then(|r| r.attempt),
-        outcome = outcome.code(),
-        status,
+        attempt = ended.receipt.as_ref().and_then(|r| r.attempt),
+        outcome = ended.outcome.code(),
+        status = ended.status,
         duration_ms,
-        reason = receipt.and_then(|r| r.fate.reason()).map(tracing::field::display),
+        reason = ended.receipt.as_ref().and_then(|r| r.fate.reason()),
         "webhook"
     );
 }

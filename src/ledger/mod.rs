@@ -14,6 +14,7 @@
 
 mod metered;
 mod none;
+pub mod sqlite;
 
 use std::fmt;
 use std::sync::Arc;
@@ -98,7 +99,6 @@ pub enum Claim {
 pub struct Lease {
     arrival: Arrival,
     attempt: u32,
-    #[expect(dead_code, reason = "read by the first ledger that keeps something")]
     token: u64,
     ends: Instant,
 }

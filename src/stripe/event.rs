@@ -13,6 +13,7 @@ use std::ops::Range;
 
 /// An event whose signature holds and whose envelope is sound. It is the body and places in it: making one allocates
 /// nothing.
+#[derive(Clone)]
 pub struct VerifiedEvent {
     body: Bytes,
     id: Text,
@@ -113,6 +114,7 @@ pub fn verify<'h>(
 }
 
 /// A string of the envelope.
+#[derive(Clone)]
 enum Text {
     /// As it stands in the body, at these bytes.
     Plain(Range<usize>),

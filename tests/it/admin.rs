@@ -1,9 +1,7 @@
 //! What an operator sees: health, metrics and the log of the real program.
 
 use crate::front::have;
-use crate::harness::{
-    Address, Answer, Backend, Client, Event, Gate, OTHER_SECRET, Program, Request, Setup, until,
-};
+use crate::harness::{Answer, Backend, Client, Event, Gate, OTHER_SECRET, Program, Request, Setup};
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -75,15 +73,11 @@ async fn while_it_drains_the_check_says_so_and_metrics_are_still_answered() {
 #[tokio::test]
 async fn the_admin_listener_takes_a_unix_socket() {
     let backend = Backend::start().await;
-    let setup = Setup::new(&backend).set("admin.listen", "unix/admin.sock");
-    let program = Program::spawn(setup);
-    let address = Address::Unix(program.path("admin.sock"));
-    until("the socket", async || program.path("admin.sock").exists().then_some(())).await;
-    until("an answer", async || {
-        let answer = Client::connect(&address).await.send(&Request::get("/livez")).await;
-        (answer.status == 200).then_some(())
-    })
-    .await;
+    let folder = tempfile::tempdir().unwrap();
+    let socket = format!("unix/{}", folder.path().join("admin.sock").display());
+    let program = Program::start(Setup::new(&backend).set("admin.listen", socket)).await;
+    program.ready().await;
+    assert_eq!(program.metric("inflight").await, 0.0);
 }
 
 #[tokio::test]

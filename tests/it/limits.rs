@@ -120,7 +120,7 @@ async fn a_head_without_end_is_refused_and_costs_no_memory() {
         let _ = sent.await;
         // A reset may overtake the answer, since most of what was sent is left unread.
         if let Ok(answer) = client.try_answer().await {
-            answer.expect_error(400, "request_malformed");
+            answer.expect_error(431, "header_too_large");
         }
     }
     assert_eq!(backend.count(), 1);

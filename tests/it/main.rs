@@ -21,6 +21,7 @@ mod demo;
 mod endpoint;
 mod guard;
 mod house;
+mod ledger;
 mod ledger_faults;
 mod limits;
 mod once;

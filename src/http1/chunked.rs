@@ -12,7 +12,7 @@ enum State {
 
 /// What became of the bytes given.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub enum Step {
     /// All is used up; more is needed.
     More,
     /// The body is whole.
@@ -21,8 +21,9 @@ pub(super) enum Step {
     Faulty,
 }
 
+/// Follows the coding, byte by byte.
 #[derive(Debug)]
-pub(super) struct Decoder {
+pub struct Decoder {
     state: State,
     line: Vec<u8>,
 }
@@ -30,13 +31,20 @@ pub(super) struct Decoder {
 /// A size line or trailer longer than this is an attack or a mistake.
 const MAX_LINE: usize = 4096;
 
+#[allow(clippy::new_without_default, reason = "there is nothing default about it")]
 impl Decoder {
-    pub(super) fn new() -> Decoder {
+    /// At the beginning of a body.
+    pub fn new() -> Decoder {
         Decoder { state: State::Size, line: Vec::new() }
     }
 
+    /// The body is whole.
+    pub fn is_done(&self) -> bool {
+        self.state == State::Done
+    }
+
     /// Takes bytes off the front of `input` and hands the data in them to `data`.
-    pub(super) fn feed(&mut self, input: &mut &[u8], mut data: impl FnMut(&[u8])) -> Step {
+    pub fn feed(&mut self, input: &mut &[u8], mut data: impl FnMut(&[u8])) -> Step {
         loop {
             match self.state {
                 State::Done => return Step::Done,
