@@ -1,1 +1,197 @@
-//! The record of every event's state.
+//! The record of every event's state: what was seen, what is being delivered, what the backend has taken.
+//! Owns the states, the right to deliver ([`Lease`]) and the trait every ledger keeps; what happens to an event in
+//! between is the courier's, and what a caller is told is `edge::reply`'s.
+//!
+//! ```text
+//!  claim ─▶ first seen, FAILED, or RUNNING with its lease over ─▶ RUNNING(lease) ─Delivered─▶ DELIVERED
+//!           RUNNING, lease not over ─▶ InFlight                        │
+//!           DELIVERED ─▶ Duplicate                                     └─Failed, token current─▶ FAILED
+//! ```
+//!
+//! `Delivered` records from any state and with any token: the backend's 2xx is a fact. `Failed` needs the current
+//! token, so a holder that comes late cannot undo what another has leased since. DELIVERED and FAILED are forgotten
+//! `retention` after they were settled, RUNNING never.
+
+mod metered;
+mod none;
+pub mod sqlite;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+
+pub use metered::Metered;
+pub use none::NoLedger;
+
+/// A record of events. Cheap to call from many tasks at once.
+#[async_trait]
+pub trait Ledger: Send + Sync + 'static {
+    /// Asks for the right to deliver an event for `lease`, counted from before this call.
+    ///
+    /// A [`Claim::Leased`] is durable when it is returned. Of simultaneous claims for one key exactly one is leased.
+    ///
+    /// # Errors
+    /// The ledger is out of reach. Nothing was leased, or a lease nobody holds ends by itself.
+    async fn claim(&self, arrival: Arrival, lease: Duration) -> Result<Claim, LedgerError>;
+
+    /// Records how the delivery ended. Goes on to the end even if the future is dropped.
+    ///
+    /// # Errors
+    /// The ledger is out of reach; the lease comes back, so that the caller can try again.
+    async fn settle(&self, lease: Lease, settlement: Settlement) -> Result<Settled, Unsettled>;
+
+    /// Whether it can take claims now. Cheap: tells what the last work came to, does none.
+    fn health(&self) -> Health;
+
+    /// How many events are RUNNING, by endpoint. Endpoints without any may be missing.
+    ///
+    /// # Errors
+    /// The ledger is out of reach.
+    async fn running(&self) -> Result<Vec<(Arc<str>, u64)>, LedgerError>;
+}
+
+/// What makes two arrivals the same event. The query belongs to it because Stripe upgrades an API version with a
+/// second endpoint on the same URL and another query, which sends every event twice with one id.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct EventKey {
+    /// The endpoint's configured name.
+    pub endpoint: Arc<str>,
+    /// The request's raw query, without `?`; empty if there is none.
+    pub query: Box<str>,
+    /// Stripe's id, `evt_…`.
+    pub id: Box<str>,
+}
+
+/// A verified event at the door.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arrival {
+    /// Which event it is.
+    pub key: EventKey,
+    /// Its `type`, such as `checkout.session.completed`.
+    pub kind: Box<str>,
+    /// When Stripe made it, in Unix seconds; absent where the payload has no integer there (thin events).
+    pub created: Option<i64>,
+    /// Whether it is of live mode.
+    pub livemode: Option<bool>,
+    /// The connected account it is of.
+    pub account: Option<Box<str>>,
+}
+
+/// The answer to a claim.
+#[derive(Debug)]
+#[must_use]
+pub enum Claim {
+    /// The event is the caller's to deliver.
+    Leased(Lease),
+    /// Another delivery of it holds a lease.
+    InFlight {
+        /// When that lease ends, from now; never zero.
+        retry_after: Duration,
+    },
+    /// It was delivered before.
+    Duplicate,
+}
+
+/// The right to deliver one event for a while. Not `Clone`, and consumed by settling.
+#[must_use = "an event whose lease is dropped waits the lease out"]
+pub struct Lease {
+    arrival: Arrival,
+    attempt: u32,
+    token: u64,
+    ends: Instant,
+}
+
+impl Lease {
+    /// A lease that a ledger has granted. `token` is what fences off a late holder; `ends` is counted from before
+    /// the claim was sent.
+    pub(crate) fn new(arrival: Arrival, attempt: u32, token: u64, ends: Instant) -> Self {
+        Self { arrival, attempt, token, ends }
+    }
+
+    /// The event it is for.
+    pub fn key(&self) -> &EventKey {
+        &self.arrival.key
+    }
+
+    /// Which attempt at the event this is: 1 for the first.
+    pub fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// How long it still holds; zero when it is over.
+    pub fn remaining(&self, now: Instant) -> Duration {
+        self.ends.saturating_duration_since(now)
+    }
+}
+
+/// Without the token: whoever knows it can settle.
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lease")
+            .field("key", self.key())
+            .field("attempt", &self.attempt)
+            .finish_non_exhaustive()
+    }
+}
+
+/// How a delivery ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settlement {
+    /// The backend answered with a 2xx.
+    Delivered {
+        /// That status.
+        status: u16,
+    },
+    /// Anything else.
+    Failed {
+        /// The backend's status, if it answered.
+        status: Option<u16>,
+    },
+}
+
+/// What became of a settlement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// It is durable.
+    Recorded,
+    /// A `Failed` of a holder that came late: its token is no longer the current one, and nothing was changed.
+    Superseded,
+}
+
+/// Settling failed; the lease can be settled again.
+#[derive(Debug, thiserror::Error)]
+#[error("{} is not settled: {error}", .lease.key().id)]
+pub struct Unsettled {
+    /// What was to be settled.
+    pub lease: Lease,
+    /// Why it was not.
+    pub error: LedgerError,
+}
+
+/// The ledger is out of reach, with a reason that a person can act on. Cheap to clone.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct LedgerError {
+    reason: Arc<str>,
+}
+
+impl LedgerError {
+    /// An error with this reason: what is wrong, and with which file or server.
+    pub fn new(reason: impl Into<Arc<str>>) -> Self {
+        Self { reason: reason.into() }
+    }
+}
+
+/// Whether a ledger can take claims.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Health {
+    /// It can.
+    Ready,
+    /// It cannot, and goes on trying by itself.
+    NotReady {
+        /// Why, for a person.
+        reason: Arc<str>,
+    },
+}

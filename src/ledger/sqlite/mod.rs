@@ -1,0 +1,142 @@
+//! The embedded ledger: one SQLite file, one thread that writes it and one that keeps it tidy. This file is what the
+//! rest of the program sees; which file does what: `queue` takes jobs from callers, `writer` commits them in groups,
+//! `store` has the transitions, `schema` the tables, `index` and `filter` what is kept in memory to find an event
+//! fast, `keeper` the retention, the archive and the checkpoints, `lock` keeps a second process out.
+//! Why it is built so: `docs/decisions/0001-sqlite-ledger.md`.
+
+mod fault;
+mod filter;
+mod index;
+mod keeper;
+mod lock;
+mod queue;
+mod schema;
+mod store;
+mod tokens;
+mod writer;
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::oneshot;
+
+use self::fault::refuse;
+use self::index::KeyHasher;
+use self::keeper::{Keeper, Order};
+use self::queue::{Job, Queue};
+use self::writer::Writer;
+use super::{Arrival, Claim, Health, Lease, Ledger, LedgerError, Settled, Settlement, Unsettled};
+use crate::clock;
+
+/// How long a claim waits for a disk that does not answer. Longer than any lock is waited for, and no longer than
+/// what a lease adds to its attempt, since later no attempt could begin.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A ledger in an SQLite file.
+pub struct SqliteLedger {
+    path: PathBuf,
+    queue: Arc<Queue>,
+    orders: mpsc::Sender<Order>,
+    /// The writer, until it was waited for.
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl SqliteLedger {
+    /// Opens the ledger at `path` in the background, making file and directory if they are missing, and goes on
+    /// trying for as long as it cannot. Settled events are forgotten `retention` later.
+    ///
+    /// Until it is open, and whenever it is out of reach, claims fail at once and [`health`](Ledger::health) has the
+    /// reason.
+    pub fn start(path: PathBuf, retention: Duration) -> Self {
+        let queue = Arc::new(Queue::new(refuse(&path, "it is being opened")));
+        let (orders, received) = mpsc::channel();
+        let (hasher, mess) = (KeyHasher::default(), Arc::default());
+        let keeper = Keeper {
+            path: path.clone(),
+            retention,
+            queue: queue.clone(),
+            orders: received,
+            hasher: hasher.clone(),
+            mess: Arc::clone(&mess),
+        };
+        let writer = Writer {
+            path: path.clone(),
+            queue: queue.clone(),
+            keeper: orders.clone(),
+            hasher,
+            mess,
+            epoch: 0,
+        };
+        let thread = thread::Builder::new().name("ledger".into()).spawn(move || writer.run(keeper));
+        let thread = thread.map_err(|e| queue.shut(&refuse(&path, &format!("no thread for it: {e}")))).ok();
+        Self { path, queue, orders, thread: Mutex::new(thread) }
+    }
+
+    /// Finishes what is queued, copies everything into the file and releases its lock. Blocks until that is done.
+    /// Calls after this fail.
+    pub fn close(&self) {
+        self.queue.close();
+        if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            // A thread that panicked has let go of the file too.
+            let _ = thread.join();
+        }
+    }
+
+    /// Forgets what has expired, now, and returns how many events that were. It is done by itself when the ledger
+    /// is opened and at least hourly after that.
+    ///
+    /// # Errors
+    /// The ledger is out of reach.
+    pub async fn sweep_now(&self) -> Result<u64, LedgerError> {
+        let (answer, swept) = oneshot::channel();
+        let stopped = || refuse(&self.path, "its keeper stopped");
+        self.orders.send(Order::Sweep(answer)).map_err(|_| stopped())?;
+        swept.await.unwrap_or_else(|_| Err(stopped()))
+    }
+}
+
+#[async_trait]
+impl Ledger for SqliteLedger {
+    async fn claim(&self, arrival: Arrival, lease: Duration) -> Result<Claim, LedgerError> {
+        let ends = clock::instant() + lease;
+        let (answer, claimed) = oneshot::channel();
+        self.queue.push(Job::Claim { arrival, lease, ends, answer });
+        match tokio::time::timeout(PATIENCE, claimed).await {
+            Ok(answered) => answered.unwrap_or_else(|_| Err(refuse(&self.path, "its writer stopped"))),
+            Err(_) => Err(refuse(&self.path, "its disk did not answer in time")),
+        }
+    }
+
+    async fn settle(&self, lease: Lease, settlement: Settlement) -> Result<Settled, Unsettled> {
+        let (answer, settled) = oneshot::channel();
+        self.queue.push(Job::Settle { lease, settlement, answer });
+        #[expect(
+            clippy::expect_used,
+            reason = "the writer answers every job, after a panic too: its group outlives it"
+        )]
+        settled.await.expect("a job was dropped without an answer")
+    }
+
+    fn health(&self) -> Health {
+        self.queue.health()
+    }
+
+    async fn running(&self) -> Result<Vec<(Arc<str>, u64)>, LedgerError> {
+        if let Health::NotReady { reason } = self.queue.health() {
+            return Err(LedgerError { reason });
+        }
+        let path = self.path.clone();
+        let counted = tokio::task::spawn_blocking(move || schema::count_running(&path));
+        counted.await.unwrap_or_else(|_| Err(refuse(&self.path, "its reader stopped")))
+    }
+}
+
+/// Stops the threads without waiting for them; what is queued is finished.
+impl Drop for SqliteLedger {
+    fn drop(&mut self) {
+        self.queue.close();
+    }
+}

@@ -1,0 +1,362 @@
+//! The transitions, on an open file and inside a transaction of the writer's: claim and settle, and the chores that
+//! move and forget settled events. The only place that writes rows. When a transaction fails, the store is to be
+//! dropped: its index may know what the file does not.
+
+use std::time::{Duration, Instant};
+
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
+use rusqlite::{Connection, OptionalExtension, Result, Statement};
+
+use super::filter::Filter;
+use super::index::{Index, KeyHash, KeyHasher};
+use super::queue::{Chore, Version};
+use super::tokens::Tokens;
+use crate::ledger::{Arrival, EventKey, Lease, Settled, Settlement};
+
+/// No lease is this long: one that seems to be was written while the clock was wrong.
+const IMPLAUSIBLE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A state as the file knows it. 4 and 5 are kept for PENDING and DEAD.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    Running = 1,
+    Delivered = 2,
+    Failed = 3,
+}
+
+impl ToSql for State {
+    fn to_sql(&self) -> Result<ToSqlOutput<'_>> {
+        Ok((*self as i64).into())
+    }
+}
+
+impl FromSql for State {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        match value.as_i64()? {
+            1 => Ok(State::Running),
+            2 => Ok(State::Delivered),
+            3 => Ok(State::Failed),
+            other => Err(FromSqlError::OutOfRange(other)),
+        }
+    }
+}
+
+/// What time it is, both ways.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Now {
+    /// Unix milliseconds: for what is kept in the file.
+    pub(super) unix: i64,
+    pub(super) instant: Instant,
+}
+
+/// A claim's outcome; it becomes a [`Claim`](crate::ledger::Claim) once it is committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Claimed {
+    Leased { attempt: u32, token: u64 },
+    InFlight { retry_after: Duration },
+    Duplicate,
+}
+
+pub(super) struct Store<'c> {
+    conn: &'c Connection,
+    index: Index,
+    hasher: KeyHasher,
+    tokens: Tokens,
+    filter: Option<Filter>,
+    begin: Statement<'c>,
+    commit: Statement<'c>,
+    read: Statement<'c>,
+    append: Statement<'c>,
+    lease: Statement<'c>,
+    deliver: Statement<'c>,
+    fail: Statement<'c>,
+    read_archive: Statement<'c>,
+    unarchive: Statement<'c>,
+    archive: Statement<'c>,
+    prune: Statement<'c>,
+    forget: Statement<'c>,
+    forget_archived: Statement<'c>,
+}
+
+impl<'c> Store<'c> {
+    /// Prepares the statements and reads the log's keys into the index.
+    pub(super) fn new(conn: &'c Connection, hasher: KeyHasher) -> Result<Self> {
+        let mut index = Index::default();
+        let mut keys = conn.prepare("SELECT seq, id, endpoint, query FROM events")?;
+        let mut rows = keys.query([])?;
+        while let Some(row) = rows.next()? {
+            let text = |column| -> Result<&str> { Ok(row.get_ref(column)?.as_str()?) };
+            index.insert(hasher.hash(text(1)?, text(2)?, text(3)?), row.get(0)?);
+        }
+        Ok(Self {
+            conn,
+            index,
+            hasher,
+            tokens: Tokens::default(),
+            filter: None,
+            begin: conn.prepare("BEGIN IMMEDIATE")?,
+            commit: conn.prepare("COMMIT")?,
+            read: conn.prepare("SELECT state, attempts, due FROM events WHERE seq = ?1")?,
+            append: conn.prepare(
+                "INSERT INTO events (id, endpoint, query, type, created, livemode, account, seen, state, attempts, \
+                 status, token, due, settled) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+            )?,
+            lease: conn.prepare(
+                "UPDATE events SET state = 1, attempts = ?2, token = ?3, due = ?4, settled = NULL WHERE seq = ?1",
+            )?,
+            deliver: conn.prepare(
+                "UPDATE events SET state = 2, status = ?2, token = NULL, due = NULL, settled = ?3 WHERE seq = ?1",
+            )?,
+            fail: conn.prepare(
+                "UPDATE events SET state = 3, status = ?2, token = NULL, due = NULL, settled = ?3 \
+                 WHERE seq = ?1 AND state = 1 AND token = ?4",
+            )?,
+            read_archive: conn.prepare(
+                "SELECT state, attempts, seen FROM archive WHERE id = ?1 AND endpoint = ?2 AND query = ?3",
+            )?,
+            unarchive: conn.prepare("DELETE FROM archive WHERE id = ?1 AND endpoint = ?2 AND query = ?3")?,
+            archive: conn.prepare(
+                "INSERT OR REPLACE INTO archive SELECT id, endpoint, query, type, created, livemode, account, seen, \
+                 state, attempts, status, settled FROM events WHERE seq = ?1 AND state = ?2 AND attempts = ?3",
+            )?,
+            prune: conn.prepare("DELETE FROM events WHERE seq = ?1 AND state = ?2 AND attempts = ?3")?,
+            forget: conn
+                .prepare("DELETE FROM events WHERE seq = ?1 AND state IN (2, 3) AND settled < ?2")?,
+            forget_archived: conn.prepare(
+                "DELETE FROM archive WHERE id = ?1 AND endpoint = ?2 AND query = ?3 AND settled < ?4",
+            )?,
+        })
+    }
+
+    pub(super) fn begin(&mut self) -> Result<()> {
+        self.begin.execute([]).map(drop)
+    }
+
+    pub(super) fn commit(&mut self) -> Result<()> {
+        self.commit.execute([]).map(drop)
+    }
+
+    /// How many events the log holds.
+    pub(super) fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    pub(super) fn claim(&mut self, arrival: &Arrival, lease: Duration, now: Now) -> Result<Claimed> {
+        let hash = self.hash(&arrival.key);
+        if let Some(seq) = self.index.seq(hash) {
+            if let Some(known) = self.read(seq)? {
+                return self.claim_known(seq, known, lease, now);
+            }
+            self.index.remove(hash, seq); // an outsider deleted the row
+        }
+        let (attempt, seen) = match self.read_archive(&arrival.key, hash)? {
+            None => (1, now.unix),
+            Some((State::Delivered, ..)) => return Ok(Claimed::Duplicate),
+            Some((State::Failed | State::Running, attempts, seen)) => {
+                self.unarchive(&arrival.key)?;
+                (attempts.saturating_add(1), seen)
+            }
+        };
+        let token = self.tokens.next()?;
+        let due = now.unix.saturating_add(millis(lease));
+        let row = Row {
+            seen,
+            state: State::Running,
+            attempt,
+            status: None,
+            token: Some(token),
+            due: Some(due),
+            settled: None,
+        };
+        let seq = self.append(arrival, hash, &row)?;
+        self.index.lease_granted(seq, now.instant + lease);
+        Ok(Claimed::Leased { attempt, token })
+    }
+
+    pub(super) fn settle(&mut self, lease: &Lease, settlement: Settlement, now: Now) -> Result<Settled> {
+        let hash = self.hash(lease.key());
+        let seq = self.index.seq(hash);
+        match settlement {
+            Settlement::Failed { status } => {
+                let Some(seq) = seq else { return Ok(Settled::Superseded) };
+                if self.fail.execute((seq, status, now.unix, lease.token as i64))? == 0 {
+                    return Ok(Settled::Superseded);
+                }
+                self.index.lease_over(seq);
+            }
+            Settlement::Delivered { status } => match seq {
+                Some(seq) if self.deliver.execute((seq, status, now.unix))? == 1 => {
+                    self.index.lease_over(seq)
+                }
+                Some(_) | None => self.deliver_unlogged(lease, hash, status, now)?,
+            },
+        }
+        Ok(Settled::Recorded)
+    }
+
+    /// Does one chore and says how many rows it touched.
+    pub(super) fn chore(&mut self, chore: &mut Chore) -> Result<u64> {
+        let mut touched = 0;
+        match chore {
+            Chore::Archive(versions) => {
+                for v in versions {
+                    touched += self.archive.execute((v.seq, v.state, v.attempts))? as u64;
+                    if let Some(filter) = &mut self.filter {
+                        filter.add(v.hash);
+                    }
+                }
+            }
+            Chore::Prune(versions) => {
+                for v in versions {
+                    let gone = self.prune.execute((v.seq, v.state, v.attempts))?;
+                    touched += self.unindex(v, gone);
+                }
+            }
+            Chore::Forget { versions, before } => {
+                for v in versions {
+                    let gone = self.forget.execute((v.seq, *before))?;
+                    touched += self.unindex(v, gone);
+                }
+            }
+            Chore::ForgetArchived { keys, before } => {
+                for key in keys {
+                    touched +=
+                        self.forget_archived.execute((&key.id, &key.endpoint, &key.query, *before))? as u64;
+                }
+            }
+            Chore::Filter(filter) => self.filter = filter.take(),
+            Chore::Checkpoint => {}
+        }
+        Ok(touched)
+    }
+
+    /// What a checkpoint from this connection can do without waiting for anyone. Outside of a transaction.
+    pub(super) fn checkpoint(&self) -> Result<()> {
+        self.conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+    }
+
+    fn claim_known(&mut self, seq: i64, known: Known, lease: Duration, now: Now) -> Result<Claimed> {
+        match known.state {
+            State::Delivered => return Ok(Claimed::Duplicate),
+            State::Failed => {}
+            State::Running => {
+                let left = match self.index.lease_ends(seq) {
+                    Some(ends) => ends.saturating_duration_since(now.instant),
+                    // Another process granted it: the file's time is all there is.
+                    None => {
+                        let left = known.due.unwrap_or_default().saturating_sub(now.unix);
+                        Duration::from_millis(u64::try_from(left).unwrap_or_default())
+                    }
+                };
+                if !left.is_zero() && left < IMPLAUSIBLE {
+                    return Ok(Claimed::InFlight { retry_after: left });
+                }
+            }
+        }
+        let attempt = known.attempts.saturating_add(1);
+        let token = self.tokens.next()?;
+        let due = now.unix.saturating_add(millis(lease));
+        self.lease.execute((seq, attempt, token as i64, due))?;
+        self.index.lease_granted(seq, now.instant + lease);
+        Ok(Claimed::Leased { attempt, token })
+    }
+
+    /// A 2xx for an event that the log no longer holds: archived since, or the file is another.
+    fn deliver_unlogged(&mut self, lease: &Lease, hash: KeyHash, status: u16, now: Now) -> Result<()> {
+        let (attempt, seen) = match self.read_archive(lease.key(), hash)? {
+            None => (lease.attempt, now.unix),
+            Some((State::Delivered, ..)) => return Ok(()),
+            Some((State::Failed | State::Running, attempts, seen)) => {
+                self.unarchive(lease.key())?;
+                (attempts, seen)
+            }
+        };
+        let row = Row {
+            seen,
+            state: State::Delivered,
+            attempt,
+            status: Some(status),
+            token: None,
+            due: None,
+            settled: Some(now.unix),
+        };
+        self.append(&lease.arrival, hash, &row).map(drop)
+    }
+
+    fn append(&mut self, arrival: &Arrival, hash: KeyHash, row: &Row) -> Result<i64> {
+        let EventKey { endpoint, query, id } = &arrival.key;
+        self.append.execute(rusqlite::params![
+            id,
+            endpoint.as_ref(),
+            query,
+            arrival.kind,
+            arrival.created,
+            arrival.livemode,
+            arrival.account,
+            row.seen,
+            row.state,
+            row.attempt,
+            row.status,
+            row.token.map(|token| token as i64),
+            row.due,
+            row.settled,
+        ])?;
+        let seq = self.conn.last_insert_rowid();
+        self.index.insert(hash, seq);
+        Ok(seq)
+    }
+
+    fn read(&mut self, seq: i64) -> Result<Option<Known>> {
+        self.read
+            .query_row([seq], |row| Ok(Known { state: row.get(0)?, attempts: row.get(1)?, due: row.get(2)? }))
+            .optional()
+    }
+
+    fn read_archive(&mut self, key: &EventKey, hash: KeyHash) -> Result<Option<(State, u32, i64)>> {
+        if self.filter.as_ref().is_some_and(|filter| !filter.may_hold(hash)) {
+            return Ok(None);
+        }
+        self.read_archive
+            .query_row((&key.id, &*key.endpoint, &key.query), |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })
+            .optional()
+    }
+
+    fn unarchive(&mut self, key: &EventKey) -> Result<()> {
+        self.unarchive.execute((&key.id, &*key.endpoint, &key.query)).map(drop)
+    }
+
+    fn unindex(&mut self, version: &Version, gone: usize) -> u64 {
+        if gone > 0 {
+            self.index.remove(version.hash, version.seq);
+        }
+        gone as u64
+    }
+
+    fn hash(&self, key: &EventKey) -> KeyHash {
+        self.hasher.hash(&key.id, &key.endpoint, &key.query)
+    }
+}
+
+/// What a claim needs of a row in the log.
+struct Known {
+    state: State,
+    attempts: u32,
+    due: Option<i64>,
+}
+
+/// What a row in the log has beside its arrival.
+struct Row {
+    seen: i64,
+    state: State,
+    attempt: u32,
+    status: Option<u16>,
+    token: Option<u64>,
+    due: Option<i64>,
+    settled: Option<i64>,
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}

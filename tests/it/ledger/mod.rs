@@ -1,0 +1,79 @@
+//! What every ledger keeps (`contract`), and what only SQLite can get wrong (`sqlite`).
+
+mod contract;
+mod sqlite;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use countersign::clock;
+use countersign::ledger::{Arrival, Claim, EventKey, Health, Lease, Ledger};
+
+pub const ENDPOINT: &str = "/webhooks/stripe";
+pub const LONG: Duration = Duration::from_secs(60);
+pub const OK: countersign::ledger::Settlement = countersign::ledger::Settlement::Delivered { status: 200 };
+pub const DOWN: countersign::ledger::Settlement =
+    countersign::ledger::Settlement::Failed { status: Some(503) };
+
+pub fn arrival(id: &str) -> Arrival {
+    at(ENDPOINT, "", id)
+}
+
+pub fn at(endpoint: &str, query: &str, id: &str) -> Arrival {
+    Arrival {
+        key: EventKey { endpoint: endpoint.into(), query: query.into(), id: id.into() },
+        kind: "checkout.session.completed".into(),
+        created: Some(1_760_000_000),
+        livemode: Some(false),
+        account: Some("acct_1".into()),
+    }
+}
+
+/// Claims and expects to be given the lease.
+pub async fn leased(ledger: &dyn Ledger, arrival: Arrival, lease: Duration) -> Lease {
+    match ledger.claim(arrival, lease).await {
+        Ok(Claim::Leased(lease)) => lease,
+        other => panic!("not leased: {other:?}"),
+    }
+}
+
+/// Claims for a short while and lets that pass: what a holder that died leaves behind. Then claims again.
+pub async fn taken_over(ledger: &dyn Ledger, id: &str) -> (Lease, Lease) {
+    let late = leased(ledger, arrival(id), Duration::from_millis(40)).await;
+    let current = until("the lease ends", || async {
+        match ledger.claim(arrival(id), LONG).await.unwrap() {
+            Claim::Leased(lease) => Some(lease),
+            Claim::InFlight { .. } => None,
+            Claim::Duplicate => panic!("a duplicate of something never delivered"),
+        }
+    })
+    .await;
+    (late, current)
+}
+
+pub async fn ready(ledger: &dyn Ledger) {
+    until("ready", || async { (ledger.health() == Health::Ready).then_some(()) }).await;
+}
+
+/// The reason for which it is not ready, once it is not.
+pub async fn not_ready(ledger: &dyn Ledger) -> Arc<str> {
+    until("not ready", || async {
+        match ledger.health() {
+            Health::Ready => None,
+            Health::NotReady { reason } => Some(reason),
+        }
+    })
+    .await
+}
+
+/// Asks again until there is an answer.
+pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut ask: impl FnMut() -> F) -> T {
+    let deadline = clock::instant() + Duration::from_secs(20);
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(clock::instant() < deadline, "not in 20 s: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
