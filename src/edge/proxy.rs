@@ -93,19 +93,17 @@ impl ProxyHttp for PassThrough {
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, e: &Error, _: &mut Passage) -> FailToProxy {
-        session.set_keepalive(None);
-        let status = match fault(session, e) {
-            None => 0,
-            Some(outcome) => {
-                let reply = Reply::of(outcome);
-                let html = forwarded::wants_html(&session.req_header().headers);
-                let reply = if html { reply.for_people() } else { reply };
-                // The client may have left: there is no one else to tell.
-                let _ = write(session, &reply).await;
-                reply.status
-            }
+        let Some(outcome) = fault(session, e) else {
+            return FailToProxy { error_code: 0, can_reuse_downstream: false };
         };
-        FailToProxy { error_code: status, can_reuse_downstream: false }
+        let reply = Reply::of(outcome);
+        let html = forwarded::wants_html(&session.req_header().headers);
+        let reply = if html { reply.for_people() } else { reply };
+        // pingora ends the connection after this, whatever it is told.
+        session.set_keepalive(None);
+        // The client may have left: there is no one else to tell.
+        let _ = write(session, &reply).await;
+        FailToProxy { error_code: reply.status, can_reuse_downstream: false }
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, passage: &mut Passage) {

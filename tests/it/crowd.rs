@@ -2,8 +2,6 @@
 
 use crate::harness::{Answer, Backend, Client, Event, Gate, Program, Request, Response, Setup, until};
 use futures_util::future::join_all;
-use std::time::Duration;
-use tokio::time::Instant;
 
 #[track_caller]
 fn expect_busy(answer: &Response) {
@@ -53,10 +51,8 @@ async fn half_sent_webhooks_never_keep_a_whole_one_out() {
         client.write(Event::checkout().signed().head_bytes()).await;
         half.push(client);
     }
-    until("all four to be waited for", async || {
-        (program.metric("countersign_inflight").await == 4.0).then_some(())
-    })
-    .await;
+    until("all four to be waited for", async || (program.metric("inflight").await == 4.0).then_some(()))
+        .await;
     program.send(&Event::checkout().signed()).await.expect_delivered(200);
     let mut told = vec![];
     for client in &mut half {
