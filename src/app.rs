@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::timeout_at;
+use tokio::time::{sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -23,7 +23,7 @@ use crate::edge::{Front, listener};
 use crate::endpoint::Endpoint;
 use crate::intake::Intake;
 use crate::ledger::sqlite::SqliteLedger;
-use crate::ledger::{Ledger, Metered, NoLedger};
+use crate::ledger::{Health, Ledger, Metered, NoLedger};
 use crate::logging;
 use crate::metrics::Metrics;
 use crate::socket::Listener;
@@ -32,6 +32,8 @@ use crate::socket::Listener;
 pub const EX_CONFIG: u8 = 78;
 /// How long the backend's name may take to resolve before the program serves without.
 const FIRST_RESOLVE: Duration = Duration::from_secs(2);
+/// How long the ledger may take to open before the program serves without, unready.
+const FIRST_OPEN: Duration = Duration::from_secs(1);
 /// How long the ledger may take to close once everything else has.
 const CLOSE_LEDGER: Duration = Duration::from_secs(5);
 
@@ -72,7 +74,8 @@ async fn serve(source: Source, config: Config) -> ExitCode {
     let store = Store::open(&config);
     let ledger = store.ledger(&metrics);
     let resolver = Resolver::new(&config.backend.url);
-    let _ = tokio::time::timeout(FIRST_RESOLVE, resolver.resolve()).await;
+    let _ = timeout(FIRST_RESOLVE, resolver.resolve()).await;
+    let _ = timeout(FIRST_OPEN, opened(&*ledger)).await;
     let backend = Backend::new(&config.backend, resolver.clone(), config.server.max_webhooks);
     let drain = Arc::new(Drain::new(config.server.shutdown_grace));
     let (connections, settlements) = (TaskTracker::new(), TaskTracker::new());
@@ -81,7 +84,7 @@ async fn serve(source: Source, config: Config) -> ExitCode {
     tokio::spawn(backend.clone().reap());
 
     let courier = Courier::new(backend, ledger.clone(), metrics.clone(), settlements.clone());
-    let intake = Intake::new(ledger.clone(), Arc::new(courier), config.ledger.on_outage);
+    let intake = Intake::new(ledger.clone(), courier, config.ledger.on_outage);
     let routes = Arc::new(ArcSwap::from_pointee(routes(&config, &metrics)));
     let front = Front::new(&config, routes.clone(), intake, resolver, metrics.clone(), drain.clone());
     let limits = Arc::new(Limits {
@@ -126,6 +129,13 @@ async fn serve(source: Source, config: Config) -> ExitCode {
             "the grace is over; what was still open is cut off"
         );
         ExitCode::FAILURE
+    }
+}
+
+/// Webhooks that come right after the start should not meet a ledger that is a moment away from being open.
+async fn opened(ledger: &dyn Ledger) {
+    while let Health::NotReady { .. } = ledger.health() {
+        sleep(Duration::from_millis(5)).await;
     }
 }
 
@@ -244,7 +254,7 @@ impl Store {
             Store::None => {}
             Store::Sqlite(ledger) => {
                 let closing = tokio::task::spawn_blocking(move || ledger.close());
-                let _ = tokio::time::timeout(CLOSE_LEDGER, closing).await;
+                let _ = timeout(CLOSE_LEDGER, closing).await;
             }
         }
     }

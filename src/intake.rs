@@ -4,7 +4,6 @@
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::task::JoinHandle;
 
 use crate::backend::{Answer, BackendError, RequestHead};
 use crate::clock;
@@ -15,11 +14,10 @@ use crate::ledger::{Arrival, Claim, EventKey, Ledger, LedgerError};
 use crate::outcome::Outcome;
 use crate::stripe::event::{self, Rejection, VerifiedEvent};
 
-/// Takes webhooks in. Cheap to clone.
-#[derive(Clone)]
+/// Takes webhooks in.
 pub struct Intake {
     ledger: Arc<dyn Ledger>,
-    courier: Arc<Courier>,
+    courier: Courier,
     on_outage: OnOutage,
 }
 
@@ -66,8 +64,6 @@ pub enum Fate {
     LedgerUnavailable(LedgerError),
     /// An attempt was made, or would have been, and brought no answer.
     Undelivered(Undelivered),
-    /// The delivery's task panicked. The event waits its lease out.
-    Panicked,
 }
 
 impl Fate {
@@ -82,7 +78,6 @@ impl Fate {
             Fate::LedgerUnavailable(_) => Outcome::LedgerUnavailable,
             Fate::Undelivered(Undelivered::LeaseTooShort) => Outcome::LedgerUnavailable,
             Fate::Undelivered(Undelivered::Backend(error)) => outcome_of(error),
-            Fate::Panicked => Outcome::InternalError,
         }
     }
 
@@ -92,9 +87,7 @@ impl Fate {
             Fate::Refused(rejection) => Some(rejection.to_string()),
             Fate::LedgerUnavailable(error) => Some(error.to_string()),
             Fate::Undelivered(undelivered) => Some(undelivered.to_string()),
-            Fate::Delivered(_) | Fate::Duplicate | Fate::Ignored | Fate::InFlight { .. } | Fate::Panicked => {
-                None
-            }
+            Fate::Delivered(_) | Fate::Duplicate | Fate::Ignored | Fate::InFlight { .. } => None,
         }
     }
 }
@@ -110,12 +103,15 @@ pub fn outcome_of(error: &BackendError) -> Outcome {
 
 impl Intake {
     /// An intake that admits by `ledger` and delivers by `courier`.
-    pub fn new(ledger: Arc<dyn Ledger>, courier: Arc<Courier>, on_outage: OnOutage) -> Intake {
+    pub fn new(ledger: Arc<dyn Ledger>, courier: Courier, on_outage: OnOutage) -> Intake {
         Intake { ledger, courier, on_outage }
     }
 
     /// Judges a letter. What it proves to be an event of the endpoint is delivered through `head`, which is asked for
     /// only then: the app's request as far as the original determines it.
+    ///
+    /// Not to be dropped before its end: the caller is a task that its client's leaving does not cancel, so that a
+    /// delivery is never left half done. If that task dies all the same, the event waits its lease out.
     pub async fn receive<'a, S>(&self, letter: Letter<'a, S>, head: impl FnOnce() -> RequestHead) -> Receipt
     where
         S: Iterator<Item = &'a [u8]> + Clone,
@@ -138,9 +134,7 @@ impl Intake {
             // A verified letter has exactly one.
             signature: signatures.clone().next().unwrap_or_default().into(),
         };
-        // A task of its own: a client that leaves, or a panic, cannot leave a delivery half done.
-        let carrying = tokio::spawn(self.clone().carry(delivery, query.into()));
-        let (attempt, fate) = join(carrying).await;
+        let (attempt, fate) = self.carry(delivery, query.into()).await;
         Receipt { event: Some(event), attempt, fate }
     }
 
@@ -150,7 +144,7 @@ impl Intake {
     }
 
     /// Claim → deliver → settle.
-    async fn carry(self, delivery: Delivery, query: Box<str>) -> (Option<u32>, Fate) {
+    async fn carry(&self, delivery: Delivery, query: Box<str>) -> (Option<u32>, Fate) {
         let arrival = arrival(&delivery, query);
         let lease = match self.ledger.claim(arrival, self.courier.lease()).await {
             Ok(Claim::Leased(lease)) => Some(lease),
@@ -171,13 +165,6 @@ impl Intake {
         };
         (Some(attempt), fate)
     }
-}
-
-async fn join(carrying: JoinHandle<(Option<u32>, Fate)>) -> (Option<u32>, Fate) {
-    carrying.await.unwrap_or_else(|error| {
-        tracing::error!(%error, "a delivery broke off; its event waits its lease out");
-        (None, Fate::Panicked)
-    })
 }
 
 fn arrival(delivery: &Delivery, query: Box<str>) -> Arrival {

@@ -56,7 +56,7 @@ pub enum Outcome {
     Overloaded,
     /// The program is draining.
     ShuttingDown,
-    /// A fault of ours: a panic on the way.
+    /// A fault of ours on a passed-through request's way.
     InternalError,
 }
 

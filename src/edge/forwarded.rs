@@ -180,10 +180,22 @@ fn values<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a [u
 
 /// Removes the headers of these names; allocates only if there are any.
 fn remove(request: &mut RequestHeader, which: impl Fn(&[u8]) -> bool) {
-    let found: Vec<HeaderName> =
-        request.headers.keys().filter(|name| which(name.as_str().as_bytes())).cloned().collect();
-    for name in &found {
+    if !request.headers.keys().any(|name| which(name.as_str().as_bytes())) {
+        return;
+    }
+    // Removing from the map would put its last field in the gap. The others keep their order if they are told anew.
+    let kept: Vec<_> = request
+        .case_header_iter()
+        .filter(|(name, _)| !which(name.as_slice()))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    let all: Vec<HeaderName> = request.headers.keys().cloned().collect();
+    for name in &all {
         request.remove_header(name);
+    }
+    for (name, value) in kept {
+        // It was in the map a moment ago.
+        let _ = request.append_header(name, value);
     }
 }
 

@@ -15,6 +15,7 @@ mod proxy;
 pub mod reply;
 pub mod route;
 mod serve;
+mod tunnel;
 mod upstream;
 mod webhook;
 

@@ -33,6 +33,8 @@ pub struct Passage {
     started: Instant,
     /// How many connections to the backend have failed.
     failures: usize,
+    /// The client was told of a fault.
+    told: bool,
     _in_flight: InFlight,
 }
 
@@ -41,14 +43,15 @@ impl ProxyHttp for PassThrough {
     type CTX = Passage;
 
     fn new_ctx(&self) -> Passage {
-        Passage { started: clock::instant(), failures: 0, _in_flight: self.metrics.in_flight() }
+        Passage { started: clock::instant(), failures: 0, told: false, _in_flight: self.metrics.in_flight() }
     }
 
     /// Without pingora's compression module, which would touch what passes.
     fn init_downstream_modules(&self, _: &mut pingora::modules::http::HttpModules) {}
 
-    async fn upstream_peer(&self, _: &mut Session, _: &mut Passage) -> Result<Box<HttpPeer>> {
-        self.upstream.peer().ok_or_else(upstream::unresolved)
+    async fn upstream_peer(&self, session: &mut Session, _: &mut Passage) -> Result<Box<HttpPeer>> {
+        let peer = if session.is_upgrade_req() { self.upstream.tunnel() } else { self.upstream.peer() };
+        peer.ok_or_else(upstream::unresolved)
     }
 
     async fn upstream_request_filter(
@@ -92,25 +95,24 @@ impl ProxyHttp for PassThrough {
         e
     }
 
-    async fn fail_to_proxy(&self, session: &mut Session, e: &Error, _: &mut Passage) -> FailToProxy {
-        session.set_keepalive(None);
-        let status = match fault(session, e) {
-            None => 0,
-            Some(outcome) => {
-                let reply = Reply::of(outcome);
-                let html = forwarded::wants_html(&session.req_header().headers);
-                let reply = if html { reply.for_people() } else { reply };
-                // The client may have left: there is no one else to tell.
-                let _ = write(session, &reply).await;
-                reply.status
-            }
+    async fn fail_to_proxy(&self, session: &mut Session, e: &Error, passage: &mut Passage) -> FailToProxy {
+        let Some(outcome) = fault(session, e) else {
+            return FailToProxy { error_code: 0, can_reuse_downstream: false };
         };
-        FailToProxy { error_code: status, can_reuse_downstream: false }
+        let reply = Reply::of(outcome);
+        let html = forwarded::wants_html(&session.req_header().headers);
+        let reply = if html { reply.for_people() } else { reply };
+        // pingora ends the connection after this, whatever it is told.
+        session.set_keepalive(None);
+        // The client may have left: there is no one else to tell.
+        passage.told = write(session, &reply).await.is_ok();
+        FailToProxy { error_code: reply.status, can_reuse_downstream: false }
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, passage: &mut Passage) {
         let answered = session.response_written().map(|head| Class::of(head.status.as_u16()));
-        let cut = error.is_some_and(|e| fault(session, e).is_none() && !session.was_upgraded());
+        // A WebSocket that either side drops has had its answer.
+        let cut = error.is_some() && !passage.told && !session.was_upgraded();
         let class = if cut { Class::Aborted } else { answered.unwrap_or(Class::Aborted) };
         self.metrics.proxied(class, passage.started.elapsed());
     }

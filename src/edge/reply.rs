@@ -140,8 +140,7 @@ impl Reply {
             | Fate::Ignored
             | Fate::Refused(_)
             | Fate::LedgerUnavailable(_)
-            | Fate::Undelivered(_)
-            | Fate::Panicked => Reply::of(fate.outcome()),
+            | Fate::Undelivered(_) => Reply::of(fate.outcome()),
         }
     }
 
@@ -161,7 +160,7 @@ impl Reply {
     pub fn for_people(mut self) -> Reply {
         let (status, message, _) = row(self.outcome);
         let page = format!(
-            "<!doctype html><meta charset=utf-8><title>{status}</title><h1>{status}</h1><p>{message}</p>\n"
+            "<!doctype html>\n<html lang=en><meta charset=utf-8><title>{status}</title><h1>{status}</h1><p>{message}</p></html>\n"
         );
         self.body = page.into();
         self.content_type = Some(Bytes::from_static(HTML));

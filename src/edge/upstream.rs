@@ -5,8 +5,12 @@ use pingora::prelude::*;
 use pingora::upstreams::peer::HttpPeer;
 use std::sync::Arc;
 
+use super::tunnel::Tunnel;
 use crate::backend::{Resolver, Target};
 use crate::config;
+
+/// pingora keeps connections apart by this; ordinary ones have 0.
+const UPGRADES: u64 = 1;
 
 /// The backend, for pingora.
 pub struct Upstream {
@@ -33,6 +37,14 @@ impl Upstream {
         let peer = self.build(&target)?;
         self.last.store(Some(Arc::new((target, peer.clone()))));
         Some(Box::new(peer))
+    }
+
+    /// The same for a request that asks for an upgrade: its connection is not shared with others.
+    pub fn tunnel(&self) -> Option<Box<HttpPeer>> {
+        let mut peer = self.peer()?;
+        peer.options.custom_l4 = Some(Arc::new(Tunnel));
+        peer.group_key = UPGRADES;
+        Some(peer)
     }
 
     /// A connection failed for the `times`th time; whether there is another target to try.
