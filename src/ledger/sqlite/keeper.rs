@@ -3,9 +3,8 @@
 //! small chores that it queues with the writer, one at a time, so that no claim waits for more than one of them.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use rusqlite::{Connection, Row};
@@ -41,6 +40,8 @@ const WALK: usize = 4096;
 pub(super) enum Order {
     /// The file was opened, for the `epoch`th time.
     Opened { epoch: u64 },
+    /// Let go of the file, and drop this when it is done: files opened anew must not meet the old ones' memory.
+    Leave(mpsc::Sender<()>),
     /// Forget what has expired, now, and say how many events that were.
     Sweep(oneshot::Sender<Result<u64, LedgerError>>),
     /// See whether there is something to archive or to checkpoint.
@@ -80,7 +81,7 @@ pub(super) struct Keeper {
     pub(super) path: PathBuf,
     pub(super) retention: Duration,
     pub(super) queue: Arc<Queue>,
-    pub(super) orders: Receiver<Order>,
+    pub(super) orders: mpsc::Receiver<Order>,
     pub(super) hasher: KeyHasher,
     pub(super) mess: Arc<Mess>,
 }
@@ -94,17 +95,19 @@ impl Keeper {
         loop {
             let order = match self.orders.recv_timeout(due.saturating_duration_since(clock::instant())) {
                 Ok(order) => Some(order),
-                Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => return,
+                Err(mpsc::RecvTimeoutError::Timeout) => None,
+                Err(mpsc::RecvTimeoutError::Disconnected) => return,
             };
             let done = match order {
                 Some(Order::Stop) => return,
-                Some(Order::Opened { epoch }) => {
-                    house = None; // the old file's reader goes before the new one's comes
-                    self.enter(epoch).map(|entered| {
-                        house = Some(entered);
-                        due = clock::instant();
-                    })
+                Some(Order::Opened { epoch }) => self.enter(epoch).map(|entered| {
+                    house = Some(entered);
+                    due = clock::instant();
+                }),
+                Some(Order::Leave(left)) => {
+                    house = None;
+                    drop(left);
+                    Ok(())
                 }
                 Some(Order::Tidy) => house.as_mut().map_or(Ok(()), House::tidy),
                 Some(Order::Sweep(answer)) => {

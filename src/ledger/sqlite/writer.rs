@@ -82,6 +82,9 @@ impl Writer {
                 End::Broken(reason) => self.turn_away(&mut group, &reason),
             }
             drop(conn);
+            let (left, leaves) = mpsc::channel();
+            self.tell(Order::Leave(left));
+            let _ = leaves.recv(); // ends when the keeper drops its side, having left or being gone
             self.queue.pause(RETRY);
         }
     }
