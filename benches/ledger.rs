@@ -1,6 +1,7 @@
 //! The promises about the ledger's speed (`docs/decisions/0001-sqlite-ledger.md`): how many events a second are
 //! claimed and settled, alone and 64 at once, against a loop that commits each transition by itself; and how long a
-//! claim takes with a thousand records and with a million. All in one run, because machines differ by the hour.
+//! claim takes with a thousand records and with a million. All in one run, because machines differ by the hour; on a
+//! machine that does something else, the figures mean little.
 //!
 //! `cargo bench --bench ledger`; `LEDGER_BENCH_DIR` is where its files go, by default the system's temporary
 //! directory, which must be on a disk for the figures to mean anything. `-- --quick` for a short look.
@@ -42,8 +43,8 @@ fn main() {
         rates[0].1.push(naive(&dir.join(format!("naive-{round}.db")), time));
         for (row, tasks) in [(1, 1), (2, 64)] {
             let ledger = open(&runtime, &dir.join(format!("rate-{round}-{tasks}.db")));
-            let (events, _) = runtime.block_on(load(&ledger, tasks, time));
-            rates[row].1.push(events as f64 / time.as_secs_f64());
+            let claims = runtime.block_on(load(&ledger, tasks, usize::MAX, time));
+            rates[row].1.push(claims.len() as f64 / time.as_secs_f64());
             ledger.close();
         }
     }
@@ -55,38 +56,43 @@ fn main() {
     }
 
     let (small, large) = (1_000, if quick { 100_000 } else { 1_000_000 });
-    let ledgers = [small, large].map(|records| {
-        let ledger = open(&runtime, &dir.join(format!("size-{records}.db")));
-        runtime.block_on(fill(&ledger, records));
-        ledger
-    });
-    println!(
-        "\n{:<30}{:>9}{:>16}{:>16}{:>10}",
-        "time of a claim, µs",
-        "",
-        records(small),
-        records(large),
-        "growth"
-    );
-    for tasks in [1, 64] {
-        // A thousand records stay about a thousand: few claims a turn, and many turns, one ledger after the other.
+    let ledger = open(&runtime, &dir.join("large.db"));
+    runtime.block_on(fill(&ledger, large));
+    println!("\n{:<40}{small:>10}{large:>12} records{:>9}", "time of a claim, µs", "growth");
+    let measures = [
+        ("alone", 1, 300, if quick { 3 } else { 8 }),
+        ("64 at once", 64, 4_000, if quick { 3 } else { 8 }),
+        // So many that the older of them have to be archived while more come in.
+        ("64 at once, archiving", 64, 120_000, if quick { 1 } else { 2 }),
+    ];
+    for (name, tasks, events, turns) in measures {
         let mut times = [Vec::new(), Vec::new()];
-        for _ in 0..if quick { 10 } else { 40 } {
-            for (ledger, times) in ledgers.iter().zip(&mut times) {
-                let (_, claims) = runtime.block_on(load(ledger, tasks, time / 20));
-                times.extend(claims);
+        for turn in 0..turns {
+            // A new small one each turn, which would not stay small.
+            let fresh = open(&runtime, &dir.join(format!("{name}-{turn}.db")));
+            runtime.block_on(fill(&fresh, small));
+            for (ledger, times) in [&fresh, &ledger].into_iter().zip(&mut times) {
+                runtime.block_on(rest(ledger));
+                times.extend(runtime.block_on(load(ledger, tasks, events, Duration::MAX)));
             }
+            fresh.close();
         }
         times.iter_mut().for_each(|times| times.sort_unstable());
-        for (name, share) in [("p50", 0.5), ("p99", 0.99)] {
-            let [a, b] = [0, 1].map(|i| micros(times[i][(times[i].len() as f64 * share) as usize]));
-            let name = format!("{}{name}", if tasks == 1 { "alone, " } else { "64 at once, " });
-            println!("{name:<39}{a:>16.0}{b:>16.0}{:>9.0}%", (b / a - 1.0) * 100.0);
+        for (what, share) in [("p50", 0.5), ("p99", 0.99)] {
+            let [a, b] = [0, 1].map(|i| {
+                let at = (times[i].len() as f64 * share) as usize;
+                times[i][at].as_secs_f64() * 1e6
+            });
+            println!("{:<40}{a:>10.0}{b:>12.0}{:>16.0}%", format!("{name}, {what}"), (b / a - 1.0) * 100.0);
         }
     }
-    for ledger in ledgers {
-        ledger.close();
-    }
+    ledger.close();
+}
+
+/// Waits until what the ledger does by itself is done: the keeper does one thing after the other, and archives first.
+async fn rest(ledger: &Arc<SqliteLedger>) {
+    drop(load(ledger, 1, 1, Duration::MAX).await);
+    ledger.sweep_now().await.unwrap();
 }
 
 /// What the ledger is measured against: the same two writes, each in a transaction of its own.
@@ -109,40 +115,33 @@ fn naive(path: &Path, time: Duration) -> f64 {
     f64::from(events) / start.elapsed().as_secs_f64()
 }
 
-/// So many tasks, each claiming and settling one new event after the other: how many, and how long each claim took.
-async fn load(ledger: &Arc<SqliteLedger>, tasks: usize, time: Duration) -> (usize, Vec<Duration>) {
-    let end = Instant::now() + time;
+/// So many tasks, each claiming and settling one new event after the other until there were `most` or `time` is up:
+/// how long each claim took.
+async fn load(ledger: &Arc<SqliteLedger>, tasks: usize, most: usize, time: Duration) -> Vec<Duration> {
+    let (start, left) = (Instant::now(), Arc::new(AtomicUsize::new(most)));
     let mut set = tokio::task::JoinSet::new();
     for _ in 0..tasks {
-        let ledger = Arc::clone(ledger);
+        let (ledger, left) = (Arc::clone(ledger), Arc::clone(&left));
         set.spawn(async move {
             let mut claims = Vec::new();
-            while Instant::now() < end {
-                let start = Instant::now();
+            let next = |left: usize| left.checked_sub(1);
+            while start.elapsed() < time
+                && left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
+            {
+                let sent = Instant::now();
                 let Claim::Leased(lease) = ledger.claim(arrival(), LEASE).await.unwrap() else { panic!() };
-                claims.push(start.elapsed());
+                claims.push(sent.elapsed());
                 ledger.settle(lease, Settlement::Delivered { status: 200 }).await.unwrap();
             }
             claims
         });
     }
-    let claims = set.join_all().await.concat();
-    (claims.len(), claims)
+    set.join_all().await.concat()
 }
 
 /// Makes it remember so many events, through the front door.
 async fn fill(ledger: &Arc<SqliteLedger>, records: usize) {
-    let (left, mut set) = (Arc::new(AtomicUsize::new(records)), tokio::task::JoinSet::new());
-    for _ in 0..256 {
-        let (ledger, left) = (Arc::clone(ledger), Arc::clone(&left));
-        set.spawn(async move {
-            while left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1)).is_ok() {
-                let Claim::Leased(lease) = ledger.claim(arrival(), LEASE).await.unwrap() else { panic!() };
-                ledger.settle(lease, Settlement::Delivered { status: 200 }).await.unwrap();
-            }
-        });
-    }
-    set.join_all().await;
+    drop(load(ledger, 256, records, Duration::MAX).await);
 }
 
 fn open(runtime: &tokio::runtime::Runtime, path: &Path) -> Arc<SqliteLedger> {
@@ -169,14 +168,6 @@ fn arrival() -> Arrival {
 fn id() -> String {
     let (a, b) = (getrandom::u64().unwrap(), getrandom::u64().unwrap());
     format!("evt_{a:016x}{:08x}", b as u32)
-}
-
-fn records(n: usize) -> String {
-    format!("{n} records")
-}
-
-fn micros(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1e6
 }
 
 fn median(samples: &[f64]) -> f64 {

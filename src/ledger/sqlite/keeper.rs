@@ -19,7 +19,7 @@ use super::schema;
 use crate::clock;
 
 /// Events in the log from which on the older of them are archived.
-const LOG_MOST: usize = 48 * 1024;
+const LOG_MOST: usize = 56 * 1024;
 
 /// How many of the newest events stay in the log then.
 const LOG_KEEP: usize = LOG_MOST / 3;
@@ -30,8 +30,12 @@ const CHECKPOINT_AFTER: usize = 8 * 1024;
 /// Rows of the log that a chore works on: they lie together.
 const LOG_CHUNK: usize = 512;
 
-/// Rows of the archive that a chore works on: each may lie on a page of its own.
+/// Rows of the archive that a chore works on: each may lie on a page of its own. The longer the log has grown
+/// meanwhile, the more, so that archiving keeps up with whatever comes in.
 const ARCHIVE_CHUNK: usize = 64;
+
+/// The most of them.
+const ARCHIVE_CHUNK_MOST: usize = 1024;
 
 /// Rows of the archive looked at in one read.
 const WALK: usize = 4096;
@@ -55,6 +59,8 @@ pub(super) enum Order {
 pub(super) struct Mess {
     /// Rows written since the last checkpoint.
     unwritten: AtomicUsize,
+    /// Events in the log.
+    log: AtomicUsize,
     /// Events in the log from which on it is to be archived. More than usual where most of it cannot be.
     log_limit: AtomicUsize,
     /// The keeper was told and has not begun yet.
@@ -63,7 +69,7 @@ pub(super) struct Mess {
 
 impl Default for Mess {
     fn default() -> Self {
-        Self { unwritten: 0.into(), log_limit: LOG_MOST.into(), told: false.into() }
+        Self { unwritten: 0.into(), log: 0.into(), log_limit: LOG_MOST.into(), told: false.into() }
     }
 }
 
@@ -71,6 +77,7 @@ impl Mess {
     /// The writer has written so many rows, and the log holds so many events. True if the keeper is to be told.
     pub(super) fn made(&self, rows: usize, log: usize) -> bool {
         let unwritten = self.unwritten.fetch_add(rows, Ordering::Relaxed) + rows;
+        self.log.store(log, Ordering::Relaxed);
         (unwritten > CHECKPOINT_AFTER || log > self.log_limit.load(Ordering::Relaxed))
             && !self.told.swap(true, Ordering::Relaxed)
     }
@@ -221,7 +228,7 @@ impl House<'_> {
     /// in the order of the log.
     fn archive(&mut self) -> Result<(), LedgerError> {
         let limit = &self.keeper.mess.log_limit;
-        if self.log_len()? <= limit.load(Ordering::Relaxed) {
+        if self.log_len() <= limit.load(Ordering::Relaxed) {
             return Ok(());
         }
         let mut settled = self.versions(
@@ -229,20 +236,25 @@ impl House<'_> {
              WHERE state IN (2, 3) AND seq <= (SELECT max(seq) FROM events) - ?1 ORDER BY id, endpoint, query",
             LOG_KEEP as i64,
         )?;
-        for versions in settled.chunks(ARCHIVE_CHUNK) {
+        let mut rest = &settled[..];
+        while !rest.is_empty() {
+            let chunk = (self.log_len() / 512).clamp(ARCHIVE_CHUNK, ARCHIVE_CHUNK_MOST).min(rest.len());
+            let (versions, others) = rest.split_at(chunk);
             self.chore(Chore::Archive(versions.to_vec()))?;
+            rest = others;
         }
         settled.sort_unstable_by_key(|version| version.seq);
         for versions in settled.chunks(LOG_CHUNK) {
             self.chore(Chore::Prune(versions.to_vec()))?;
         }
-        limit.store(LOG_MOST.max(self.log_len()? + LOG_MOST / 2), Ordering::Relaxed);
+        // Where little could be moved, much is not settled: no use in coming back before the log has grown.
+        let useful = settled.len() >= LOG_MOST / 4;
+        limit.store(if useful { LOG_MOST } else { self.log_len() + LOG_MOST / 2 }, Ordering::Relaxed);
         Ok(())
     }
 
-    fn log_len(&self) -> Result<usize, LedgerError> {
-        let count = self.conn.query_row("SELECT count(*) FROM events", [], |row| row.get::<_, i64>(0));
-        count.map(|n| n as usize).map_err(|e| explain(&self.keeper.path, &e))
+    fn log_len(&self) -> usize {
+        self.keeper.mess.log.load(Ordering::Relaxed)
     }
 
     /// Copies what was committed into the file proper, beside the writer; the writer then copies the little that

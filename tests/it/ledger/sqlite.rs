@@ -281,14 +281,14 @@ async fn an_archived_event_is_still_known_and_a_failed_one_goes_on_where_it_was(
         ledger.settle(lease, settlement).await.unwrap();
     }
     let held = leased(&*ledger, arrival("evt_held"), LONG).await;
-    flood(&ledger, 50_000).await;
+    flood(&ledger, 60_000).await;
     let reader = outsider(&dir);
     let count = |table| {
         reader.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get::<_, i64>(0)).unwrap()
     };
     until("the log is short again, none is lost, and none is left in both", || async {
         let (log, archive) = (count("events"), count("archive"));
-        (log < 20_000 && log + archive == 50_004).then_some(())
+        (log < 25_000 && log + archive == 60_004).then_some(())
     })
     .await;
 
@@ -304,7 +304,7 @@ async fn an_archived_event_is_still_known_and_a_failed_one_goes_on_where_it_was(
     ledger.close();
     let ledger = start_in(&dir).await;
     for _ in 0..2 {
-        for n in (0..50_000).step_by(997) {
+        for n in (0..60_000).step_by(997) {
             let claim = ledger.claim(at("flood", "", &format!("evt_{n}")), LONG).await.unwrap();
             assert!(matches!(claim, Claim::Duplicate), "evt_{n}: {claim:?}");
         }
