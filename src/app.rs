@@ -1,1 +1,296 @@
-//! app
+//! The only file that names every concrete part: config → build → announce → serve → drain.
+
+use arc_swap::ArcSwap;
+use std::fmt::Display;
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{sleep, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::admin::{self, AdminState, Readiness};
+use crate::backend::{Backend, Resolver};
+use crate::config::{Config, LedgerUrl, Source};
+use crate::courier::Courier;
+use crate::edge::connection::Limits;
+use crate::edge::drain::Drain;
+use crate::edge::path::Reason;
+use crate::edge::route::Routes;
+use crate::edge::{Front, listener};
+use crate::endpoint::Endpoint;
+use crate::intake::Intake;
+use crate::ledger::sqlite::SqliteLedger;
+use crate::ledger::{Health, Ledger, Metered, NoLedger};
+use crate::logging;
+use crate::metrics::Metrics;
+use crate::socket::Listener;
+
+/// A configuration that cannot be used (sysexits.h, EX_CONFIG).
+pub const EX_CONFIG: u8 = 78;
+/// How long the backend's name may take to resolve before the program serves without.
+const FIRST_RESOLVE: Duration = Duration::from_secs(2);
+/// How long the ledger may take to open before the program serves without, unready.
+const FIRST_OPEN: Duration = Duration::from_secs(1);
+/// How long the ledger may take to close once everything else has.
+const CLOSE_LEDGER: Duration = Duration::from_secs(5);
+
+/// Serves until a signal ends it. Says on standard error why it cannot.
+pub fn run(source: Source) -> ExitCode {
+    let config = match source.load() {
+        Ok(config) => config,
+        Err(faults) => {
+            eprintln!("{faults}");
+            return ExitCode::from(EX_CONFIG);
+        }
+    };
+    logging::init(&config.log, std::io::stderr().is_terminal());
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail("cannot start", &error),
+    };
+    runtime.block_on(serve(source, config))
+}
+
+fn fail(what: &str, error: &dyn Display) -> ExitCode {
+    eprintln!("countersign: {what}: {error}");
+    ExitCode::FAILURE
+}
+
+async fn serve(source: Source, config: Config) -> ExitCode {
+    let (proxy_listener, admin_listener) = match bind(&config).await {
+        Ok(bound) => bound,
+        Err(message) => return fail("cannot listen", &message),
+    };
+    let mut signals = match Signals::new() {
+        Ok(signals) => signals,
+        Err(error) => return fail("cannot listen for signals", &error),
+    };
+
+    let metrics = Arc::new(Metrics::new());
+    metrics.guard_reasons(&Reason::ALL.map(Reason::code));
+    let store = Store::open(&config);
+    let ledger = store.ledger(&metrics);
+    let resolver = Resolver::new(&config.backend.url);
+    let _ = timeout(FIRST_RESOLVE, resolver.resolve()).await;
+    let _ = timeout(FIRST_OPEN, opened(&*ledger)).await;
+    let backend = Backend::new(&config.backend, resolver.clone(), config.server.max_webhooks);
+    let drain = Arc::new(Drain::new(config.server.shutdown_grace));
+    let (connections, settlements) = (TaskTracker::new(), TaskTracker::new());
+
+    tokio::spawn(resolver.clone().keep_resolving());
+    tokio::spawn(backend.clone().reap());
+
+    let courier = Courier::new(backend, ledger.clone(), metrics.clone(), settlements.clone());
+    let intake = Intake::new(ledger.clone(), courier, config.ledger.on_outage);
+    let routes = Arc::new(ArcSwap::from_pointee(routes(&config, &metrics)));
+    let front = Front::new(&config, routes.clone(), intake, resolver, metrics.clone(), drain.clone());
+    let limits = Arc::new(Limits {
+        header_timeout: config.server.header_timeout,
+        idle_timeout: config.server.idle_timeout,
+        drain: drain.token().clone(),
+    });
+
+    let readiness = Arc::new(Readiness::new(ledger.clone()));
+    let admin_end = CancellationToken::new();
+    let admin_address = admin_listener.address();
+    let state = AdminState { metrics: metrics.clone(), ledger, readiness: readiness.clone() };
+    let admin = tokio::spawn(admin::serve(admin_listener, state, admin_end.clone()));
+    announce(&config, &source, &proxy_listener.address(), &admin_address);
+    let max = config.server.max_connections;
+    let accepting =
+        connections.spawn(listener::accept(proxy_listener, front, limits, max, connections.clone()));
+    readiness.set_listening();
+
+    while let Wake::Reload = signals.next().await {
+        reload(&source, &config, &routes, &metrics);
+    }
+
+    tracing::info!(grace = ?config.server.shutdown_grace, "draining");
+    readiness.set_draining();
+    drain.begin();
+    let _ = accepting.await;
+    let finished = tokio::select! {
+        finished = finish(&drain, &connections, &settlements) => finished,
+        () = signals.end() => false,
+    };
+    store.close().await;
+    admin_end.cancel();
+    let _ = admin.await;
+    if finished {
+        tracing::info!("drained");
+        ExitCode::SUCCESS
+    } else {
+        tracing::warn!(
+            connections = connections.len(),
+            settlements = settlements.len(),
+            "the grace is over; what was still open is cut off"
+        );
+        ExitCode::FAILURE
+    }
+}
+
+/// Webhooks that come right after the start should not meet a ledger that is a moment away from being open.
+async fn opened(ledger: &dyn Ledger) {
+    while let Health::NotReady { .. } = ledger.health() {
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+async fn bind(config: &Config) -> Result<(Listener, Listener), String> {
+    let proxy = Listener::bind(&config.server.listen);
+    let proxy = proxy.await.map_err(|e| format!("[server] listen = \"{}\": {e}", config.server.listen))?;
+    let admin = Listener::bind(&config.admin.listen);
+    let admin = admin.await.map_err(|e| format!("[admin] listen = \"{}\": {e}", config.admin.listen))?;
+    Ok((proxy, admin))
+}
+
+/// The routes that a configuration says, their endpoints ready.
+fn routes(config: &Config, metrics: &Metrics) -> Routes {
+    let endpoints = config
+        .webhooks
+        .iter()
+        .map(|webhook| (webhook.path.clone(), Arc::new(Endpoint::new(webhook, metrics))));
+    Routes::new(endpoints.collect(), config.server.trusted_proxies.clone())
+}
+
+/// Says what this is and what it guards; loudly, what it only watches.
+fn announce(config: &Config, source: &Source, proxy: &str, admin: &str) {
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        config = %source.name(),
+        backend = %config.backend.url,
+        ledger = %config.ledger.url,
+        "countersign"
+    );
+    for webhook in &config.webhooks {
+        tracing::info!(endpoint = %webhook.name, path = %webhook.path, secrets = webhook.secrets.len(), "guarding");
+    }
+    warn(config);
+    tracing::info!(listener = "proxy", address = %proxy, "listening");
+    tracing::info!(listener = "admin", address = %admin, "listening");
+}
+
+fn warn(config: &Config) {
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
+}
+
+/// Takes in force what can change without a new socket. A faulty file changes nothing.
+fn reload(source: &Source, running: &Config, current: &ArcSwap<Routes>, metrics: &Metrics) {
+    let config = match source.load() {
+        Ok(config) => config,
+        Err(faults) => {
+            tracing::error!(%faults, "not reloaded: the configuration is faulty, the old one stays in force");
+            return;
+        }
+    };
+    let fixed = [
+        (
+            "server",
+            config.server
+                != crate::config::Server {
+                    trusted_proxies: config.server.trusted_proxies.clone(),
+                    ..running.server.clone()
+                },
+        ),
+        ("admin", config.admin != running.admin),
+        ("log", config.log != running.log),
+        ("backend", config.backend != running.backend),
+        ("ledger", config.ledger != running.ledger),
+    ];
+    for (section, _) in fixed.iter().filter(|(_, changed)| *changed) {
+        tracing::warn!(section, "changed, but only a restart takes it in force");
+    }
+    current.store(Arc::new(routes(&config, metrics)));
+    metrics.retain(&config.webhooks.iter().map(|w| w.name.as_str()).collect::<Vec<_>>());
+    warn(&config);
+    tracing::info!(endpoints = config.webhooks.len(), "reloaded");
+}
+
+/// Waits for what is under way; whether all of it came to its end within the grace.
+async fn finish(drain: &Drain, connections: &TaskTracker, settlements: &TaskTracker) -> bool {
+    let Some(until) = drain.until() else { return true };
+    connections.close();
+    settlements.close();
+    timeout_at(until, async {
+        connections.wait().await;
+        settlements.wait().await;
+    })
+    .await
+    .is_ok()
+}
+
+/// The ledger that the configuration names, as the concrete thing that has to be closed.
+enum Store {
+    None,
+    Sqlite(Arc<SqliteLedger>),
+}
+
+impl Store {
+    fn open(config: &Config) -> Store {
+        match &config.ledger.url {
+            LedgerUrl::None => Store::None,
+            LedgerUrl::Sqlite(path) => {
+                Store::Sqlite(Arc::new(SqliteLedger::start(path.clone(), config.ledger.retention)))
+            }
+        }
+    }
+
+    /// The ledger as the others know it. Where none is, there is nothing to time.
+    fn ledger(&self, metrics: &Arc<Metrics>) -> Arc<dyn Ledger> {
+        match self {
+            Store::None => Arc::new(NoLedger),
+            Store::Sqlite(ledger) => Arc::new(Metered::new(ledger.clone(), metrics.clone())),
+        }
+    }
+
+    /// Blocking work, bounded: a disk that hangs must not keep the program from ending.
+    async fn close(self) {
+        match self {
+            Store::None => {}
+            Store::Sqlite(ledger) => {
+                let closing = tokio::task::spawn_blocking(move || ledger.close());
+                let _ = timeout(CLOSE_LEDGER, closing).await;
+            }
+        }
+    }
+}
+
+/// What a signal asks for.
+enum Wake {
+    Reload,
+    End,
+}
+
+struct Signals {
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Signals> {
+        Ok(Signals {
+            hangup: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Until someone is in earnest.
+    async fn end(&mut self) {
+        while let Wake::Reload = self.next().await {}
+    }
+
+    async fn next(&mut self) -> Wake {
+        tokio::select! {
+            _ = self.hangup.recv() => Wake::Reload,
+            _ = self.terminate.recv() => Wake::End,
+            _ = self.interrupt.recv() => Wake::End,
+        }
+    }
+}

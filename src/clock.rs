@@ -8,6 +8,12 @@ pub fn unix() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
+/// Wall time, to be shown.
+#[allow(clippy::disallowed_methods, reason = "this is the clock")]
+pub fn wall() -> SystemTime {
+    SystemTime::now()
+}
+
 /// Monotonic time, for deadlines and measuring.
 #[allow(clippy::disallowed_methods, reason = "this is the clock")]
 pub fn instant() -> Instant {

@@ -7,10 +7,11 @@
 //! | 5 | `main.rs`, [`cli`], [`app`] | arguments and exit codes; one verb a file; the only file that names every concrete part |
 //! | 4 | [`edge`] | everything that knows pingora: connections, routes, the guard, THE table of answers |
 //! | 4 | [`admin`] | health, metrics |
+//! | 4 | [`logging`] | whose log lines are written, and in which shape |
 //! | 3 | [`intake`] | a webhook: verify, admit, hand on, say what became of it |
 //! | 2 | [`courier`] | one leased event → backend → settled |
-//! | 1 | [`ledger`], [`backend`] | what was seen and what was applied; the HTTP client to the app |
-//! | 0 | [`stripe`], [`config`], [`metrics`], [`outcome`], [`clock`] | no I/O beyond reading a file, no async; time is an argument |
+//! | 1 | [`ledger`], [`backend`], [`endpoint`], [`socket`] | what was seen and what was applied; the HTTP client to the app; one guarded path at work; sockets, TCP or Unix |
+//! | 0 | [`stripe`], [`http1`], [`config`], [`metrics`], [`outcome`], [`clock`] | no I/O beyond reading a file, no async; time is an argument |
 //!
 //! Where a rule lives: signatures in [`stripe::signature`], the envelope in [`stripe::event`], what each caller
 //! gets in [`edge::reply`], the path guard in [`edge::path`], states and leases in [`ledger`].
@@ -23,8 +24,12 @@ pub mod clock;
 pub mod config;
 pub mod courier;
 pub mod edge;
+pub mod endpoint;
+pub mod http1;
 pub mod intake;
 pub mod ledger;
+pub mod logging;
 pub mod metrics;
 pub mod outcome;
+pub mod socket;
 pub mod stripe;

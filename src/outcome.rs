@@ -40,6 +40,8 @@ pub enum Outcome {
     RequestMalformed,
     /// The head did not arrive within `header_timeout`.
     HeaderTooSlow,
+    /// The head is longer than 64 KiB.
+    HeaderTooLarge,
     /// A spelling of a guarded path that is not the path.
     AmbiguousPath,
     /// No connection to the backend.
@@ -54,11 +56,13 @@ pub enum Outcome {
     Overloaded,
     /// The program is draining.
     ShuttingDown,
+    /// A fault of ours on a passed-through request's way.
+    InternalError,
 }
 
 impl Outcome {
     /// Every outcome, in the order of the enum: what metrics are laid out by.
-    pub const ALL: [Outcome; 25] = [
+    pub const ALL: [Outcome; 27] = [
         Outcome::Delivered,
         Outcome::Duplicate,
         Outcome::Ignored,
@@ -77,6 +81,7 @@ impl Outcome {
         Outcome::BodyEncoded,
         Outcome::RequestMalformed,
         Outcome::HeaderTooSlow,
+        Outcome::HeaderTooLarge,
         Outcome::AmbiguousPath,
         Outcome::BackendUnreachable,
         Outcome::BackendTimeout,
@@ -84,6 +89,7 @@ impl Outcome {
         Outcome::LedgerUnavailable,
         Outcome::Overloaded,
         Outcome::ShuttingDown,
+        Outcome::InternalError,
     ];
 
     /// The stable word for it: `Countersign-Outcome`, `error.code`, the `outcome` label.
@@ -107,6 +113,7 @@ impl Outcome {
             Outcome::BodyEncoded => "body_encoded",
             Outcome::RequestMalformed => "request_malformed",
             Outcome::HeaderTooSlow => "header_too_slow",
+            Outcome::HeaderTooLarge => "header_too_large",
             Outcome::AmbiguousPath => "ambiguous_path",
             Outcome::BackendUnreachable => "backend_unreachable",
             Outcome::BackendTimeout => "backend_timeout",
@@ -114,6 +121,7 @@ impl Outcome {
             Outcome::LedgerUnavailable => "ledger_unavailable",
             Outcome::Overloaded => "overloaded",
             Outcome::ShuttingDown => "shutting_down",
+            Outcome::InternalError => "internal_error",
         }
     }
 }

@@ -1,1 +1,311 @@
-//! admin
+//! The admin listener: health and metrics, for operators and their tools, never for the site's visitors.
+//! It owns what stands at these paths; whether the program is ready is [`Readiness`]', what is counted is `metrics`'.
+//! It never asks the backend: a backend that is down must not take the proxy out of service.
+
+mod health;
+mod listener;
+mod scrape;
+
+pub use health::Readiness;
+
+use crate::ledger::Ledger;
+use crate::metrics::Metrics;
+use crate::socket::Listener;
+use axum::Router;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use serde::Serialize;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// How long answers that are under way may take once the listener is to end.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
+/// What the admin listener needs to answer.
+#[derive(Clone)]
+pub struct AdminState {
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// Whether the program is ready.
+    pub readiness: Arc<Readiness>,
+    /// Asked for the events that are running.
+    pub ledger: Arc<dyn Ledger>,
+}
+
+/// Answers on the listener until `shutdown`, and then for a second at most what is under way.
+pub async fn serve(listener: Listener, state: AdminState, shutdown: CancellationToken) {
+    let end = shutdown.clone();
+    let serving = axum::serve(listener, router(state)).with_graceful_shutdown(end.cancelled_owned());
+    let too_late = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(LAST_ANSWERS).await;
+    };
+    tokio::select! {
+        // It has no error of its own: a connection that cannot be accepted is tried again.
+        _ = serving.into_future() => {}
+        () = too_late => {}
+    }
+}
+
+fn router(state: AdminState) -> Router {
+    let health = Router::new()
+        .route("/livez", get(health::live))
+        .route("/readyz", get(health::ready))
+        .with_state(state.readiness.clone());
+    let scrape = Router::new().route("/metrics", get(scrape::metrics)).with_state(scrape::Scrape::new(state));
+    health.merge(scrape).method_not_allowed_fallback(method_not_allowed).fallback(not_found)
+}
+
+async fn not_found() -> Response {
+    error(StatusCode::NOT_FOUND, "not_found", "There are /livez, /readyz and /metrics here.")
+}
+
+/// The `Allow` header is axum's.
+async fn method_not_allowed() -> Response {
+    error(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Ask with GET or HEAD.")
+}
+
+fn error(status: StatusCode, code: &str, message: &str) -> Response {
+    json(status, &serde_json::json!({ "error": { "code": code, "message": message } }))
+}
+
+/// Health is of this moment: no cache may keep it.
+fn json(status: StatusCode, body: &impl Serialize) -> Response {
+    let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
+    match serde_json::to_vec(body) {
+        Ok(body) => (status, headers, body).into_response(),
+        // Only maps with keys that are no strings and failing `Serialize`s end here, and there are none.
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::{Arrival, Claim, Health, Lease, LedgerError, Settled, Settlement, Unsettled};
+    use async_trait::async_trait;
+    use serde_json::{Value, json};
+    use std::sync::Mutex;
+    use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+
+    type Running = Option<Result<Vec<(Arc<str>, u64)>, LedgerError>>;
+
+    /// Says what it is told to say; `running: None` never answers.
+    struct Scripted {
+        health: Mutex<Health>,
+        running: Mutex<Running>,
+    }
+
+    #[async_trait]
+    impl Ledger for Scripted {
+        async fn claim(&self, _: Arrival, _: Duration) -> Result<Claim, LedgerError> {
+            panic!("the admin listener claims nothing")
+        }
+
+        async fn settle(&self, _: Lease, _: Settlement) -> Result<Settled, Unsettled> {
+            panic!("the admin listener settles nothing")
+        }
+
+        fn health(&self) -> Health {
+            self.health.lock().unwrap().clone()
+        }
+
+        async fn running(&self) -> Result<Vec<(Arc<str>, u64)>, LedgerError> {
+            let said = self.running.lock().unwrap().clone();
+            match said {
+                Some(said) => said,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    struct Admin {
+        ledger: Arc<Scripted>,
+        metrics: Arc<Metrics>,
+        readiness: Arc<Readiness>,
+        address: std::net::SocketAddr,
+        shutdown: CancellationToken,
+        served: tokio::task::JoinHandle<()>,
+    }
+
+    impl Admin {
+        async fn start() -> Admin {
+            let ledger = Arc::new(Scripted {
+                health: Mutex::new(Health::Ready),
+                running: Mutex::new(Some(Ok(Vec::new()))),
+            });
+            let metrics = Arc::new(Metrics::new());
+            metrics.endpoint("/webhooks/stripe", 1);
+            let readiness = Arc::new(Readiness::new(ledger.clone()));
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let state =
+                AdminState { metrics: metrics.clone(), readiness: readiness.clone(), ledger: ledger.clone() };
+            let shutdown = CancellationToken::new();
+            let served = tokio::spawn(serve(Listener::Tcp(listener), state, shutdown.clone()));
+            Admin { ledger, metrics, readiness, address, shutdown, served }
+        }
+
+        async fn ask(&self, method: &str, target: &str) -> Answer {
+            ask(TcpStream::connect(self.address).await.unwrap(), method, target).await
+        }
+    }
+
+    struct Answer {
+        status: u16,
+        head: String,
+        body: String,
+    }
+
+    impl Answer {
+        fn json(&self) -> Value {
+            assert!(self.head.contains("content-type: application/json\r\n"), "{}", self.head);
+            serde_json::from_str(&self.body).unwrap()
+        }
+    }
+
+    async fn ask(mut stream: impl AsyncRead + AsyncWrite + Unpin, method: &str, target: &str) -> Answer {
+        let request = format!("{method} {target} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        Answer { status, head: format!("{head}\r\n"), body: body.to_owned() }
+    }
+
+    #[tokio::test]
+    async fn livez_says_live_whatever_else_is_wrong() {
+        let admin = Admin::start().await;
+        *admin.ledger.health.lock().unwrap() = Health::NotReady { reason: "gone".into() };
+        admin.readiness.set_draining();
+        let live = admin.ask("GET", "/livez").await;
+        assert_eq!((live.status, live.body.as_str()), (200, r#"{"live":true}"#));
+        let head = admin.ask("HEAD", "/livez").await;
+        assert_eq!((head.status, head.body.as_str()), (200, ""));
+    }
+
+    #[tokio::test]
+    async fn readyz_names_each_check_with_its_reason() {
+        let admin = Admin::start().await;
+        let starting = admin.ask("GET", "/readyz").await;
+        assert_eq!(starting.status, 503);
+        let listener = json!({ "ok": false, "reason": "the listener is not open yet" });
+        let wanted = json!({ "ready": false, "checks": { "listener": listener, "ledger": { "ok": true } } });
+        assert_eq!(starting.json(), wanted);
+
+        admin.readiness.set_listening();
+        let ready = admin.ask("GET", "/readyz").await;
+        assert_eq!(ready.status, 200);
+        let checks = json!({ "listener": { "ok": true }, "ledger": { "ok": true } });
+        assert_eq!(ready.json(), json!({ "ready": true, "checks": checks }));
+
+        *admin.ledger.health.lock().unwrap() = Health::NotReady { reason: "disk full".into() };
+        let outage = admin.ask("GET", "/readyz").await;
+        assert_eq!(outage.status, 503);
+        let ledger = json!({ "ok": false, "reason": "disk full" });
+        let wanted = json!({ "ready": false, "checks": { "listener": { "ok": true }, "ledger": ledger } });
+        assert_eq!(outage.json(), wanted);
+        assert_eq!(admin.ask("HEAD", "/readyz").await.status, 503);
+
+        *admin.ledger.health.lock().unwrap() = Health::Ready;
+        assert_eq!(admin.ask("GET", "/readyz").await.status, 200);
+        admin.readiness.set_draining();
+        let draining = admin.ask("GET", "/readyz").await;
+        assert_eq!(draining.status, 503);
+        assert_eq!(draining.json()["checks"]["draining"]["ok"], json!(false));
+    }
+
+    #[tokio::test]
+    async fn metrics_come_in_the_text_format() {
+        let admin = Admin::start().await;
+        let answer = admin.ask("GET", "/metrics").await;
+        assert_eq!(answer.status, 200);
+        assert!(answer.head.contains("content-type: text/plain; version=0.0.4\r\n"), "{}", answer.head);
+        assert!(answer.body.contains("countersign_build_info{version="), "{}", answer.body);
+    }
+
+    #[tokio::test]
+    async fn running_events_are_those_of_the_ledger_now() {
+        let admin = Admin::start().await;
+        let series = |endpoint: &str, n: u64| {
+            format!("countersign_events{{endpoint=\"{endpoint}\",state=\"running\"}} {n}\n")
+        };
+        let body = admin.ask("GET", "/metrics").await.body;
+        assert!(body.contains(&series("/webhooks/stripe", 0)), "{body}");
+
+        // An endpoint that left the configuration may still have an event under way.
+        let running = vec![(Arc::from("/webhooks/stripe"), 2), (Arc::from("gone"), 1)];
+        *admin.ledger.running.lock().unwrap() = Some(Ok(running));
+        let body = admin.ask("GET", "/metrics").await.body;
+        assert!(body.contains(&series("/webhooks/stripe", 2)), "{body}");
+        assert!(body.contains(&series("gone", 1)), "{body}");
+
+        *admin.ledger.running.lock().unwrap() = Some(Ok(Vec::new()));
+        let body = admin.ask("GET", "/metrics").await.body;
+        assert!(body.contains(&series("/webhooks/stripe", 0)), "{body}");
+        assert!(!body.contains("gone"), "{body}");
+    }
+
+    #[tokio::test]
+    async fn a_ledger_that_fails_or_hangs_leaves_the_running_series_out_and_nothing_else() {
+        let admin = Admin::start().await;
+        for said in [Some(Err(LedgerError::new("gone"))), None] {
+            admin.metrics.set_running("/webhooks/stripe", 7);
+            *admin.ledger.running.lock().unwrap() = said;
+            let answer = admin.ask("GET", "/metrics").await;
+            assert_eq!(answer.status, 200);
+            assert!(!answer.body.contains("countersign_events"), "{}", answer.body);
+            assert!(answer.body.contains("countersign_inflight 0\n"), "{}", answer.body);
+        }
+    }
+
+    #[tokio::test]
+    async fn anything_else_is_told_what_there_is() {
+        let admin = Admin::start().await;
+        for target in ["/", "/metrics/", "/readyz/x", "/favicon.ico"] {
+            let answer = admin.ask("GET", target).await;
+            assert_eq!(answer.status, 404, "{target}");
+            assert_eq!(answer.json()["error"]["code"], "not_found", "{target}");
+        }
+        for target in ["/livez", "/readyz", "/metrics"] {
+            let answer = admin.ask("POST", target).await;
+            assert_eq!(answer.status, 405, "{target}");
+            assert!(answer.head.contains("allow: GET,HEAD\r\n"), "{}", answer.head);
+            assert_eq!(answer.json()["error"]["code"], "method_not_allowed", "{target}");
+        }
+    }
+
+    #[tokio::test]
+    async fn it_listens_on_a_unix_socket_too() {
+        let admin = Admin::start().await;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("admin.sock");
+        let state = AdminState {
+            metrics: admin.metrics.clone(),
+            readiness: admin.readiness.clone(),
+            ledger: admin.ledger.clone(),
+        };
+        let listener = Listener::Unix(UnixListener::bind(&path).unwrap(), path.clone());
+        let served = tokio::spawn(serve(listener, state, admin.shutdown.clone()));
+        let answer = ask(UnixStream::connect(&path).await.unwrap(), "GET", "/livez").await;
+        assert_eq!(answer.status, 200);
+        admin.shutdown.cancel();
+        served.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_client_that_never_finishes_its_request_cannot_hold_the_end_up() {
+        let admin = Admin::start().await;
+        let mut slow = TcpStream::connect(admin.address).await.unwrap();
+        slow.write_all(b"GET /livez HTTP/1.1\r\nHost:").await.unwrap();
+        // One answered later proves that the slow one has been accepted.
+        assert_eq!(admin.ask("GET", "/livez").await.status, 200);
+        admin.shutdown.cancel();
+        tokio::time::timeout(LAST_ANSWERS * 10, admin.served).await.unwrap().unwrap();
+        assert!(TcpStream::connect(admin.address).await.is_err());
+    }
+}

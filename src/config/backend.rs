@@ -1,5 +1,8 @@
 //! `[backend]`: the app behind us.
 
+use super::section::Section;
+use super::units;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -28,4 +31,30 @@ pub struct Backend {
     pub response_timeout: Duration,
     /// How long an idle connection is kept; keep it below the app's own keep-alive. Default 4 s.
     pub idle_timeout: Duration,
+}
+
+impl Backend {
+    pub(super) fn read(section: &mut Section) -> Option<Backend> {
+        let url = section.text("url", "{$BACKEND_URL:http://backend:8081}", units::backend_url);
+        let connect_timeout = section.text("connect_timeout", "2s", units::timeout);
+        let response_timeout = section.text("response_timeout", "30s", units::timeout);
+        let idle_timeout = section.text("idle_timeout", "4s", units::timeout);
+        Some(Backend {
+            url: url?,
+            connect_timeout: connect_timeout?,
+            response_timeout: response_timeout?,
+            idle_timeout: idle_timeout?,
+        })
+    }
+}
+
+/// As it is written in the file.
+impl fmt::Display for BackendUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BackendUrl::Http { host, port } if host.contains(':') => write!(f, "http://[{host}]:{port}"),
+            BackendUrl::Http { host, port } => write!(f, "http://{host}:{port}"),
+            BackendUrl::Unix(path) => write!(f, "unix/{}", path.display()),
+        }
+    }
 }

@@ -1,5 +1,8 @@
 //! `[ledger]`: what remembers which events were seen and applied.
 
+use super::section::Section;
+use super::units;
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -30,4 +33,25 @@ pub struct Ledger {
     pub retention: Duration,
     /// Default `refuse`.
     pub on_outage: OnOutage,
+}
+
+impl Ledger {
+    pub(super) fn read(section: &mut Section) -> Option<Ledger> {
+        let url = section.text("url", "{$LEDGER_URL:sqlite:data/ledger.db}", units::ledger_url);
+        let retention = section.text("retention", "35d", units::retention);
+        let on_outage = section.text("on_outage", "refuse", |text| {
+            units::word(text, &[("refuse", OnOutage::Refuse), ("deliver", OnOutage::Deliver)])
+        });
+        Some(Ledger { url: url?, retention: retention?, on_outage: on_outage? })
+    }
+}
+
+/// As it is written in the file.
+impl fmt::Display for LedgerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LedgerUrl::None => f.write_str("none"),
+            LedgerUrl::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
+        }
+    }
 }

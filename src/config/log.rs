@@ -1,5 +1,9 @@
 //! `[log]`: how much is said, and in which shape.
 
+use super::section::Section;
+use super::units;
+use tracing::Level;
+
 /// The shape of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -15,7 +19,26 @@ pub enum LogFormat {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Log {
     /// `error`, `warn`, `info` (default), `debug`, `trace`.
-    pub level: tracing::Level,
+    pub level: Level,
     /// Default `auto`.
     pub format: LogFormat,
+}
+
+const LEVELS: &[(&str, Level)] = &[
+    ("error", Level::ERROR),
+    ("warn", Level::WARN),
+    ("info", Level::INFO),
+    ("debug", Level::DEBUG),
+    ("trace", Level::TRACE),
+];
+
+const FORMATS: &[(&str, LogFormat)] =
+    &[("auto", LogFormat::Auto), ("console", LogFormat::Console), ("json", LogFormat::Json)];
+
+impl Log {
+    pub(super) fn read(section: &mut Section) -> Option<Log> {
+        let level = section.text("level", "info", |text| units::word(text, LEVELS));
+        let format = section.text("format", "auto", |text| units::word(text, FORMATS));
+        Some(Log { level: level?, format: format? })
+    }
 }

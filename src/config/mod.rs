@@ -1,16 +1,28 @@
 //! The configuration as the rest of the program sees it: parsed once into types that cannot be wrong.
-//! Nothing downstream checks again. One section a file; how a file becomes these types is `load`'s.
+//! Nothing downstream checks again. One section a file, with its keys and their defaults; where the file is and
+//! what its sections may not say together is `load`'s.
 
 mod admin;
 mod backend;
+mod entry;
+mod faults;
 mod ledger;
+mod load;
 mod log;
+mod names;
+mod placeholder;
+mod section;
 mod server;
+mod units;
+mod unknown;
+mod warnings;
 mod webhook;
 
 pub use admin::Admin;
 pub use backend::{Backend, BackendUrl};
+pub use faults::{Fault, Faults};
 pub use ledger::{Ledger, LedgerUrl, OnOutage};
+pub use load::{BUILT_IN, Source};
 pub use log::{Log, LogFormat};
 pub use server::{Listen, Server};
 pub use webhook::{Livemode, Webhook};

@@ -1,6 +1,10 @@
 //! `[[webhook]]`: one guarded path with its secrets.
 
+use super::names;
+use super::section::Section;
+use super::units;
 use secrecy::SecretString;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Which mode's events are forwarded.
@@ -39,4 +43,87 @@ pub struct Webhook {
     pub livemode: Livemode,
     /// Connect accounts that are forwarded, `*` for all and for none. Default `["*"]`.
     pub accounts: Vec<String>,
+}
+
+/// The longest body that may be allowed: it is held in memory whole.
+const MOST_BODY: u64 = 1 << 30;
+
+impl Webhook {
+    pub(super) fn read(section: &mut Section, taken: &mut Taken) -> Option<Webhook> {
+        let path = section.text("path", "/webhooks/stripe", names::path);
+        let name = section
+            .text("name", "", names::endpoint)
+            .and_then(|name| if name.is_empty() { path.clone() } else { Some(name) });
+        taken.take(section, path.as_deref(), name.as_deref());
+        let secrets = section.secrets("secrets", &["{$STRIPE_WEBHOOK_SECRET}"]);
+        let delivery_secret = section.secret_or_blank("delivery_secret");
+        let tolerance = section.text("tolerance", "5m", units::tolerance);
+        let max_body = section.size("max_body", 1 << 20, 1..=MOST_BODY);
+        let body_timeout = section.text("body_timeout", "10s", units::timeout);
+        let enforce = section.flag("enforce", true);
+        let types = section
+            .list("types", &["*"], names::type_pattern)
+            .and_then(|types| some(section, "types", types, "[\"*\"] forwards every type"));
+        let livemode = section.text("livemode", "any", |text| {
+            units::word(text, &[("any", Livemode::Any), ("live", Livemode::Live), ("test", Livemode::Test)])
+        });
+        let accounts = section.list("accounts", &["*"], names::account).and_then(|accounts| {
+            some(section, "accounts", accounts, "[\"*\"] forwards every account's events")
+        });
+        // The one way to deliver that this version has; written out, a file says what it relies on.
+        let delivery = section.text("delivery", "inline", |text| units::word(text, &[("inline", ())]));
+        delivery?;
+        Some(Webhook {
+            path: path?,
+            name: name?,
+            secrets: secrets?,
+            delivery_secret: delivery_secret?,
+            tolerance: tolerance?,
+            max_body: max_body?,
+            body_timeout: body_timeout?,
+            enforce: enforce?,
+            types: types?,
+            livemode: livemode?,
+            accounts: accounts?,
+        })
+    }
+}
+
+fn some(section: &Section, key: &'static str, list: Vec<String>, help: &str) -> Option<Vec<String>> {
+    if list.is_empty() {
+        section.fault(key, "an empty list".to_owned(), "one entry at least", help);
+        return None;
+    }
+    Some(list)
+}
+
+/// The paths and names that endpoints have so far, each with the line of its endpoint.
+#[derive(Default)]
+pub(super) struct Taken {
+    paths: BTreeMap<String, Option<usize>>,
+    names: BTreeMap<String, Option<usize>>,
+}
+
+impl Taken {
+    /// Takes an endpoint's path and name, and notes where another has them.
+    fn take(&mut self, section: &Section, path: Option<&str>, name: Option<&str>) {
+        let at = |line: Option<usize>| line.map(|line| format!(" of line {line}")).unwrap_or_default();
+        // What a path means to a backend that minds neither case nor a slash at the end.
+        let meaning = |path: &str| path.trim_end_matches('/').to_ascii_lowercase();
+        if let Some(path) = path
+            && let Some(first) = self.paths.insert(meaning(path), section.line())
+        {
+            let found = format!("the path \"{path}\" a second time");
+            let help = format!("give the endpoint{} this one's secrets as well", at(first));
+            section.fault("path", found, "one endpoint a path", &help);
+            // Its name, the path by default, would only repeat that.
+            return;
+        }
+        if let Some(name) = name
+            && let Some(first) = self.names.insert(name.to_owned(), section.line())
+        {
+            let help = format!("the endpoint{} has this one", at(first));
+            section.fault("name", format!("the name \"{name}\" a second time"), "a name of its own", &help);
+        }
+    }
 }

@@ -1,3 +1,78 @@
-//! The only floor that knows pingora.
+//! The only floor that knows pingora: connections, routes, the guard, and THE table of answers. What a webhook's fate
+//! is, is decided below.
+//!
+//! A request's way: [`listener`] accepts, `serve` reads the head and routes it by [`route`] and [`path`]; a webhook
+//! goes through `gate`, `body` and `webhook`, all else to pingora through `proxy`.
 
+mod body;
+pub mod connection;
+pub mod drain;
+mod forwarded;
+mod gate;
+pub mod listener;
 pub mod path;
+mod proxy;
+pub mod reply;
+pub mod route;
+mod serve;
+mod tunnel;
+mod upstream;
+mod webhook;
+
+use arc_swap::ArcSwap;
+use pingora::proxy::HttpProxy;
+use pingora::server::configuration::ServerConf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::backend::Resolver;
+use crate::config::Config;
+use crate::intake::Intake;
+use crate::metrics::Metrics;
+use drain::Drain;
+use gate::Gate;
+use proxy::PassThrough;
+use route::Routes;
+use upstream::Upstream;
+
+/// Idle connections to the backend that pingora keeps.
+const KEPT_UPSTREAM: usize = 512;
+
+/// What every connection is served with. Cheap to clone.
+#[derive(Clone)]
+pub struct Front {
+    edge: Arc<Edge>,
+    pingora: Arc<HttpProxy<PassThrough>>,
+}
+
+/// What answers webhooks.
+struct Edge {
+    routes: Arc<ArcSwap<Routes>>,
+    intake: Intake,
+    gate: Arc<Gate>,
+    metrics: Arc<Metrics>,
+    drain: Arc<Drain>,
+    attempt_timeout: Duration,
+}
+
+impl Front {
+    /// `routes` may be replaced while it serves.
+    pub fn new(
+        config: &Config,
+        routes: Arc<ArcSwap<Routes>>,
+        intake: Intake,
+        resolver: Resolver,
+        metrics: Arc<Metrics>,
+        drain: Arc<Drain>,
+    ) -> Front {
+        let upstream = Upstream::new(resolver, &config.backend);
+        let pass_through = PassThrough { routes: routes.clone(), upstream, metrics: metrics.clone() };
+        let conf = ServerConf { upstream_keepalive_pool_size: KEPT_UPSTREAM, ..ServerConf::default() };
+        let gate = Gate::new(config.server.max_webhooks);
+        let attempt_timeout = config.backend.connect_timeout + config.backend.response_timeout;
+        Front {
+            edge: Arc::new(Edge { routes, intake, gate, metrics, drain, attempt_timeout }),
+            pingora: Arc::new(pingora::proxy::http_proxy(&Arc::new(conf), pass_through)),
+        }
+    }
+}

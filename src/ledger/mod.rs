@@ -12,6 +12,7 @@
 //! token, so a holder that comes late cannot undo what another has leased since. DELIVERED and FAILED are forgotten
 //! `retention` after they were settled, RUNNING never.
 
+mod metered;
 mod none;
 pub mod sqlite;
 
@@ -21,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 
+pub use metered::Metered;
 pub use none::NoLedger;
 
 /// A record of events. Cheap to call from many tasks at once.

@@ -1,5 +1,35 @@
-//! The suite: one binary, a file for each part of the house.
+//! The outside view: every test here runs the real program on port 0, against backend doubles on real sockets,
+//! and says what a caller, the backend or an operator sees. Test names are claims; the verbs are in [`harness`].
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on should stop right there"
+)]
 
+mod fake_stripe;
+mod front;
+mod harness;
+
+mod admin;
+mod caddy;
+mod cli;
+mod config;
+mod crowd;
+mod delivery;
+mod demo;
+mod endpoint;
+mod guard;
+mod house;
 mod ledger;
+mod ledger_faults;
+mod limits;
+mod once;
+mod passthrough;
+mod sdk;
+mod signals;
+mod smoke;
+mod streaming;
+mod stripe_cli;
+mod upstream;
+mod verify;

@@ -1,0 +1,47 @@
+# The two commands: `make run` shows the whole thing on one machine, `make test` proves it.
+
+# Where `make run` listens; each may be given on the command line: make run PORT=5001
+PORT             ?= 5000
+COUNTERSIGN_PORT ?= 8080
+BACKEND_PORT     ?= 8081
+ADMIN_PORT       ?= 9464
+# What it keeps between runs: the ledger, the generated secret, the logs.
+RUN_DIR          ?= .run
+# release, or dev for a quick build.
+PROFILE          ?= release
+
+.PHONY: help run test bench fmt lint doc
+
+help:
+	@echo 'make run    set up, build, start backend, Countersign and Caddy on http://localhost:$(PORT), send events'
+	@echo 'make test   set up, run every test'
+	@echo 'make bench  measure, beside HAProxy, nginx and Caddy'
+	@echo 'make fmt    format;   make lint   check format and lints;   make doc   build the documentation'
+
+run: export PORT := $(PORT)
+run: export COUNTERSIGN_PORT := $(COUNTERSIGN_PORT)
+run: export BACKEND_PORT := $(BACKEND_PORT)
+run: export ADMIN_PORT := $(ADMIN_PORT)
+run: export RUN_DIR := $(RUN_DIR)
+run: export PROFILE := $(PROFILE)
+run:
+	@scripts/setup run
+	@scripts/run
+
+test:
+	@scripts/setup test
+	@scripts/test
+
+bench:
+	@scripts/setup run
+	benches/run
+
+fmt:
+	cargo fmt
+
+lint:
+	cargo fmt --check
+	cargo clippy --all-targets -- -D warnings
+
+doc:
+	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps

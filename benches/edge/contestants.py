@@ -1,0 +1,157 @@
+"""Who is measured: how each is started, and what it cannot do."""
+
+import base64
+import os
+import pathlib
+import shutil
+
+from edge import events, machine
+
+PEERS = pathlib.Path(__file__).parent.parent / "peers"
+LUA_MODULE = "/usr/lib/nginx/modules/ngx_http_lua_module.so"
+
+
+class Contestant:
+    """Something that listens. `ledger` says that it delivers each event once."""
+
+    def __init__(self, name, verifies=True, ledger=False, largest=None):
+        self.name, self.verifies, self.ledger, self.largest = name, verifies, ledger, largest
+        self.process = None
+
+    def missing(self):
+        """What must be installed first, or None."""
+        return None
+
+    def command(self, folder, backend):
+        """The command line, once files are written; self.port is taken."""
+        raise NotImplementedError
+
+    def start(self, folder, backend, core):
+        folder = folder / self.name.replace(" ", "_").replace(",", "")
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        self.port = machine.free_port()
+        # Where it is asked for pages: the same, unless the check stands in a listener of its own.
+        self.page_port = self.port
+        command, environment = self.command(folder, backend)
+        log = folder / "log"
+        self.process = machine.spawn(command, core, log, cwd=folder, env=os.environ | environment)
+        machine.await_port(self.port, self.process, log)
+        return self
+
+    def pid(self):
+        return self.process.pid
+
+    def stop(self):
+        machine.stop(self.process)
+
+
+class Countersign(Contestant):
+    def __init__(self, name, binary, ledger, level):
+        super().__init__(name, ledger=ledger != "none")
+        self.binary, self.url, self.level = binary, ledger, level
+
+    def command(self, folder, backend):
+        (folder / "countersign.toml").write_text(f"""
+[server]
+listen = "127.0.0.1:{self.port}"
+[admin]
+listen = "127.0.0.1:{machine.free_port()}"
+[log]
+level = "{self.level}"
+format = "json"
+[backend]
+url = "http://127.0.0.1:{backend}"
+[ledger]
+url = "{self.url}"
+[[webhook]]
+path = "{events.WEBHOOK}"
+secrets = ["{{$STRIPE_WEBHOOK_SECRET}}"]
+""")
+        return [self.binary, "run", "--config", "countersign.toml"], {"STRIPE_WEBHOOK_SECRET": events.SECRET}
+
+
+class HAProxy(Contestant):
+    def __init__(self, name, buffer):
+        # A body is hashed in one buffer, which also holds the head.
+        super().__init__(name, largest=buffer - 1024)
+        self.buffer = buffer
+
+    def missing(self):
+        return None if shutil.which("haproxy") else "haproxy"
+
+    def command(self, folder, backend):
+        self.page_port = machine.free_port()
+        key = base64.b64encode(events.SECRET.encode()).decode()
+        return ["haproxy", "-db", "-f", PEERS / "haproxy.cfg"], {
+            "BUFFER": str(self.buffer),
+            "LISTEN": f"127.0.0.1:{self.port}",
+            "LISTEN_PAGES": f"127.0.0.1:{self.page_port}",
+            "BACKEND": f"127.0.0.1:{backend}",
+            "WEBHOOK": events.WEBHOOK,
+            "SECRET_BASE64": key,
+        }
+
+
+class Nginx(Contestant):
+    def missing(self):
+        found = shutil.which("nginx") and os.path.exists(LUA_MODULE)
+        return None if found else "nginx libnginx-mod-http-lua"
+
+    def command(self, folder, backend):
+        words = {
+            "@FOLDER@": str(folder),
+            "@PEERS@": str(PEERS),
+            "@LISTEN@": f"127.0.0.1:{self.port}",
+            "@BACKEND@": f"127.0.0.1:{backend}",
+            "@WEBHOOK@": events.WEBHOOK,
+            "@SECRET@": events.SECRET,
+        }
+        text = (PEERS / "nginx.conf").read_text()
+        for word, value in words.items():
+            text = text.replace(word, value)
+        (folder / "nginx.conf").write_text(text)
+        return ["nginx", "-p", folder, "-c", folder / "nginx.conf", "-e", "stderr"], {}
+
+
+class Caddy(Contestant):
+    def __init__(self, name):
+        super().__init__(name, verifies=False)
+
+    def missing(self):
+        return None if shutil.which("caddy") else "caddy"
+
+    def command(self, folder, backend):
+        environment = {"PORT": str(self.port), "BACKEND": f"127.0.0.1:{backend}", "HOME": str(folder)}
+        return ["caddy", "run", "--config", PEERS / "Caddyfile", "--adapter", "caddyfile"], environment
+
+
+class Direct(Contestant):
+    """No one between: the backend itself, which runs anyway."""
+
+    def __init__(self, name):
+        super().__init__(name, verifies=False)
+
+    def start(self, folder, backend, core):
+        self.port = self.page_port = backend
+        return self
+
+    def pid(self):
+        return 0
+
+    def stop(self):
+        pass
+
+
+def all_of(binary):
+    return [
+        Direct("direct"),
+        Countersign("countersign", binary, "none", "warn"),
+        Countersign("countersign, info", binary, "none", "info"),
+        Countersign("countersign sqlite", binary, "sqlite:ledger.db", "warn"),
+        Countersign("countersign sqlite, info", binary, "sqlite:ledger.db", "info"),
+        HAProxy("haproxy 16k", 16384),
+        HAProxy("haproxy 128k", 131072),
+        Nginx("nginx lua"),
+        Caddy("caddy"),
+    ]

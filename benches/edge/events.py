@@ -1,0 +1,96 @@
+"""Events as Stripe lays them out, and pools of ready requests: pool.lua and tools/latency.rs send them."""
+
+import hmac
+import json
+import os
+import time
+
+SECRET = "whsec_bench_4f6c1c9e0b7a4d5c8e2f1a3b"
+WEBHOOK = "/webhooks/stripe"
+PAGE = "/posts/1"
+SIZES = {"2k": 2 << 10, "8k": 8 << 10, "64k": 64 << 10}
+
+_HEAD = (
+    "POST {path} HTTP/1.1\r\nHost: shop.example\r\nUser-Agent: Stripe/1.0 (+https://stripe.com/docs/webhooks)\r\n"
+    "Accept: */*; q=0.5, application/xml\r\nCache-Control: no-cache\r\n"
+    "Content-Type: application/json; charset=utf-8\r\nContent-Length: {length}\r\n{signature}\r\n"
+)
+
+
+def body(size):
+    """A paid invoice of exactly that many bytes: as many lines as fit, the rest in one metadata value."""
+
+    def dump(lines, pad):
+        event = {
+            "id": "evt_" + "0" * 24,
+            "object": "event",
+            "api_version": "2026-08-01.basil",
+            "created": 1790000000,
+            "data": {
+                "object": {
+                    "id": "in_1Qk2Lighthouse",
+                    "object": "invoice",
+                    "amount_paid": 4900,
+                    "currency": "eur",
+                    "customer": "cus_Lamplighter",
+                    "lines": {"object": "list", "data": lines},
+                    "metadata": {"note": pad},
+                    "status": "paid",
+                }
+            },
+            "livemode": False,
+            "pending_webhooks": 1,
+            "request": {"id": None, "idempotency_key": None},
+            "type": "invoice.paid",
+        }
+        return json.dumps(event, indent=2, ensure_ascii=False).encode()
+
+    lines = []
+    while True:
+        n = len(lines)
+        line = {
+            "id": f"il_1Beam{n:04d}",
+            "object": "line_item",
+            "amount": 4900,
+            "currency": "eur",
+            "description": f"1 × Pro, seat {n} (at €49.00 / month)",
+            "period": {"end": 1792592000, "start": 1790000000},
+            "proration": False,
+            "quantity": 1,
+        }
+        if len(dump([*lines, line], "")) > size:
+            return dump(lines, "x" * (size - len(dump(lines, ""))))
+        lines.append(line)
+
+
+def signature(key, timestamp, payload):
+    """The value of a `Stripe-Signature` header."""
+    mac = hmac.digest(key.encode(), b"%d." % timestamp + payload, "sha256").hex()
+    return f"t={timestamp},v1={mac}"
+
+
+def post(payload, key=SECRET, age=0):
+    """A webhook request; `key=None` leaves the signature out."""
+    line = f"Stripe-Signature: {signature(key, int(time.time()) - age, payload)}\r\n" if key else ""
+    return _HEAD.format(path=WEBHOOK, length=len(payload), signature=line).encode() + payload
+
+
+def get():
+    """A request that is nobody's webhook."""
+    return f"GET {PAGE} HTTP/1.1\r\nHost: shop.example\r\nUser-Agent: bench\r\nAccept: */*\r\n\r\n".encode()
+
+
+def pool(path, requests):
+    """Writes requests, each behind its length."""
+    with open(path, "wb") as file:
+        for request in requests:
+            file.write(b"%08d" % len(request) + request)
+
+
+def webhooks(size, count, key=SECRET):
+    """Signed requests, each with an event id that no other run has."""
+    template = body(SIZES[size])
+    before, after = template.split(b"evt_" + b"0" * 24)
+    run = time.time_ns() & 0xFFFFFFFF
+    for n in range(count):
+        yield post(before + b"evt_%08x%016x" % (run, n) + after, key)

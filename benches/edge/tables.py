@@ -1,0 +1,65 @@
+"""Measurements as Markdown: medians over the repetitions, ratios taken within each repetition."""
+
+from statistics import median
+
+
+def _group(rows):
+    cells = {}
+    for row in rows:
+        cells.setdefault((row["what"], row["name"]), []).append(row)
+    return cells
+
+
+def _notes(rows):
+    notes = []
+    wrong = sum(row["wrong"] for row in rows)
+    if wrong:
+        notes.append(f"{wrong} wrong answers")
+    noisy = sum(row["strangers"] >= 0.12 for row in rows)
+    if noisy:
+        notes.append(f"{noisy} of {len(rows)} runs disturbed")
+    return ", ".join(notes)
+
+
+def throughput(title, rows, reference):
+    """Requests a second, beside a reference."""
+    print(f"\n### {title}\n")
+    print(f"| | requests/s (min to max) | × {reference} | CPU µs/request | p50 ms | p99 ms | |")
+    print("|---|---|---|---|---|---|---|")
+    cells = _group(rows)
+    for (what, name), runs in sorted(cells.items(), key=lambda cell: -median(r["rps"] for r in cell[1])):
+        speeds = [run["rps"] for run in runs]
+        beside = {run["rep"]: run["rps"] for run in cells.get((what, reference), [])}
+        ratios = [run["rps"] / beside[run["rep"]] for run in runs if run["rep"] in beside]
+        ratio = f"{median(ratios):.2f}" if ratios else "–"
+        cpu = f"{median(r['cpu_us'] for r in runs):.1f}" if name != "direct" else "–"
+        print(
+            f"| {name} | {median(speeds):,.0f} ({min(speeds):,.0f} to {max(speeds):,.0f}) | {ratio} | {cpu} "
+            f"| {median(r['p50'] for r in runs) / 1e3:.2f} | {median(r['p99'] for r in runs) / 1e3:.2f} "
+            f"| {_notes(runs)} |"
+        )
+
+
+def latency(title, rows):
+    """Quantiles at a fixed rate, and what each adds to going straight to the backend."""
+    print(f"\n### {title}\n")
+    print("| | p50 ms | added to direct | p90 ms | p99 ms | added to direct | |\n|---|---|---|---|---|---|---|")
+    cells = _group(rows)
+    for (what, name), runs in sorted(cells.items(), key=lambda cell: median(r["p50"] for r in cell[1])):
+        direct = {run["rep"]: run for run in cells.get((what, "direct"), [])}
+
+        def added(quantile):
+            if name == "direct" or not direct:
+                return "–"
+            differences = [run[quantile] - direct[run["rep"]][quantile] for run in runs if run["rep"] in direct]
+            return f"{median(differences) / 1e3:+.3f}"
+
+        p50, p90, p99 = (median(run[q] for run in runs) / 1e3 for q in ("p50", "p90", "p99"))
+        print(f"| {name} | {p50:.3f} | {added('p50')} | {p90:.3f} | {p99:.3f} | {added('p99')} | {_notes(runs)} |")
+
+
+def memory(rows):
+    print("\n### Memory (PSS of all its processes, MiB)\n")
+    print("| | idle | 1,000 idle connections |\n|---|---|---|")
+    for row in rows:
+        print(f"| {row['name']} | {row['idle']:.1f} | {row['held']:.1f} |")

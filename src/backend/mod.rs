@@ -1,0 +1,194 @@
+//! The HTTP client to the app: one request, one answer, over a small pool of kept connections.
+//!
+//! Why not a general client: head and body leave in one write and come back in one read, which decides how many
+//! events a core delivers (see `docs/benchmarks.md`). It never follows a redirect, never decompresses, and never
+//! sends a request twice: a request of which any byte may have left is over, and its failure is the caller's to record.
+
+mod answer;
+mod pool;
+mod request;
+mod resolve;
+
+pub use answer::{Answer, Head, KEPT_BODY};
+pub use request::RequestHead;
+pub use resolve::{Resolver, Target};
+
+use answer::Reading;
+use bytes::{Buf, Bytes};
+use pool::Pool;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::{Instant, timeout_at};
+
+use crate::config;
+use crate::socket::Socket;
+
+/// Up to here head and body are joined and leave in one write; longer bodies are not copied.
+const JOIN: usize = 16 * 1024;
+
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BackendError {
+    /// The name does not resolve, the connection is refused or was closed before a byte of an answer came.
+    #[error("the backend cannot be reached: {0}")]
+    Unreachable(String),
+    /// Connecting, or the answer's head, took longer than it may.
+    #[error("the backend did not answer in time")]
+    Timeout,
+    /// What came back is not an HTTP/1 answer, or broke off in its head.
+    #[error("the backend's answer is not HTTP: {0}")]
+    Invalid(String),
+}
+
+/// The client. Cheap to clone.
+#[derive(Clone)]
+pub struct Backend {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    resolver: Resolver,
+    pool: Pool,
+    connect_timeout: Duration,
+    response_timeout: Duration,
+}
+
+/// An answer whose head is here; the body is read with [`Pending::finish`].
+pub struct Pending {
+    backend: Backend,
+    socket: Socket,
+    reading: Reading,
+    deadline: Instant,
+}
+
+impl Backend {
+    /// A client of the app that `resolver` knows; `max_idle` connections are kept at most.
+    pub fn new(config: &config::Backend, resolver: Resolver, max_idle: usize) -> Backend {
+        Backend {
+            shared: Arc::new(Shared {
+                resolver,
+                pool: Pool::new(max_idle, config.idle_timeout),
+                connect_timeout: config.connect_timeout,
+                response_timeout: config.response_timeout,
+            }),
+        }
+    }
+
+    /// The longest that one attempt can take before it is given up: what a lease has to outlive.
+    pub fn attempt_timeout(&self) -> Duration {
+        self.shared.connect_timeout + self.shared.response_timeout
+    }
+
+    /// Closes connections that have idled too long, once in a while, for as long as the program runs.
+    pub async fn reap(self) {
+        loop {
+            tokio::time::sleep(self.shared.pool.idle_timeout()).await;
+            self.shared.pool.prune();
+        }
+    }
+
+    /// Sends one request and waits for the answer's head. `head` is the whole head, blank line included.
+    pub async fn send(&self, head: Vec<u8>, body: Bytes) -> Result<Pending, BackendError> {
+        let mut message = Message::new(head, body);
+        let mut socket = loop {
+            let Some(mut kept) = self.shared.pool.take() else {
+                break self.send_on_a_new_connection(&mut message).await?;
+            };
+            match message.write_first(&mut kept).await {
+                Ok(()) => break kept,
+                // Not a byte was taken: the connection had died in the pool, and nothing is sent twice.
+                Err(_) if message.untouched() => continue,
+                Err(e) => return Err(BackendError::Unreachable(e.to_string())),
+            }
+        };
+        let deadline = Instant::now() + self.shared.response_timeout;
+        let exchange = async {
+            message.write_rest(&mut socket).await.map_err(|e| BackendError::Unreachable(e.to_string()))?;
+            let mut reading = Reading::new();
+            while !reading.head_arrived()? {
+                match socket.read_buf(reading.buffer()).await {
+                    Ok(0) => return Err(reading.broke_off()),
+                    Ok(_) => {}
+                    Err(e) => return Err(BackendError::Unreachable(e.to_string())),
+                }
+            }
+            Ok(reading)
+        };
+        let reading = timeout_at(deadline, exchange).await.map_err(|_| BackendError::Timeout)??;
+        Ok(Pending { backend: self.clone(), socket, reading, deadline })
+    }
+
+    async fn send_on_a_new_connection(&self, message: &mut Message) -> Result<Socket, BackendError> {
+        let shared = &self.shared;
+        let mut socket = shared.resolver.connect(shared.connect_timeout).await?;
+        let first = timeout_at(Instant::now() + shared.response_timeout, message.write_first(&mut socket));
+        match first.await {
+            Ok(Ok(())) => Ok(socket),
+            Ok(Err(e)) => Err(BackendError::Unreachable(e.to_string())),
+            Err(_) => Err(BackendError::Timeout),
+        }
+    }
+}
+
+impl Pending {
+    /// The answer's status and content type.
+    pub fn head(&self) -> &Head {
+        self.reading.head()
+    }
+
+    /// Reads the body, as much of it as is passed on, and gives the connection back if it can be used again. A body
+    /// that breaks off or comes too late is cut where it stopped: the head has already said what happened.
+    pub async fn finish(mut self) -> Answer {
+        let complete = loop {
+            match self.reading.body_arrived() {
+                Some(complete) => break complete,
+                None => match timeout_at(self.deadline, self.socket.read_buf(self.reading.buffer())).await {
+                    Ok(Ok(0)) => break self.reading.ended(),
+                    Ok(Ok(_)) => {}
+                    Ok(Err(_)) | Err(_) => break false,
+                },
+            }
+        };
+        if complete && self.reading.reusable() {
+            self.backend.shared.pool.put(self.socket);
+        }
+        self.reading.into_answer()
+    }
+}
+
+/// A request on its way out; it knows whether any of it has left.
+struct Message {
+    head: Bytes,
+    body: Bytes,
+    length: usize,
+}
+
+impl Message {
+    fn new(mut head: Vec<u8>, mut body: Bytes) -> Message {
+        let length = head.len() + body.len();
+        if body.len() <= JOIN {
+            head.extend_from_slice(&body);
+            body = Bytes::new();
+        }
+        Message { head: head.into(), body, length }
+    }
+
+    fn untouched(&self) -> bool {
+        self.head.len() + self.body.len() == self.length
+    }
+
+    async fn write_first(&mut self, socket: &mut Socket) -> io::Result<()> {
+        let mut both = (&mut self.head).chain(&mut self.body);
+        socket.write_buf(&mut both).await.map(|_| ())
+    }
+
+    async fn write_rest(&mut self, socket: &mut Socket) -> io::Result<()> {
+        let mut both = (&mut self.head).chain(&mut self.body);
+        while both.has_remaining() {
+            socket.write_buf(&mut both).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,49 @@
+//! What a configuration may say and rarely should. None of it is a fault: the program starts.
+
+use super::{Config, LedgerUrl, OnOutage};
+use std::time::Duration;
+
+/// How far back Stripe's dashboard resends an event (<https://docs.stripe.com/webhooks#manual-retries>).
+const RESENDS: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+impl Config {
+    /// One sentence for each choice that weakens what the program is there for. Without secrets.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for webhook in self.webhooks.iter().filter(|webhook| !webhook.enforce) {
+            warnings.push(format!(
+                "webhook \"{}\" is a dry run (enforce = false): events that fail the check reach the backend",
+                webhook.name
+            ));
+        }
+        match self.ledger.url {
+            LedgerUrl::None => {
+                warnings.push("ledger.url is none: an event sent twice is delivered twice".to_owned())
+            }
+            LedgerUrl::Sqlite(_) => {
+                if self.ledger.retention < RESENDS {
+                    warnings.push(
+                        "ledger.retention is shorter than the 30 days for which Stripe resends events: a later copy \
+                         would be delivered again"
+                            .to_owned(),
+                    );
+                }
+                if self.ledger.on_outage == OnOutage::Deliver {
+                    warnings.push(
+                        "ledger.on_outage is deliver: while the ledger is out of reach, an event sent twice is \
+                         delivered twice"
+                            .to_owned(),
+                    );
+                }
+            }
+        }
+        if self.server.shutdown_grace < self.backend.response_timeout {
+            warnings.push(
+                "server.shutdown_grace is shorter than backend.response_timeout: stopping may cut a delivery short, \
+                 and its event waits for Stripe's next attempt"
+                    .to_owned(),
+            );
+        }
+        warnings
+    }
+}

@@ -1,0 +1,429 @@
+//! The headers of a request that are our business on every route: the ones no client may send, the ones that tell
+//! the backend who the client is, and whether that client is a person with a browser. It touches no other header and
+//! knows no route. The pieces are pure, so that a delivery tells the same as a passed-through request.
+
+use http::HeaderMap;
+use http::header::{ACCEPT, HeaderName, HeaderValue};
+use ipnet::IpNet;
+use pingora::http::RequestHeader;
+use std::io::Write as _;
+use std::net::IpAddr;
+
+/// The addresses that a request came through.
+pub const FOR: &str = "X-Forwarded-For";
+/// The scheme that the client used.
+pub const PROTO: &str = "X-Forwarded-Proto";
+/// The host that the client asked for.
+pub const HOST: &str = "X-Forwarded-Host";
+
+/// Makes a passed-through request ready for the backend: without what no client may send, and with its [`Origin`].
+/// `peer` is `None` on a Unix socket.
+///
+/// # Errors
+/// None in practice: the values are made of header values, and pingora takes fewer headers than a map holds.
+pub fn prepare(request: &mut RequestHeader, peer: Option<IpAddr>, proxies: &[IpNet]) -> pingora::Result<()> {
+    let believed = trusted(peer, proxies);
+    remove(request, |name| removed(name) || (!believed && forwarding(name)));
+    let headers = &request.headers;
+    let Origin { chain, proto, host } = Origin::of(peer, proxies, |name| values(headers, name));
+    let (proto, host) = (proto.to_vec(), host.map(<[u8]>::to_vec));
+    if let Some(chain) = chain {
+        request.insert_header(FOR, chain)?;
+    }
+    request.insert_header(PROTO, proto)?;
+    if let Some(host) = host {
+        request.insert_header(HOST, host)?;
+    }
+    Ok(())
+}
+
+/// What the backend is told of a request's origin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin<'a> {
+    /// The addresses it came through, the nearest last; `None` where none is known.
+    pub chain: Option<Vec<u8>>,
+    /// `http` or `https`.
+    pub proto: &'a [u8],
+    /// The host that the client asked for.
+    pub host: Option<&'a [u8]>,
+}
+
+impl<'a> Origin<'a> {
+    /// From the peer, and from what a trusted one said; of anyone else's word only `Host` counts. `field` gives the
+    /// values of a name, in order.
+    pub fn of<I>(peer: Option<IpAddr>, proxies: &[IpNet], field: impl Fn(&'static str) -> I) -> Origin<'a>
+    where
+        I: Iterator<Item = &'a [u8]>,
+    {
+        let believed = trusted(peer, proxies);
+        let told = |name| believed.then(|| field(name)).into_iter().flatten();
+        Origin {
+            chain: chain(told(FOR), peer),
+            proto: told(PROTO).next().unwrap_or(b"http"),
+            host: told(HOST).next().or_else(|| field("Host").next()),
+        }
+    }
+}
+
+/// Whether a header is removed from every request: those with which old backends let a client choose another path,
+/// and those of ours, which a backend takes for our word. `_` is read as `-`, since CGI and WSGI know no difference.
+pub fn removed(name: &[u8]) -> bool {
+    match name.first() {
+        Some(b'c' | b'C') => name.get(..12).is_some_and(|start| alike(start, b"countersign-")),
+        Some(b'x' | b'X') => alike(name, b"x-original-url") || alike(name, b"x-rewrite-url"),
+        _ => false,
+    }
+}
+
+/// Whether a header tells who the client is: believed from trusted peers only. `_` is read as `-`.
+pub fn forwarding(name: &[u8]) -> bool {
+    match name.first() {
+        Some(b'x' | b'X') => [&b"x-forwarded-for"[..], b"x-forwarded-proto", b"x-forwarded-host"]
+            .iter()
+            .any(|known| alike(name, known)),
+        Some(b'f' | b'F') => alike(name, b"forwarded"),
+        _ => false,
+    }
+}
+
+/// Whether what a peer says about the client is believed. Who reaches a Unix socket (`None`) was let in by its mode.
+pub fn trusted(peer: Option<IpAddr>, proxies: &[IpNet]) -> bool {
+    peer.is_none_or(|peer| {
+        // On a dual-stack listener an IPv4 peer shows as `::ffff:192.0.2.1`.
+        let peer = peer.to_canonical();
+        proxies.iter().any(|net| net.contains(&peer))
+    })
+}
+
+/// The addresses so far, one value a field line, and this hop's peer at their end.
+fn chain<'a>(before: impl Iterator<Item = &'a [u8]>, peer: Option<IpAddr>) -> Option<Vec<u8>> {
+    let mut chain = Vec::with_capacity(64);
+    for value in before.filter(|value| !value.is_empty()) {
+        if !chain.is_empty() {
+            chain.extend_from_slice(b", ");
+        }
+        chain.extend_from_slice(value);
+    }
+    if let Some(peer) = peer {
+        let comma = if chain.is_empty() { "" } else { ", " };
+        // Writing to memory does not fail.
+        let _ = write!(chain, "{comma}{}", peer.to_canonical());
+    }
+    (!chain.is_empty()).then_some(chain)
+}
+
+/// Whether a client would rather read HTML than JSON (`Accept`, RFC 9110, section 12.5.1). Without a preference it
+/// gets JSON.
+pub fn wants_html(headers: &HeaderMap) -> bool {
+    let html = Liking::of(headers, "text", "html");
+    let json = Liking::of(headers, "application", "json");
+    html.quality > 0 && html > json
+}
+
+/// How much a media type is wanted. At equal quality the one that is named rather than covered by a range wins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+struct Liking {
+    /// In thousandths.
+    quality: u16,
+    /// 1 for `*/*`, 2 for `text/*`, 3 for the type itself.
+    specific: u8,
+}
+
+impl Liking {
+    /// What the most specific range that covers a type says.
+    fn of(headers: &HeaderMap, kind: &str, subtype: &str) -> Liking {
+        let ranges = values(headers, ACCEPT.as_str()).flat_map(|value| value.split(|&byte| byte == b','));
+        let mut liking = Liking::default();
+        for range in ranges {
+            let mut parts = range.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
+            let mut names = parts.next().unwrap_or_default().splitn(2, |&byte| byte == b'/');
+            let (Some(range_kind), Some(range_subtype)) = (names.next(), names.next()) else { continue };
+            let specific = match (range_kind, range_subtype) {
+                (b"*", b"*") => 1,
+                (k, b"*") if k.eq_ignore_ascii_case(kind.as_bytes()) => 2,
+                (k, s)
+                    if k.eq_ignore_ascii_case(kind.as_bytes())
+                        && s.eq_ignore_ascii_case(subtype.as_bytes()) =>
+                {
+                    3
+                }
+                _ => continue,
+            };
+            let weight = parts.find_map(|part| part.strip_prefix(b"q=").or_else(|| part.strip_prefix(b"Q=")));
+            let quality = weight.map_or(1000, thousandths);
+            if specific > liking.specific {
+                liking = Liking { quality, specific };
+            }
+        }
+        liking
+    }
+}
+
+/// A weight, `0.8`; what is no weight counts for nothing.
+fn thousandths(weight: &[u8]) -> u16 {
+    let weight: Option<f32> = str::from_utf8(weight).ok().and_then(|weight| weight.parse().ok());
+    weight.filter(|weight| (0.0..=1.0).contains(weight)).map_or(0, |weight| (weight * 1000.0) as u16)
+}
+
+/// Whether a name is this one, letter case aside and `_` read as `-`. `known` is in lower case.
+fn alike(name: &[u8], known: &[u8]) -> bool {
+    name.len() == known.len()
+        && name.iter().zip(known).all(|(&byte, &known)| match byte {
+            b'_' => known == b'-',
+            _ => byte.to_ascii_lowercase() == known,
+        })
+}
+
+fn values<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+    headers.get_all(name).into_iter().map(HeaderValue::as_bytes)
+}
+
+/// Removes the headers of these names; allocates only if there are any.
+fn remove(request: &mut RequestHeader, which: impl Fn(&[u8]) -> bool) {
+    if !request.headers.keys().any(|name| which(name.as_str().as_bytes())) {
+        return;
+    }
+    // Removing from the map would put its last field in the gap. The others keep their order if they are told anew.
+    let kept: Vec<_> = request
+        .case_header_iter()
+        .filter(|(name, _)| !which(name.as_slice()))
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    let all: Vec<HeaderName> = request.headers.keys().cloned().collect();
+    for name in &all {
+        request.remove_header(name);
+    }
+    for (name, value) in kept {
+        // It was in the map a moment ago.
+        let _ = request.append_header(name, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(headers: &[(&'static str, &str)]) -> RequestHeader {
+        let mut request = RequestHeader::build("GET", b"/", None).unwrap();
+        for (name, value) in headers {
+            request.append_header(*name, *value).unwrap();
+        }
+        request
+    }
+
+    /// All headers as they would go out, one a line, in the order of their names.
+    fn sent(request: &RequestHeader) -> Vec<String> {
+        let mut wire = Vec::new();
+        request.header_to_h1_wire(&mut wire);
+        let mut lines: Vec<String> = String::from_utf8(wire).unwrap().lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn proxies() -> Vec<IpNet> {
+        ["10.0.0.0/8", "fd00::/8", "::1/128"].iter().map(|net| net.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn headers_that_no_client_may_send_are_known_in_any_spelling() {
+        let cases = [
+            ("X-Original-URL", true),
+            ("x_original_url", true),
+            ("X-Rewrite-Url", true),
+            ("X-Rewrite_URL", true),
+            ("Countersign-Event", true),
+            ("countersign_verdict", true),
+            ("COUNTERSIGN-", true),
+            ("Countersign_-x", true),
+            ("Countersign", false),
+            ("Countersigned-By", false),
+            ("X-Countersign-Event", false),
+            ("X-Original-URLs", false),
+            ("X-Original", false),
+            ("X-Request-Id", false),
+            ("Cookie", false),
+            ("", false),
+        ];
+        for (name, is) in cases {
+            assert_eq!(removed(name.as_bytes()), is, "{name}");
+        }
+    }
+
+    #[test]
+    fn only_headers_about_the_client_are_doubted() {
+        let cases = [
+            ("X-Forwarded-For", true),
+            ("x_forwarded_for", true),
+            ("X-FORWARDED-PROTO", true),
+            ("X-Forwarded_Host", true),
+            ("Forwarded", true),
+            ("X-Forwarded-Port", false),
+            ("X-Forwarded-Fork", false),
+            ("X-Real-IP", false),
+            ("From", false),
+        ];
+        for (name, doubted) in cases {
+            assert_eq!(forwarding(name.as_bytes()), doubted, "{name}");
+        }
+    }
+
+    #[test]
+    fn trust_goes_by_address_and_by_socket() {
+        let cases = [
+            (Some("10.1.2.3"), true),
+            (Some("::ffff:10.1.2.3"), true),
+            (Some("fd12::1"), true),
+            (Some("::1"), true),
+            (None, true),
+            (Some("192.0.2.1"), false),
+            (Some("::ffff:192.0.2.1"), false),
+            (Some("2001:db8::1"), false),
+        ];
+        for (peer, is) in cases {
+            assert_eq!(trusted(peer.map(ip), &proxies()), is, "{peer:?}");
+        }
+        assert!(!trusted(Some(ip("127.0.0.1")), &[]));
+    }
+
+    #[test]
+    fn the_chain_grows_by_this_hop() {
+        let cases: [(&[&str], Option<&str>, Option<&str>); 7] = [
+            (&[], Some("192.0.2.1"), Some("192.0.2.1")),
+            (&[], Some("2001:db8::1"), Some("2001:db8::1")),
+            (&[], Some("::ffff:192.0.2.1"), Some("192.0.2.1")),
+            (&["203.0.113.9"], Some("10.0.0.1"), Some("203.0.113.9, 10.0.0.1")),
+            (
+                &["203.0.113.9, 198.51.100.2", "", "unknown"],
+                Some("10.0.0.1"),
+                Some("203.0.113.9, 198.51.100.2, unknown, 10.0.0.1"),
+            ),
+            (&["203.0.113.9"], None, Some("203.0.113.9")),
+            (&[], None, None),
+        ];
+        for (before, peer, want) in cases {
+            let chain = chain(before.iter().map(|value| value.as_bytes()), peer.map(ip));
+            assert_eq!(chain.as_deref(), want.map(str::as_bytes), "{before:?} {peer:?}");
+        }
+    }
+
+    #[test]
+    fn a_trusted_peer_is_believed_and_added() {
+        let mut request = request(&[
+            ("Host", "shop.example"),
+            ("X-Forwarded-For", "203.0.113.9"),
+            ("X-Forwarded-Proto", "https"),
+            ("X-Forwarded-Host", "www.shop.example"),
+            ("Forwarded", "for=203.0.113.9"),
+            ("Accept", "*/*"),
+        ]);
+        prepare(&mut request, Some(ip("::ffff:10.0.0.7")), &proxies()).unwrap();
+        assert_eq!(
+            sent(&request),
+            [
+                "Accept: */*",
+                "Forwarded: for=203.0.113.9",
+                "Host: shop.example",
+                "X-Forwarded-For: 203.0.113.9, 10.0.0.7",
+                "X-Forwarded-Host: www.shop.example",
+                "X-Forwarded-Proto: https",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_a_trusted_peer_leaves_out_is_filled_in() {
+        let mut direct = request(&[("Host", "shop.example")]);
+        prepare(&mut direct, Some(ip("10.0.0.7")), &proxies()).unwrap();
+        assert_eq!(
+            sent(&direct),
+            [
+                "Host: shop.example",
+                "X-Forwarded-For: 10.0.0.7",
+                "X-Forwarded-Host: shop.example",
+                "X-Forwarded-Proto: http"
+            ]
+        );
+        let mut old = request(&[]);
+        prepare(&mut old, None, &proxies()).unwrap();
+        assert_eq!(sent(&old), ["X-Forwarded-Proto: http"]);
+    }
+
+    #[test]
+    fn a_stranger_cannot_say_who_the_client_is() {
+        let mut request = request(&[
+            ("Host", "shop.example"),
+            ("X-Forwarded-For", "10.0.0.1"),
+            ("X-Forwarded-For", "10.0.0.2"),
+            ("X_Forwarded_For", "10.0.0.3"),
+            ("X-Forwarded-Proto", "https"),
+            ("X-Forwarded-Host", "evil.example"),
+            ("Forwarded", "for=10.0.0.1"),
+            ("X-Forwarded-Port", "443"),
+        ]);
+        prepare(&mut request, Some(ip("192.0.2.1")), &proxies()).unwrap();
+        assert_eq!(
+            sent(&request),
+            [
+                "Host: shop.example",
+                "X-Forwarded-For: 192.0.2.1",
+                "X-Forwarded-Host: shop.example",
+                "X-Forwarded-Port: 443",
+                "X-Forwarded-Proto: http",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_no_client_may_send_is_removed_whoever_the_peer_is() {
+        for peer in [None, Some(ip("10.0.0.1")), Some(ip("192.0.2.1"))] {
+            let mut request = request(&[
+                ("X-Original-URL", "/webhooks/stripe"),
+                ("X-Rewrite-URL", "/webhooks/stripe"),
+                ("Countersign-Event", "evt_1"),
+                ("countersign_event", "evt_2"),
+                ("Countersign-Event", "evt_3"),
+                ("Cookie", "a=b"),
+            ]);
+            prepare(&mut request, peer, &proxies()).unwrap();
+            let left: Vec<String> =
+                sent(&request).into_iter().filter(|line| !line.starts_with("X-Forwarded-")).collect();
+            assert_eq!(left, ["Cookie: a=b"], "{peer:?}");
+        }
+    }
+
+    #[test]
+    fn html_goes_to_those_who_prefer_it() {
+        let cases: [(&[&str], bool); 19] = [
+            (&[], false),
+            (&[""], false),
+            (&["*/*"], false),
+            (&["application/json"], false),
+            (&["text/html"], true),
+            (&["TEXT/HTML"], true),
+            (&["text/*"], true),
+            (&["text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"], true),
+            (&["text/html, */*"], true),
+            (&["text/html, application/json"], false),
+            (&["application/json, text/html;q=0.9"], false),
+            (&["application/json;q=0.5", "text/html;q=0.6"], true),
+            (&["text/html;q=0"], false),
+            (&["text/html;q=0, */*"], false),
+            (&["text/html;q=0.001"], true),
+            (&["text/html;level=1;Q=0.4, application/json;q=0.3"], true),
+            (&["text/html;q=nonsense"], false),
+            (&["text/html;q=2, application/json;q=0.1"], false),
+            (&["application/json, */*;q=0.1"], false),
+        ];
+        for (accept, html) in cases {
+            let mut headers = HeaderMap::new();
+            for value in accept {
+                headers.append(ACCEPT, HeaderValue::from_str(value).unwrap());
+            }
+            assert_eq!(wants_html(&headers), html, "{accept:?}");
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! The canonical form of a path, for judging only: what the most lenient of readers makes of it. Each rule of the
+//! guard that changes a path stands here once, in the order in which they apply. Nothing here knows which paths
+//! are guarded.
+
+/// Rounds of percent-decoding that still count as spelling; what needs more is `too_deep`.
+pub(super) const ROUNDS: u8 = 4;
+
+/// A path, percent-decoded until it changes no more, and case folded.
+pub(super) struct Decoded {
+    /// The decoded bytes, not necessarily UTF-8.
+    pub text: Vec<u8>,
+    /// In which round each of them came out.
+    depths: Vec<u8>,
+    /// How many rounds of percent-decoding that took; 255 stands for all above.
+    pub rounds: u8,
+    /// Whether overlong UTF-8 was read for what it stands for.
+    pub overlong: bool,
+}
+
+impl Decoded {
+    /// Decodes in one pass: whenever the bytes read so far end in something that stands for another byte, that
+    /// byte takes its place, which may complete a further one. No two encodings overlap, so the end is the same
+    /// as after any number of rounds over the whole, and a long tower of `%25` costs no more than a plain path.
+    /// Folding goes along with it, so that what folding brings out (`／`, `．`, `％`) is read on as well.
+    pub fn of(path: &[u8]) -> Decoded {
+        let (text, depths) = (Vec::with_capacity(path.len()), Vec::with_capacity(path.len()));
+        let mut decoded = Decoded { text, depths, rounds: 0, overlong: false };
+        for &byte in path {
+            decoded.push(byte.to_ascii_lowercase(), 0);
+            while decoded.collapse() {}
+        }
+        decoded
+    }
+
+    /// The text of those who drop parameters after each number of rounds and decode on then: what was still encoded
+    /// goes with them. Empty if there are none.
+    pub fn without_parameters(&self) -> impl Iterator<Item = Vec<u8>> {
+        let last = self.text.contains(&b';').then_some(self.rounds.min(ROUNDS + 1));
+        last.into_iter().flat_map(|last| 0..=last).map(|round| {
+            let mut dropping = false;
+            let bytes = self.text.iter().zip(&self.depths).filter(|&(&byte, &depth)| {
+                match byte {
+                    b';' if depth <= round => dropping = true,
+                    b'/' if depth <= round => dropping = false,
+                    _ => {}
+                }
+                !dropping
+            });
+            bytes.map(|(&byte, _)| byte).collect()
+        })
+    }
+
+    fn push(&mut self, byte: u8, depth: u8) {
+        self.text.push(byte);
+        self.depths.push(depth);
+        self.rounds = self.rounds.max(depth);
+    }
+
+    /// Replaces the last `len` bytes.
+    fn replace(&mut self, len: usize, with: &[u8], rounds: u8) -> bool {
+        let start = self.text.len() - len;
+        let depth = self.depths[start..].iter().fold(0, |deepest, &depth| deepest.max(depth));
+        self.text.truncate(start);
+        self.depths.truncate(start);
+        for byte in with {
+            self.push(byte.to_ascii_lowercase(), depth.saturating_add(rounds));
+        }
+        true
+    }
+
+    /// Puts what the last bytes stand for in their place; `false` if they stand for themselves.
+    fn collapse(&mut self) -> bool {
+        match *self.text {
+            // Rule: percent-decoding.
+            [.., b'%', high, low] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
+                self.replace(3, &[hex(high) << 4 | hex(low)], 1)
+            }
+            // Rule: the four letters that case-insensitive matchers fold into ASCII: ſ K İ ı.
+            [.., 0xC5, 0xBF] => self.replace(2, b"s", 0),
+            [.., 0xE2, 0x84, 0xAA] => self.replace(3, b"k", 0),
+            [.., 0xC4, 0xB0 | 0xB1] => self.replace(2, b"i", 0),
+            // Rule: fullwidth ASCII, U+FF01 to U+FF5E.
+            [.., 0xEF, 0xBC, last @ 0x81..=0xBF] => self.replace(3, &[last - 0x60], 0),
+            [.., 0xEF, 0xBD, last @ 0x80..=0x9E] => self.replace(3, &[last - 0x20], 0),
+            // Rule: overlong UTF-8, also of the five and six bytes it once had.
+            [.., 0xC0 | 0xC1, 0x80..=0xBF] => self.shorten(2),
+            [.., 0xE0, 0x80..=0x9F, 0x80..=0xBF] => self.shorten(3),
+            [.., 0xF0, 0x80..=0x8F, 0x80..=0xBF, 0x80..=0xBF] => self.shorten(4),
+            [.., 0xF8, 0x80..=0x87, 0x80..=0xBF, 0x80..=0xBF, 0x80..=0xBF] => self.shorten(5),
+            [.., 0xFC, 0x80..=0x83, 0x80..=0xBF, 0x80..=0xBF, 0x80..=0xBF, 0x80..=0xBF] => self.shorten(6),
+            _ => false,
+        }
+    }
+
+    /// Writes the overlong sequence at the end as the character it stands for, if it is one.
+    fn shorten(&mut self, len: usize) -> bool {
+        let sequence = &self.text[self.text.len() - len..];
+        // Of an overlong lead byte only the last bit can be set, and that in `C1` alone.
+        let lead = u32::from(sequence[0] == 0xC1);
+        let code = sequence[1..].iter().fold(lead, |code, &byte| code << 6 | u32::from(byte & 0x3F));
+        let Some(character) = char::from_u32(code) else { return false };
+        self.overlong = true;
+        self.replace(len, character.encode_utf8(&mut [0; 4]).as_bytes(), 0)
+    }
+}
+
+/// The canonical form of decoded text. The result is empty (for the root), or begins with a slash.
+pub(super) fn canonical(text: &[u8]) -> Vec<u8> {
+    // Rule: a `?` or `#` that decoding brings out ends the path.
+    let end = text.iter().position(|byte| matches!(byte, b'?' | b'#')).unwrap_or(text.len());
+    let mut path = Vec::with_capacity(end + 1);
+    for segment in segments(&text[..end]) {
+        match segment {
+            // Rule: slashes are merged, dot segments resolved; above the root is the root.
+            b"" | b"." => {}
+            b".." => path.truncate(path.iter().rposition(|&byte| byte == b'/').unwrap_or(0)),
+            _ => {
+                path.push(b'/');
+                path.extend_from_slice(segment);
+            }
+        }
+    }
+    let len = trim(&path).len();
+    path.truncate(len);
+    path
+}
+
+/// The segments of decoded text. Rules: a backslash is a slash; `;` and what follows it in a segment is dropped.
+pub(super) fn segments(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split(|byte| matches!(byte, b'/' | b'\\'))
+        .map(|segment| segment.split(|&byte| byte == b';').next().unwrap_or(segment))
+}
+
+/// Rule: trailing slashes, dots, spaces and control characters are dropped; those beyond ASCII too.
+pub(super) fn trim(path: &[u8]) -> &[u8] {
+    let mut path = path;
+    while let Some(last) = last_char(path)
+        && (matches!(last, '/' | '.' | '\u{FEFF}') || last.is_whitespace() || last.is_control())
+    {
+        path = &path[..path.len() - last.len_utf8()];
+    }
+    path
+}
+
+/// Where a canonical path may begin for a server that runs scripts: at its start, and after each script name
+/// (`/index.php/webhooks/stripe`).
+pub(super) fn starts(path: &[u8]) -> impl Iterator<Item = usize> {
+    let ends = path.iter().enumerate().filter(|&(at, &byte)| byte == b'/' && at > 0).map(|(at, _)| at);
+    std::iter::once(0)
+        .chain(ends.filter(|&end| SCRIPTS.iter().any(|extension| path[..end].ends_with(extension))))
+}
+
+/// Extensions of script names.
+const SCRIPTS: [&[u8]; 10] =
+    [b".php", b".cgi", b".fcgi", b".pl", b".py", b".rb", b".asp", b".aspx", b".jsp", b".cfm"];
+
+/// The last character, if the path ends in whole UTF-8.
+fn last_char(path: &[u8]) -> Option<char> {
+    (1..=path.len().min(4)).find_map(|len| str::from_utf8(&path[path.len() - len..]).ok()?.chars().next())
+}
+
+/// The value of a hexadecimal digit, which the caller has seen to be one.
+fn hex(digit: u8) -> u8 {
+    match digit {
+        b'0'..=b'9' => digit - b'0',
+        _ => digit - b'a' + 10,
+    }
+}

@@ -1,0 +1,155 @@
+//! `impl ProxyHttp` for what passes through: each hook is a call or two into the rooms beside it. Webhooks never come
+//! here.
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::prelude::*;
+use pingora::proxy::{FailToProxy, ProxyHttp, Session};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::connection::Connection;
+use super::forwarded;
+use super::reply::Reply;
+use super::route::Routes;
+use super::upstream::{self, Upstream};
+use crate::clock;
+use crate::metrics::{Class, InFlight, Metrics};
+use crate::outcome::Outcome;
+
+/// The proxy as pingora sees it.
+pub struct PassThrough {
+    /// For the trusted proxies.
+    pub routes: Arc<ArcSwap<Routes>>,
+    /// Where it goes.
+    pub upstream: Upstream,
+    /// Where it is counted.
+    pub metrics: Arc<Metrics>,
+}
+
+/// What a request carries through the hooks.
+pub struct Passage {
+    started: Instant,
+    /// How many connections to the backend have failed.
+    failures: usize,
+    /// The client was told of a fault.
+    told: bool,
+    _in_flight: InFlight,
+}
+
+#[async_trait]
+impl ProxyHttp for PassThrough {
+    type CTX = Passage;
+
+    fn new_ctx(&self) -> Passage {
+        Passage { started: clock::instant(), failures: 0, told: false, _in_flight: self.metrics.in_flight() }
+    }
+
+    /// Without pingora's compression module, which would touch what passes.
+    fn init_downstream_modules(&self, _: &mut pingora::modules::http::HttpModules) {}
+
+    async fn upstream_peer(&self, session: &mut Session, _: &mut Passage) -> Result<Box<HttpPeer>> {
+        let peer = if session.is_upgrade_req() { self.upstream.tunnel() } else { self.upstream.peer() };
+        peer.ok_or_else(upstream::unresolved)
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        request: &mut RequestHeader,
+        _: &mut Passage,
+    ) -> Result<()> {
+        let connection = connection(session);
+        let peer = connection.and_then(Connection::peer);
+        forwarded::prepare(request, peer, &self.routes.load().trusted_proxies)?;
+        match connection.and_then(Connection::verdict) {
+            Some(verdict) => request.insert_header("Countersign-Verdict", verdict.code()),
+            None => Ok(()),
+        }
+    }
+
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        _: &mut Passage,
+    ) -> Result<()> {
+        if endless(response)
+            && let Some(connection) = connection(session)
+        {
+            connection.endless();
+        }
+        Ok(())
+    }
+
+    fn fail_to_connect(
+        &self,
+        _: &mut Session,
+        _: &HttpPeer,
+        passage: &mut Passage,
+        mut e: Box<Error>,
+    ) -> Box<Error> {
+        passage.failures += 1;
+        e.set_retry(self.upstream.failed(passage.failures));
+        e
+    }
+
+    async fn fail_to_proxy(&self, session: &mut Session, e: &Error, passage: &mut Passage) -> FailToProxy {
+        let Some(outcome) = fault(session, e) else {
+            return FailToProxy { error_code: 0, can_reuse_downstream: false };
+        };
+        let reply = Reply::of(outcome);
+        let html = forwarded::wants_html(&session.req_header().headers);
+        let reply = if html { reply.for_people() } else { reply };
+        // pingora ends the connection after this, whatever it is told.
+        session.set_keepalive(None);
+        // The client may have left: there is no one else to tell.
+        passage.told = write(session, &reply).await.is_ok();
+        FailToProxy { error_code: reply.status, can_reuse_downstream: false }
+    }
+
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, passage: &mut Passage) {
+        let answered = session.response_written().map(|head| Class::of(head.status.as_u16()));
+        // A WebSocket that either side drops has had its answer.
+        let cut = error.is_some() && !passage.told && !session.was_upgraded();
+        let class = if cut { Class::Aborted } else { answered.unwrap_or(Class::Aborted) };
+        self.metrics.proxied(class, passage.started.elapsed());
+    }
+
+    /// Nothing of a passed-through request is logged.
+    fn suppress_error_log(&self, _: &Session, _: &Passage, _: &Error) -> bool {
+        true
+    }
+}
+
+/// What to tell the client; `None` if it is too late, or no one is there.
+fn fault(session: &Session, e: &Error) -> Option<Outcome> {
+    use ErrorType::{ConnectionClosed, InvalidHTTPHeader, ReadError, WriteError};
+    let begun = session.response_written().is_some_and(|head| !head.status.is_informational());
+    match (e.esource(), e.etype()) {
+        (ErrorSource::Downstream, WriteError | ReadError | ConnectionClosed) => None,
+        _ if begun => None,
+        (ErrorSource::Upstream, InvalidHTTPHeader) => Some(Outcome::BackendInvalid),
+        (ErrorSource::Upstream, _) => Some(Outcome::BackendUnreachable),
+        (ErrorSource::Downstream, _) => Some(Outcome::RequestMalformed),
+        (ErrorSource::Internal | ErrorSource::Unset, _) => Some(Outcome::InternalError),
+    }
+}
+
+async fn write(session: &mut Session, reply: &Reply) -> Result<()> {
+    session.write_response_header(Box::new(reply.header()?), false).await?;
+    session.write_response_body(Some(reply.body.clone()), true).await
+}
+
+/// The connection under a session.
+fn connection(session: &Session) -> Option<&Connection> {
+    Connection::under(session.downstream_session.stream())
+}
+
+/// An answer that has no end of its own.
+fn endless(response: &ResponseHeader) -> bool {
+    let events = |v: &http::HeaderValue| v.as_bytes().starts_with(b"text/event-stream");
+    response.status == http::StatusCode::SWITCHING_PROTOCOLS
+        || response.headers.get(http::header::CONTENT_TYPE).is_some_and(events)
+}

@@ -1,0 +1,262 @@
+//! A request to a webhook path, from its head to its answer: what the edge refuses by itself, the body, the intake's
+//! verdict, the reply, one log line.
+
+use bytes::Bytes;
+use std::sync::Arc;
+use tokio::time::timeout;
+
+use super::Edge;
+use super::body::{self, BodyFault};
+use super::connection::Connection;
+use super::forwarded::{self, Origin};
+use super::gate::Pass;
+use super::reply::Reply;
+use super::serve::{Arrived, Next, early};
+use crate::backend::RequestHead;
+use crate::clock;
+use crate::endpoint::Endpoint;
+use crate::http1::head::{Fields, Framing};
+use crate::intake::{self, Fate, Letter, Receipt};
+use crate::outcome::Outcome;
+
+/// Of the original request the app gets these as they came, besides its `X-Forwarded-*`.
+const CARRIED: [&str; 5] = ["Host", "Content-Type", "User-Agent", "traceparent", "tracestate"];
+/// These concern one connection only (RFC 9110, 7.6.1), or are said anew.
+const HOP_BY_HOP: [&str; 9] = [
+    "connection",
+    "content-length",
+    "expect",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// What is left to do about a request.
+pub(super) enum Handled {
+    /// Nothing.
+    Answered(Next),
+    /// It goes to the backend by pingora; in a dry run with a verdict.
+    Pass(Option<Outcome>),
+}
+
+/// One request being handled.
+struct Visit<'a> {
+    edge: &'a Edge,
+    endpoint: &'a Arc<Endpoint>,
+    connection: &'a mut Connection,
+}
+
+/// How a visit ended.
+struct Ended {
+    handled: Handled,
+    outcome: Outcome,
+    /// What the caller was told; `None` if there was no one left to tell, or the backend is to tell.
+    status: Option<u16>,
+    receipt: Option<Receipt>,
+}
+
+/// Handles one.
+pub(super) async fn handle(
+    edge: &Edge,
+    endpoint: &Arc<Endpoint>,
+    connection: &mut Connection,
+    arrived: Arrived,
+) -> Handled {
+    let started = clock::instant();
+    let _in_flight = edge.metrics.in_flight();
+    let ended = Visit { edge, endpoint, connection }.run(arrived).await;
+    let took = started.elapsed();
+    endpoint.metrics.answered(ended.outcome, took);
+    log(endpoint, &ended, took.as_secs_f64() * 1e3);
+    ended.handled
+}
+
+impl Visit<'_> {
+    async fn run(mut self, arrived: Arrived) -> Ended {
+        let Ok(fields) = Fields::parse(&self.connection.buffered()[..arrived.length]) else {
+            return self.refuse(arrived, Outcome::RequestMalformed).await;
+        };
+        if let Some(fault) = self.head_fault(arrived, &fields) {
+            return self.refuse(arrived, fault).await;
+        }
+        let Some(mut pass) = self.edge.gate.enter().await else {
+            return self.answer_early(arrived, Outcome::Overloaded).await;
+        };
+        let head = self.connection.take(arrived.length);
+        let body = match self.read_body(&head, &fields, arrived.framing, &mut pass).await {
+            Ok(body) => body,
+            Err(Some(outcome)) => {
+                // Of a body that has been begun no one else can make anything: even a dry run answers it.
+                let reply = Reply::of(outcome);
+                let sent = self.connection.send(&reply.head(false), &reply.body).await;
+                let next = if sent.is_ok() { Next::Part } else { Next::Close };
+                return Ended {
+                    handled: Handled::Answered(next),
+                    outcome,
+                    status: Some(reply.status),
+                    receipt: None,
+                };
+            }
+            Err(None) => {
+                let (handled, outcome) = (Handled::Answered(Next::Close), Outcome::BodyMalformed);
+                return Ended { handled, outcome, status: None, receipt: None };
+            }
+        };
+        let receipt = self.judge(&head, &fields, body.clone()).await;
+        let reply = match &receipt.fate {
+            Fate::Refused(rejection) if !self.endpoint.enforce => {
+                self.pass_on(&head, &fields, rejection.outcome(), body).await
+            }
+            fate => Reply::to_webhook(fate),
+        };
+        let keep = fields.keep_alive() && !self.edge.drain.begun();
+        let sent = self.connection.send(&reply.head(keep), &reply.body).await;
+        let next = if keep && sent.is_ok() { Next::Keep } else { Next::Close };
+        Ended {
+            handled: Handled::Answered(next),
+            outcome: receipt.fate.outcome(),
+            status: Some(reply.status),
+            receipt: Some(receipt),
+        }
+    }
+
+    /// What is wrong before a byte of the body is read.
+    fn head_fault(&self, arrived: Arrived, fields: &Fields) -> Option<Outcome> {
+        let head = self.connection.buffered();
+        if !arrived.post {
+            return Some(Outcome::MethodNotAllowed);
+        }
+        if fields.values(head, "content-encoding").any(|v| !v.eq_ignore_ascii_case(b"identity")) {
+            return Some(Outcome::BodyEncoded);
+        }
+        match arrived.framing {
+            Framing::Length(length) if length > self.endpoint.max_body => return Some(Outcome::BodyTooLarge),
+            Framing::Length(_) | Framing::Chunked => {}
+        }
+        (!self.edge.drain.has_time_for(self.edge.attempt_timeout)).then_some(Outcome::ShuttingDown)
+    }
+
+    /// A dry run refuses nothing; but what there is no time left for cannot be passed on either.
+    async fn refuse(self, arrived: Arrived, outcome: Outcome) -> Ended {
+        if self.endpoint.enforce || matches!(outcome, Outcome::ShuttingDown | Outcome::RequestMalformed) {
+            self.answer_early(arrived, outcome).await
+        } else {
+            Ended { handled: Handled::Pass(Some(outcome)), outcome, status: None, receipt: None }
+        }
+    }
+
+    async fn answer_early(self, arrived: Arrived, outcome: Outcome) -> Ended {
+        let next = early(self.edge, self.connection, arrived, outcome).await;
+        let status = Some(Reply::of(outcome).status);
+        Ended { handled: Handled::Answered(next), outcome, status, receipt: None }
+    }
+
+    /// `Err(None)`: there is no one to answer any more.
+    async fn read_body(
+        &mut self,
+        head: &[u8],
+        fields: &Fields,
+        framing: Framing,
+        pass: &mut Pass,
+    ) -> Result<Bytes, Option<Outcome>> {
+        let awaited = fields.values(head, "expect").any(|v| v.eq_ignore_ascii_case(b"100-continue"));
+        if awaited && self.connection.send(b"HTTP/1.1 100 Continue\r\n\r\n", b"").await.is_err() {
+            return Err(None);
+        }
+        let (limit, within) = (self.endpoint.max_body, self.endpoint.body_timeout);
+        let read = tokio::select! {
+            // A body that came with its head is taken before anything waits.
+            biased;
+            read = timeout(within, body::read(self.connection, framing, limit)) => read,
+            () = pass.sent_away() => return Err(Some(Outcome::Overloaded)),
+        };
+        pass.stay();
+        match read {
+            Ok(Ok(body)) => Ok(body),
+            Ok(Err(BodyFault::TooLarge)) => Err(Some(Outcome::BodyTooLarge)),
+            Ok(Err(BodyFault::Malformed)) => Err(Some(Outcome::BodyMalformed)),
+            Ok(Err(BodyFault::Gone)) => Err(None),
+            Err(_) => Err(Some(Outcome::BodyTooSlow)),
+        }
+    }
+
+    async fn judge(&self, head: &[u8], fields: &Fields, body: Bytes) -> Receipt {
+        let target = target(head);
+        let query = memchr::memchr(b'?', target).map_or(&b""[..], |at| &target[at + 1..]);
+        let letter = Letter {
+            endpoint: self.endpoint,
+            signatures: fields.values(head, "stripe-signature"),
+            // A target that is not UTF-8 is not this path.
+            query: std::str::from_utf8(query).unwrap_or_default(),
+            body,
+        };
+        self.edge.intake.receive(letter, || self.carried(head, fields)).await
+    }
+
+    /// What the app gets of a verified request, before the courier adds what is ours to say.
+    fn carried(&self, head: &[u8], fields: &Fields) -> RequestHead {
+        let mut request = RequestHead::post(target(head));
+        for name in CARRIED {
+            for value in fields.values(head, name) {
+                request.add(name, value);
+            }
+        }
+        self.add_origin(&mut request, head, fields);
+        request
+    }
+
+    fn add_origin(&self, request: &mut RequestHead, head: &[u8], fields: &Fields) {
+        let routes = self.edge.routes.load();
+        let origin =
+            Origin::of(self.connection.peer(), &routes.trusted_proxies, |name| fields.values(head, name));
+        if let Some(chain) = &origin.chain {
+            request.add(forwarded::FOR, chain);
+        }
+        request.add(forwarded::PROTO, origin.proto);
+        if let Some(host) = origin.host {
+            request.add(forwarded::HOST, host);
+        }
+    }
+
+    /// A dry run: the request that failed its check goes to the backend as it came, with the verdict beside it.
+    async fn pass_on(&self, head: &[u8], fields: &Fields, verdict: Outcome, body: Bytes) -> Reply {
+        let mut request = RequestHead::post(target(head));
+        for (name, value) in fields.iter(head) {
+            let is = |word: &&str| name.eq_ignore_ascii_case(word.as_bytes());
+            if !forwarded::removed(name) && !forwarded::forwarding(name) && !HOP_BY_HOP.iter().any(is) {
+                // Names of fields are ASCII (RFC 9110, 5.1): the parser has seen to it.
+                request.add(std::str::from_utf8(name).unwrap_or_default(), value);
+            }
+        }
+        self.add_origin(&mut request, head, fields);
+        request.add("Countersign-Verdict", verdict.code().as_bytes());
+        match self.edge.intake.pass_unverified(request, body).await {
+            Ok(answer) => Reply::passed_on(&answer),
+            Err(error) => Reply::of(intake::outcome_of(&error)),
+        }
+    }
+}
+
+/// The target of a request whose head the outline has read.
+fn target(head: &[u8]) -> &[u8] {
+    head.split(|&b| b == b' ').nth(1).unwrap_or_default()
+}
+
+/// The one line a webhook leaves.
+fn log(endpoint: &Endpoint, ended: &Ended, duration_ms: f64) {
+    let event = ended.receipt.as_ref().and_then(|r| r.event.as_ref());
+    tracing::info!(
+        endpoint = &*endpoint.name,
+        event.id = event.map(|e| e.id()),
+        event.r#type = event.map(|e| e.kind()),
+        attempt = ended.receipt.as_ref().and_then(|r| r.attempt),
+        outcome = ended.outcome.code(),
+        status = ended.status,
+        duration_ms,
+        reason = ended.receipt.as_ref().and_then(|r| r.fate.reason()),
+        "webhook"
+    );
+}

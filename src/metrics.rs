@@ -1,1 +1,0 @@
-//! Every metric, its labels from enums or the configuration.

@@ -1,0 +1,234 @@
+//! The shipped Caddyfile in a real Caddy, in front of the program and a backend double.
+
+use crate::front::{Caddy, have};
+use crate::harness::{Address, Backend, Client, Event, OTHER_SECRET, Program, Request};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use tokio::task::JoinSet;
+
+/// The three of them.
+async fn stack() -> Option<(Caddy, Program, Backend)> {
+    if !have("caddy") {
+        return None;
+    }
+    let backend = Backend::start().await;
+    let program = Program::start(&backend).await;
+    let caddy = Caddy::start(program.proxy()).await;
+    Some((caddy, program, backend))
+}
+
+#[tokio::test]
+async fn the_backends_paths_go_through_the_program_and_all_others_are_files() {
+    let Some((caddy, _program, backend)) = stack().await else { return };
+
+    let through = [
+        "/api/access",
+        "/api/",
+        "/api/a%2Fb?c=/webhooks/stripe",
+        "/posts/1",
+        "/posts/a/b",
+        "/webhooks/github",
+    ];
+    for target in through {
+        let answer = caddy.send(&Request::get(target)).await;
+        assert_eq!((answer.status, answer.text().as_str()), (200, r#"{"applied":true}"#), "{target}");
+    }
+    let posted = caddy.send(&Request::post("/api/checkout-basket", "x")).await;
+    assert_eq!(posted.status, 200);
+    let seen = backend.targets();
+    let expected = through.map(|target| format!("GET {target}"));
+    assert_eq!(seen, [&expected[..], &["POST /api/checkout-basket".to_owned()]].concat());
+
+    for (target, status) in [("/", 200), ("/posts/", 404), ("/posts", 404), ("/api", 404), ("/x", 404)] {
+        let answer = caddy.send(&Request::get(target)).await;
+        assert_eq!(answer.status, status, "{target}");
+        assert_eq!(answer.text().contains("The sample site"), status == 200, "{target}");
+    }
+    assert_eq!(backend.targets(), seen, "files are not the backend's");
+}
+
+#[tokio::test]
+async fn a_webhook_posted_to_caddy_is_judged_by_the_program_and_never_the_file_servers_405() {
+    let Some((caddy, _program, backend)) = stack().await else { return };
+
+    let event = Event::checkout();
+    caddy.send(&event.signed()).await.expect_delivered(200);
+    assert_eq!(backend.only().body.bytes, event.body());
+    caddy.send(&event.signed()).await.expect_received("duplicate");
+    let chunked = Event::checkout();
+    caddy.send(&chunked.signed().chunked(300)).await.expect_delivered(200);
+    let large = Event::checkout().sized(1_000_500);
+    caddy.send(&large.signed()).await.expect_delivered(200);
+    let forged = Event::checkout().signed_by(&[OTHER_SECRET]);
+    caddy.send(&forged).await.expect_error(400, "signature_mismatch");
+    caddy.send(&Event::checkout().unsigned()).await.expect_error(400, "signature_missing");
+    let got = caddy.send(&Request::get("/webhooks/stripe")).await;
+    got.expect_error(405, "method_not_allowed");
+    assert_eq!(got.header("allow"), Some("POST"));
+    assert_eq!(backend.count(), 3);
+}
+
+#[tokio::test]
+async fn no_spelling_of_the_webhooks_path_gets_past_caddy_and_the_program_unsigned() {
+    let Some((caddy, _program, backend)) = stack().await else { return };
+
+    // What Caddy takes for one of the backend's paths is refused by the program as ambiguous; what it does not, ends at
+    // the file server.
+    let by_the_program = [
+        "//webhooks/stripe",
+        "/Webhooks/Stripe",
+        "/webhooks//stripe",
+        "/webhooks/stripe/",
+        "/webhooks/stripe.json",
+        "/webhooks/%73tripe",
+        "/webhooks%2fstripe",
+        "/%77ebhooks/stripe",
+        "/webhooks/stripe;a=b",
+        "/webhooks/stripe%0a",
+        "/webhooks/%C5%BFtripe",
+        "/x/../webhooks/stripe",
+        "/api/../webhooks/stripe",
+        "/posts/../webhooks/stripe",
+    ];
+    let by_the_file_server = [
+        "/index.php/webhooks/stripe",
+        "/webhooks\\stripe",
+        "/x/%2e%2e/%2e%2e/webhooks",
+        "/%2577ebhooks/stripe",
+        "/posts.php/webhooks/stripe",
+    ];
+    for target in by_the_program {
+        let answer = caddy.send(&Event::checkout().unsigned().target(target)).await;
+        answer.expect_error(400, "ambiguous_path");
+    }
+    for target in by_the_file_server {
+        let answer = caddy.send(&Event::checkout().unsigned().target(target)).await;
+        assert!(matches!(answer.status, 404 | 405), "{target}: {}", answer.status);
+        assert_eq!(answer.outcome(), "", "{target} got to the program");
+    }
+    assert_eq!(backend.count(), 0, "{:?}", backend.targets());
+}
+
+#[tokio::test]
+async fn clients_cannot_say_who_they_are_nor_speak_as_countersign() {
+    let Some((caddy, _program, backend)) = stack().await else { return };
+
+    let mut request = Request::get("/api/access");
+    let stems = [["X", "User", "Id"], ["X", "User", "Email"], ["X", "Customer", "Id"]];
+    for [a, b, c] in stems {
+        for (left, right) in [("-", "-"), ("-", "_"), ("_", "-"), ("_", "_")] {
+            let name = format!("{a}{left}{b}{right}{c}");
+            request = request.header(&name, "forged").header(&name.to_uppercase(), "forged");
+        }
+    }
+    for name in ["Countersign-Event", "countersign-type", "COUNTERSIGN_VERDICT", "Countersign_Attempt"] {
+        request = request.header(name, "forged");
+    }
+    request = request.header("X-Forwarded-For", "203.0.113.9");
+    request = request.header("X-Forwarded-Proto", "https").header("X-Forwarded-Host", "forged");
+    for (name, value) in
+        [("X-User-Agent", "grpc-web"), ("X-Customer", "kept"), ("Authorization", "Bearer kept")]
+    {
+        request = request.header(name, value);
+    }
+    assert_eq!(caddy.send(&request).await.status, 200);
+
+    let seen = backend.only();
+    let forged: Vec<_> = seen.headers.0.iter().filter(|(_, value)| value.contains("forged")).collect();
+    assert!(forged.is_empty(), "{forged:?}");
+    for (name, value) in [
+        ("X-User-Agent", "grpc-web"),
+        ("X-Customer", "kept"),
+        ("Authorization", "Bearer kept"),
+        ("Host", Request::HOST),
+        ("X-Forwarded-Host", Request::HOST),
+        ("X-Forwarded-Proto", "http"),
+    ] {
+        assert_eq!(seen.header(name), Some(value), "{name}");
+    }
+    let hops = seen.header("X-Forwarded-For").unwrap_or_default();
+    assert!(hops.starts_with("127.0.0.1") && !hops.contains("203.0.113.9"), "{hops}");
+}
+
+#[tokio::test]
+async fn the_program_restarts_under_load_and_no_request_is_lost() {
+    const RESTARTS: usize = 3;
+    const EACH: usize = 4;
+    let Some((caddy, mut program, backend)) = stack().await else { return };
+    let load = Arc::new(Load::default());
+
+    let mut senders = JoinSet::new();
+    for _ in 0..EACH {
+        senders.spawn(webhooks(caddy.address().clone(), load.clone()));
+        senders.spawn(pages(caddy.address().clone(), load.clone()));
+    }
+    for _ in 0..RESTARTS {
+        load.goes_on(200).await;
+        program.sigterm();
+        assert!(program.wait_exit().await.success());
+        program = program.restart_in_place().await;
+    }
+    load.goes_on(200).await;
+    load.over.store(true, Ordering::Relaxed);
+    let mut sent = Vec::new();
+    while let Some(events) = senders.join_next().await {
+        sent.extend(events.unwrap());
+    }
+
+    let mut times: BTreeMap<String, usize> = BTreeMap::new();
+    for request in backend.requests().iter().filter(|request| request.method == "POST") {
+        *times.entry(request.header("Idempotency-Key").unwrap().to_owned()).or_default() += 1;
+    }
+    let once: BTreeMap<String, usize> = sent.into_iter().map(|id| (id, 1)).collect();
+    assert_eq!(times, once, "every event reached the backend, once");
+}
+
+/// A steady mixed load and how far it has come.
+#[derive(Default)]
+struct Load {
+    answered: AtomicUsize,
+    over: AtomicBool,
+}
+
+impl Load {
+    fn answered(&self) -> bool {
+        self.answered.fetch_add(1, Ordering::Relaxed);
+        !self.over.load(Ordering::Relaxed)
+    }
+
+    /// Waits for this many more right answers.
+    async fn goes_on(&self, more: usize) {
+        let aim = self.answered.load(Ordering::Relaxed) + more;
+        crate::harness::until("the load goes on", async || {
+            (self.answered.load(Ordering::Relaxed) >= aim).then_some(())
+        })
+        .await;
+    }
+}
+
+/// Sends one new event after another on one connection and hands back their ids.
+async fn webhooks(caddy: Address, load: Arc<Load>) -> Vec<String> {
+    let mut client = Client::connect(&caddy).await;
+    let mut sent = Vec::new();
+    loop {
+        let event = Event::checkout();
+        client.send(&event.signed()).await.expect_delivered(200);
+        sent.push(event.id);
+        if !load.answered() {
+            return sent;
+        }
+    }
+}
+
+/// Asks for one page after another on one connection; no event is among them.
+async fn pages(caddy: Address, load: Arc<Load>) -> Vec<String> {
+    let mut client = Client::connect(&caddy).await;
+    loop {
+        let page = client.send(&Request::get("/posts/1")).await;
+        assert_eq!((page.status, page.text().as_str()), (200, r#"{"applied":true}"#));
+        if !load.answered() {
+            return vec![];
+        }
+    }
+}

@@ -1,0 +1,407 @@
+//! The verbs other than `run`, as a shell sees them: standard output, standard error, exit status.
+
+use countersign::stripe::signature::{Secret, verify};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::Duration;
+
+const SECRET: &str = "whsec_clitest";
+
+/// The program with `arguments`, an environment of its own, and `input` on standard input.
+fn countersign_with(arguments: &[&str], env: &[(&str, &str)], input: &[u8]) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_countersign"))
+        .args(arguments)
+        .env_clear()
+        .envs(env.iter().copied())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A program that does not read its input may be gone already.
+    let _ = child.stdin.take().unwrap().write_all(input);
+    child.wait_with_output().unwrap()
+}
+
+fn countersign(arguments: &[&str]) -> Output {
+    countersign_with(arguments, &[("STRIPE_WEBHOOK_SECRET", SECRET)], b"")
+}
+
+trait Said {
+    fn code(&self) -> i32;
+    fn out(&self) -> String;
+    fn err(&self) -> String;
+}
+
+impl Said for Output {
+    fn code(&self) -> i32 {
+        self.status.code().unwrap()
+    }
+    fn out(&self) -> String {
+        String::from_utf8(self.stdout.clone()).unwrap()
+    }
+    fn err(&self) -> String {
+        String::from_utf8(self.stderr.clone()).unwrap()
+    }
+}
+
+/// A request as it came.
+struct Request {
+    head: String,
+    body: Vec<u8>,
+}
+
+impl Request {
+    fn header(&self, name: &str) -> &str {
+        let fields = self.head.lines().skip(1).filter_map(|line| line.split_once(": "));
+        fields.into_iter().find(|(field, _)| field.eq_ignore_ascii_case(name)).unwrap_or_default().1
+    }
+
+    fn is_genuine(&self) -> bool {
+        let now = i64::try_from(countersign::clock::unix().as_secs()).unwrap();
+        let header = self.header("stripe-signature").as_bytes();
+        verify(&[Secret::new(SECRET)], [header], &self.body, now, 300).is_ok()
+    }
+
+    fn id(&self) -> String {
+        let event: serde_json::Value = serde_json::from_slice(&self.body).unwrap();
+        event["id"].as_str().unwrap().to_owned()
+    }
+}
+
+/// A server that answers every request alike, and tells of each.
+struct Server {
+    url: String,
+    requests: Receiver<Request>,
+}
+
+impl Server {
+    fn answering(status: &'static str, outcome: &'static str, body: &'static str) -> Server {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/webhooks/stripe", listener.local_addr().unwrap());
+        let (tell, requests) = channel();
+        thread::spawn(move || {
+            for socket in listener.incoming() {
+                let mut socket = socket.unwrap();
+                let Some(request) = read(&mut socket) else { continue };
+                let length = body.len();
+                let answer = format!(
+                    "HTTP/1.1 {status}\r\nCountersign-Outcome: {outcome}\r\nContent-Length: {length}\r\nConnection: \
+                     close\r\n\r\n{body}"
+                );
+                socket.write_all(answer.as_bytes()).unwrap();
+                if tell.send(request).is_err() {
+                    break;
+                }
+            }
+        });
+        Server { url, requests }
+    }
+
+    fn request(&self) -> Request {
+        self.requests.recv_timeout(Duration::from_secs(10)).expect("a request came")
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.requests.try_recv().is_err()
+    }
+}
+
+fn read(socket: &mut TcpStream) -> Option<Request> {
+    let (mut bytes, mut buffer) = (Vec::new(), [0; 4096]);
+    let end = loop {
+        if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
+            break end + 4;
+        }
+        match socket.read(&mut buffer).ok()? {
+            0 => return None,
+            read => bytes.extend_from_slice(&buffer[..read]),
+        }
+    };
+    let mut request =
+        Request { head: String::from_utf8(bytes[..end].to_vec()).unwrap(), body: bytes.split_off(end) };
+    let length: usize = request.header("content-length").parse().unwrap_or(0);
+    while request.body.len() < length {
+        match socket.read(&mut buffer).ok()? {
+            0 => return None,
+            read => request.body.extend_from_slice(&buffer[..read]),
+        }
+    }
+    Some(request)
+}
+
+fn write(folder: &Path, name: &str, text: &str) -> String {
+    let path = folder.join(name);
+    std::fs::write(&path, text).unwrap();
+    path.display().to_string()
+}
+
+#[test]
+fn help_is_an_answer_and_wrong_usage_is_not() {
+    let help = countersign(&["--help"]);
+    assert_eq!((help.code(), help.err().as_str()), (0, ""));
+    for verb in ["run", "check", "sign", "send"] {
+        assert!(help.out().contains(&format!("\n  {verb} ")), "{}", help.out());
+        assert_eq!(countersign(&[verb, "--help"]).code(), 0);
+    }
+    let version = countersign(&["--version"]);
+    assert_eq!(version.out(), format!("countersign {}\n", env!("CARGO_PKG_VERSION")));
+    for wrong in
+        [&["serve"][..], &[], &["send", "--times", "0"], &["send", "not a url"], &["send", "--type", "x"]]
+    {
+        let said = countersign(wrong);
+        assert_eq!((said.code(), said.out().as_str()), (2, ""), "{wrong:?}");
+        assert!(!said.err().is_empty());
+    }
+}
+
+#[test]
+fn run_does_not_start_with_a_faulty_configuration() {
+    let said = countersign_with(&["run", "--config", "tests/config/secret_unset.toml"], &[], b"");
+    assert_eq!((said.code(), said.out().as_str()), (78, ""));
+    assert!(
+        said.err().starts_with("tests/config/secret_unset.toml:1: webhook.secrets: found "),
+        "{}",
+        said.err()
+    );
+}
+
+#[test]
+fn check_says_what_a_good_configuration_comes_to() {
+    let said = countersign_with(
+        &["check", "--config", "tests/config/good_every_key.toml"],
+        &[
+            ("STRIPE_WEBHOOK_SECRET", "whsec_hush1,whsec_hush2"),
+            ("CONNECT_SECRET", "whsec_hush3"),
+            ("DELIVERY_SECRET", "whsec_hush4"),
+        ],
+        b"",
+    );
+    assert_eq!((said.code(), said.err().as_str()), (0, ""));
+    for line in [
+        "configuration  tests/config/good_every_key.toml",
+        "server         127.0.0.1:8000",
+        "admin          unix//run/admin.sock",
+        "backend        http://[::1]:8081",
+        "ledger         sqlite:/var/lib/countersign/ledger.db",
+        "webhook        /webhooks/stripe (shop), 2 secrets, deliveries signed with a secret of their own",
+        "webhook        /webhooks/stripe/connect, 3 secrets",
+        "warning        webhook \"shop\" is a dry run",
+    ] {
+        assert!(said.out().contains(line), "{line} is not in:\n{}", said.out());
+    }
+    assert!(!said.out().contains("hush"), "{}", said.out());
+}
+
+#[test]
+fn check_says_everything_that_is_wrong_on_standard_error() {
+    let file = "tests/config/everything_at_once.toml";
+    let said = countersign_with(
+        &["check"],
+        &[("COUNTERSIGN_CONFIG", file), ("BACKEND_URL", "https://shop.example")],
+        b"",
+    );
+    assert_eq!((said.code(), said.out().as_str()), (78, ""));
+    let golden = std::fs::read_to_string("tests/config/everything_at_once.txt").unwrap();
+    assert_eq!(said.err(), format!("{}6 faults\n", golden.replace("everything_at_once.toml", file)));
+    let said = countersign(&["check", "--config", "/nonexistent/c.toml"]);
+    assert_eq!(said.code(), 78);
+    assert!(
+        said.err().starts_with("/nonexistent/c.toml: found a file that cannot be read"),
+        "{}",
+        said.err()
+    );
+}
+
+#[test]
+fn check_probe_reaches_backend_and_ledger_or_says_which_it_cannot() {
+    let folder = tempfile::tempdir().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let backend = format!("http://{}", listener.local_addr().unwrap());
+    let ledger = format!("sqlite:{}", folder.path().join("l.db").display());
+    let probe = |backend: &str, ledger: &str| {
+        let env = [("STRIPE_WEBHOOK_SECRET", SECRET), ("BACKEND_URL", backend), ("LEDGER_URL", ledger)];
+        countersign_with(&["check", "--probe"], &env, b"")
+    };
+    let said = probe(&backend, &ledger);
+    assert_eq!(said.code(), 0, "{}", said.out());
+    assert_eq!(said.out().matches(" reached: ").count(), 2);
+    let said = probe(&backend, "sqlite:/proc/self/none/l.db");
+    assert_eq!(said.code(), 1);
+    assert_eq!(
+        (said.out().matches(" reached: ").count(), said.out().matches("ledger         FAILED: ").count()),
+        (1, 1)
+    );
+    drop(listener);
+    let said = probe(&backend, &ledger);
+    assert_eq!(said.code(), 1);
+    assert!(said.out().contains("backend        FAILED: "), "{}", said.out());
+}
+
+#[test]
+fn check_live_asks_the_running_program_whatever_the_rest_of_the_file_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::answering("200 OK", "", "");
+    let address = server.url.trim_start_matches("http://").split('/').next().unwrap().to_owned();
+    let file =
+        write(folder.path(), "c.toml", &format!("[admin]\nlisten = \"{address}\"\n[[webhook]]\nno = 1\n"));
+    let said = countersign_with(&["check", "--live", "--config", &file], &[], b"");
+    assert_eq!((said.code(), said.out()), (0, format!("{address} lives\n")), "{}", said.err());
+    assert!(server.request().head.starts_with("GET /livez HTTP/1.1\r\n"));
+    let draining = Server::answering("503 Service Unavailable", "", "");
+    let address = draining.url.trim_start_matches("http://").split('/').next().unwrap().to_owned();
+    let said = countersign_with(&["check", "--live"], &[("ADMIN_LISTEN", &address)], b"");
+    assert_eq!((said.code(), said.out().as_str()), (1, ""));
+    assert!(said.err().contains("503"), "{}", said.err());
+}
+
+#[test]
+fn sign_signs_a_file_and_standard_input_alike_byte_for_byte() {
+    let folder = tempfile::tempdir().unwrap();
+    let payload = "{\"id\": \"evt_1\"}\n";
+    let file = write(folder.path(), "event.json", payload);
+    let secret = write(folder.path(), "secret", "whsec_one,whsec_two\n");
+    let flags = ["--timestamp", "1700000000", "--secret-file", &secret];
+    let from_file = countersign_with(&[&["sign", file.as_str()][..], &flags].concat(), &[], b"");
+    assert_eq!(from_file.code(), 0, "{}", from_file.err());
+    for arguments in [vec!["sign"], vec!["sign", "-"]] {
+        let from_input = countersign_with(&[&arguments[..], &flags].concat(), &[], payload.as_bytes());
+        assert_eq!(from_input.out(), from_file.out());
+    }
+    let header = from_file.out().trim_end().to_owned();
+    for secret in ["whsec_one", "whsec_two"] {
+        let verdict =
+            verify(&[Secret::new(secret)], [header.as_bytes()], payload.as_bytes(), 1_700_000_000, 300);
+        assert_eq!(verdict.map(|found| found.timestamp), Ok(1_700_000_000));
+    }
+}
+
+#[test]
+fn sign_without_a_timestamp_signs_for_now() {
+    let said = countersign_with(&["sign"], &[("STRIPE_WEBHOOK_SECRET", SECRET)], b"x");
+    let request =
+        Request { head: format!("\r\nStripe-Signature: {}", said.out().trim()), body: b"x".to_vec() };
+    assert!(request.is_genuine(), "{}", said.out());
+}
+
+#[test]
+fn without_a_secret_nothing_is_signed_or_sent() {
+    let server = Server::answering("200 OK", "delivered", "");
+    for env in [&[][..], &[("STRIPE_WEBHOOK_SECRET", "")]] {
+        for arguments in [&["sign"][..], &["send", &server.url]] {
+            let said = countersign_with(arguments, env, b"");
+            assert_eq!((said.code(), said.out().as_str()), (78, ""), "{arguments:?}");
+            assert!(said.err().contains("secret"), "{}", said.err());
+        }
+    }
+    assert!(server.is_quiet());
+}
+
+#[test]
+fn send_posts_a_genuine_event_as_stripe_does_and_says_what_came_back() {
+    let server = Server::answering("200 OK", "delivered", "{\"ok\":\n  true}");
+    let said =
+        countersign(&["send", &server.url, "--type", "invoice.paid", "--id", "evt_1mine", "--livemode"]);
+    assert_eq!(said.code(), 0, "{}", said.err());
+    let request = server.request();
+    assert!(request.head.starts_with("POST /webhooks/stripe HTTP/1.1\r\n"), "{}", request.head);
+    assert_eq!(request.header("user-agent"), "Stripe/1.0 (+https://stripe.com/docs/webhooks)");
+    assert_eq!(request.header("content-type"), "application/json; charset=utf-8");
+    assert!(request.is_genuine());
+    let event: serde_json::Value = serde_json::from_slice(&request.body).unwrap();
+    assert_eq!(event["id"], "evt_1mine");
+    assert_eq!(event["type"], "invoice.paid");
+    assert_eq!(event["livemode"], true);
+    let out = said.out();
+    let lines: Vec<_> = out.lines().collect();
+    assert_eq!(lines[..2], [format!("POST {}", server.url).as_str(), "evt_1mine invoice.paid"]);
+    assert!(
+        lines[2].starts_with("  200 delivered in ") && lines[2].ends_with(" ms: {\"ok\": true}"),
+        "{}",
+        lines[2]
+    );
+    assert!(!out.contains(SECRET) && !out.contains(request.header("stripe-signature")));
+}
+
+#[test]
+fn send_times_repeats_an_event_and_count_makes_new_ones() {
+    let server = Server::answering("200 OK", "delivered", "");
+    let said = countersign(&["send", &server.url, "--count", "2", "--times", "3"]);
+    assert_eq!(said.code(), 0, "{}", said.err());
+    let requests: Vec<_> = (0..6).map(|_| server.request()).collect();
+    assert!(requests.iter().all(Request::is_genuine));
+    for copies in requests.chunks(3) {
+        assert!(copies.iter().all(|copy| copy.body == copies[0].body));
+    }
+    assert_ne!(requests[0].id(), requests[3].id());
+    assert!(requests[0].id().starts_with("evt_1") && requests[0].id().len() == 28, "{}", requests[0].id());
+    assert_eq!(said.out().matches(", copy 3\n").count(), 2, "{}", said.out());
+}
+
+#[test]
+fn send_list_names_types_that_can_all_be_sent() {
+    let server = Server::answering("200 OK", "delivered", "");
+    let list = countersign_with(&["send", "--list"], &[], b"").out();
+    let types: Vec<_> = list.lines().map(|line| line.split_whitespace().next().unwrap()).collect();
+    assert!(types.len() >= 7 && types.contains(&"checkout.session.completed"), "{list}");
+    for kind in types {
+        assert_eq!(countersign(&["send", &server.url, "--type", kind]).code(), 0);
+        let event: serde_json::Value = serde_json::from_slice(&server.request().body).unwrap();
+        assert_eq!(event["type"], kind);
+    }
+}
+
+#[test]
+fn send_file_sends_its_bytes_as_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::answering("200 OK", "delivered", "");
+    let payload = "{ \"type\":\"a.b\",\"id\":\"evt_2\"}\r\n\n ";
+    let file = write(folder.path(), "event.json", payload);
+    let said = countersign(&["send", &server.url, "--file", &file]);
+    let request = server.request();
+    assert_eq!((said.code(), request.body.as_slice()), (0, payload.as_bytes()));
+    assert!(request.is_genuine());
+    assert!(said.out().contains("\nevt_2 a.b\n"), "{}", said.out());
+}
+
+#[test]
+fn send_forge_and_alter_succeed_only_if_refused() {
+    for flag in ["--forge", "--alter"] {
+        let refusing = Server::answering("400 Bad Request", "signature_mismatch", "{}");
+        let said = countersign(&["send", &refusing.url, flag]);
+        assert_eq!(said.code(), 0, "{}", said.err());
+        assert!(said.out().contains("  400 signature_mismatch in "), "{}", said.out());
+        assert!(!refusing.request().is_genuine());
+        let accepting = Server::answering("200 OK", "delivered", "");
+        let said = countersign(&["send", &accepting.url, flag]);
+        assert_eq!((said.code(), said.err().as_str()), (1, "1 of 1 not refused (4xx)\n"));
+        // Whoever breaks down has not refused.
+        let failing = Server::answering("502 Bad Gateway", "backend_unreachable", "");
+        assert_eq!(countersign(&["send", &failing.url, flag]).code(), 1);
+    }
+    let server = Server::answering("400 Bad Request", "signature_mismatch", "");
+    assert_eq!(
+        countersign_with(&["send", &server.url, "--forge"], &[], b"").code(),
+        0,
+        "a forger has no secret"
+    );
+}
+
+#[test]
+fn send_fails_if_an_event_is_refused_or_nobody_answers() {
+    let server = Server::answering("400 Bad Request", "signature_mismatch", "");
+    let said = countersign(&["send", &server.url, "--times", "2"]);
+    assert_eq!((said.code(), said.err().as_str()), (1, "2 of 2 not accepted (2xx)\n"));
+    let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let said = countersign(&["send", &format!("http://{unused}/")]);
+    assert_eq!(said.code(), 1);
+    assert!(
+        said.out().contains("  no answer after ") && said.out().contains("Connection refused"),
+        "{}",
+        said.out()
+    );
+}

@@ -1,0 +1,111 @@
+//! Too many at once: the caps, and that no crowd of others locks Stripe out.
+
+use crate::harness::{Answer, Backend, Client, Event, Gate, Program, Request, Response, Setup, until};
+use futures_util::future::join_all;
+
+#[track_caller]
+fn expect_busy(answer: &Response) {
+    answer.expect_error(503, "overloaded");
+    let seconds: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=60).contains(&seconds), "{seconds}");
+}
+
+#[tokio::test]
+async fn beyond_max_webhooks_stripe_gets_503_and_pages_still_pass() {
+    let backend = Backend::start().await;
+    let program = Program::start(Setup::new(&backend).set("server.max_webhooks", 2)).await;
+    let gate = Gate::new();
+    backend.answers_at("/webhooks/stripe", Answer::ok().when(&gate));
+    let mut busy = vec![];
+    for n in 1..=2 {
+        let mut client = program.connect().await;
+        client.write(Event::checkout().signed().bytes()).await;
+        backend.await_request(n).await;
+        busy.push(client);
+    }
+    let event = Event::checkout();
+    for _ in 0..3 {
+        expect_busy(&program.send(&event.signed()).await);
+    }
+    assert_eq!(program.send(&Request::get("/posts/1")).await.status, 200);
+    assert_eq!(backend.targets().last().unwrap(), "GET /posts/1");
+    gate.open();
+    for client in &mut busy {
+        client.answer().await.expect_delivered(200);
+    }
+    let freed = until("a slot to be free", async || {
+        let answer = program.send(&event.signed()).await;
+        (answer.status != 503).then_some(answer)
+    });
+    freed.await.expect_delivered(200);
+}
+
+#[tokio::test]
+async fn half_sent_webhooks_never_keep_a_whole_one_out() {
+    let backend = Backend::start().await;
+    let setup = Setup::new(&backend).set("server.max_webhooks", 4).set("webhook.body_timeout", "1s");
+    let program = Program::start(setup).await;
+    let mut half = vec![];
+    for _ in 0..4 {
+        let mut client = program.connect().await;
+        client.write(Event::checkout().signed().head_bytes()).await;
+        half.push(client);
+    }
+    until("all four to be waited for", async || (program.metric("inflight").await == 4.0).then_some(()))
+        .await;
+    program.send(&Event::checkout().signed()).await.expect_delivered(200);
+    let mut told = vec![];
+    for client in &mut half {
+        told.push(client.answer().await.status);
+    }
+    told.sort_unstable();
+    assert_eq!(told, [408, 408, 408, 503], "one makes room, the others run out of time");
+}
+
+#[tokio::test]
+async fn neither_open_websockets_nor_half_sent_bodies_elsewhere_lock_stripe_out() {
+    let backend = Backend::start().await;
+    let program = Program::start(Setup::new(&backend).set("server.max_webhooks", 2)).await;
+    let mut sockets = vec![];
+    let mut uploads: Vec<Client> = vec![];
+    // Not one by one, or it takes long.
+    for _ in 0..10 {
+        let batch = (0..30).map(|_| async {
+            let socket = program.connect().await.web_socket("/ws").await;
+            let mut upload = program.connect().await;
+            upload.write(Request::post("/upload", "x").with("Content-Length", "1000").bytes()).await;
+            (socket, upload)
+        });
+        for (socket, upload) in join_all(batch).await {
+            sockets.push(socket);
+            uploads.push(upload);
+        }
+    }
+    backend.await_head(600).await;
+    for _ in 0..5 {
+        program.send(&Event::checkout().signed()).await.expect_delivered(200);
+    }
+}
+
+#[tokio::test]
+async fn beyond_max_connections_the_next_gets_503_and_those_open_go_on() {
+    let backend = Backend::start().await;
+    let program = Program::start(Setup::new(&backend).set("server.max_connections", 4)).await;
+    let mut open = vec![];
+    for _ in 0..4 {
+        let mut client = program.connect().await;
+        assert_eq!(client.send(&Request::get("/posts/1")).await.status, 200);
+        open.push(client);
+    }
+    for request in [Request::get("/posts/1"), Event::checkout().signed()] {
+        expect_busy(&program.send(&request).await);
+    }
+    for client in &mut open {
+        assert_eq!(client.send(&Request::get("/posts/1")).await.status, 200);
+    }
+    drop(open.pop());
+    until("a place to be free", async || {
+        (program.send(&Request::get("/posts/1")).await.status == 200).then_some(())
+    })
+    .await;
+}

@@ -1,0 +1,124 @@
+//! What an endpoint's settings change about its webhooks: what it forwards, with which signature, and the dry run.
+
+use crate::harness::{Answer, Backend, Event, OTHER_SECRET, Program, Request, SECRET, Setup, now, sign};
+
+#[tokio::test]
+async fn the_query_is_forwarded_and_makes_another_event_of_the_same_id() {
+    let backend = Backend::start().await;
+    let program = Program::start(&backend).await;
+    let event = Event::checkout();
+    let at = |query: &str| event.signed().target(&format!("/webhooks/stripe{query}"));
+    for query in ["", "?version=2025-03-31", "?version=2026-04-22", "?version=2026%2D04-22&a=b//../c"] {
+        program.send(&at(query)).await.expect_delivered(200);
+        program.send(&at(query)).await.expect_received("duplicate");
+    }
+    assert_eq!(
+        backend.targets(),
+        [
+            "POST /webhooks/stripe",
+            "POST /webhooks/stripe?version=2025-03-31",
+            "POST /webhooks/stripe?version=2026-04-22",
+            "POST /webhooks/stripe?version=2026%2D04-22&a=b//../c",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn types_modes_and_accounts_that_are_not_forwarded_are_acknowledged_and_ignored() {
+    let backend = Backend::start().await;
+    let setup = Setup::new(&backend)
+        .set("webhook.types", vec!["checkout.session.*", "invoice.paid"])
+        .set("webhook.livemode", "live")
+        .set("webhook.accounts", vec!["acct_1", "acct_2"]);
+    let program = Program::start(setup).await;
+    let live = |kind: &str| Event::new(kind).live().account("acct_1");
+    let table = [
+        (live("checkout.session.completed"), true),
+        (live("checkout.session.expired"), true),
+        (live("invoice.paid"), true),
+        (live("invoice.paid").account("acct_2"), true),
+        (live("invoice.paid_out"), false),
+        (live("invoice"), false),
+        (live("checkout.session"), false),
+        (live("checkout.sessions.completed"), false),
+        (live("invoice.paid").account("acct_11"), false),
+        (Event::new("invoice.paid").live(), false),
+        (Event::new("invoice.paid").account("acct_1"), false),
+    ];
+    let mut expected = 0;
+    for (event, forwarded) in table {
+        println!("{event:?}");
+        let answer = program.send(&event.signed()).await;
+        match forwarded {
+            true => answer.expect_delivered(200),
+            false => answer.expect_received("ignored"),
+        };
+        expected += usize::from(forwarded);
+        assert_eq!(backend.count(), expected);
+    }
+    // What is ignored is verified first.
+    program.send(&Event::new("a.b").signed_by(&[OTHER_SECRET])).await.expect_error(400, "signature_mismatch");
+}
+
+#[tokio::test]
+async fn with_a_delivery_secret_every_delivery_is_signed_with_that_alone() {
+    let backend = Backend::start().await;
+    let setup = Setup::new(&backend)
+        .set("webhook.delivery_secret", "{$DELIVERY_SECRET}")
+        .env("DELIVERY_SECRET", OTHER_SECRET);
+    let program = Program::start(setup).await;
+    let event = Event::checkout();
+    let sent = now() - 100;
+    program.send(&event.signed_at(sent, &[SECRET])).await.expect_delivered(200);
+
+    let got = backend.only();
+    let header = got.header("stripe-signature").unwrap();
+    let t: i64 = header.split(',').find_map(|item| item.strip_prefix("t=")).unwrap().parse().unwrap();
+    assert!((now() - 60..=now()).contains(&t), "not fresh: {t}, sent with {sent}");
+    assert_eq!(header, sign(&[OTHER_SECRET], t, &event.body()));
+    // The app cannot be asked to accept what it signs with.
+    program.send(&Event::checkout().signed_by(&[OTHER_SECRET])).await.expect_error(400, "signature_mismatch");
+}
+
+#[tokio::test]
+async fn a_dry_run_judges_and_counts_and_hands_on_what_it_would_refuse_as_it_came() {
+    let backend = Backend::start().await;
+    let program = Program::start(Setup::new(&backend).set("webhook.enforce", false)).await;
+    program.wait_for_log("a warning of the dry run", |line| line["level"] == "WARN").await;
+    assert_eq!(program.metric(r#"webhook_enforced{endpoint="/webhooks/stripe"}"#).await, 0.0);
+
+    let event = Event::checkout();
+    let forged = event.signed_by(&[OTHER_SECRET]).header("Cookie", "a=b");
+    backend.answers(Answer::json(418, r#"{"own":"answer"}"#));
+    for n in 1..=2 {
+        let answer = program.send(&forged).await;
+        assert_eq!((answer.status, answer.text().as_str()), (418, r#"{"own":"answer"}"#));
+        let got = backend.await_request(n).await;
+        assert_eq!(got.header("countersign-verdict"), Some("signature_mismatch"));
+        assert_eq!(got.header("stripe-signature"), forged.value("Stripe-Signature"));
+        assert_eq!((got.header("cookie"), got.header("host")), (Some("a=b"), Some(Request::HOST)));
+        assert_eq!((got.header("countersign-event"), got.header("idempotency-key")), (None, None));
+        assert_eq!(got.body.bytes, event.body());
+    }
+    assert_eq!(program.outcomes("signature_mismatch").await, 2.0);
+
+    let verdicts = [
+        (event.unsigned(), "signature_missing"),
+        (event.signed_at(now() - 4_000, &[SECRET]), "timestamp_too_old"),
+        (
+            event.unsigned().header("Countersign-Verdict", "fine").header("countersign_verdict", "fine"),
+            "signature_missing",
+        ),
+    ];
+    for (n, (request, verdict)) in verdicts.into_iter().enumerate() {
+        program.send(&request).await;
+        assert_eq!(backend.await_request(3 + n).await.header("countersign-verdict"), Some(verdict));
+    }
+
+    // Forgeries never touched the ledger: the genuine event is new, and then known.
+    backend.answers(Answer::ok());
+    program.send(&event.signed()).await.expect_delivered(200);
+    let got = backend.await_request(6).await;
+    assert_eq!((got.header("countersign-verdict"), got.header("countersign-attempt")), (None, Some("1")));
+    program.send(&event.signed()).await.expect_received("duplicate");
+}

@@ -1,0 +1,165 @@
+//! What stands in front of the program: the real Caddy with the shipped Caddyfile, on a free port; and how a test that
+//! needs a tool from outside says that it is not there.
+
+use crate::harness::{Address, Client, Request, Response, until};
+use std::fs::File;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// A tool from outside as a process with settings of its own; killed on drop, with whatever it started. If the test failed,
+/// what it said is printed then.
+pub struct Tool {
+    child: Child,
+    home: TempDir,
+}
+
+impl Tool {
+    /// Starts it.
+    pub fn start(command: &mut Command) -> Tool {
+        let home = TempDir::new().expect("a folder");
+        let log = File::create(home.path().join("log")).expect("a log");
+        let child = command
+            .env("XDG_CONFIG_HOME", home.path())
+            .env("XDG_DATA_HOME", home.path())
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a log"))
+            .stderr(log)
+            .spawn()
+            .unwrap_or_else(|error| panic!("{:?}: {error}", command.get_program()));
+        Tool { child, home }
+    }
+
+    /// Everything it said so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.home.path().join("log")).unwrap_or_default()
+    }
+
+    /// Waits until it says this.
+    pub async fn says(&mut self, words: &str) {
+        until(format!("{words:?} being said"), async || self.said(words).then_some(())).await
+    }
+
+    /// Whether it has said this; panics if it ended without.
+    pub fn said(&mut self, words: &str) -> bool {
+        let ended = self.ended();
+        let said = self.log().contains(words);
+        assert!(said || !ended, "it ended without saying {words:?}");
+        said
+    }
+
+    /// Whether it has ended.
+    pub fn ended(&mut self) -> bool {
+        self.child.try_wait().expect("our own child").is_some()
+    }
+
+    /// Sends a signal to it and to whatever it started, as a terminal does.
+    pub fn signal(&self, name: &str) {
+        let kill = format!("kill -{name} -{}", self.child.id());
+        // They may all be gone, which is what a signal is for.
+        let _ = Command::new("/bin/sh").args(["-c", &kill]).stderr(Stdio::null()).status();
+    }
+}
+
+impl Drop for Tool {
+    fn drop(&mut self) {
+        self.signal("KILL");
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- what a tool said\n{}\n---", self.log());
+        }
+    }
+}
+
+/// A running Caddy.
+pub struct Caddy {
+    tool: Tool,
+    address: Address,
+}
+
+impl Caddy {
+    /// Starts it in front of whatever listens, or will listen, at `program`.
+    pub async fn start(program: &Address) -> Caddy {
+        // Nothing reserves a free port until Caddy has it: another process may be quicker.
+        for _ in 0..5 {
+            let mut caddy = Caddy::launch(program, free_port());
+            if caddy.listening().await {
+                return caddy;
+            }
+            eprintln!("caddy did not start: {}", caddy.tool.log());
+        }
+        panic!("caddy found no port");
+    }
+
+    fn launch(program: &Address, port: u16) -> Caddy {
+        let mut command = Command::new("caddy");
+        command
+            .args(["run", "--config", "Caddyfile", "--adapter", "caddyfile"])
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .env("SITE_ADDRESS", format!("http://:{port}"))
+            .env("COUNTERSIGN", program.text())
+            .env_remove("SITE_ROOT");
+        let address = Address::Tcp((Ipv4Addr::LOCALHOST, port).into());
+        Caddy { tool: Tool::start(&mut command), address }
+    }
+
+    /// Whether it listens at last, or ended instead.
+    async fn listening(&mut self) -> bool {
+        let port = self.port();
+        until("caddy listening, or its end", async || {
+            if self.tool.ended() { Some(false) } else { taken(port).then_some(true) }
+        })
+        .await
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// The port it listens on.
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// Sends a request on a connection of its own and reads the answer.
+    pub async fn send(&self, request: &Request) -> Response {
+        Client::connect(&self.address).await.send(request).await
+    }
+}
+
+/// A port that nothing listened on a moment ago.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("a free port");
+    listener.local_addr().expect("bound").port()
+}
+
+/// Whether something listens on this port.
+pub fn taken(port: u16) -> bool {
+    TcpStream::connect_timeout(&(Ipv4Addr::LOCALHOST, port).into(), Duration::from_secs(1)).is_ok()
+}
+
+/// Whether a command is there. If not, says that the test is skipped; in CI, where it must not be, fails.
+pub fn have(command: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).any(|folder| folder.join(command).is_file());
+    found || skipped(command)
+}
+
+/// An npm package of Stripe's, which `scripts/setup test` brings; `None` as [`have`] says no.
+pub fn npm(package: &str) -> Option<PathBuf> {
+    let folder =
+        Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("npm").join("node_modules").join(package);
+    (folder.is_dir() || skipped(package)).then_some(folder)
+}
+
+fn skipped(what: &str) -> bool {
+    let words = format!("SKIPPED: {what} not found; scripts/setup test brings it");
+    assert!(std::env::var_os("CI").is_none(), "{words}");
+    eprintln!("{words}");
+    false
+}

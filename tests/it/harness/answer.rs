@@ -1,0 +1,208 @@
+//! What the backend double says to a request, written as it goes over the wire.
+
+use super::gate::Gate;
+
+/// One scripted answer. Clones answer alike and share their gates.
+#[derive(Clone)]
+pub struct Answer {
+    status: u16,
+    headers: Vec<(String, String)>,
+    before: Vec<Step>,
+    body: Body,
+    after: After,
+}
+
+/// One thing the double does.
+#[derive(Clone)]
+pub(super) enum Step {
+    Write(Vec<u8>),
+    Wait(Gate),
+    Pattern(u64),
+    Close,
+    Hang,
+}
+
+#[derive(Clone)]
+enum Body {
+    None,
+    Bytes(Vec<u8>),
+    Chunked(Vec<Step>),
+    Pattern(u64),
+    /// No head either: only what `before` holds.
+    Raw,
+}
+
+#[derive(Clone)]
+enum After {
+    Keep,
+    Close,
+    Hang,
+}
+
+impl Answer {
+    /// An answer with this status and an empty body.
+    pub fn status(status: u16) -> Answer {
+        Answer { status, headers: vec![], before: vec![], body: Body::Bytes(vec![]), after: After::Keep }
+    }
+
+    /// 200 with a small JSON body.
+    pub fn ok() -> Answer {
+        Answer::json(200, r#"{"applied":true}"#)
+    }
+
+    /// A JSON answer.
+    pub fn json(status: u16, body: &str) -> Answer {
+        Answer::status(status).header("Content-Type", "application/json").body(body)
+    }
+
+    /// A redirect.
+    pub fn redirect(status: u16, location: &str) -> Answer {
+        Answer::status(status).header("Location", location)
+    }
+
+    /// These bytes, whatever they are.
+    pub fn raw(bytes: impl AsRef<[u8]>) -> Answer {
+        let before = vec![Step::Write(bytes.as_ref().to_vec())];
+        Answer { before, body: Body::Raw, ..Answer::status(0) }
+    }
+
+    /// No byte, ever, until the other side gives up.
+    pub fn never() -> Answer {
+        Answer::raw("").then_hang()
+    }
+
+    /// Closes without a byte.
+    pub fn close() -> Answer {
+        Answer::raw("").then_close()
+    }
+
+    /// A chunked answer; add pieces by [`Answer::chunk`] and pauses by [`Answer::pause`].
+    pub fn chunked(status: u16) -> Answer {
+        Answer { body: Body::Chunked(vec![]), ..Answer::status(status) }
+    }
+
+    /// A chunked event stream.
+    pub fn events() -> Answer {
+        Answer::chunked(200).header("Content-Type", "text/event-stream").header("Cache-Control", "no-cache")
+    }
+
+    /// A head without body and length, as for 204 and 304.
+    pub fn bare(status: u16) -> Answer {
+        Answer { body: Body::None, ..Answer::status(status) }
+    }
+
+    /// 200 with `length` bytes of [`super::Pattern`].
+    pub fn pattern(length: u64) -> Answer {
+        Answer { body: Body::Pattern(length), ..Answer::status(200) }
+    }
+
+    /// One more header.
+    pub fn header(mut self, name: &str, value: &str) -> Answer {
+        self.headers.push((name.into(), value.into()));
+        self
+    }
+
+    /// The body, sent with its length.
+    pub fn body(mut self, body: impl AsRef<[u8]>) -> Answer {
+        self.body = Body::Bytes(body.as_ref().to_vec());
+        self
+    }
+
+    /// One more chunk.
+    pub fn chunk(mut self, data: impl AsRef<[u8]>) -> Answer {
+        let data = data.as_ref();
+        let mut bytes = format!("{:x}\r\n", data.len()).into_bytes();
+        bytes.extend_from_slice(data);
+        bytes.extend_from_slice(b"\r\n");
+        self.chunks().push(Step::Write(bytes));
+        self
+    }
+
+    /// Waits at the gate before the next chunk.
+    pub fn pause(mut self, gate: &Gate) -> Answer {
+        self.chunks().push(Step::Wait(gate.clone()));
+        self
+    }
+
+    /// Waits at the gate before anything is said.
+    pub fn when(mut self, gate: &Gate) -> Answer {
+        self.before.insert(0, Step::Wait(gate.clone()));
+        self
+    }
+
+    /// An interim answer first.
+    pub fn interim(mut self, status: u16, headers: &[(&str, &str)]) -> Answer {
+        let fields: String = headers.iter().map(|(n, v)| format!("{n}: {v}\r\n")).collect();
+        self.before.push(Step::Write(format!("HTTP/1.1 {status} Interim\r\n{fields}\r\n").into_bytes()));
+        self
+    }
+
+    /// Closes the connection afterwards, without having said so.
+    pub fn then_close(mut self) -> Answer {
+        self.after = After::Close;
+        self
+    }
+
+    /// Says `Connection: close` and does so.
+    pub fn closing(self) -> Answer {
+        self.header("Connection", "close").then_close()
+    }
+
+    /// Leaves the connection open and says no more.
+    pub fn then_hang(mut self) -> Answer {
+        self.after = After::Hang;
+        self
+    }
+
+    fn chunks(&mut self) -> &mut Vec<Step> {
+        match &mut self.body {
+            Body::Chunked(steps) => steps,
+            Body::None | Body::Bytes(_) | Body::Pattern(_) | Body::Raw => panic!("not a chunked answer"),
+        }
+    }
+
+    /// The steps in their order; an answer to HEAD has no body.
+    pub(super) fn steps(&self, to_head: bool) -> Vec<Step> {
+        let mut steps = self.before.clone();
+        let mut head = format!("HTTP/1.1 {} Scripted\r\n", self.status);
+        for (name, value) in &self.headers {
+            head += &format!("{name}: {value}\r\n");
+        }
+        let mut body = vec![];
+        match &self.body {
+            Body::Raw => head.clear(),
+            Body::None => head += "\r\n",
+            Body::Bytes(bytes) => {
+                head += &format!("Content-Length: {}\r\n\r\n", bytes.len());
+                body.push(Step::Write(bytes.clone()));
+            }
+            Body::Pattern(length) => {
+                head += &format!("Content-Length: {length}\r\n\r\n");
+                body.push(Step::Pattern(*length));
+            }
+            Body::Chunked(chunks) => {
+                head += "Transfer-Encoding: chunked\r\n\r\n";
+                body.extend(chunks.iter().cloned());
+                body.push(Step::Write(b"0\r\n\r\n".to_vec()));
+            }
+        }
+        // Head and a body with a length go out in one write, as most servers do.
+        let mut first = head.into_bytes();
+        if !to_head {
+            if let Some(Step::Write(bytes)) = body.first().filter(|_| matches!(self.body, Body::Bytes(_))) {
+                first.extend_from_slice(bytes);
+                body.clear();
+            }
+        } else {
+            body.clear();
+        }
+        steps.push(Step::Write(first));
+        steps.extend(body);
+        match self.after {
+            After::Keep => {}
+            After::Close => steps.push(Step::Close),
+            After::Hang => steps.push(Step::Hang),
+        }
+        steps
+    }
+}

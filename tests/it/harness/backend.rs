@@ -1,0 +1,303 @@
+//! The app behind the program: answers as scripted, on a real socket, and keeps every request byte for byte.
+
+use super::answer::{Answer, Step};
+use super::wire::{Address, Body, Headers, Pattern, Wire, parse_head};
+use super::within;
+use futures_util::{SinkExt, StreamExt};
+use std::collections::VecDeque;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::Role;
+
+/// One request as it came.
+#[derive(Debug, Clone)]
+pub struct Received {
+    /// Which connection brought it, from 1.
+    pub connection: usize,
+    /// The head with its blank line.
+    pub head: Vec<u8>,
+    /// Of the request line.
+    pub method: String,
+    /// Of the request line, raw.
+    pub target: String,
+    /// In their order and spelling.
+    pub headers: Headers,
+    /// Unframed.
+    pub body: Body,
+    /// Whether the body came to its end.
+    pub whole: bool,
+}
+
+impl Received {
+    /// The value of a header that came once.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.one(name)
+    }
+}
+
+/// A backend double. An upgrade to WebSocket is answered by an echo.
+pub struct Backend {
+    address: Address,
+    state: Arc<watch::Sender<State>>,
+    listening: Option<JoinHandle<()>>,
+}
+
+struct State {
+    requests: Vec<Received>,
+    heads: Vec<String>,
+    connections: usize,
+    open: usize,
+    next: VecDeque<Answer>,
+    routes: Vec<(String, Answer)>,
+    usual: Answer,
+}
+
+impl Backend {
+    /// Listens on a free port and answers [`Answer::ok`] until told otherwise.
+    pub async fn start() -> Backend {
+        Backend::at(Address::parse("127.0.0.1:0")).await
+    }
+
+    /// Listens on a Unix socket.
+    pub async fn start_unix(path: impl AsRef<Path>) -> Backend {
+        Backend::at(Address::Unix(path.as_ref().into())).await
+    }
+
+    async fn at(address: Address) -> Backend {
+        let (requests, heads, next, routes) = (vec![], vec![], VecDeque::new(), vec![]);
+        let state = State { requests, heads, connections: 0, open: 0, next, routes, usual: Answer::ok() };
+        let state = Arc::new(watch::Sender::new(state));
+        let mut backend = Backend { address, state, listening: None };
+        backend.restart().await;
+        backend
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// As `[backend] url` takes it.
+    pub fn url(&self) -> String {
+        self.address.url()
+    }
+
+    /// Answers everything like this from now on.
+    pub fn answers(&self, answer: Answer) {
+        self.state.send_modify(|s| s.usual = answer);
+    }
+
+    /// Answers the next request like this; several stand in a queue.
+    pub fn answers_next(&self, answer: Answer) {
+        self.state.send_modify(|s| s.next.push_back(answer));
+    }
+
+    /// Answers requests for this target like this.
+    pub fn answers_at(&self, target: &str, answer: Answer) {
+        self.state.send_modify(|s| s.routes.insert(0, (target.into(), answer)));
+    }
+
+    /// Every request so far.
+    pub fn requests(&self) -> Vec<Received> {
+        self.state.borrow().requests.clone()
+    }
+
+    /// How many requests came in full or broke off.
+    pub fn count(&self) -> usize {
+        self.state.borrow().requests.len()
+    }
+
+    /// The one request there is; panics if there are more or none.
+    #[track_caller]
+    pub fn only(&self) -> Received {
+        let mut requests = self.requests();
+        assert_eq!(requests.len(), 1, "requests at the backend: {:?}", self.targets());
+        requests.remove(0)
+    }
+
+    /// Method and target of every request so far.
+    pub fn targets(&self) -> Vec<String> {
+        self.state.borrow().requests.iter().map(|r| format!("{} {}", r.method, r.target)).collect()
+    }
+
+    /// How many connections were ever made to it.
+    pub fn connections(&self) -> usize {
+        self.state.borrow().connections
+    }
+
+    /// How many connections are open.
+    pub fn open(&self) -> usize {
+        self.state.borrow().open
+    }
+
+    /// Waits for the `n`th request, from 1, body and all.
+    #[track_caller]
+    pub fn await_request(&self, n: usize) -> impl Future<Output = Received> {
+        let mut seen = self.state.subscribe();
+        within(format!("the backend's request no. {n}"), async move {
+            let state = seen.wait_for(|s| s.requests.len() >= n).await.expect("the backend lives");
+            state.requests[n - 1].clone()
+        })
+    }
+
+    /// Waits for the head of the `n`th request, from 1: its body may still be coming.
+    #[track_caller]
+    pub fn await_head(&self, n: usize) -> impl Future<Output = String> {
+        let mut seen = self.state.subscribe();
+        within(format!("the backend's head no. {n}"), async move {
+            let state = seen.wait_for(|s| s.heads.len() >= n).await.expect("the backend lives");
+            state.heads[n - 1].clone()
+        })
+    }
+
+    /// Waits until no more than `n` connections are open.
+    #[track_caller]
+    pub fn await_open(&self, n: usize) -> impl Future<Output = ()> {
+        let mut seen = self.state.subscribe();
+        within(format!("no more than {n} connections open at the backend"), async move {
+            seen.wait_for(|s| s.open <= n).await.expect("the backend lives");
+        })
+    }
+
+    /// Stops listening and drops every connection. Connecting is refused from then on.
+    pub async fn stop(&mut self) {
+        if let Some(listening) = self.listening.take() {
+            listening.abort();
+            let _ = listening.await;
+        }
+        self.await_open(0).await;
+    }
+
+    /// Listens again where it did.
+    pub async fn restart(&mut self) {
+        self.stop().await;
+        let state = self.state.clone();
+        self.listening = Some(match &self.address {
+            Address::Tcp(address) => {
+                let listener = TcpListener::bind(address).await.expect("the backend's port");
+                self.address = Address::Tcp(listener.local_addr().expect("bound"));
+                tokio::spawn(async move {
+                    let mut connections = JoinSet::new();
+                    while let Ok((stream, _)) = listener.accept().await {
+                        let _ = stream.set_nodelay(true);
+                        connections.spawn(serve(Wire::new(stream), state.clone()));
+                    }
+                })
+            }
+            Address::Unix(path) => {
+                let _ = std::fs::remove_file(path);
+                let listener = UnixListener::bind(path).expect("the backend's socket");
+                tokio::spawn(async move {
+                    let mut connections = JoinSet::new();
+                    while let Ok((stream, _)) = listener.accept().await {
+                        connections.spawn(serve(Wire::new(stream), state.clone()));
+                    }
+                })
+            }
+        });
+    }
+}
+
+impl Drop for Backend {
+    fn drop(&mut self) {
+        if let Some(listening) = self.listening.take() {
+            listening.abort();
+        }
+    }
+}
+
+/// Counts a connection as open while it is.
+struct Open(Arc<watch::Sender<State>>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.send_modify(|s| s.open -= 1);
+    }
+}
+
+async fn serve(wire: Wire, state: Arc<watch::Sender<State>>) {
+    let mut number = 0;
+    state.send_modify(|s| {
+        s.connections += 1;
+        s.open += 1;
+        number = s.connections;
+    });
+    let open = Open(state.clone());
+    // A peer that leaves shows in what was recorded.
+    let _ = talk(wire, number, &state).await;
+    drop(open);
+}
+
+async fn talk(mut wire: Wire, connection: usize, state: &watch::Sender<State>) -> io::Result<()> {
+    while let Some(head) = wire.head().await? {
+        let (line, headers) = parse_head(&head);
+        state.send_modify(|s| s.heads.push(line.clone()));
+        let mut words = line.split(' ').map(str::to_owned);
+        let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+        if headers.one("expect").is_some_and(|e| e.eq_ignore_ascii_case("100-continue")) {
+            wire.write(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
+        }
+        let mut body = Body::new();
+        let read = match headers.framing() {
+            Some(framing) => wire.body(framing, &mut body).await,
+            None => Ok(()),
+        };
+        let socket = headers.one("upgrade").filter(|u| u.eq_ignore_ascii_case("websocket"));
+        let socket = socket.and(headers.one("sec-websocket-key")).map(str::to_owned);
+        let to_head = method == "HEAD";
+        let whole = read.is_ok();
+        let received = Received { connection, head, method, target, headers, body, whole };
+        let mut answer = Answer::ok();
+        state.send_modify(|s| {
+            let routed =
+                s.routes.iter().find(|(target, _)| *target == received.target).map(|(_, a)| a.clone());
+            answer = routed.or_else(|| s.next.pop_front()).unwrap_or_else(|| s.usual.clone());
+            s.requests.push(received);
+        });
+        read?;
+        if let Some(key) = socket {
+            return echo(wire, &key).await;
+        }
+        for step in answer.steps(to_head) {
+            match step {
+                Step::Write(bytes) => wire.write(&bytes).await?,
+                Step::Wait(gate) => gate.pass().await,
+                Step::Pattern(length) => {
+                    let mut at = 0;
+                    while at < length {
+                        let block = Pattern::at(at);
+                        let take = (length - at).min(block.len() as u64);
+                        wire.write(&block[..take as usize]).await?;
+                        at += take;
+                    }
+                }
+                Step::Close => return wire.shutdown().await,
+                // Until the peer closes; what it sends meanwhile is no request.
+                Step::Hang => while !wire.some().await?.is_empty() {},
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn echo(mut wire: Wire, key: &str) -> io::Result<()> {
+    let accept = derive_accept_key(key.as_bytes());
+    let head = format!(
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Accept: {accept}\r\n\r\n"
+    );
+    wire.write(head.as_bytes()).await?;
+    let mut socket = WebSocketStream::from_raw_socket(wire.into_stream(), Role::Server, None).await;
+    while let Some(Ok(message)) = socket.next().await {
+        if (message.is_text() || message.is_binary()) && socket.send(message).await.is_err() {
+            break;
+        }
+    }
+    Ok(())
+}

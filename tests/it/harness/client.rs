@@ -1,0 +1,202 @@
+//! Someone who talks to the program, byte by byte.
+
+use super::request::Request;
+use super::wire::{Address, Body, Framing, Headers, Stream, Wire, parse_head};
+use super::within;
+use std::io;
+use std::time::Duration;
+use tokio_tungstenite::WebSocketStream;
+
+/// One connection.
+pub struct Client {
+    wire: Wire,
+}
+
+/// One answer.
+#[derive(Debug, Clone)]
+pub struct Response {
+    /// The status.
+    pub status: u16,
+    /// The head with its blank line.
+    pub head: Vec<u8>,
+    /// In their order and spelling.
+    pub headers: Headers,
+    /// Unframed.
+    pub body: Body,
+    /// The 1xx that came before, each with its headers.
+    pub interim: Vec<(u16, Headers)>,
+}
+
+impl Response {
+    /// The value of a header that came once.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.one(name)
+    }
+
+    /// The body as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body.bytes).into_owned()
+    }
+
+    /// The body as JSON.
+    #[track_caller]
+    pub fn json(&self) -> serde_json::Value {
+        let text = self.text();
+        serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: no JSON ({e}): {text:?}", self.status))
+    }
+
+    /// `error.code` of an answer of the program's own; empty if there is none.
+    pub fn code(&self) -> String {
+        let json: serde_json::Value = serde_json::from_str(&self.text()).unwrap_or_default();
+        json["error"]["code"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// `Countersign-Outcome`, or nothing.
+    pub fn outcome(&self) -> &str {
+        self.header("countersign-outcome").unwrap_or_default()
+    }
+
+    /// Holds an error answer to the shape that all of them share: status, `error.code`, a message,
+    /// `Countersign-Outcome`.
+    #[track_caller]
+    pub fn expect_error(&self, status: u16, code: &str) -> &Response {
+        let seen = (self.status, self.code(), self.outcome().to_owned());
+        assert_eq!(seen, (status, code.to_owned(), code.to_owned()), "body {:?}", self.text());
+        assert_eq!(self.header("content-type"), Some("application/json"), "{code}");
+        let json = self.json();
+        let message = json["error"]["message"].as_str().unwrap_or_default();
+        assert!(message.len() > 10, "{code}: the message says nothing: {message:?}");
+        self
+    }
+
+    /// Holds an acknowledgement to its shape: 200, `{"received": true, "<what>": true}`, `Countersign-Outcome: <what>`.
+    #[track_caller]
+    pub fn expect_received(&self, what: &str) -> &Response {
+        assert_eq!((self.status, self.outcome()), (200, what), "body {:?}", self.text());
+        assert_eq!(self.json(), serde_json::json!({ "received": true, what: true }));
+        self
+    }
+
+    /// Holds an answer to being the backend's, handed on.
+    #[track_caller]
+    pub fn expect_delivered(&self, status: u16) -> &Response {
+        assert_eq!((self.status, self.outcome()), (status, "delivered"), "body {:?}", self.text());
+        self
+    }
+}
+
+impl Client {
+    /// Connects.
+    pub async fn connect(address: &Address) -> Client {
+        match within(format!("connect to {}", address.text()), address.connect()).await {
+            Ok(wire) => Client { wire },
+            Err(error) => panic!("connect to {}: {error}", address.text()),
+        }
+    }
+
+    /// Sends bytes as they are. The other side may have closed: that shows in its answer.
+    pub async fn write(&mut self, bytes: impl AsRef<[u8]>) {
+        let _ = self.try_write(bytes).await;
+    }
+
+    /// Sends bytes as they are, and says if they could not be sent.
+    pub async fn try_write(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+        within("the program reads what was sent", self.wire.write(bytes.as_ref())).await
+    }
+
+    /// Sends a request and reads its answer.
+    pub async fn send(&mut self, request: &Request) -> Response {
+        self.write(request.bytes()).await;
+        let framed = !request.is_head();
+        within("an answer", self.read(framed)).await.unwrap_or_else(|e| panic!("no answer: {e}"))
+    }
+
+    /// Reads one answer.
+    pub async fn answer(&mut self) -> Response {
+        within("an answer", self.read(true)).await.unwrap_or_else(|e| panic!("no answer: {e}"))
+    }
+
+    /// Reads one answer, or says how the connection ended instead.
+    pub async fn try_answer(&mut self) -> io::Result<Response> {
+        within("an answer or the end", self.read(true)).await
+    }
+
+    /// Sends one byte at a time, `every` so often, until the other side says or closes something (or the bytes are
+    /// out, and then waits for that). An error is the end without an answer.
+    pub async fn drip(&mut self, bytes: &[u8], every: Duration) -> io::Result<Response> {
+        within("an answer or the end, while dripping", async {
+            for byte in bytes {
+                self.wire.write(&[*byte]).await?;
+                if tokio::time::timeout(every, self.wire.peek()).await.is_ok() {
+                    break;
+                }
+            }
+            self.read(true).await
+        })
+        .await
+    }
+
+    /// Reads only the head of an answer (1xx are told apart by their status), leaving the body to [`Client::some`].
+    pub async fn answer_head(&mut self) -> Response {
+        let head = within("a head", self.wire.head()).await.expect("a head").expect("a head, not the end");
+        let (line, headers) = parse_head(&head);
+        Response { status: status(&line), head, headers, body: Body::new(), interim: vec![] }
+    }
+
+    /// The next bytes there are; empty when the other side closed.
+    pub async fn some(&mut self) -> Vec<u8> {
+        // A reset is an end like any other here.
+        within("more bytes, or the end", self.wire.some()).await.unwrap_or_default()
+    }
+
+    /// The next chunk of a chunked body, after [`Client::answer_head`]; `None` after the last.
+    pub async fn chunk(&mut self) -> Option<Vec<u8>> {
+        within("a chunk", async {
+            let size = usize::from_str_radix(self.wire.line().await.ok()?.trim(), 16).expect("a chunk size");
+            let mut body = Body::new();
+            self.wire.body(Framing::Length(size as u64), &mut body).await.ok()?;
+            self.wire.line().await.ok()?;
+            (size > 0).then_some(body.bytes)
+        })
+        .await
+    }
+
+    /// Waits until the other side closes; panics if it says anything first.
+    pub async fn closed(&mut self) {
+        let said = self.some().await;
+        assert!(said.is_empty(), "not the end: {:?}", String::from_utf8_lossy(&said));
+    }
+
+    /// Upgrades to a WebSocket.
+    pub async fn web_socket(self, target: &str) -> WebSocketStream<Box<dyn Stream>> {
+        let url = format!("ws://{}{target}", Request::HOST);
+        let upgrade = tokio_tungstenite::client_async(url, self.wire.into_stream());
+        within("an upgrade to WebSocket", upgrade).await.expect("an upgrade to WebSocket").0
+    }
+
+    async fn read(&mut self, framed: bool) -> io::Result<Response> {
+        let mut interim = vec![];
+        loop {
+            let Some(head) = self.wire.head().await? else {
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed without an answer"));
+            };
+            let (line, headers) = parse_head(&head);
+            let status = status(&line);
+            if (100..200).contains(&status) && status != 101 {
+                interim.push((status, headers));
+                continue;
+            }
+            let mut body = Body::new();
+            if framed && !matches!(status, 101 | 204 | 304) {
+                let framing = headers.framing().unwrap_or(Framing::UntilClose);
+                self.wire.body(framing, &mut body).await?;
+            }
+            return Ok(Response { status, head, headers, body, interim });
+        }
+    }
+}
+
+fn status(line: &str) -> u16 {
+    let number = line.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..5)).and_then(|s| s.parse().ok());
+    number.unwrap_or_else(|| panic!("no status line: {line:?}"))
+}

@@ -1,0 +1,316 @@
+//! The program itself, as a process: started, watched through its log and its admin listener, signalled, killed.
+
+use super::client::{Client, Response};
+use super::request::Request;
+use super::setup::Setup;
+use super::wire::Address;
+use super::{until, within};
+use serde_json::Value;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use tempfile::TempDir;
+use tokio::sync::watch;
+
+/// The configuration file in a program's folder.
+const CONFIG: &str = "countersign.toml";
+
+/// A running program; killed on drop. If the test failed, its log is printed then.
+pub struct Program {
+    /// Its working directory: configuration, ledger, files.
+    dir: Arc<TempDir>,
+    setup: Setup,
+    child: Child,
+    lines: watch::Receiver<Vec<String>>,
+    proxy: Option<Address>,
+    admin: Option<Address>,
+}
+
+impl Program {
+    /// Starts it and waits until both its listeners listen.
+    #[track_caller]
+    pub fn start(setup: impl Into<Setup>) -> impl Future<Output = Program> {
+        Program::launch(Arc::new(TempDir::new().expect("a folder")), setup.into()).listening()
+    }
+
+    /// Starts it without waiting: for configurations that it should refuse, or to look at its start.
+    pub fn spawn(setup: impl Into<Setup>) -> Program {
+        Program::launch(Arc::new(TempDir::new().expect("a folder")), setup.into())
+    }
+
+    /// Starts another one in this one's folder, on ports of its own: the second process on one ledger.
+    #[track_caller]
+    pub fn start_beside(&self) -> impl Future<Output = Program> {
+        Program::launch(self.dir.clone(), self.setup.clone()).listening()
+    }
+
+    /// Stops it if it runs, and starts it again on the same ledger, on new ports.
+    #[track_caller]
+    pub fn restart(self) -> impl Future<Output = Program> {
+        let setup = self.setup.clone();
+        self.restart_with(setup)
+    }
+
+    /// The same with another configuration.
+    #[track_caller]
+    pub fn restart_with(mut self, setup: Setup) -> impl Future<Output = Program> {
+        self.end();
+        Program::launch(self.dir.clone(), setup).listening()
+    }
+
+    /// The same on the same ports.
+    #[track_caller]
+    pub fn restart_in_place(self) -> impl Future<Output = Program> {
+        let setup = self.setup.clone();
+        let setup = setup.set("server.listen", self.proxy().text()).set("admin.listen", self.admin().text());
+        self.restart_with(setup)
+    }
+
+    fn launch(dir: Arc<TempDir>, setup: Setup) -> Program {
+        for (path, content) in &setup.files {
+            std::fs::write(dir.path().join(path), content).expect("a file of the setup");
+        }
+        let config = dir.path().join(CONFIG);
+        std::fs::write(&config, setup.text()).expect("the configuration");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_countersign"))
+            .args(["run", "--config"])
+            .arg(&config)
+            .current_dir(dir.path())
+            .env_clear()
+            .envs(setup.env.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let stderr = child.stderr.take().expect("piped");
+        let (seen, lines) = watch::channel(Vec::new());
+        std::thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                seen.send_modify(|all| all.push(line));
+            }
+        });
+        Program { dir, setup, child, lines, proxy: None, admin: None }
+    }
+
+    /// Waits until both listeners listen.
+    #[track_caller]
+    pub fn listening(self) -> impl Future<Output = Program> {
+        within("both listeners listen", async move {
+            let mut program = self;
+            let mut lines = program.lines.clone();
+            let listener = |all: &[String], name: &str| {
+                let named = |line: &Value| line["message"] == "listening" && line["listener"] == name;
+                let line = all.iter().filter_map(|line| serde_json::from_str(line).ok()).find(named)?;
+                Some(Address::parse(line["address"].as_str().expect("an address")))
+            };
+            let both = |all: &[String]| Some((listener(all, "proxy")?, listener(all, "admin")?));
+            let found = lines.wait_for(|all| both(all).is_some()).await.ok().and_then(|all| both(&all));
+            let Some((proxy, admin)) = found else {
+                panic!("ended before it listened: {:?}", program.child.wait());
+            };
+            (program.proxy, program.admin) = (Some(proxy), Some(admin));
+            program
+        })
+    }
+
+    /// Where Caddy would talk to it.
+    pub fn proxy(&self) -> &Address {
+        self.proxy.as_ref().expect("it listens")
+    }
+
+    /// Where health and metrics are.
+    pub fn admin(&self) -> &Address {
+        self.admin.as_ref().expect("it listens")
+    }
+
+    /// A path inside its folder.
+    pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// The ledger's file under the default setup.
+    pub fn ledger(&self) -> PathBuf {
+        self.path("ledger.db")
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// A connection to it.
+    pub async fn connect(&self) -> Client {
+        Client::connect(self.proxy()).await
+    }
+
+    /// Sends a request on a connection of its own and reads the answer.
+    pub async fn send(&self, request: &Request) -> Response {
+        self.connect().await.send(request).await
+    }
+
+    /// Asks the admin listener.
+    pub async fn ask_admin(&self, target: &str) -> Response {
+        Client::connect(self.admin()).await.send(&Request::get(target).header("Connection", "close")).await
+    }
+
+    /// Waits until `/readyz` answers 200.
+    pub async fn ready(&self) {
+        until("readiness", async || (self.ask_admin("/readyz").await.status == 200).then_some(())).await;
+    }
+
+    /// Waits until `/readyz` answers 503, and hands back what it says.
+    pub async fn not_ready(&self) -> Value {
+        until("unreadiness", async || {
+            let answer = self.ask_admin("/readyz").await;
+            (answer.status == 503).then(|| answer.json())
+        })
+        .await
+    }
+
+    /// The whole of `/metrics`.
+    pub async fn metrics(&self) -> String {
+        let answer = self.ask_admin("/metrics").await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.text()
+    }
+
+    /// One series, spelled as it is exposed, without the prefix: `webhook_requests_total{endpoint="…",outcome="…"}`.
+    #[track_caller]
+    pub fn metric(&self, series: &str) -> impl Future<Output = f64> {
+        let place = std::panic::Location::caller();
+        async move {
+            let metrics = self.metrics().await;
+            read_series(&metrics, series).unwrap_or_else(|| panic!("{place}: no {series} in\n{metrics}"))
+        }
+    }
+
+    /// How often the default endpoint's webhooks ended like this.
+    #[track_caller]
+    pub fn outcomes(&self, outcome: &str) -> impl Future<Output = f64> {
+        let series = format!(r#"webhook_requests_total{{endpoint="/webhooks/stripe",outcome="{outcome}"}}"#);
+        let place = std::panic::Location::caller();
+        async move {
+            let metrics = self.metrics().await;
+            read_series(&metrics, &series).unwrap_or_else(|| panic!("{place}: no {series} in\n{metrics}"))
+        }
+    }
+
+    /// Waits until a series has this value.
+    #[track_caller]
+    pub fn await_metric(&self, series: &str, value: f64) -> impl Future<Output = ()> {
+        until(format!("{series} to be {value}"), async move || {
+            let metrics = self.metrics().await;
+            (read_series(&metrics, series) == Some(value)).then_some(())
+        })
+    }
+
+    /// Every line it logged so far.
+    pub fn log(&self) -> Vec<String> {
+        self.lines.borrow().clone()
+    }
+
+    /// Waits for a log line.
+    #[track_caller]
+    pub fn wait_for_log(
+        &self,
+        what: impl Into<String>,
+        wanted: impl Fn(&Value) -> bool,
+    ) -> impl Future<Output = Value> {
+        let mut lines = self.lines.clone();
+        within(format!("a log line: {}", what.into()), async move {
+            let find = |all: &[String]| {
+                all.iter().filter_map(|line| serde_json::from_str(line).ok()).find(|line| wanted(line))
+            };
+            let all = lines.wait_for(|all| find(all).is_some()).await.expect("it logs until it ends");
+            find(&all).expect("just found")
+        })
+    }
+
+    /// Waits for the line about a webhook: the one with this event and outcome.
+    #[track_caller]
+    pub fn wait_for_webhook_log(&self, event: &str, outcome: &str) -> impl Future<Output = Value> {
+        self.wait_for_log(format!("{event} {outcome}"), move |line| {
+            line["event.id"] == event && line["outcome"] == outcome
+        })
+    }
+
+    /// Asks it to end.
+    pub fn sigterm(&self) {
+        self.signal("TERM");
+    }
+
+    /// Asks it to read its configuration again.
+    pub fn sighup(&self) {
+        self.signal("HUP");
+    }
+
+    /// Ends it as a power cut would, and waits until it is gone.
+    pub fn kill9(&mut self) {
+        self.end();
+    }
+
+    /// Waits until it ends.
+    pub async fn wait_exit(&mut self) -> ExitStatus {
+        let child = &mut self.child;
+        within("the program ends", async {
+            loop {
+                if let Some(status) = child.try_wait().expect("our own child") {
+                    return status;
+                }
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        })
+        .await
+    }
+
+    /// Rewrites its configuration file. It takes effect with [`Program::sighup`].
+    pub fn reconfigure(&self, setup: &Setup) {
+        std::fs::write(self.path(CONFIG), setup.text()).expect("the configuration");
+    }
+
+    /// Its resident memory.
+    pub fn rss_kib(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    /// The most memory it ever had resident.
+    pub fn peak_rss_kib(&self) -> u64 {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, name: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).expect(name);
+        line.trim().trim_end_matches(" kB").trim().parse().expect("a number")
+    }
+
+    fn signal(&self, name: &str) {
+        let kill = format!("kill -{name} {}", self.pid());
+        let status = Command::new("/bin/sh").args(["-c", &kill]).status().expect("a shell");
+        assert!(status.success(), "{kill}");
+    }
+
+    fn end(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        self.end();
+        if std::thread::panicking() {
+            let log = self.log().join("\n");
+            eprintln!("--- log of the program started with\n{}\n{log}\n---", self.setup.text());
+        }
+    }
+}
+
+fn read_series(metrics: &str, series: &str) -> Option<f64> {
+    let of = |line: &'_ str| {
+        line.strip_prefix("countersign_")?.strip_prefix(series)?.strip_prefix(' ')?.parse().ok()
+    };
+    metrics.lines().find_map(of)
+}

@@ -1,0 +1,97 @@
+//! The configuration a test starts the program with: sensible for tests, each key open to change.
+
+use super::backend::Backend;
+use super::event::SECRET;
+use std::path::{Path, PathBuf};
+use toml::{Table, Value};
+
+/// A configuration and an environment. The default: listeners on free loopback ports, an SQLite ledger in the test's own
+/// folder, one webhook at `/webhooks/stripe` with [`SECRET`].
+#[derive(Debug, Clone)]
+pub struct Setup {
+    table: Table,
+    pub(super) env: Vec<(String, String)>,
+    pub(super) files: Vec<(PathBuf, String)>,
+}
+
+impl Setup {
+    /// The default, in front of this backend.
+    pub fn new(backend: &Backend) -> Setup {
+        Setup::to(&backend.url())
+    }
+
+    /// The default, in front of whatever listens there.
+    pub fn to(backend: &str) -> Setup {
+        let base = "[[webhook]]\npath = '/webhooks/stripe'\nsecrets = ['{$STRIPE_WEBHOOK_SECRET}']\n";
+        let table = base.parse().expect("the base is TOML");
+        let env = vec![("STRIPE_WEBHOOK_SECRET".into(), SECRET.into())];
+        Setup { table, env, files: vec![] }
+            .set("server.listen", "127.0.0.1:0")
+            .set("admin.listen", "127.0.0.1:0")
+            .set("log.format", "json")
+            .set("backend.url", backend)
+            .set("ledger.url", "sqlite:ledger.db")
+    }
+
+    /// Sets `section.key`; `webhook.key` means the first webhook, `webhook.1.key` the second.
+    pub fn set(mut self, key: &str, value: impl Into<Value>) -> Setup {
+        let (section, key) = key.split_once('.').expect("section.key");
+        let table = if section == "webhook" {
+            let webhooks = self.table.get_mut("webhook").and_then(Value::as_array_mut).expect("webhooks");
+            let (at, key) = match key.split_once('.') {
+                Some((at, key)) => (at.parse::<usize>().expect("a position"), key),
+                None => (0, key),
+            };
+            webhooks[at].as_table_mut().expect("a webhook").insert(key.into(), value.into());
+            return self;
+        } else {
+            self.table.entry(section).or_insert_with(|| Value::Table(Table::new()))
+        };
+        table.as_table_mut().expect("a section").insert(key.into(), value.into());
+        self
+    }
+
+    /// One more webhook at this path, with secrets as the file spells them.
+    pub fn webhook(mut self, path: &str, secrets: &[&str]) -> Setup {
+        let mut webhook = Table::new();
+        webhook.insert("path".into(), path.into());
+        webhook.insert("secrets".into(), Value::Array(secrets.iter().map(|&s| s.into()).collect()));
+        let webhooks = self.table.get_mut("webhook").and_then(Value::as_array_mut).expect("webhooks");
+        webhooks.push(Value::Table(webhook));
+        self
+    }
+
+    /// Without a ledger.
+    pub fn no_ledger(self) -> Setup {
+        self.set("ledger.url", "none")
+    }
+
+    /// With the ledger in this file.
+    pub fn ledger_at(self, path: impl AsRef<Path>) -> Setup {
+        self.set("ledger.url", format!("sqlite:{}", path.as_ref().display()))
+    }
+
+    /// One more environment variable.
+    pub fn env(mut self, name: &str, value: &str) -> Setup {
+        self.env.retain(|(n, _)| n != name);
+        self.env.push((name.into(), value.into()));
+        self
+    }
+
+    /// A file, relative to the folder the program runs in, written before it starts.
+    pub fn file(mut self, path: &str, content: &str) -> Setup {
+        self.files.push((path.into(), content.into()));
+        self
+    }
+
+    /// The configuration file.
+    pub fn text(&self) -> String {
+        self.table.to_string()
+    }
+}
+
+impl From<&Backend> for Setup {
+    fn from(backend: &Backend) -> Setup {
+        Setup::new(backend)
+    }
+}

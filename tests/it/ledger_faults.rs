@@ -1,0 +1,245 @@
+//! The ledger in trouble: the program killed, the file locked or out of reach, another process on it. The faults are
+//! real ones.
+
+use crate::harness::{Answer, Backend, Event, Gate, Program, Response, Setup, until};
+use rusqlite::Connection;
+use std::path::Path;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// A backend that holds its answer, and a program whose leases last 1 + 1 + 5 s.
+fn short_leases(backend: &Backend) -> Setup {
+    Setup::new(backend).set("backend.connect_timeout", "1s").set("backend.response_timeout", "1s")
+}
+
+/// What a backup tool or a `sqlite3` left open does: takes the write lock and keeps it until dropped.
+fn lock(path: &Path) -> Connection {
+    let outsider = Connection::open(path).unwrap();
+    outsider.busy_timeout(Duration::from_secs(10)).unwrap();
+    outsider.execute_batch("BEGIN IMMEDIATE").unwrap();
+    outsider
+}
+
+#[track_caller]
+fn expect_unavailable(answer: &Response) {
+    answer.expect_error(503, "ledger_unavailable");
+    let seconds: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=60).contains(&seconds), "{seconds}");
+}
+
+#[tokio::test]
+async fn after_a_kill_mid_delivery_the_lease_is_waited_out_and_then_a_retry_is_the_second_attempt() {
+    let backend = Backend::start().await;
+    let mut program = Program::start(short_leases(&backend)).await;
+    let event = Event::checkout();
+    backend.answers_next(Answer::never());
+
+    let mut stripe = program.connect().await;
+    let before = Instant::now();
+    stripe.write(event.signed().bytes()).await;
+    backend.await_request(1).await;
+    let claimed = Instant::now();
+    program.kill9();
+    let program = program.restart().await;
+
+    let refused = program.send(&event.signed()).await;
+    refused.expect_error(409, "in_flight");
+    let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=7).contains(&wait), "{wait}");
+    program.ready().await;
+    let retried = until("the lease to end", async || {
+        let answer = program.send(&event.signed()).await;
+        (answer.status != 409).then_some(answer)
+    });
+    retried.await.expect_delivered(200);
+    // The lease is counted from before the claim.
+    let waited = before.elapsed();
+    assert!(waited >= Duration::from_millis(6_900), "admitted again after {waited:?}");
+    assert!(claimed.elapsed() < Duration::from_secs(15), "admitted again only after {waited:?}");
+    let second = backend.await_request(2).await;
+    assert_eq!(second.header("countersign-attempt"), Some("2"));
+    program.send(&event.signed()).await.expect_received("duplicate");
+    assert_eq!(backend.count(), 2);
+}
+
+#[tokio::test]
+async fn what_was_delivered_is_remembered_after_a_kill_and_after_a_restart() {
+    let backend = Backend::start().await;
+    let mut program = Program::start(&backend).await;
+    let (first, second, failed) = (Event::checkout(), Event::checkout(), Event::checkout());
+    program.send(&first.signed()).await.expect_delivered(200);
+    backend.answers_next(Answer::status(500));
+    program.send(&failed.signed()).await.expect_delivered(500);
+    program.send(&second.signed()).await.expect_delivered(200);
+    program.kill9();
+
+    let mut program = program.restart().await;
+    for event in [&first, &second] {
+        program.send(&event.signed()).await.expect_received("duplicate");
+    }
+    program.sigterm();
+    assert_eq!(program.wait_exit().await.code(), Some(0));
+
+    let program = program.restart().await;
+    for event in [&first, &second] {
+        program.send(&event.signed()).await.expect_received("duplicate");
+    }
+    program.send(&failed.signed()).await.expect_delivered(200);
+    assert_eq!(backend.requests()[3].header("countersign-attempt"), Some("2"));
+    assert_eq!(backend.count(), 4);
+}
+
+#[tokio::test]
+async fn a_ledger_that_fails_after_the_2xx_keeps_stripe_waiting_a_second_and_is_settled_later() {
+    let backend = Backend::start().await;
+    let program = Program::start(&backend).await;
+    let (event, gate) = (Event::checkout(), Gate::new());
+    backend.answers(Answer::ok().when(&gate));
+
+    let mut stripe = program.connect().await;
+    stripe.write(event.signed().bytes()).await;
+    backend.await_request(1).await;
+    let outsider = lock(&program.ledger());
+    let since = Instant::now();
+    gate.open();
+    stripe.answer().await.expect_delivered(200);
+    let waited = since.elapsed();
+    assert!(waited < Duration::from_secs(3), "Stripe waited {waited:?}");
+    program.await_metric("settle_failures_total", 1.0).await;
+    assert_eq!(backend.count(), 1);
+
+    drop(outsider);
+    let copy = until("the settlement to be recorded", async || {
+        let answer = program.send(&event.signed()).await;
+        (answer.status == 200).then_some(answer)
+    });
+    copy.await.expect_received("duplicate");
+    assert_eq!(backend.count(), 1);
+}
+
+#[tokio::test]
+async fn while_the_ledger_is_locked_webhooks_get_503_within_seconds_and_pages_pass() {
+    let backend = Backend::start().await;
+    let program = Program::start(&backend).await;
+    let event = Event::checkout();
+    program.send(&Event::checkout().signed()).await.expect_delivered(200);
+    let outsider = lock(&program.ledger());
+    let since = Instant::now();
+    expect_unavailable(&program.send(&event.signed()).await);
+    assert!(since.elapsed() < Duration::from_secs(5), "refused after {:?}", since.elapsed());
+    assert!(program.metric(r#"ledger_errors_total{op="claim"}"#).await >= 1.0);
+    let page = program.send(&crate::harness::Request::get("/posts/1")).await;
+    assert_eq!((page.status, backend.count()), (200, 2));
+
+    drop(outsider);
+    let delivered = until("the ledger to be back", async || {
+        let answer = program.send(&event.signed()).await;
+        (answer.status != 503).then_some(answer)
+    });
+    delivered.await.expect_delivered(200);
+    assert_eq!(backend.count(), 3);
+}
+
+#[tokio::test]
+async fn with_a_ledger_out_of_reach_at_start_it_serves_unready_and_recovers_by_itself() {
+    for fault in ["the file is a folder", "its folder is a file"] {
+        println!("{fault}");
+        let backend = Backend::start().await;
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("in/ledger.db");
+        match fault {
+            "the file is a folder" => std::fs::create_dir_all(&path).unwrap(),
+            _ => std::fs::write(folder.path().join("in"), "not a folder").unwrap(),
+        }
+        let program = Program::start(Setup::new(&backend).ledger_at(&path)).await;
+        let event = Event::checkout();
+
+        let said = program.not_ready().await;
+        assert_eq!(said["checks"]["ledger"]["ok"], false, "{said}");
+        let reason = said["checks"]["ledger"]["reason"].as_str().unwrap();
+        assert!(reason.contains("ledger.db"), "{reason}");
+        expect_unavailable(&program.send(&event.signed()).await);
+        assert_eq!(program.ask_admin("/livez").await.status, 200);
+        assert_eq!(program.send(&crate::harness::Request::get("/posts/1")).await.status, 200);
+        assert_eq!(backend.targets(), ["GET /posts/1"]);
+
+        match fault {
+            "the file is a folder" => std::fs::remove_dir(&path).unwrap(),
+            _ => std::fs::remove_file(folder.path().join("in")).unwrap(),
+        }
+        program.ready().await;
+        program.send(&event.signed()).await.expect_delivered(200);
+        program.send(&event.signed()).await.expect_received("duplicate");
+    }
+}
+
+#[tokio::test]
+async fn with_on_outage_deliver_events_are_delivered_without_dedup_and_counted() {
+    let backend = Backend::start().await;
+    let folder = tempfile::TempDir::new().unwrap();
+    let path = folder.path().join("ledger.db");
+    std::fs::create_dir(&path).unwrap();
+    let setup = Setup::new(&backend).ledger_at(&path).set("ledger.on_outage", "deliver");
+    let program = Program::start(setup).await;
+    let event = Event::checkout();
+    for n in 1..=2 {
+        program.send(&event.signed()).await.expect_delivered(200);
+        assert_eq!(backend.await_request(n).await.header("idempotency-key"), Some(event.id.as_str()));
+    }
+    assert_eq!(program.metric(r#"undeduplicated_total{endpoint="/webhooks/stripe"}"#).await, 2.0);
+    program.not_ready().await;
+
+    std::fs::remove_dir(&path).unwrap();
+    program.ready().await;
+    program.send(&event.signed()).await.expect_delivered(200);
+    program.send(&event.signed()).await.expect_received("duplicate");
+    assert_eq!(program.metric(r#"undeduplicated_total{endpoint="/webhooks/stripe"}"#).await, 2.0);
+}
+
+#[tokio::test]
+async fn without_a_ledger_every_copy_is_delivered() {
+    let backend = Backend::start().await;
+    let program = Program::start(Setup::new(&backend).no_ledger()).await;
+    program.ready().await;
+    let event = Event::checkout();
+    for n in 1..=3 {
+        program.send(&event.signed()).await.expect_delivered(200);
+        assert_eq!(backend.count(), n);
+    }
+    assert!(!program.ledger().exists());
+}
+
+#[tokio::test]
+async fn a_second_process_on_the_file_waits_unready_until_the_first_is_gone() {
+    let backend = Backend::start().await;
+    let mut first = Program::start(&backend).await;
+    let (known, new) = (Event::checkout(), Event::checkout());
+    first.send(&known.signed()).await.expect_delivered(200);
+
+    let second = first.start_beside().await;
+    let said = second.not_ready().await;
+    assert!(said["checks"]["ledger"]["reason"].as_str().unwrap().contains("process"), "{said}");
+    expect_unavailable(&second.send(&new.signed()).await);
+    first.send(&known.signed()).await.expect_received("duplicate");
+
+    first.sigterm();
+    assert_eq!(first.wait_exit().await.code(), Some(0));
+    second.ready().await;
+    second.send(&known.signed()).await.expect_received("duplicate");
+    second.send(&new.signed()).await.expect_delivered(200);
+    assert_eq!(backend.count(), 2);
+}
+
+#[tokio::test]
+async fn a_second_process_takes_over_from_one_that_was_killed() {
+    let backend = Backend::start().await;
+    let mut first = Program::start(&backend).await;
+    let known = Event::checkout();
+    first.send(&known.signed()).await.expect_delivered(200);
+    let second = first.start_beside().await;
+    second.not_ready().await;
+    first.kill9();
+    second.ready().await;
+    second.send(&known.signed()).await.expect_received("duplicate");
+    assert_eq!(backend.count(), 1);
+}

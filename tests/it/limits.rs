@@ -1,0 +1,247 @@
+//! Too much, too slow, too odd: what each gets.
+
+use crate::harness::{Backend, Event, Program, Request, Setup, until};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Often enough that a deadline per read would never pass.
+const DRIP: Duration = Duration::from_millis(100);
+
+#[tokio::test]
+async fn a_body_over_max_body_is_a_413_by_its_length_and_while_reading_chunks() {
+    let backend = Backend::start().await;
+    let program = Program::start(Setup::new(&backend).set("webhook.max_body", "10KiB")).await;
+    program.send(&Event::checkout().sized(10_240).signed()).await.expect_delivered(200);
+    program.send(&Event::checkout().sized(10_240).signed().chunked(1_000)).await.expect_delivered(200);
+
+    let large = Event::checkout().sized(10_241).signed();
+    program.send(&large).await.expect_error(413, "body_too_large");
+    program.send(&large.clone().chunked(1_000)).await.expect_error(413, "body_too_large");
+    // By its length: not one byte of it is waited for.
+    let mut client = program.connect().await;
+    client.write(large.clone().with("Content-Length", "1000000000000").head_bytes()).await;
+    client.answer().await.expect_error(413, "body_too_large");
+    // While reading: the end of the chunks is not waited for.
+    let mut client = program.connect().await;
+    client.write(large.chunked(1).head_bytes()).await;
+    for _ in 0..11 {
+        client.write([&b"400\r\n"[..], &[b'x'; 1024], b"\r\n"].concat()).await;
+    }
+    client.answer().await.expect_error(413, "body_too_large");
+    assert_eq!(backend.count(), 2);
+}
+
+#[tokio::test]
+async fn a_body_that_drips_is_a_408_after_body_timeout_in_total() {
+    let backend = Backend::start().await;
+    let program = Program::start(Setup::new(&backend).set("webhook.body_timeout", "1s")).await;
+    let request = Event::checkout().signed();
+    for request in [request.clone(), request.chunked(1)] {
+        let mut client = program.connect().await;
+        let since = Instant::now();
+        client.write(request.head_bytes()).await;
+        client.drip(request.body_bytes(), DRIP).await.unwrap().expect_error(408, "body_too_slow");
+        let waited = since.elapsed();
+        assert!((1_000..6_000).contains(&waited.as_millis()), "{waited:?}");
+    }
+    assert_eq!(backend.count(), 0);
+}
+
+#[tokio::test]
+async fn a_head_that_drips_is_ended_after_header_timeout_in_total_on_new_and_on_kept_connections() {
+    let backend = Backend::start().await;
+    let program = Program::start(Setup::new(&backend).set("server.header_timeout", "1s")).await;
+    let head = Request::get("/posts/1").header("X-Long", &"x".repeat(1_000)).head_bytes();
+    for kept in [false, true] {
+        let mut client = program.connect().await;
+        if kept {
+            assert_eq!(client.send(&Request::get("/posts/1")).await.status, 200);
+        }
+        let since = Instant::now();
+        // Where there is an answer it says why; closing without one will do.
+        if let Ok(answer) = client.drip(&head, DRIP).await {
+            answer.expect_error(408, "header_too_slow");
+            client.closed().await;
+        }
+        let waited = since.elapsed();
+        assert!((900..6_000).contains(&waited.as_millis()), "kept: {kept}, {waited:?}");
+    }
+    assert_eq!(backend.count(), 1);
+}
+
+#[tokio::test]
+async fn connections_that_idle_or_stop_half_way_are_closed() {
+    let backend = Backend::start().await;
+    let setup = Setup::new(&backend).set("server.idle_timeout", "1s").set("server.header_timeout", "1s");
+    let program = Program::start(setup).await;
+    // Never said a word.
+    let mut silent = program.connect().await;
+    // Said half a head.
+    let mut half = program.connect().await;
+    half.write("GET /posts/1 HTT").await;
+    // Had an answer and wants no more.
+    let mut done = program.connect().await;
+    assert_eq!(done.send(&Request::get("/posts/1")).await.status, 200);
+    let since = Instant::now();
+    done.closed().await;
+    assert!(since.elapsed() < Duration::from_secs(6), "{:?}", since.elapsed());
+    silent.closed().await;
+    if let Ok(answer) = half.try_answer().await {
+        answer.expect_error(408, "header_too_slow");
+    }
+    assert!(since.elapsed() < Duration::from_secs(10), "{:?}", since.elapsed());
+}
+
+#[tokio::test]
+async fn a_kept_connection_may_rest_longer_than_a_head_may_take() {
+    let backend = Backend::start().await;
+    let program = Program::start(Setup::new(&backend).set("server.header_timeout", "500ms")).await;
+    let mut client = program.connect().await;
+    for _ in 0..2 {
+        assert_eq!(client.send(&Request::get("/posts/1")).await.status, 200);
+        // Time itself is what is tested: rest for three times the head's limit.
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_head_without_end_is_refused_and_costs_no_memory() {
+    let backend = Backend::start().await;
+    let program = Program::start(&backend).await;
+    program.send(&Request::get("/posts/1")).await;
+    let before = program.rss_kib();
+    for head in [
+        format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "x".repeat(8 << 20)),
+        format!("GET / HTTP/1.1\r\nHost: a\r\nX-Long: {}\r\n\r\n", "x".repeat(8 << 20)),
+        format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X-Many: 1\r\n".repeat(100_000)),
+    ] {
+        let mut client = program.connect().await;
+        let sent = async { client.try_write(&head).await };
+        let _ = sent.await;
+        // A reset may overtake the answer, since most of what was sent is left unread.
+        if let Ok(answer) = client.try_answer().await {
+            answer.expect_error(431, "header_too_large");
+        }
+    }
+    assert_eq!(backend.count(), 1);
+    let grown = program.rss_kib().saturating_sub(before);
+    assert!(grown < 32 << 10, "grew by {grown} KiB");
+    program.send(&Event::checkout().signed()).await.expect_delivered(200);
+}
+
+#[tokio::test]
+async fn a_sender_that_asks_before_it_sends_the_body_is_told_to_go_on() {
+    let backend = Backend::start().await;
+    let program = Program::start(&backend).await;
+    let request = Event::checkout().signed().header("Expect", "100-continue");
+    let mut client = program.connect().await;
+    client.write(request.head_bytes()).await;
+    assert_eq!(client.answer_head().await.status, 100);
+    client.write(request.body_bytes()).await;
+    client.answer().await.expect_delivered(200);
+    assert_eq!(backend.only().header("expect"), None);
+
+    // Not if the body would be refused anyway.
+    client.write(request.with("Content-Length", "100000000").head_bytes()).await;
+    let refused = client.answer().await;
+    refused.expect_error(413, "body_too_large");
+    assert!(refused.interim.is_empty());
+}
+
+#[tokio::test]
+async fn an_encoded_body_is_a_415() {
+    let backend = Backend::start().await;
+    let program = Program::start(&backend).await;
+    for encoding in ["gzip", "br", "identity, gzip"] {
+        let request = Event::checkout().signed().header("Content-Encoding", encoding);
+        program.send(&request).await.expect_error(415, "body_encoded");
+    }
+    assert_eq!(backend.count(), 0);
+    program
+        .send(&Event::checkout().signed().header("Content-Encoding", "identity"))
+        .await
+        .expect_delivered(200);
+}
+
+#[tokio::test]
+async fn anything_but_post_is_a_405_that_names_post() {
+    let backend = Backend::start().await;
+    let program = Program::start(&backend).await;
+    for method in ["GET", "PUT", "DELETE", "PATCH", "OPTIONS", "post", "STRIPE"] {
+        let answer = program.send(&Request::new(method, "/webhooks/stripe")).await;
+        answer.expect_error(405, "method_not_allowed");
+        assert_eq!(answer.header("allow"), Some("POST"), "{method}");
+    }
+    let head = program.send(&Request::new("HEAD", "/webhooks/stripe?a=b")).await;
+    assert_eq!(
+        (head.status, head.outcome(), head.header("allow")),
+        (405, "method_not_allowed", Some("POST"))
+    );
+    assert_eq!(backend.count(), 0);
+}
+
+#[tokio::test]
+async fn framing_that_can_be_read_two_ways_is_a_400_on_every_route() {
+    let backend = Backend::start().await;
+    let program = Program::start(&backend).await;
+    let framings = [
+        "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+        "Content-Length: 5\r\nContent-Length: 5\r\n",
+        "Content-Length: 5\r\nContent-Length: 6\r\n",
+        "Content-Length: 5, 5\r\n",
+        "Content-Length: +5\r\n",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: chunked, chunked\r\n",
+        "Transfer-Encoding: identity\r\nTransfer-Encoding: chunked\r\n",
+        "Transfer-Encoding: identity, chunked\r\n",
+        "Content-Length: 5\nX-Bare: line feed\r\n",
+    ];
+    for target in ["/webhooks/stripe", "/posts/1"] {
+        for framing in framings {
+            println!("{target} {framing:?}");
+            let mut client = program.connect().await;
+            client
+                .write(format!("POST {target} HTTP/1.1\r\nHost: a\r\n{framing}\r\n5\r\nhello\r\n0\r\n\r\n"))
+                .await;
+            client.answer().await.expect_error(400, "request_malformed");
+            client.closed().await;
+        }
+    }
+    assert_eq!(backend.targets(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_or_is_framed_wrongly_is_never_delivered() {
+    let backend = Backend::start().await;
+    let program = Program::start(&backend).await;
+    let event = Event::checkout();
+    let request = event.signed();
+    let mut gone = program.connect().await;
+    gone.write(&request.bytes()[..request.bytes().len() - 1]).await;
+    drop(gone);
+    until("the break to be counted", async || {
+        (program.outcomes("body_malformed").await == 1.0).then_some(())
+    })
+    .await;
+
+    let mut wrong = program.connect().await;
+    wrong.write(request.clone().chunked(10).head_bytes()).await;
+    wrong.write("zz\r\nhello\r\n0\r\n\r\n").await;
+    wrong.answer().await.expect_error(400, "body_malformed");
+    assert_eq!(backend.count(), 0);
+    program.send(&request).await.expect_delivered(200);
+    assert_eq!(backend.only().header("countersign-attempt"), Some("1"));
+}
+
+#[tokio::test]
+async fn a_refused_webhook_keeps_its_connection() {
+    let backend = Backend::start().await;
+    let program = Program::start(&backend).await;
+    let mut client = program.connect().await;
+    client.send(&Event::checkout().unsigned()).await.expect_error(400, "signature_missing");
+    client.send(&Request::get("/webhooks/stripe")).await.expect_error(405, "method_not_allowed");
+    client.send(&Event::checkout().signed()).await.expect_delivered(200);
+    client.send(&Request::get("/Webhooks/stripe")).await.expect_error(400, "ambiguous_path");
+    client.send(&Event::checkout().signed()).await.expect_delivered(200);
+}

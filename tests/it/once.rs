@@ -1,0 +1,178 @@
+//! How often an event reaches the backend: until its first 2xx, never twice at once, never again.
+
+use crate::harness::{Answer, Backend, Client, Event, Gate, Program, Setup, until};
+use futures_util::future::join_all;
+
+#[tokio::test]
+async fn the_first_2xx_ends_it_and_copies_never_reach_the_backend() {
+    let backend = Backend::start().await;
+    let program = Program::start(&backend).await;
+    let event = Event::checkout();
+    backend.answers(Answer::bare(204));
+    program.send(&event.signed()).await.expect_delivered(204);
+    for _ in 0..5 {
+        program.send(&event.signed()).await.expect_received("duplicate");
+    }
+    assert_eq!(backend.count(), 1);
+    assert_eq!((program.outcomes("delivered").await, program.outcomes("duplicate").await), (1.0, 5.0));
+}
+
+#[tokio::test]
+async fn whatever_is_not_a_2xx_is_a_failure_and_the_next_copy_is_the_next_attempt() {
+    let backend = Backend::start().await;
+    let program = Program::start(Setup::new(&backend).set("backend.response_timeout", "500ms")).await;
+    let half = "HTTP/1.1 200 OK\r\nContent-";
+    let table: [(&str, Answer, u16, &str); 11] = [
+        ("300", Answer::status(300), 300, "delivered"),
+        ("a redirect", Answer::redirect(302, "/webhooks/other"), 302, "delivered"),
+        ("308", Answer::redirect(308, "/webhooks/other"), 308, "delivered"),
+        ("400", Answer::status(400), 400, "delivered"),
+        ("409", Answer::status(409), 409, "delivered"),
+        ("500", Answer::status(500), 500, "delivered"),
+        ("503", Answer::status(503), 503, "delivered"),
+        ("closed without an answer", Answer::close(), 502, "backend_unreachable"),
+        ("no HTTP", Answer::raw("SSH-2.0-OpenSSH_9\r\n\r\n").then_close(), 502, "backend_invalid"),
+        ("half a head", Answer::raw(half).then_close(), 502, "backend_invalid"),
+        ("silence", Answer::never(), 504, "backend_timeout"),
+    ];
+    for (name, answer, status, outcome) in table {
+        println!("{name}");
+        let event = Event::checkout();
+        let before = backend.count();
+        backend.answers(answer);
+        for attempt in 1..=2 {
+            let got = program.send(&event.signed()).await;
+            match outcome {
+                "delivered" => got.expect_delivered(status),
+                code => got.expect_error(status, code),
+            };
+            let seen = backend.await_request(before + attempt).await;
+            assert_eq!(seen.header("countersign-attempt"), Some(attempt.to_string().as_str()), "{name}");
+            assert_eq!(seen.target, "/webhooks/stripe", "{name}");
+        }
+        backend.answers(Answer::ok());
+        program.send(&event.signed()).await.expect_delivered(200);
+        program.send(&event.signed()).await.expect_received("duplicate");
+        let last = backend.requests().pop().unwrap();
+        assert_eq!(last.header("countersign-attempt"), Some("3"), "{name}");
+        assert_eq!(backend.count(), before + 3, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_backend_that_is_down_is_a_502_and_found_again_at_once() {
+    let mut backend = Backend::start().await;
+    let program = Program::start(&backend).await;
+    let event = Event::checkout();
+    // A connection to it is kept when it stops.
+    program.send(&Event::checkout().signed()).await.expect_delivered(200);
+    backend.stop().await;
+    for _ in 0..2 {
+        program.send(&event.signed()).await.expect_error(502, "backend_unreachable");
+    }
+    backend.restart().await;
+    program.send(&event.signed()).await.expect_delivered(200);
+    assert_eq!(backend.requests()[1].header("countersign-attempt"), Some("3"));
+
+    // Stopped and back before anyone asked: the kept connection is dead.
+    backend.stop().await;
+    backend.restart().await;
+    program.send(&Event::checkout().signed()).await.expect_delivered(200);
+}
+
+#[tokio::test]
+async fn a_2xx_counts_from_its_head_even_if_its_body_never_ends() {
+    let backend = Backend::start().await;
+    let program = Program::start(Setup::new(&backend).set("backend.response_timeout", "500ms")).await;
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 100\r\n\r\nhalf";
+    for answer in [Answer::raw(head).then_close(), Answer::raw(head).then_hang()] {
+        backend.answers(answer);
+        let event = Event::checkout();
+        let before = backend.count();
+        program.send(&event.signed()).await.expect_delivered(200);
+        program.send(&event.signed()).await.expect_received("duplicate");
+        assert_eq!(backend.count(), before + 1);
+    }
+}
+
+#[tokio::test]
+async fn of_sixteen_simultaneous_copies_one_reaches_the_backend() {
+    let backend = Backend::start().await;
+    let program = Program::start(&backend).await;
+    let (event, gate) = (Event::checkout(), Gate::new());
+    backend.answers(Answer::ok().when(&gate));
+
+    let copies = (0..16).map(|_| async {
+        let mut client = program.connect().await;
+        client.write(event.signed().bytes()).await;
+        client.answer().await
+    });
+    let release = async {
+        until("fifteen copies to be turned away", async || {
+            (program.outcomes("in_flight").await == 15.0).then_some(())
+        })
+        .await;
+        assert_eq!(backend.count(), 1);
+        gate.open();
+    };
+    let (answers, ()) = tokio::join!(join_all(copies), release);
+
+    let (delivered, waiting): (Vec<_>, Vec<_>) = answers.iter().partition(|a| a.status == 200);
+    assert_eq!((delivered.len(), waiting.len()), (1, 15));
+    delivered[0].expect_delivered(200);
+    for answer in waiting {
+        answer.expect_error(409, "in_flight");
+        let seconds: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+        // The lease: 2 s to connect, 30 s to answer, 5 s to spare.
+        assert!((1..=37).contains(&seconds), "{seconds}");
+    }
+    program.send(&event.signed()).await.expect_received("duplicate");
+    assert_eq!(backend.count(), 1);
+}
+
+#[tokio::test]
+async fn a_sender_that_hangs_up_mid_delivery_changes_nothing() {
+    let backend = Backend::start().await;
+    let program = Program::start(&backend).await;
+    let (event, gate) = (Event::checkout(), Gate::new());
+    backend.answers(Answer::ok().when(&gate));
+
+    let mut client = program.connect().await;
+    client.write(event.signed().bytes()).await;
+    backend.await_request(1).await;
+    drop(client);
+    program.send(&event.signed()).await.expect_error(409, "in_flight");
+    gate.open();
+
+    let told = until("the copy to be a duplicate", async || {
+        let answer = program.send(&event.signed()).await;
+        (answer.status != 409).then_some(answer)
+    });
+    told.await.expect_received("duplicate");
+    assert_eq!(backend.count(), 1);
+}
+
+#[tokio::test]
+async fn many_events_at_once_are_each_delivered_once() {
+    let backend = Backend::start().await;
+    let program = Program::start(&backend).await;
+    let events: Vec<Event> = (0..200).map(|_| Event::checkout()).collect();
+    let send = async |events: &[Event]| {
+        let mut client: Client = program.connect().await;
+        let mut seen = vec![];
+        for event in events {
+            seen.push(client.send(&event.signed()).await.outcome().to_owned());
+        }
+        seen
+    };
+    let seen = join_all(events.chunks(10).map(&send)).await.concat();
+    assert!(seen.iter().all(|outcome| outcome == "delivered"), "{seen:?}");
+    let again = join_all(events.chunks(10).map(&send)).await.concat();
+    assert!(again.iter().all(|outcome| outcome == "duplicate"), "{again:?}");
+    let mut ids: Vec<_> =
+        backend.requests().iter().map(|r| r.header("idempotency-key").unwrap().to_owned()).collect();
+    ids.sort();
+    let mut expected: Vec<_> = events.iter().map(|event| event.id.clone()).collect();
+    expected.sort();
+    assert_eq!(ids, expected);
+}

@@ -1,0 +1,157 @@
+//! Everything that is no webhook passes through untouched.
+
+use crate::harness::{Answer, Backend, Event, Pattern, Program, Request, Setup};
+
+#[tokio::test]
+async fn every_method_passes_with_its_body_and_its_answer() {
+    let backend = Backend::start().await;
+    let program = Program::start(&backend).await;
+    let mut client = program.connect().await;
+    let table = [
+        ("GET", 200),
+        ("POST", 201),
+        ("PUT", 202),
+        ("PATCH", 203),
+        ("DELETE", 206),
+        ("OPTIONS", 207),
+        ("REPORT", 299),
+    ];
+    for (method, status) in table {
+        for body in ["", "a=b&c=d"] {
+            let mut request =
+                Request::new(method, "/posts/1?x=%20y").header("X-Kind", "a  b").header("Cookie", "s=1");
+            if !body.is_empty() {
+                request = request.body(body);
+            }
+            let answer =
+                Answer::status(status).header("Set-Cookie", "a=1").header("Set-Cookie", "b=2").body(method);
+            backend.answers(answer);
+            let answer = client.send(&request).await;
+            assert_eq!((answer.status, answer.text().as_str()), (status, method));
+            assert_eq!(answer.headers.all("set-cookie"), ["a=1", "b=2"]);
+            assert_eq!(answer.outcome(), "");
+            let got = backend.requests().pop().unwrap();
+            assert_eq!((got.method.as_str(), got.target.as_str()), (method, "/posts/1?x=%20y"));
+            assert_eq!(got.body.bytes, body.as_bytes());
+            assert_eq!((got.header("x-kind"), got.header("cookie")), (Some("a  b"), Some("s=1")));
+        }
+    }
+}
+
+#[tokio::test]
+async fn statuses_pass_whatever_they_say() {
+    let backend = Backend::start().await;
+    let program = Program::start(&backend).await;
+    let mut client = program.connect().await;
+    for (status, location) in [(301, Some("/elsewhere")), (404, None), (418, None), (500, None), (503, None)]
+    {
+        let answer = location.map_or(Answer::status(status), |to| Answer::redirect(status, to));
+        backend.answers(answer.body("said the app"));
+        let got = client.send(&Request::get("/posts/1")).await;
+        assert_eq!(
+            (got.status, got.header("location"), got.text().as_str()),
+            (status, location, "said the app")
+        );
+    }
+    for status in [204, 304] {
+        backend.answers(Answer::bare(status));
+        assert_eq!(client.send(&Request::get("/posts/1")).await.status, status);
+    }
+}
+
+#[tokio::test]
+async fn chunked_bodies_pass_both_ways() {
+    let backend = Backend::start().await;
+    let program = Program::start(&backend).await;
+    backend.answers(Answer::chunked(200).chunk("one ").chunk("two ").chunk("three"));
+    let mut client = program.connect().await;
+    for _ in 0..2 {
+        let answer = client.send(&Request::post("/upload", Pattern::bytes(300_000)).chunked(7_001)).await;
+        assert_eq!(answer.text(), "one two three");
+        let got = backend.requests().pop().unwrap();
+        assert_eq!((got.body.length, got.body.patterned, got.whole), (300_000, true, true));
+    }
+}
+
+#[tokio::test]
+async fn a_head_request_gets_the_length_and_no_body_and_the_connection_stays() {
+    let backend = Backend::start().await;
+    let program = Program::start(&backend).await;
+    backend.answers(Answer::status(200).header("ETag", "\"1\"").body("0123456789"));
+    let mut client = program.connect().await;
+    for _ in 0..2 {
+        let head = client.send(&Request::new("HEAD", "/posts/1")).await;
+        assert_eq!(
+            (head.status, head.header("content-length"), head.header("etag")),
+            (200, Some("10"), Some("\"1\""))
+        );
+        assert_eq!(client.send(&Request::get("/posts/1")).await.text(), "0123456789");
+    }
+    assert_eq!(backend.count(), 4);
+}
+
+#[tokio::test]
+async fn a_client_that_asks_before_it_uploads_is_told_to_go_on() {
+    let backend = Backend::start().await;
+    let program = Program::start(&backend).await;
+    let request = Request::post("/upload", "hello").header("Expect", "100-continue");
+    let mut client = program.connect().await;
+    client.write(request.head_bytes()).await;
+    assert_eq!(client.answer_head().await.status, 100);
+    client.write("hello").await;
+    let answer = client.answer().await;
+    assert_eq!((answer.status, backend.only().body.bytes.as_slice()), (200, &b"hello"[..]));
+}
+
+#[tokio::test]
+async fn connections_are_kept_on_both_sides() {
+    let backend = Backend::start().await;
+    let program = Program::start(&backend).await;
+    let mut client = program.connect().await;
+    for _ in 0..10 {
+        assert_eq!(client.send(&Request::get("/posts/1")).await.status, 200);
+    }
+    assert_eq!(backend.connections(), 1);
+    let last = client.send(&Request::get("/posts/1").header("Connection", "close")).await;
+    assert_eq!(last.status, 200);
+    client.closed().await;
+}
+
+#[tokio::test]
+async fn host_is_kept_and_a_trusted_proxys_forwarded_headers_are_extended() {
+    let backend = Backend::start().await;
+    let program = Program::start(&backend).await;
+    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let request = Request::get("/posts/1")
+        .with("Host", "shop.example:5000")
+        .header("X-Forwarded-For", "203.0.113.7, 10.0.0.1")
+        .header("X-Forwarded-Proto", "https")
+        .header("X-Forwarded-Host", "www.shop.example")
+        .header("traceparent", trace)
+        .header("tracestate", "a=b");
+    program.send(&request).await;
+    let got = backend.only();
+    assert_eq!(got.header("host"), Some("shop.example:5000"));
+    assert_eq!(got.header("x-forwarded-for"), Some("203.0.113.7, 10.0.0.1, 127.0.0.1"));
+    assert_eq!(got.header("x-forwarded-proto"), Some("https"));
+    assert_eq!(got.header("x-forwarded-host"), Some("www.shop.example"));
+    assert_eq!((got.header("traceparent"), got.header("tracestate")), (Some(trace), Some("a=b")));
+}
+
+#[tokio::test]
+async fn an_untrusted_peers_forwarded_headers_are_replaced_for_pages_and_webhooks() {
+    let backend = Backend::start().await;
+    let setup = Setup::new(&backend).set("server.trusted_proxies", vec!["203.0.113.0/24"]);
+    let program = Program::start(setup).await;
+    for request in [Request::get("/posts/1"), Event::checkout().signed()] {
+        let request = request
+            .header("X-Forwarded-For", "203.0.113.7")
+            .header("X-Forwarded-Proto", "https")
+            .header("X-Forwarded-Host", "evil.example");
+        assert_eq!(program.send(&request).await.status, 200);
+        let got = backend.requests().pop().unwrap();
+        assert_eq!(got.header("x-forwarded-for"), Some("127.0.0.1"), "{}", got.target);
+        assert_eq!(got.header("x-forwarded-proto"), Some("http"), "{}", got.target);
+        assert_eq!(got.header("x-forwarded-host"), Some("shop.example"), "{}", got.target);
+    }
+}

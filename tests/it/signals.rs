@@ -1,0 +1,239 @@
+//! SIGTERM drains, SIGHUP reloads.
+
+use crate::harness::{
+    Address, Answer, Backend, Client, Event, Gate, OTHER_SECRET, Program, Request, SECRET, Setup, until,
+    within,
+};
+use futures_util::StreamExt;
+use std::time::Duration;
+use tokio::time::Instant;
+
+async fn refuses_connections(address: &Address) -> bool {
+    let Address::Tcp(address) = address else { panic!("a TCP address") };
+    tokio::net::TcpStream::connect(address).await.is_err()
+}
+
+#[tokio::test]
+async fn on_sigterm_readiness_goes_first_then_the_listener_and_work_in_flight_is_finished() {
+    let backend = Backend::start().await;
+    let mut program = Program::start(&backend).await;
+    let (event, gate) = (Event::checkout(), Gate::new());
+    backend.answers(Answer::ok().when(&gate));
+    let mut stripe = program.connect().await;
+    stripe.write(event.signed().bytes()).await;
+    backend.await_request(1).await;
+    let mut page = program.connect().await;
+    page.write(Request::get("/posts/1").bytes()).await;
+    backend.await_request(2).await;
+
+    program.sigterm();
+    let said = program.not_ready().await;
+    assert_eq!(said["ready"], false, "{said}");
+    until("new connections to be refused", async || refuses_connections(program.proxy()).await.then_some(()))
+        .await;
+    assert_eq!(program.ask_admin("/readyz").await.status, 503);
+    assert_eq!(program.ask_admin("/livez").await.status, 200);
+
+    gate.open();
+    stripe.answer().await.expect_delivered(200);
+    assert_eq!(page.answer().await.status, 200);
+    let since = Instant::now();
+    assert_eq!(program.wait_exit().await.code(), Some(0));
+    assert!(since.elapsed() < Duration::from_secs(5), "ended {:?} after the last answer", since.elapsed());
+
+    let program = program.restart().await;
+    program.send(&event.signed()).await.expect_received("duplicate");
+}
+
+#[tokio::test]
+async fn on_sigterm_an_idle_program_ends_at_once_with_0() {
+    let backend = Backend::start().await;
+    let mut program = Program::start(&backend).await;
+    let mut kept = program.connect().await;
+    assert_eq!(kept.send(&Request::get("/posts/1")).await.status, 200);
+    let since = Instant::now();
+    program.sigterm();
+    assert_eq!(program.wait_exit().await.code(), Some(0));
+    assert!(since.elapsed() < Duration::from_secs(5), "{:?}", since.elapsed());
+    kept.closed().await;
+}
+
+#[tokio::test]
+async fn on_sigterm_idle_websockets_and_event_streams_are_closed_at_once() {
+    let backend = Backend::start().await;
+    let mut program = Program::start(&backend).await;
+    let mut socket = program.connect().await.web_socket("/ws").await;
+    backend.answers(Answer::events().chunk("data: 0\n\n").pause(&Gate::new()));
+    let mut stream: Client = program.connect().await;
+    stream.write(Request::get("/events").bytes()).await;
+    assert_eq!(stream.answer_head().await.status, 200);
+    assert_eq!(stream.chunk().await.unwrap(), b"data: 0\n\n");
+
+    let since = Instant::now();
+    program.sigterm();
+    let end = within("the socket to be closed", socket.next()).await;
+    assert!(!matches!(end, Some(Ok(ref message)) if !message.is_close()), "{end:?}");
+    assert_eq!(stream.chunk().await, None);
+    assert_eq!(program.wait_exit().await.code(), Some(0));
+    assert!(since.elapsed() < Duration::from_secs(5), "{:?}", since.elapsed());
+}
+
+#[tokio::test]
+async fn on_sigterm_a_download_and_an_upload_under_way_are_finished() {
+    let backend = Backend::start().await;
+    let mut program = Program::start(&backend).await;
+    let gate = Gate::new();
+    backend.answers_at("/download", Answer::chunked(200).chunk("one").pause(&gate).chunk("two"));
+    let mut down = program.connect().await;
+    down.write(Request::get("/download").bytes()).await;
+    assert_eq!(down.answer_head().await.status, 200);
+    assert_eq!(down.chunk().await.unwrap(), b"one");
+    let mut up = program.connect().await;
+    up.write(Request::post("/upload", "x").with("Content-Length", "2").bytes()).await;
+    backend.await_head(2).await;
+
+    program.sigterm();
+    program.not_ready().await;
+    gate.open();
+    assert_eq!(down.chunk().await.unwrap(), b"two");
+    assert_eq!(down.chunk().await, None);
+    up.write("y").await;
+    assert_eq!(up.answer().await.status, 200);
+    assert_eq!(program.wait_exit().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn work_that_outlives_the_grace_is_given_up() {
+    let backend = Backend::start().await;
+    let mut program = Program::start(Setup::new(&backend).set("server.shutdown_grace", "1s")).await;
+    backend.answers(Answer::never());
+    let mut stripe = program.connect().await;
+    stripe.write(Event::checkout().signed().bytes()).await;
+    backend.await_request(1).await;
+    let since = Instant::now();
+    program.sigterm();
+    program.wait_exit().await;
+    let waited = since.elapsed();
+    assert!((900..6_000).contains(&waited.as_millis()), "{waited:?}");
+}
+
+#[tokio::test]
+async fn while_draining_a_webhook_that_a_client_got_through_is_still_delivered() {
+    let backend = Backend::start().await;
+    let program = Program::start(&backend).await;
+    let (gate, mut kept, mut busy) = drains_with_one_in_flight(&program, &backend).await;
+    let sent = kept.try_write(Event::checkout().signed().bytes()).await;
+    gate.open();
+    busy.answer().await.expect_delivered(200);
+    // Only the end of its patience with idle connections may have come first.
+    if sent.is_ok()
+        && let Ok(answer) = kept.try_answer().await
+    {
+        answer.expect_delivered(200);
+        assert_eq!(answer.header("connection"), Some("close"));
+    }
+}
+
+#[tokio::test]
+async fn while_draining_a_webhook_that_there_is_no_time_left_for_is_refused() {
+    let backend = Backend::start().await;
+    // Less than one attempt may take.
+    let setup =
+        Setup::new(&backend).set("server.shutdown_grace", "3s").set("backend.response_timeout", "20s");
+    let program = Program::start(setup).await;
+    let (gate, mut kept, mut busy) = drains_with_one_in_flight(&program, &backend).await;
+    let _ = kept.try_write(Event::checkout().signed().bytes()).await;
+    if let Ok(answer) = kept.try_answer().await {
+        answer.expect_error(503, "shutting_down");
+        assert!(answer.header("retry-after").is_some());
+    }
+    assert_eq!(backend.count(), 2);
+    gate.open();
+    busy.answer().await.expect_delivered(200);
+}
+
+/// A program that drains, with an idle connection and one whose webhook waits at the gate.
+async fn drains_with_one_in_flight(program: &Program, backend: &Backend) -> (Gate, Client, Client) {
+    let gate = Gate::new();
+    let mut kept = program.connect().await;
+    kept.send(&Event::checkout().signed()).await.expect_delivered(200);
+    backend.answers(Answer::ok().when(&gate));
+    let mut busy = program.connect().await;
+    busy.write(Event::checkout().signed().bytes()).await;
+    backend.await_request(2).await;
+    program.sigterm();
+    program.not_ready().await;
+    (gate, kept, busy)
+}
+
+#[tokio::test]
+async fn sighup_takes_in_a_rolled_secret_without_dropping_anything() {
+    let backend = Backend::start().await;
+    let setup = Setup::new(&backend)
+        .file("secret", &format!("{SECRET}\n"))
+        .set("webhook.secrets", vec!["{file.secret}"]);
+    let program = Program::start(setup).await;
+    let mut client = program.connect().await;
+    let gate = Gate::new();
+    backend.answers_next(Answer::ok().when(&gate));
+    client.write(Event::checkout().signed().bytes()).await;
+    backend.await_request(1).await;
+    let rolled = |event: &Event| event.signed_by(&[OTHER_SECRET]);
+    program.send(&rolled(&Event::checkout())).await.expect_error(400, "signature_mismatch");
+
+    std::fs::write(program.path("secret"), OTHER_SECRET).unwrap();
+    program.sighup();
+    let event = Event::checkout();
+    let taken = until("the new secret to count", async || {
+        let answer = program.send(&rolled(&event)).await;
+        (answer.status != 400).then_some(answer)
+    });
+    taken.await.expect_delivered(200);
+    program.send(&Event::checkout().signed()).await.expect_error(400, "signature_mismatch");
+    gate.open();
+    client.answer().await.expect_delivered(200);
+    client.send(&rolled(&event)).await.expect_received("duplicate");
+}
+
+#[tokio::test]
+async fn sighup_takes_in_endpoint_settings() {
+    let backend = Backend::start().await;
+    let setup = Setup::new(&backend);
+    let program = Program::start(setup.clone()).await;
+    program.send(&Event::new("invoice.paid").signed()).await.expect_delivered(200);
+
+    // The listeners stand on port 0 in the file; they are not opened anew.
+    let changed = setup
+        .set("webhook.types", vec!["checkout.*"])
+        .set("webhook.max_body", "4KiB")
+        .webhook("/hooks/second", &["{$STRIPE_WEBHOOK_SECRET}"]);
+    program.reconfigure(&changed);
+    program.sighup();
+    until("the new settings to count", async || {
+        let answer = program.send(&Event::new("invoice.paid").signed()).await;
+        (answer.outcome() == "ignored").then_some(())
+    })
+    .await;
+    program.send(&Event::checkout().signed()).await.expect_delivered(200);
+    program.send(&Event::checkout().sized(5_000).signed()).await.expect_error(413, "body_too_large");
+    program.send(&Event::checkout().signed().target("/hooks/second")).await.expect_delivered(200);
+    program
+        .send(&Event::checkout().signed().target("/Hooks/second"))
+        .await
+        .expect_error(400, "ambiguous_path");
+}
+
+#[tokio::test]
+async fn after_sighup_with_a_bad_file_the_old_configuration_stays_in_force_and_it_is_said() {
+    let backend = Backend::start().await;
+    let setup = Setup::new(&backend);
+    let program = Program::start(setup.clone()).await;
+    let bad = setup.set("webhook.secrets", vec!["{file.no-such-file}"]).set("webhook.max_body", "4KiB");
+    program.reconfigure(&bad);
+    program.sighup();
+    let line = program.wait_for_log("what is wrong with the file", |line| line["level"] == "ERROR").await;
+    let said = line.to_string();
+    assert!(said.contains("no-such-file"), "{said}");
+    program.send(&Event::checkout().sized(5_000).signed()).await.expect_delivered(200);
+    program.ready().await;
+}

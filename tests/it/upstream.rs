@@ -1,0 +1,116 @@
+//! Ways to the backend: down and back, by name, over Unix sockets.
+
+use crate::harness::{Answer, Backend, Event, Program, Request, Setup, within};
+use futures_util::{SinkExt, StreamExt};
+use tokio_tungstenite::tungstenite::Message;
+
+#[tokio::test]
+async fn idle_connections_to_the_backend_are_dropped_after_idle_timeout() {
+    let backend = Backend::start().await;
+    let program = Program::start(Setup::new(&backend).set("backend.idle_timeout", "1s")).await;
+    program.send(&Request::get("/posts/1")).await;
+    program.send(&Event::checkout().signed()).await.expect_delivered(200);
+    assert!(backend.open() > 0, "nothing was kept");
+    backend.await_open(0).await;
+    assert_eq!(program.send(&Request::get("/posts/1")).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_backend_that_is_down_is_a_502_in_json_or_html_and_found_again_at_once() {
+    let mut backend = Backend::start().await;
+    let program = Program::start(&backend).await;
+    assert_eq!(program.send(&Request::get("/posts/1")).await.status, 200);
+    backend.stop().await;
+
+    for accept in [None, Some("application/json"), Some("*/*"), Some("application/json, text/html;q=0.5")] {
+        let request = Request::get("/posts/1");
+        let request = accept.map_or(request.clone(), |accept| request.header("Accept", accept));
+        program.send(&request).await.expect_error(502, "backend_unreachable");
+    }
+    program.send(&Request::post("/api/x", "a=b")).await.expect_error(502, "backend_unreachable");
+    let browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
+    let page = program.send(&Request::get("/posts/1").header("Accept", browser)).await;
+    assert_eq!((page.status, page.outcome()), (502, "backend_unreachable"));
+    assert!(page.header("content-type").unwrap().starts_with("text/html"));
+    assert!(page.text().to_lowercase().contains("<html"), "{}", page.text());
+    assert!(program.metric(r#"proxy_requests_total{class="5xx"}"#).await >= 6.0);
+
+    backend.restart().await;
+    assert_eq!(program.send(&Request::get("/posts/1")).await.status, 200);
+    backend.stop().await;
+    backend.restart().await;
+    assert_eq!(program.send(&Request::post("/api/x", "a=b")).await.status, 200);
+    backend.stop().await;
+    backend.restart().await;
+    assert_eq!(program.send(&Request::get("/posts/1")).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_backend_that_breaks_off_breaks_off_at_the_client_too() {
+    let backend = Backend::start().await;
+    let program = Program::start(&backend).await;
+    backend.answers(Answer::raw("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf").then_close());
+    let mut client = program.connect().await;
+    client.write(Request::get("/posts/1").bytes()).await;
+    let head = client.answer_head().await;
+    assert_eq!(head.header("content-length"), Some("10"));
+    assert_eq!(client.some().await, b"half");
+    client.closed().await;
+
+    backend.answers(Answer::close());
+    program.send(&Request::post("/api/x", "a=b")).await.expect_error(502, "backend_unreachable");
+}
+
+#[tokio::test]
+async fn both_sides_may_be_unix_sockets() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let backend = Backend::start_unix(folder.path().join("app.sock")).await;
+    let listen = format!("unix/{}", folder.path().join("countersign.sock").display());
+    let program = Program::start(Setup::new(&backend).set("server.listen", listen.as_str())).await;
+    assert_eq!(program.proxy().text(), listen);
+
+    let event = Event::checkout();
+    program.send(&event.signed().header("X-Forwarded-For", "203.0.113.7")).await.expect_delivered(200);
+    program.send(&event.signed()).await.expect_received("duplicate");
+    let page = Request::get("/posts/1")
+        .header("X-Forwarded-For", "203.0.113.7")
+        .header("X-Forwarded-Proto", "https");
+    assert_eq!(program.send(&page).await.status, 200);
+    let mut socket = program.connect().await.web_socket("/ws").await;
+    socket.send(Message::text("hello")).await.unwrap();
+    assert_eq!(within("an echo", socket.next()).await.unwrap().unwrap(), Message::text("hello"));
+
+    // A peer on a Unix socket is trusted, and has no address to add.
+    for got in &backend.requests()[..2] {
+        assert_eq!(got.header("x-forwarded-for"), Some("203.0.113.7"), "{}", got.target);
+        assert_eq!(got.header("host"), Some(Request::HOST));
+    }
+    assert_eq!(backend.requests()[1].header("x-forwarded-proto"), Some("https"));
+}
+
+#[tokio::test]
+async fn a_unix_socket_left_behind_by_a_kill_is_taken_over() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let backend = Backend::start().await;
+    let listen = format!("unix/{}", folder.path().join("countersign.sock").display());
+    let mut program = Program::start(Setup::new(&backend).set("server.listen", listen.as_str())).await;
+    program.kill9();
+    let program = program.restart().await;
+    assert_eq!(program.send(&Request::get("/posts/1")).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_backend_given_by_name_is_found() {
+    let backend = Backend::start().await;
+    let program = Program::start(Setup::to(&format!("http://localhost:{}", backend.address().port()))).await;
+    assert_eq!(program.send(&Request::get("/posts/1")).await.status, 200);
+    program.send(&Event::checkout().signed()).await.expect_delivered(200);
+}
+
+#[tokio::test]
+async fn a_backend_whose_name_is_unknown_is_a_502_and_the_program_starts_all_the_same() {
+    let program = Program::start(Setup::to("http://no-such-host.invalid:8081")).await;
+    program.ready().await;
+    program.send(&Request::get("/posts/1")).await.expect_error(502, "backend_unreachable");
+    program.send(&Event::checkout().signed()).await.expect_error(502, "backend_unreachable");
+}
