@@ -91,6 +91,7 @@ impl Visit<'_> {
             Err(Some(outcome)) => {
                 // Of a body that has been begun no one else can make anything: even a dry run answers it.
                 let reply = Reply::of(outcome);
+                drop(pass);
                 let sent = self.connection.send(&reply.head(false), &reply.body).await;
                 let next = if sent.is_ok() { Next::Part } else { Next::Close };
                 return Ended {
@@ -112,6 +113,8 @@ impl Visit<'_> {
             }
             fate => Reply::to_webhook(fate),
         };
+        // The delivery is over: a client that is slow to read its answer takes no place from another.
+        drop(pass);
         let keep = fields.keep_alive() && !self.edge.drain.begun();
         let sent = self.connection.send(&reply.head(keep), &reply.body).await;
         let next = if keep && sent.is_ok() { Next::Keep } else { Next::Close };
