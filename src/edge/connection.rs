@@ -258,6 +258,8 @@ impl Connection {
     /// `verdict` goes with it.
     pub fn pass(&mut self, length: usize, framing: Framing, verdict: Option<Outcome>) {
         self.verdict = verdict;
+        // The answer before may have been an event stream that came to its end.
+        *self.endless.get_mut() = false;
         self.bound = match framing {
             Framing::Length(body) => Bound::Length(length as u64 + body),
             Framing::Chunked => Bound::Chunked(length, Decoder::new()),

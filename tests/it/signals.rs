@@ -79,6 +79,25 @@ async fn on_sigterm_idle_websockets_and_event_streams_are_closed_at_once() {
 }
 
 #[tokio::test]
+async fn on_sigterm_an_upload_on_a_connection_that_had_an_event_stream_is_finished() {
+    let backend = Backend::start().await;
+    let mut program = Program::start(&backend).await;
+    backend.answers_at("/events", Answer::events().chunk("data: 0\n\n"));
+    let mut client = program.connect().await;
+    assert_eq!(client.send(&Request::get("/events")).await.text(), "data: 0\n\n");
+    let upload = Request::post("/upload", "half of it, and the other half");
+    client.write(upload.head_bytes()).await;
+    backend.await_head(2).await;
+    client.write(&upload.body_bytes()[..11]).await;
+    program.sigterm();
+    program.not_ready().await;
+    client.write(&upload.body_bytes()[11..]).await;
+    assert_eq!(client.answer().await.status, 200);
+    assert_eq!(backend.await_request(2).await.body.bytes, upload.body_bytes());
+    assert_eq!(program.wait_exit().await.code(), Some(0));
+}
+
+#[tokio::test]
 async fn on_sigterm_a_download_and_an_upload_under_way_are_finished() {
     let backend = Backend::start().await;
     let mut program = Program::start(&backend).await;
