@@ -178,6 +178,10 @@ impl Visit<'_> {
         };
         pass.stay();
         match read {
+            // The body may have taken what time there was.
+            Ok(Ok(_)) if !self.edge.drain.has_time_for(self.edge.attempt_timeout) => {
+                Err(Some(Outcome::ShuttingDown))
+            }
             Ok(Ok(body)) => Ok(body),
             Ok(Err(BodyFault::TooLarge)) => Err(Some(Outcome::BodyTooLarge)),
             Ok(Err(BodyFault::Malformed)) => Err(Some(Outcome::BodyMalformed)),

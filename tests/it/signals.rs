@@ -171,6 +171,27 @@ async fn while_draining_a_webhook_that_there_is_no_time_left_for_is_refused() {
     busy.answer().await.expect_delivered(200);
 }
 
+#[tokio::test]
+async fn while_draining_a_webhook_whose_body_comes_too_late_for_an_attempt_is_refused() {
+    let backend = Backend::start().await;
+    let setup = Setup::new(&backend)
+        .set("server.shutdown_grace", "5s")
+        .set("backend.connect_timeout", "1s")
+        .set("backend.response_timeout", "2s");
+    let program = Program::start(setup).await;
+    let request = Event::checkout().signed().bytes();
+    let mut client = program.connect().await;
+    // Whatever is left of the grace when the last byte comes, it is less than the 3 s that an attempt may take.
+    let (first, last) = request.split_at(request.len() - 25);
+    client.write(first).await;
+    program.await_metric("inflight", 1.0).await;
+    program.sigterm();
+    program.not_ready().await;
+    let answer = client.drip(last, Duration::from_millis(100)).await.unwrap();
+    answer.expect_error(503, "shutting_down");
+    assert_eq!(backend.count(), 0);
+}
+
 /// A program that drains, with an idle connection and one whose webhook waits at the gate.
 async fn drains_with_one_in_flight(program: &Program, backend: &Backend) -> (Gate, Client, Client) {
     let gate = Gate::new();
