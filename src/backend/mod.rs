@@ -91,19 +91,24 @@ impl Backend {
 
     /// Sends one request and waits for the answer's head. `head` is the whole head, blank line included.
     pub async fn send(&self, head: Vec<u8>, body: Bytes) -> Result<Pending, BackendError> {
+        let shared = &self.shared;
         let mut message = Message::new(head, body);
+        let latest = Instant::now() + self.attempt_timeout();
+        let mut deadline = Instant::now() + shared.response_timeout;
         let mut socket = loop {
-            let Some(mut kept) = self.shared.pool.take() else {
-                break self.send_on_a_new_connection(&mut message).await?;
+            let Some(mut kept) = shared.pool.take() else {
+                let new = shared.resolver.connect(shared.connect_timeout).await?;
+                deadline = latest.min(Instant::now() + shared.response_timeout);
+                break new;
             };
-            match message.write_first(&mut kept).await {
-                Ok(()) => break kept,
+            match timeout_at(deadline, message.write_first(&mut kept)).await {
+                Ok(Ok(())) => break kept,
                 // Not a byte was taken: the connection had died in the pool, and nothing is sent twice.
-                Err(_) if message.untouched() => continue,
-                Err(e) => return Err(BackendError::Unreachable(e.to_string())),
+                Ok(Err(_)) if message.untouched() => continue,
+                Ok(Err(e)) => return Err(BackendError::Unreachable(e.to_string())),
+                Err(_) => return Err(BackendError::Timeout),
             }
         };
-        let deadline = Instant::now() + self.shared.response_timeout;
         let exchange = async {
             message.write_rest(&mut socket).await.map_err(|e| BackendError::Unreachable(e.to_string()))?;
             let mut reading = Reading::new();
@@ -118,17 +123,6 @@ impl Backend {
         };
         let reading = timeout_at(deadline, exchange).await.map_err(|_| BackendError::Timeout)??;
         Ok(Pending { backend: self.clone(), socket, reading, deadline })
-    }
-
-    async fn send_on_a_new_connection(&self, message: &mut Message) -> Result<Socket, BackendError> {
-        let shared = &self.shared;
-        let mut socket = shared.resolver.connect(shared.connect_timeout).await?;
-        let first = timeout_at(Instant::now() + shared.response_timeout, message.write_first(&mut socket));
-        match first.await {
-            Ok(Ok(())) => Ok(socket),
-            Ok(Err(e)) => Err(BackendError::Unreachable(e.to_string())),
-            Err(_) => Err(BackendError::Timeout),
-        }
     }
 }
 

@@ -91,6 +91,7 @@ impl Visit<'_> {
             Err(Some(outcome)) => {
                 // Of a body that has been begun no one else can make anything: even a dry run answers it.
                 let reply = Reply::of(outcome);
+                drop(pass);
                 let sent = self.connection.send(&reply.head(false), &reply.body).await;
                 let next = if sent.is_ok() { Next::Part } else { Next::Close };
                 return Ended {
@@ -112,6 +113,8 @@ impl Visit<'_> {
             }
             fate => Reply::to_webhook(fate),
         };
+        // The delivery is over: a client that is slow to read its answer takes no place from another.
+        drop(pass);
         let keep = fields.keep_alive() && !self.edge.drain.begun();
         let sent = self.connection.send(&reply.head(keep), &reply.body).await;
         let next = if keep && sent.is_ok() { Next::Keep } else { Next::Close };
@@ -175,6 +178,10 @@ impl Visit<'_> {
         };
         pass.stay();
         match read {
+            // The body may have taken what time there was.
+            Ok(Ok(_)) if !self.edge.drain.has_time_for(self.edge.attempt_timeout) => {
+                Err(Some(Outcome::ShuttingDown))
+            }
             Ok(Ok(body)) => Ok(body),
             Ok(Err(BodyFault::TooLarge)) => Err(Some(Outcome::BodyTooLarge)),
             Ok(Err(BodyFault::Malformed)) => Err(Some(Outcome::BodyMalformed)),
