@@ -153,6 +153,11 @@ impl Reading {
         matches!(self.framing, Framing::UntilClose)
     }
 
+    /// The request was not sent whole, so its connection carries no other.
+    pub(super) fn spoil(&mut self) {
+        self.keep_alive = false;
+    }
+
     /// The connection can carry another request.
     pub(super) fn reusable(&self) -> bool {
         self.keep_alive && self.buffer.is_empty()
