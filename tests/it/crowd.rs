@@ -2,6 +2,8 @@
 
 use crate::harness::{Answer, Backend, Client, Event, Gate, Program, Request, Response, Setup, until};
 use futures_util::future::join_all;
+use std::time::Duration;
+use tokio::time::Instant;
 
 #[track_caller]
 fn expect_busy(answer: &Response) {
@@ -41,9 +43,9 @@ async fn beyond_max_webhooks_stripe_gets_503_and_pages_still_pass() {
 }
 
 #[tokio::test]
-async fn half_sent_webhooks_never_keep_a_whole_one_out() {
+async fn half_sent_webhooks_make_room_for_whole_ones_and_are_ended_after_body_timeout() {
     let backend = Backend::start().await;
-    let setup = Setup::new(&backend).set("server.max_webhooks", 4).set("webhook.body_timeout", "1s");
+    let setup = Setup::new(&backend).set("server.max_webhooks", 4).set("webhook.body_timeout", "2s");
     let program = Program::start(setup).await;
     let mut half = vec![];
     for _ in 0..4 {
@@ -51,15 +53,23 @@ async fn half_sent_webhooks_never_keep_a_whole_one_out() {
         client.write(Event::checkout().signed().head_bytes()).await;
         half.push(client);
     }
-    until("all four to be waited for", async || (program.metric("inflight").await == 4.0).then_some(()))
-        .await;
-    program.send(&Event::checkout().signed()).await.expect_delivered(200);
-    let mut told = vec![];
-    for client in &mut half {
-        told.push(client.answer().await.status);
+    program.await_metric("inflight", 4.0).await;
+    let since = Instant::now();
+    for _ in 0..3 {
+        program.send(&Event::checkout().signed()).await.expect_delivered(200);
     }
-    told.sort_unstable();
-    assert_eq!(told, [408, 408, 408, 503], "one makes room, the others run out of time");
+    assert!(since.elapsed() < Duration::from_millis(1_500), "{:?}", since.elapsed());
+    let answers = join_all(half.iter_mut().map(Client::answer)).await;
+    let (sent_away, slow): (Vec<_>, Vec<_>) = answers.iter().partition(|a| a.status == 503);
+    // The place of a webhook that was just answered may not be free yet when the next one asks.
+    assert!((1..=3).contains(&sent_away.len()), "{} sent away", sent_away.len());
+    for answer in sent_away {
+        expect_busy(answer);
+    }
+    for answer in slow {
+        answer.expect_error(408, "body_too_slow");
+    }
+    assert_eq!(backend.count(), 3);
 }
 
 #[tokio::test]

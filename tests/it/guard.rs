@@ -169,7 +169,7 @@ async fn headers_that_choose_a_path_or_claim_to_be_ours_are_removed_on_every_rou
         "countersign_delivery",
         "Countersign-",
     ];
-    let kept = ["X-Original-Host", "Countersigned", "X-Countersign-Event", "Countersig", "X-Custom_Name"];
+    let kept = ["Countersig", "Countersigned", "X-Countersign-Event", "X-Custom_Name", "X-Original-Host"];
     for target in ["/posts/1", "/api/x?y=1", "/webhooks/stripe"] {
         let mut request = Event::checkout().signed().target(target);
         for name in removed.iter().chain(&kept) {
@@ -178,7 +178,8 @@ async fn headers_that_choose_a_path_or_claim_to_be_ours_are_removed_on_every_rou
         assert_eq!(program.send(&request).await.status, 200);
         let got = backend.requests().pop().unwrap();
         let forged: Vec<_> = got.headers.0.iter().filter(|(_, value)| value.ends_with("-forged")).collect();
-        let names: Vec<_> = forged.iter().map(|(name, _)| name.as_str()).collect();
+        let mut names: Vec<_> = forged.iter().map(|(name, _)| name.as_str()).collect();
+        names.sort();
         match target {
             // Of a webhook's own headers only those of the table are handed on.
             "/webhooks/stripe" => assert_eq!(names, Vec::<&str>::new()),

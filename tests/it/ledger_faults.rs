@@ -141,6 +141,16 @@ async fn while_the_ledger_is_locked_webhooks_get_503_within_seconds_and_pages_pa
 }
 
 #[tokio::test]
+async fn a_webhook_right_after_the_start_finds_the_ledger_open() {
+    let backend = Backend::start().await;
+    for n in 1..=10 {
+        let program = Program::start_unready(&backend).await;
+        program.send(&Event::checkout().signed()).await.expect_delivered(200);
+        assert_eq!(backend.count(), n);
+    }
+}
+
+#[tokio::test]
 async fn with_a_ledger_out_of_reach_at_start_it_serves_unready_and_recovers_by_itself() {
     for fault in ["the file is a folder", "its folder is a file"] {
         println!("{fault}");
@@ -151,7 +161,7 @@ async fn with_a_ledger_out_of_reach_at_start_it_serves_unready_and_recovers_by_i
             "the file is a folder" => std::fs::create_dir_all(&path).unwrap(),
             _ => std::fs::write(folder.path().join("in"), "not a folder").unwrap(),
         }
-        let program = Program::start(Setup::new(&backend).ledger_at(&path)).await;
+        let program = Program::start_unready(Setup::new(&backend).ledger_at(&path)).await;
         let event = Event::checkout();
 
         let said = program.not_ready().await;
@@ -180,7 +190,7 @@ async fn with_on_outage_deliver_events_are_delivered_without_dedup_and_counted()
     let path = folder.path().join("ledger.db");
     std::fs::create_dir(&path).unwrap();
     let setup = Setup::new(&backend).ledger_at(&path).set("ledger.on_outage", "deliver");
-    let program = Program::start(setup).await;
+    let program = Program::start_unready(setup).await;
     let event = Event::checkout();
     for n in 1..=2 {
         program.send(&event.signed()).await.expect_delivered(200);

@@ -28,9 +28,16 @@ pub struct Program {
 }
 
 impl Program {
-    /// Starts it and waits until both its listeners listen.
+    /// Starts it and waits until it is ready.
     #[track_caller]
     pub fn start(setup: impl Into<Setup>) -> impl Future<Output = Program> {
+        Program::launch(Arc::new(TempDir::new().expect("a folder")), setup.into()).up()
+    }
+
+    /// Starts it and waits only until both its listeners listen: where its ledger is out of reach, or to be the first
+    /// to call.
+    #[track_caller]
+    pub fn start_unready(setup: impl Into<Setup>) -> impl Future<Output = Program> {
         Program::launch(Arc::new(TempDir::new().expect("a folder")), setup.into()).listening()
     }
 
@@ -39,7 +46,8 @@ impl Program {
         Program::launch(Arc::new(TempDir::new().expect("a folder")), setup.into())
     }
 
-    /// Starts another one in this one's folder, on ports of its own: the second process on one ledger.
+    /// Starts another one in this one's folder, on ports of its own, and waits until it listens: the second process on
+    /// one ledger.
     #[track_caller]
     pub fn start_beside(&self) -> impl Future<Output = Program> {
         Program::launch(self.dir.clone(), self.setup.clone()).listening()
@@ -56,7 +64,7 @@ impl Program {
     #[track_caller]
     pub fn restart_with(mut self, setup: Setup) -> impl Future<Output = Program> {
         self.end();
-        Program::launch(self.dir.clone(), setup).listening()
+        Program::launch(self.dir.clone(), setup).up()
     }
 
     /// The same on the same ports.
@@ -92,6 +100,16 @@ impl Program {
             }
         });
         Program { dir, setup, child, lines, proxy: None, admin: None }
+    }
+
+    #[track_caller]
+    fn up(self) -> impl Future<Output = Program> {
+        let listening = self.listening();
+        async move {
+            let program = listening.await;
+            program.ready().await;
+            program
+        }
     }
 
     /// Waits until both listeners listen.
