@@ -1,5 +1,5 @@
 //! Every metric this program counts, in a registry of its own; `docs/metrics.md` says what each of them means.
-//! Label values come from the enums in [`labels`] or from the configuration, never from a request. What a webhook
+//! Label values come from the enums in `labels` or from the configuration, never from a request. What a webhook
 //! touches is resolved once for each endpoint ([`EndpointMetrics`]): counting is then a few atomic additions.
 //! It never reads the clock: what took how long is an argument.
 

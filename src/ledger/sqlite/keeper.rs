@@ -3,9 +3,8 @@
 //! small chores that it queues with the writer, one at a time, so that no claim waits for more than one of them.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use rusqlite::{Connection, Row};
@@ -20,7 +19,7 @@ use super::schema;
 use crate::clock;
 
 /// Events in the log from which on the older of them are archived.
-const LOG_MOST: usize = 48 * 1024;
+const LOG_MOST: usize = 56 * 1024;
 
 /// How many of the newest events stay in the log then.
 const LOG_KEEP: usize = LOG_MOST / 3;
@@ -31,8 +30,12 @@ const CHECKPOINT_AFTER: usize = 8 * 1024;
 /// Rows of the log that a chore works on: they lie together.
 const LOG_CHUNK: usize = 512;
 
-/// Rows of the archive that a chore works on: each may lie on a page of its own.
+/// Rows of the archive that a chore works on: each may lie on a page of its own. The longer the log has grown
+/// meanwhile, the more, so that archiving keeps up with whatever comes in.
 const ARCHIVE_CHUNK: usize = 64;
+
+/// The most of them.
+const ARCHIVE_CHUNK_MOST: usize = 1024;
 
 /// Rows of the archive looked at in one read.
 const WALK: usize = 4096;
@@ -41,6 +44,8 @@ const WALK: usize = 4096;
 pub(super) enum Order {
     /// The file was opened, for the `epoch`th time.
     Opened { epoch: u64 },
+    /// Let go of the file, and drop this when it is done: files opened anew must not meet the old ones' memory.
+    Leave(mpsc::Sender<()>),
     /// Forget what has expired, now, and say how many events that were.
     Sweep(oneshot::Sender<Result<u64, LedgerError>>),
     /// See whether there is something to archive or to checkpoint.
@@ -54,6 +59,8 @@ pub(super) enum Order {
 pub(super) struct Mess {
     /// Rows written since the last checkpoint.
     unwritten: AtomicUsize,
+    /// Events in the log.
+    log: AtomicUsize,
     /// Events in the log from which on it is to be archived. More than usual where most of it cannot be.
     log_limit: AtomicUsize,
     /// The keeper was told and has not begun yet.
@@ -62,7 +69,7 @@ pub(super) struct Mess {
 
 impl Default for Mess {
     fn default() -> Self {
-        Self { unwritten: 0.into(), log_limit: LOG_MOST.into(), told: false.into() }
+        Self { unwritten: 0.into(), log: 0.into(), log_limit: LOG_MOST.into(), told: false.into() }
     }
 }
 
@@ -70,6 +77,7 @@ impl Mess {
     /// The writer has written so many rows, and the log holds so many events. True if the keeper is to be told.
     pub(super) fn made(&self, rows: usize, log: usize) -> bool {
         let unwritten = self.unwritten.fetch_add(rows, Ordering::Relaxed) + rows;
+        self.log.store(log, Ordering::Relaxed);
         (unwritten > CHECKPOINT_AFTER || log > self.log_limit.load(Ordering::Relaxed))
             && !self.told.swap(true, Ordering::Relaxed)
     }
@@ -80,7 +88,7 @@ pub(super) struct Keeper {
     pub(super) path: PathBuf,
     pub(super) retention: Duration,
     pub(super) queue: Arc<Queue>,
-    pub(super) orders: Receiver<Order>,
+    pub(super) orders: mpsc::Receiver<Order>,
     pub(super) hasher: KeyHasher,
     pub(super) mess: Arc<Mess>,
 }
@@ -94,17 +102,19 @@ impl Keeper {
         loop {
             let order = match self.orders.recv_timeout(due.saturating_duration_since(clock::instant())) {
                 Ok(order) => Some(order),
-                Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => return,
+                Err(mpsc::RecvTimeoutError::Timeout) => None,
+                Err(mpsc::RecvTimeoutError::Disconnected) => return,
             };
             let done = match order {
                 Some(Order::Stop) => return,
-                Some(Order::Opened { epoch }) => {
-                    house = None; // the old file's reader goes before the new one's comes
-                    self.enter(epoch).map(|entered| {
-                        house = Some(entered);
-                        due = clock::instant();
-                    })
+                Some(Order::Opened { epoch }) => self.enter(epoch).map(|entered| {
+                    house = Some(entered);
+                    due = clock::instant();
+                }),
+                Some(Order::Leave(left)) => {
+                    house = None;
+                    drop(left);
+                    Ok(())
                 }
                 Some(Order::Tidy) => house.as_mut().map_or(Ok(()), House::tidy),
                 Some(Order::Sweep(answer)) => {
@@ -218,7 +228,7 @@ impl House<'_> {
     /// in the order of the log.
     fn archive(&mut self) -> Result<(), LedgerError> {
         let limit = &self.keeper.mess.log_limit;
-        if self.log_len()? <= limit.load(Ordering::Relaxed) {
+        if self.log_len() <= limit.load(Ordering::Relaxed) {
             return Ok(());
         }
         let mut settled = self.versions(
@@ -226,20 +236,25 @@ impl House<'_> {
              WHERE state IN (2, 3) AND seq <= (SELECT max(seq) FROM events) - ?1 ORDER BY id, endpoint, query",
             LOG_KEEP as i64,
         )?;
-        for versions in settled.chunks(ARCHIVE_CHUNK) {
+        let mut rest = &settled[..];
+        while !rest.is_empty() {
+            let chunk = (self.log_len() / 512).clamp(ARCHIVE_CHUNK, ARCHIVE_CHUNK_MOST).min(rest.len());
+            let (versions, others) = rest.split_at(chunk);
             self.chore(Chore::Archive(versions.to_vec()))?;
+            rest = others;
         }
         settled.sort_unstable_by_key(|version| version.seq);
         for versions in settled.chunks(LOG_CHUNK) {
             self.chore(Chore::Prune(versions.to_vec()))?;
         }
-        limit.store(LOG_MOST.max(self.log_len()? + LOG_MOST / 2), Ordering::Relaxed);
+        // Where little could be moved, much is not settled: no use in coming back before the log has grown.
+        let useful = settled.len() >= LOG_MOST / 4;
+        limit.store(if useful { LOG_MOST } else { self.log_len() + LOG_MOST / 2 }, Ordering::Relaxed);
         Ok(())
     }
 
-    fn log_len(&self) -> Result<usize, LedgerError> {
-        let count = self.conn.query_row("SELECT count(*) FROM events", [], |row| row.get::<_, i64>(0));
-        count.map(|n| n as usize).map_err(|e| explain(&self.keeper.path, &e))
+    fn log_len(&self) -> usize {
+        self.keeper.mess.log.load(Ordering::Relaxed)
     }
 
     /// Copies what was committed into the file proper, beside the writer; the writer then copies the little that

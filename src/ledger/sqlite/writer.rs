@@ -82,6 +82,9 @@ impl Writer {
                 End::Broken(reason) => self.turn_away(&mut group, &reason),
             }
             drop(conn);
+            let (left, leaves) = mpsc::channel();
+            self.tell(Order::Leave(left));
+            let _ = leaves.recv(); // ends when the keeper drops its side, having left or being gone
             self.queue.pause(RETRY);
         }
     }
@@ -119,7 +122,17 @@ impl Writer {
         tracing::info!(ledger = %self.path.display(), events = store.len(), "ledger ready");
         self.tell(Order::Opened { epoch: self.epoch });
 
-        while self.queue.take(group, GROUP) {
+        let mut busy = false;
+        loop {
+            // Whoever was answered is about to ask for the next thing: where there is no core to spare, letting them
+            // makes for fewer and larger groups. Where there is one, this returns at once.
+            if busy {
+                thread::yield_now();
+            }
+            if !self.queue.take(group, GROUP) {
+                return End::Closed;
+            }
+            busy = group.len() > 1;
             if let Err(reason) = identity.check(&self.path) {
                 return End::Broken(reason);
             }
@@ -138,7 +151,6 @@ impl Writer {
                 return broken(&e);
             }
         }
-        End::Closed
     }
 
     /// Does the group in the transaction that has begun, commits it, and then answers. On an error nothing of it is

@@ -1,1 +1,403 @@
-//! Real faults of a file.
+//! What only a file can go through. The faults are real ones: an outsider's lock, a second process's lock, a deleted,
+//! replaced or damaged file, a full disk.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use countersign::clock;
+use countersign::ledger::sqlite::SqliteLedger;
+use countersign::ledger::{Claim, Health, Ledger, Settled};
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+use super::{DOWN, LONG, OK, arrival, at, leased, not_ready, ready, taken_over, until};
+
+const RETENTION: Duration = Duration::from_secs(35 * 24 * 60 * 60);
+
+#[tokio::test]
+async fn what_was_committed_is_there_after_a_restart_and_a_lease_too() {
+    let (dir, ledger) = start().await;
+    for (id, settlement) in [("evt_delivered", OK), ("evt_failed", DOWN)] {
+        let lease = leased(&ledger, arrival(id), LONG).await;
+        ledger.settle(lease, settlement).await.unwrap();
+    }
+    let held = leased(&ledger, arrival("evt_held"), LONG).await;
+    ledger.close();
+
+    let ledger = start_in(&dir).await;
+    assert!(matches!(ledger.claim(arrival("evt_delivered"), LONG).await.unwrap(), Claim::Duplicate));
+    assert_eq!(leased(&ledger, arrival("evt_failed"), LONG).await.attempt(), 2);
+    let Claim::InFlight { retry_after } = ledger.claim(arrival("evt_held"), LONG).await.unwrap() else {
+        panic!()
+    };
+    assert!(retry_after <= LONG && retry_after > LONG / 2, "{retry_after:?}");
+    // A holder that outlived its ledger can still settle.
+    assert_eq!(ledger.settle(held, DOWN).await.unwrap(), Settled::Recorded);
+}
+
+#[tokio::test]
+async fn a_lease_of_an_earlier_process_is_waited_out_and_then_admitted_as_the_next_attempt() {
+    let (dir, ledger) = start().await;
+    let short = Duration::from_millis(400);
+    let before = clock::instant();
+    let lease = leased(&ledger, arrival("evt_1"), short).await;
+    drop(lease);
+    ledger.close();
+
+    let ledger = start_in(&dir).await;
+    let next = until("the lease ends", || async {
+        match ledger.claim(arrival("evt_1"), LONG).await.unwrap() {
+            Claim::Leased(lease) => Some(lease),
+            Claim::InFlight { .. } => None,
+            Claim::Duplicate => panic!("never delivered"),
+        }
+    })
+    .await;
+    assert_eq!(next.attempt(), 2);
+    assert!(before.elapsed() >= short);
+}
+
+#[tokio::test]
+async fn closing_finishes_what_is_queued_and_leaves_one_file() {
+    let (dir, ledger) = start().await;
+    let ledger = Arc::new(ledger);
+    let mut claims = tokio::task::JoinSet::new();
+    for n in 0..100 {
+        let ledger = Arc::clone(&ledger);
+        claims.spawn(async move { ledger.claim(arrival(&format!("evt_{n}")), LONG).await });
+    }
+    tokio::task::yield_now().await;
+    ledger.close();
+    let granted =
+        claims.join_all().await.iter().filter(|claim| matches!(claim, Ok(Claim::Leased(_)))).count();
+
+    let error = ledger.claim(arrival("evt_late"), LONG).await.unwrap_err();
+    assert!(error.to_string().contains("shutting down"), "{error}");
+    assert!(!beside(&dir, "ledger.db-wal").exists());
+    let rows: i64 = outsider(&dir).query_row("SELECT count(*) FROM events", [], |row| row.get(0)).unwrap();
+    assert_eq!(rows, granted as i64);
+}
+
+#[tokio::test]
+async fn a_second_holder_waits_not_ready_and_goes_on_by_itself_when_the_first_is_gone() {
+    let (dir, first) = start().await;
+    let lease = leased(&first, arrival("evt_1"), LONG).await;
+    let second = SqliteLedger::start(path(&dir), RETENTION);
+    let reason = until("it has found the lock", || async {
+        let Health::NotReady { reason } = second.health() else { panic!("two hold one file") };
+        reason.contains("held by another process").then_some(reason)
+    })
+    .await;
+    let error = at_once(second.claim(arrival("evt_2"), LONG)).await.unwrap_err();
+    assert_eq!(error.to_string(), *reason);
+    first.settle(lease, OK).await.unwrap();
+
+    first.close();
+    ready(&second).await;
+    assert!(matches!(second.claim(arrival("evt_1"), LONG).await.unwrap(), Claim::Duplicate));
+}
+
+#[tokio::test]
+async fn an_outsiders_write_lock_fails_claims_within_a_second_and_is_got_over_at_once() {
+    let (dir, ledger) = start().await;
+    let lease = leased(&ledger, arrival("evt_held"), LONG).await;
+    let outsider = outsider(&dir);
+    outsider.execute_batch("BEGIN IMMEDIATE").unwrap();
+
+    let before = clock::instant();
+    let error = ledger.claim(arrival("evt_1"), LONG).await.unwrap_err();
+    assert!(before.elapsed() < Duration::from_secs(1), "{:?}", before.elapsed());
+    assert!(error.to_string().contains("another program holds its write lock"), "{error}");
+    assert_eq!(*not_ready(&ledger).await, error.to_string());
+    // Now that it is known, nobody waits for it any more, and a settlement gives its lease back.
+    at_once(ledger.claim(arrival("evt_1"), LONG)).await.unwrap_err();
+    let unsettled = at_once(ledger.settle(lease, OK)).await.unwrap_err();
+    assert!(unsettled.to_string().starts_with("evt_held is not settled: "), "{unsettled}");
+
+    outsider.execute_batch("ROLLBACK").unwrap();
+    let freed = clock::instant();
+    ready(&ledger).await;
+    assert!(freed.elapsed() < Duration::from_secs(1), "{:?}", freed.elapsed());
+    assert_eq!(ledger.settle(unsettled.lease, OK).await.unwrap(), Settled::Recorded);
+    assert_eq!(leased(&ledger, arrival("evt_1"), LONG).await.attempt(), 1, "the failed claim left nothing");
+}
+
+#[tokio::test]
+async fn a_short_lock_of_an_outsider_is_waited_for() {
+    let (dir, ledger) = start().await;
+    let outsider = outsider(&dir);
+    outsider.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let mut claim = std::pin::pin!(ledger.claim(arrival("evt_1"), LONG));
+    let early = tokio::time::timeout(Duration::from_millis(100), &mut claim).await;
+    assert!(early.is_err(), "{early:?}");
+    outsider.execute_batch("ROLLBACK").unwrap();
+    assert!(matches!(claim.await.unwrap(), Claim::Leased(_)));
+}
+
+#[tokio::test]
+async fn a_ledger_out_of_reach_at_start_says_why_and_comes_up_by_itself() {
+    let dir = TempDir::new().unwrap();
+    // A file where the directory should be: neither directory nor ledger can be made.
+    let parent = dir.path().join("data");
+    std::fs::write(&parent, "in the way").unwrap();
+    let ledger = SqliteLedger::start(parent.join("ledger.db"), RETENTION);
+    let reason = until("it has tried", || async {
+        let reason = not_ready(&ledger).await;
+        reason.contains("cannot create its directory").then_some(reason)
+    })
+    .await;
+    assert!(reason.contains("data/ledger.db"), "{reason}");
+    at_once(ledger.claim(arrival("evt_1"), LONG)).await.unwrap_err();
+    ledger.running().await.unwrap_err();
+    ledger.sweep_now().await.unwrap_err();
+
+    std::fs::remove_file(&parent).unwrap();
+    ready(&ledger).await;
+    drop(leased(&ledger, arrival("evt_1"), LONG).await);
+}
+
+#[tokio::test]
+async fn a_directory_in_the_files_place_is_a_reason_and_no_panic() {
+    let dir = TempDir::new().unwrap();
+    std::fs::create_dir(path(&dir)).unwrap();
+    let ledger = SqliteLedger::start(path(&dir), RETENTION);
+    until("it has tried", || async { not_ready(&ledger).await.contains("cannot be opened").then_some(()) })
+        .await;
+    std::fs::remove_dir(path(&dir)).unwrap();
+    ready(&ledger).await;
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_refused_with_advice_and_not_overwritten() {
+    let dir = TempDir::new().unwrap();
+    let damage = b"this is no database, whatever its name says".repeat(100);
+    std::fs::write(path(&dir), &damage).unwrap();
+    let ledger = SqliteLedger::start(path(&dir), RETENTION);
+    until("it has tried", || async { not_ready(&ledger).await.contains("move it away").then_some(()) }).await;
+    assert_eq!(std::fs::read(path(&dir)).unwrap(), damage);
+    std::fs::rename(path(&dir), dir.path().join("damaged")).unwrap();
+    ready(&ledger).await;
+}
+
+#[tokio::test]
+async fn damage_done_while_it_runs_fails_claims_and_is_got_over_when_mended() {
+    let (dir, ledger) = start().await;
+    ledger.close();
+    let ledger = start_in(&dir).await;
+    let whole = std::fs::read(path(&dir)).unwrap();
+    std::fs::OpenOptions::new().write(true).open(path(&dir)).unwrap().set_len(10).unwrap();
+    // Its cache may outlive the damage for a while; a reopened file never does.
+    let outcome = ledger.claim(arrival("evt_1"), LONG).await;
+    assert!(matches!(outcome, Ok(Claim::Leased(_)) | Err(_)), "{outcome:?}");
+    std::fs::write(path(&dir), whole).unwrap();
+    drop(until("recovered", || async { ledger.claim(arrival("evt_2"), LONG).await.ok() }).await);
+}
+
+#[tokio::test]
+async fn a_deleted_or_replaced_file_is_noticed_by_the_next_claim_and_made_anew() {
+    for suffix in ["", "-wal"] {
+        let (dir, ledger) = start().await;
+        let lease = leased(&ledger, arrival("evt_held"), LONG).await;
+        std::fs::remove_file(beside(&dir, &format!("ledger.db{suffix}"))).unwrap();
+
+        let error = ledger.claim(arrival("evt_1"), LONG).await.unwrap_err();
+        assert!(error.to_string().contains("deleted or replaced"), "{error}");
+        ready(&ledger).await;
+        // The 2xx is recorded even in a file that knows nothing of the event.
+        assert_eq!(ledger.settle(lease, OK).await.unwrap(), Settled::Recorded);
+        assert!(matches!(ledger.claim(arrival("evt_held"), LONG).await.unwrap(), Claim::Duplicate));
+        // And it is the file of that name that has it.
+        ledger.close();
+        let ledger = start_in(&dir).await;
+        assert!(matches!(ledger.claim(arrival("evt_held"), LONG).await.unwrap(), Claim::Duplicate));
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_fails_claims_with_the_reason_and_is_got_over_when_there_is_room() {
+    let Some(disk) = Disk::mount("size=2m") else { return };
+    let ledger = SqliteLedger::start(disk.dir.path().join("ledger.db"), RETENTION);
+    ready(&ledger).await;
+    let lease = leased(&ledger, arrival("evt_held"), LONG).await;
+    let ballast = disk.dir.path().join("ballast");
+    let _ = std::fs::write(&ballast, vec![0; 4 << 20]); // as much as there is room for
+
+    let (mut n, mut granted) = (0, Vec::new());
+    let error = loop {
+        n += 1;
+        assert!(n < 5_000, "the disk is full, and yet it writes");
+        match ledger.claim(arrival(&format!("evt_{n}")), LONG).await {
+            Ok(Claim::Leased(lease)) => granted.push(lease),
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => break error,
+        }
+    };
+    assert!(error.to_string().contains("its disk"), "{error}");
+    std::fs::remove_file(&ballast).unwrap();
+    ready(&ledger).await;
+    assert_eq!(ledger.settle(lease, OK).await.unwrap(), Settled::Recorded);
+    for lease in granted {
+        assert_eq!(ledger.settle(lease, DOWN).await.unwrap(), Settled::Recorded, "what was granted was kept");
+    }
+    ledger.close();
+}
+
+#[tokio::test]
+async fn a_read_only_disk_is_a_reason_and_is_got_over_when_it_is_writable() {
+    let Some(disk) = Disk::mount("size=4m") else { return };
+    let path = disk.dir.path().join("ledger.db");
+    let ledger = SqliteLedger::start(path.clone(), RETENTION);
+    ready(&ledger).await;
+    ledger.close();
+    disk.remount("ro");
+    let ledger = SqliteLedger::start(path, RETENTION);
+    until("it has tried", || async { not_ready(&ledger).await.contains("ead-only").then_some(()) }).await;
+    at_once(ledger.claim(arrival("evt_1"), LONG)).await.unwrap_err();
+    disk.remount("rw");
+    ready(&ledger).await;
+    drop(leased(&ledger, arrival("evt_1"), LONG).await);
+    ledger.close();
+}
+
+#[tokio::test]
+async fn a_newer_versions_file_is_left_alone() {
+    let (dir, ledger) = start().await;
+    ledger.close();
+    outsider(&dir).pragma_update(None, "user_version", 99).unwrap();
+    let ledger = SqliteLedger::start(path(&dir), RETENTION);
+    until("it has looked", || async { not_ready(&ledger).await.contains("schema 99").then_some(()) }).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_archived_event_is_still_known_and_a_failed_one_goes_on_where_it_was() {
+    let (dir, ledger) = start().await;
+    let ledger = Arc::new(ledger);
+    let (late, current) = taken_over(&*ledger, "evt_late").await;
+    ledger.settle(current, DOWN).await.unwrap();
+    for (id, settlement) in [("evt_delivered", OK), ("evt_failed", DOWN)] {
+        let lease = leased(&*ledger, arrival(id), LONG).await;
+        ledger.settle(lease, settlement).await.unwrap();
+    }
+    let held = leased(&*ledger, arrival("evt_held"), LONG).await;
+    flood(&ledger, 60_000).await;
+    let reader = outsider(&dir);
+    let count = |table| {
+        reader.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get::<_, i64>(0)).unwrap()
+    };
+    until("the log is short again, none is lost, and none is left in both", || async {
+        let (log, archive) = (count("events"), count("archive"));
+        (log < 25_000 && log + archive == 60_004).then_some(())
+    })
+    .await;
+
+    assert!(matches!(ledger.claim(arrival("evt_delivered"), LONG).await.unwrap(), Claim::Duplicate));
+    assert_eq!(leased(&*ledger, arrival("evt_failed"), LONG).await.attempt(), 2);
+    assert!(matches!(ledger.claim(arrival("evt_held"), LONG).await.unwrap(), Claim::InFlight { .. }));
+    assert_eq!(ledger.settle(held, OK).await.unwrap(), Settled::Recorded);
+    // Archived as failed meanwhile, and yet the 2xx counts.
+    assert_eq!(ledger.settle(late, OK).await.unwrap(), Settled::Recorded);
+    assert!(matches!(ledger.claim(arrival("evt_late"), LONG).await.unwrap(), Claim::Duplicate));
+
+    // All of it once more in another process, where filter and index are built from the file.
+    ledger.close();
+    let ledger = start_in(&dir).await;
+    for _ in 0..2 {
+        for n in (0..60_000).step_by(997) {
+            let claim = ledger.claim(at("flood", "", &format!("evt_{n}")), LONG).await.unwrap();
+            assert!(matches!(claim, Claim::Duplicate), "evt_{n}: {claim:?}");
+        }
+        assert!(matches!(ledger.claim(arrival("evt_late"), LONG).await.unwrap(), Claim::Duplicate));
+        ledger.sweep_now().await.unwrap();
+    }
+    ledger.close();
+
+    let ledger = SqliteLedger::start(path(&dir), Duration::ZERO);
+    ready(&ledger).await;
+    until("all that is settled is gone", || async {
+        ledger.sweep_now().await.unwrap();
+        (count("events") == 1 && count("archive") == 0).then_some(())
+    })
+    .await;
+    assert_eq!(leased(&ledger, arrival("evt_delivered"), LONG).await.attempt(), 1);
+    assert!(matches!(ledger.claim(arrival("evt_failed"), LONG).await.unwrap(), Claim::InFlight { .. }));
+}
+
+/// Delivers so many events.
+async fn flood(ledger: &Arc<SqliteLedger>, events: usize) {
+    let mut set = tokio::task::JoinSet::new();
+    for task in 0..200 {
+        let ledger = Arc::clone(ledger);
+        set.spawn(async move {
+            for n in (task..events).step_by(200) {
+                let lease = leased(&*ledger, at("flood", "", &format!("evt_{n}")), LONG).await;
+                ledger.settle(lease, OK).await.unwrap();
+            }
+        });
+    }
+    set.join_all().await;
+}
+
+async fn start() -> (TempDir, SqliteLedger) {
+    let dir = TempDir::new().unwrap();
+    let ledger = start_in(&dir).await;
+    (dir, ledger)
+}
+
+async fn start_in(dir: &TempDir) -> SqliteLedger {
+    let ledger = SqliteLedger::start(path(dir), RETENTION);
+    ready(&ledger).await;
+    ledger
+}
+
+/// Fails unless the answer comes without waiting for anything.
+async fn at_once<T>(answer: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_millis(300), answer).await.expect("an answer at once")
+}
+
+fn path(dir: &TempDir) -> PathBuf {
+    beside(dir, "ledger.db")
+}
+
+fn beside(dir: &TempDir, name: &str) -> PathBuf {
+    dir.path().join(name)
+}
+
+/// What a backup tool or a shell is: another connection to the file.
+fn outsider(dir: &TempDir) -> Connection {
+    let conn = Connection::open(path(dir)).unwrap();
+    conn.busy_timeout(Duration::from_secs(10)).unwrap();
+    conn
+}
+
+/// A small disk of its own, gone when dropped.
+struct Disk {
+    dir: TempDir,
+}
+
+impl Disk {
+    /// None, said aloud, where the tests may not mount.
+    fn mount(options: &str) -> Option<Self> {
+        let dir = TempDir::new().unwrap();
+        let mounted = mount(&["-t", "tmpfs", "-o", options, "tmpfs"], dir.path());
+        if !mounted {
+            println!("SKIPPED: no right to mount a small disk here");
+        }
+        mounted.then_some(Self { dir })
+    }
+
+    fn remount(&self, how: &str) {
+        assert!(mount(&["-o", &format!("remount,{how}")], self.dir.path()), "remount {how}");
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(self.dir.path()).status();
+    }
+}
+
+fn mount(arguments: &[&str], on: &Path) -> bool {
+    Command::new("mount").args(arguments).arg(on).status().is_ok_and(|status| status.success())
+}

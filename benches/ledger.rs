@@ -1,0 +1,177 @@
+//! The promises about the ledger's speed (`docs/decisions/0001-sqlite-ledger.md`): how many events a second are
+//! claimed and settled, alone and 64 at once, against a loop that commits each transition by itself; and how long a
+//! claim takes with a thousand records and with a million. All in one run, because machines differ by the hour; on a
+//! machine that does something else, the figures mean little.
+//!
+//! `cargo bench --bench ledger`; `LEDGER_BENCH_DIR` is where its files go, by default the system's temporary
+//! directory, which must be on a disk for the figures to mean anything. `-- --quick` for a short look.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    reason = "a bench measures time, and stops when it cannot"
+)]
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use countersign::ledger::sqlite::SqliteLedger;
+use countersign::ledger::{Arrival, Claim, EventKey, Health, Ledger, Settlement};
+
+const LEASE: Duration = Duration::from_secs(37);
+const RETENTION: Duration = Duration::from_secs(35 * 24 * 60 * 60);
+
+fn main() {
+    let quick = std::env::args().any(|argument| argument == "--quick");
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let dir = match std::env::var_os("LEDGER_BENCH_DIR") {
+        Some(dir) => tempfile::tempdir_in(dir).unwrap(),
+        None => tempfile::tempdir().unwrap(),
+    };
+    let dir = dir.path();
+    let (rounds, time) = if quick { (1, Duration::from_millis(500)) } else { (3, Duration::from_secs(2)) };
+
+    let mut rates: Vec<(&str, Vec<f64>)> =
+        ["naive loop, a commit for each transition", "ledger, alone", "ledger, 64 at once"]
+            .map(|name| (name, Vec::new()))
+            .into();
+    for round in 0..rounds {
+        // Interleaved, so that a slow moment of the disk meets all of them.
+        rates[0].1.push(naive(&dir.join(format!("naive-{round}.db")), time));
+        for (row, tasks) in [(1, 1), (2, 64)] {
+            let ledger = open(&runtime, &dir.join(format!("rate-{round}-{tasks}.db")));
+            let claims = runtime.block_on(load(&ledger, tasks, usize::MAX, time));
+            rates[row].1.push(claims.len() as f64 / time.as_secs_f64());
+            ledger.close();
+        }
+    }
+    let naive = median(&rates[0].1);
+    println!("{:<44}{:>12}{:>10}", "claimed and settled", "events/s", "x naive");
+    for (name, samples) in &rates {
+        let rate = median(samples);
+        println!("{name:<44}{rate:>12.0}{:>10.1}", rate / naive);
+    }
+
+    let (small, large) = (1_000, if quick { 100_000 } else { 1_000_000 });
+    let ledger = open(&runtime, &dir.join("large.db"));
+    runtime.block_on(fill(&ledger, large));
+    println!("\n{:<40}{small:>10}{large:>12} records{:>9}", "time of a claim, µs", "growth");
+    let measures = [
+        ("alone", 1, 300, if quick { 3 } else { 8 }),
+        ("64 at once", 64, 4_000, if quick { 3 } else { 8 }),
+        // So many that the older of them have to be archived while more come in.
+        ("64 at once, archiving", 64, 120_000, if quick { 1 } else { 2 }),
+    ];
+    for (name, tasks, events, turns) in measures {
+        let mut times = [Vec::new(), Vec::new()];
+        for turn in 0..turns {
+            // A new small one each turn, which would not stay small.
+            let fresh = open(&runtime, &dir.join(format!("{name}-{turn}.db")));
+            runtime.block_on(fill(&fresh, small));
+            for (ledger, times) in [&fresh, &ledger].into_iter().zip(&mut times) {
+                runtime.block_on(rest(ledger));
+                times.extend(runtime.block_on(load(ledger, tasks, events, Duration::MAX)));
+            }
+            fresh.close();
+        }
+        times.iter_mut().for_each(|times| times.sort_unstable());
+        for (what, share) in [("p50", 0.5), ("p99", 0.99)] {
+            let [a, b] = [0, 1].map(|i| {
+                let at = (times[i].len() as f64 * share) as usize;
+                times[i][at].as_secs_f64() * 1e6
+            });
+            println!("{:<40}{a:>10.0}{b:>12.0}{:>16.0}%", format!("{name}, {what}"), (b / a - 1.0) * 100.0);
+        }
+    }
+    ledger.close();
+}
+
+/// Waits until what the ledger does by itself is done: the keeper does one thing after the other, and archives first.
+async fn rest(ledger: &Arc<SqliteLedger>) {
+    drop(load(ledger, 1, 1, Duration::MAX).await);
+    ledger.sweep_now().await.unwrap();
+}
+
+/// What the ledger is measured against: the same two writes, each in a transaction of its own.
+fn naive(path: &Path, time: Duration) -> f64 {
+    let conn = rusqlite::Connection::open(path).unwrap();
+    conn.execute_batch(
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
+         CREATE TABLE events (id TEXT PRIMARY KEY, state INTEGER, at INTEGER) WITHOUT ROWID",
+    )
+    .unwrap();
+    let mut claim = conn.prepare("INSERT OR IGNORE INTO events VALUES (?1, 1, unixepoch())").unwrap();
+    let mut settle = conn.prepare("UPDATE events SET state = 2, at = unixepoch() WHERE id = ?1").unwrap();
+    let (start, mut events) = (Instant::now(), 0);
+    while start.elapsed() < time {
+        let id = id();
+        claim.execute([&id]).unwrap();
+        settle.execute([&id]).unwrap();
+        events += 1;
+    }
+    f64::from(events) / start.elapsed().as_secs_f64()
+}
+
+/// So many tasks, each claiming and settling one new event after the other until there were `most` or `time` is up:
+/// how long each claim took.
+async fn load(ledger: &Arc<SqliteLedger>, tasks: usize, most: usize, time: Duration) -> Vec<Duration> {
+    let (start, left) = (Instant::now(), Arc::new(AtomicUsize::new(most)));
+    let mut set = tokio::task::JoinSet::new();
+    for _ in 0..tasks {
+        let (ledger, left) = (Arc::clone(ledger), Arc::clone(&left));
+        set.spawn(async move {
+            let mut claims = Vec::new();
+            let next = |left: usize| left.checked_sub(1);
+            while start.elapsed() < time
+                && left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
+            {
+                let sent = Instant::now();
+                let Claim::Leased(lease) = ledger.claim(arrival(), LEASE).await.unwrap() else { panic!() };
+                claims.push(sent.elapsed());
+                ledger.settle(lease, Settlement::Delivered { status: 200 }).await.unwrap();
+            }
+            claims
+        });
+    }
+    set.join_all().await.concat()
+}
+
+/// Makes it remember so many events, through the front door.
+async fn fill(ledger: &Arc<SqliteLedger>, records: usize) {
+    drop(load(ledger, 256, records, Duration::MAX).await);
+}
+
+fn open(runtime: &tokio::runtime::Runtime, path: &Path) -> Arc<SqliteLedger> {
+    let ledger = Arc::new(SqliteLedger::start(path.to_owned(), RETENTION));
+    runtime.block_on(async {
+        while ledger.health() != Health::Ready {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    });
+    ledger
+}
+
+fn arrival() -> Arrival {
+    Arrival {
+        key: EventKey { endpoint: "/webhooks/stripe".into(), query: "".into(), id: id().into() },
+        kind: "checkout.session.completed".into(),
+        created: Some(1_760_000_000),
+        livemode: Some(true),
+        account: None,
+    }
+}
+
+/// As long as Stripe's, and random from the first character on, which is the worst order for an index.
+fn id() -> String {
+    let (a, b) = (getrandom::u64().unwrap(), getrandom::u64().unwrap());
+    format!("evt_{a:016x}{:08x}", b as u32)
+}
+
+fn median(samples: &[f64]) -> f64 {
+    let mut sorted = samples.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    sorted[sorted.len() / 2]
+}
