@@ -33,7 +33,7 @@ test:
 	@scripts/test
 
 bench:
-	@scripts/setup run
+	@scripts/setup bench
 	benches/run
 
 fmt:

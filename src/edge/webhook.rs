@@ -72,7 +72,7 @@ pub(super) async fn handle(
     let ended = Visit { edge, endpoint, connection }.run(arrived).await;
     let took = started.elapsed();
     endpoint.metrics.answered(ended.outcome, took);
-    log(endpoint, &ended, took.as_secs_f64() * 1e3);
+    log(endpoint, &ended, took.as_micros() as f64 / 1e3);
     ended.handled
 }
 

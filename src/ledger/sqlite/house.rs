@@ -2,6 +2,8 @@
 //! log to the archive, checkpoints. It reads through its own connection and changes rows only by small chores that it
 //! queues with the writer, one at a time, so that no claim waits for more than one of them.
 
+use std::time::Duration;
+
 use rusqlite::{Connection, Row};
 use tokio::sync::oneshot;
 
@@ -28,6 +30,10 @@ const ARCHIVE_CHUNK: usize = 64;
 /// The most of them.
 const ARCHIVE_CHUNK_MOST: usize = 1024;
 
+/// A clock that is further ahead than this of the last settlement is not believed: one that was wrong for a minute, after
+/// a virtual machine's sleep say, must not forget everything.
+const BELIEVED: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Rows of the archive looked at in one read.
 const WALK: usize = 4096;
 
@@ -45,8 +51,12 @@ impl<'k> House<'k> {
 
     /// Forgets what has expired, and returns how many events that were.
     pub(super) fn sweep(&mut self) -> Result<u64, LedgerError> {
-        let now = clock::unix();
-        let before = i64::try_from(now.saturating_sub(self.keeper.retention).as_millis()).unwrap_or(i64::MAX);
+        let now = millis(clock::unix());
+        let newest = "SELECT max(settled) FROM events WHERE state IN (2, 3)";
+        let newest: rusqlite::Result<Option<i64>> = self.conn.query_row(newest, [], |row| row.get(0));
+        let newest = newest.map_err(|e| explain(&self.keeper.path, &e))?;
+        let now = newest.map_or(now, |newest| now.min(newest.saturating_add(millis(BELIEVED))));
+        let before = now.saturating_sub(millis(self.keeper.retention));
         Ok(self.sweep_log(before)? + self.sweep_archive(before)?)
     }
 
@@ -193,4 +203,8 @@ impl<'k> House<'k> {
         let text = |column| -> rusqlite::Result<&str> { Ok(row.get_ref(column)?.as_str()?) };
         Ok(self.keeper.hasher.hash(text(column)?, text(column + 1)?, text(column + 2)?))
     }
+}
+
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

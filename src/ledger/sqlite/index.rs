@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::time::Instant;
 
 /// A key, hashed. 128 bits under a key of this process's own: two events do not share one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -27,9 +26,6 @@ impl KeyHasher {
 #[derive(Debug, Default)]
 pub(super) struct Index {
     seqs: HashMap<KeyHash, i64>,
-    /// When the leases that this process granted end, by the monotonic clock: wall time may be set, and then two
-    /// deliveries of one event would overlap.
-    leases: HashMap<i64, Instant>,
     /// The highest there has been. Never given twice, even if someone deletes rows by hand: an event's row must not
     /// become another's.
     last_seq: i64,
@@ -59,18 +55,5 @@ impl Index {
         if self.seq(key) == Some(seq) {
             self.seqs.remove(&key);
         }
-        self.leases.remove(&seq);
-    }
-
-    pub(super) fn lease_ends(&self, seq: i64) -> Option<Instant> {
-        self.leases.get(&seq).copied()
-    }
-
-    pub(super) fn lease_granted(&mut self, seq: i64, ends: Instant) {
-        self.leases.insert(seq, ends);
-    }
-
-    pub(super) fn lease_over(&mut self, seq: i64) {
-        self.leases.remove(&seq);
     }
 }

@@ -8,6 +8,7 @@
 mod chores;
 mod fault;
 mod filter;
+mod granted;
 mod house;
 mod index;
 mod keeper;

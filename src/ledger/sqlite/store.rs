@@ -9,13 +9,14 @@ use rusqlite::{Connection, OptionalExtension, Result, Statement};
 
 use super::chores::Chores;
 use super::filter::Filter;
+use super::granted::Granted;
 use super::index::{Index, KeyHash, KeyHasher};
 use super::queue::Chore;
 use super::tokens::Tokens;
 use crate::ledger::{Arrival, EventKey, Lease, Settled, Settlement};
 
-/// No lease is this long: one that seems to be was written while the clock was wrong.
-const IMPLAUSIBLE: Duration = Duration::from_secs(24 * 60 * 60);
+/// A lease in the file that ends this much later than one granted now would was written while the clock was wrong.
+const IMPLAUSIBLE: Duration = Duration::from_secs(60 * 60);
 
 /// A state as the file knows it. 4 and 5 are kept for PENDING and DEAD.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,7 +95,9 @@ impl<'c> Store<'c> {
             filter: None,
             begin: conn.prepare("BEGIN IMMEDIATE")?,
             commit: conn.prepare("COMMIT")?,
-            read: conn.prepare("SELECT state, attempts, due FROM events WHERE seq = ?1")?,
+            read: conn.prepare(
+                "SELECT state, attempts, due FROM events WHERE seq = ?1 AND id = ?2 AND endpoint = ?3 AND query = ?4",
+            )?,
             append: conn.prepare(
                 "INSERT INTO events (seq, id, endpoint, query, type, created, livemode, account, seen, state, attempts, \
                  status, token, due, settled) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
@@ -103,7 +106,8 @@ impl<'c> Store<'c> {
                 "UPDATE events SET state = 1, attempts = ?2, token = ?3, due = ?4, settled = NULL WHERE seq = ?1",
             )?,
             deliver: conn.prepare(
-                "UPDATE events SET state = 2, status = ?2, token = NULL, due = NULL, settled = ?3 WHERE seq = ?1",
+                "UPDATE events SET state = 2, status = ?2, token = NULL, due = NULL, settled = ?3 \
+                 WHERE seq = ?1 AND id = ?4 AND endpoint = ?5 AND query = ?6",
             )?,
             fail: conn.prepare(
                 "UPDATE events SET state = 3, status = ?2, token = NULL, due = NULL, settled = ?3 \
@@ -130,11 +134,27 @@ impl<'c> Store<'c> {
         self.index.len()
     }
 
-    pub(super) fn claim(&mut self, arrival: &Arrival, lease: Duration, now: Now) -> Result<Claimed> {
+    pub(super) fn claim(
+        &mut self,
+        arrival: &Arrival,
+        lease: Duration,
+        now: Now,
+        granted: &mut Granted,
+    ) -> Result<Claimed> {
         let hash = self.hash(&arrival.key);
+        if let Some(ends) = granted.ends(hash)
+            && ends > now.instant
+        {
+            return Ok(Claimed::InFlight { retry_after: ends - now.instant });
+        }
         if let Some(seq) = self.index.seq(hash) {
-            if let Some(known) = self.read(seq)? {
-                return self.claim_known(seq, known, lease, now);
+            if let Some(known) = self.read(seq, &arrival.key)? {
+                let ours = granted.ends(hash).is_some();
+                let claimed = self.claim_known(seq, known, lease, now, ours)?;
+                if let Claimed::Leased { .. } = claimed {
+                    granted.grant(hash, now.instant + lease);
+                }
+                return Ok(claimed);
             }
             self.index.remove(hash, seq); // an outsider deleted the row
         }
@@ -157,12 +177,18 @@ impl<'c> Store<'c> {
             due: Some(due),
             settled: None,
         };
-        let seq = self.append(arrival, hash, &row)?;
-        self.index.lease_granted(seq, now.instant + lease);
+        self.append(arrival, hash, &row)?;
+        granted.grant(hash, now.instant + lease);
         Ok(Claimed::Leased { attempt, token })
     }
 
-    pub(super) fn settle(&mut self, lease: &Lease, settlement: Settlement, now: Now) -> Result<Settled> {
+    pub(super) fn settle(
+        &mut self,
+        lease: &Lease,
+        settlement: Settlement,
+        now: Now,
+        granted: &mut Granted,
+    ) -> Result<Settled> {
         let hash = self.hash(lease.key());
         let seq = self.index.seq(hash);
         match settlement {
@@ -171,15 +197,19 @@ impl<'c> Store<'c> {
                 if self.fail.execute((seq, status, now.unix, lease.token as i64))? == 0 {
                     return Ok(Settled::Superseded);
                 }
-                self.index.lease_over(seq);
             }
-            Settlement::Delivered { status } => match seq {
-                Some(seq) if self.deliver.execute((seq, status, now.unix))? == 1 => {
-                    self.index.lease_over(seq)
+            Settlement::Delivered { status } => {
+                let EventKey { endpoint, query, id } = lease.key();
+                let known = match seq {
+                    Some(seq) => self.deliver.execute((seq, status, now.unix, id, &**endpoint, query))? == 1,
+                    None => false,
+                };
+                if !known {
+                    self.deliver_unlogged(lease, hash, status, now)?;
                 }
-                Some(_) | None => self.deliver_unlogged(lease, hash, status, now)?,
-            },
+            }
         }
+        granted.settle(hash);
         Ok(Settled::Recorded)
     }
 
@@ -193,29 +223,31 @@ impl<'c> Store<'c> {
         self.conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
     }
 
-    fn claim_known(&mut self, seq: i64, known: Known, lease: Duration, now: Now) -> Result<Claimed> {
+    /// A claim for an event with a row in the log. Of a lease that is `ours`, [`Granted`] has said that it is over.
+    fn claim_known(
+        &mut self,
+        seq: i64,
+        known: Known,
+        lease: Duration,
+        now: Now,
+        ours: bool,
+    ) -> Result<Claimed> {
         match known.state {
             State::Delivered => return Ok(Claimed::Duplicate),
-            State::Failed => {}
-            State::Running => {
-                let left = match self.index.lease_ends(seq) {
-                    Some(ends) => ends.saturating_duration_since(now.instant),
-                    // Another process granted it: the file's time is all there is.
-                    None => {
-                        let left = known.due.unwrap_or_default().saturating_sub(now.unix);
-                        Duration::from_millis(u64::try_from(left).unwrap_or_default())
-                    }
-                };
-                if !left.is_zero() && left < IMPLAUSIBLE {
+            State::Running if !ours => {
+                // Another process granted it: the file's time is all there is.
+                let left = known.due.unwrap_or_default().saturating_sub(now.unix);
+                let left = Duration::from_millis(u64::try_from(left).unwrap_or_default());
+                if !left.is_zero() && left < lease + IMPLAUSIBLE {
                     return Ok(Claimed::InFlight { retry_after: left });
                 }
             }
+            State::Failed | State::Running => {}
         }
         let attempt = known.attempts.saturating_add(1);
         let token = self.tokens.next()?;
         let due = now.unix.saturating_add(millis(lease));
         self.lease.execute((seq, attempt, token as i64, due))?;
-        self.index.lease_granted(seq, now.instant + lease);
         Ok(Claimed::Leased { attempt, token })
     }
 
@@ -238,10 +270,10 @@ impl<'c> Store<'c> {
             due: None,
             settled: Some(now.unix),
         };
-        self.append(&lease.arrival, hash, &row).map(drop)
+        self.append(&lease.arrival, hash, &row)
     }
 
-    fn append(&mut self, arrival: &Arrival, hash: KeyHash, row: &Row) -> Result<i64> {
+    fn append(&mut self, arrival: &Arrival, hash: KeyHash, row: &Row) -> Result<()> {
         let EventKey { endpoint, query, id } = &arrival.key;
         let seq = self.index.next_seq();
         self.append.execute(rusqlite::params![
@@ -262,12 +294,15 @@ impl<'c> Store<'c> {
             row.settled,
         ])?;
         self.index.insert(hash, seq);
-        Ok(seq)
+        Ok(())
     }
 
-    fn read(&mut self, seq: i64) -> Result<Option<Known>> {
+    /// The row that the index has for an event. That it is this event's is the row's to say.
+    fn read(&mut self, seq: i64, key: &EventKey) -> Result<Option<Known>> {
         self.read
-            .query_row([seq], |row| Ok(Known { state: row.get(0)?, attempts: row.get(1)?, due: row.get(2)? }))
+            .query_row((seq, &key.id, &*key.endpoint, &key.query), |row| {
+                Ok(Known { state: row.get(0)?, attempts: row.get(1)?, due: row.get(2)? })
+            })
             .optional()
     }
 

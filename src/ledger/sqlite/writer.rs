@@ -19,6 +19,7 @@ use tokio::sync::oneshot;
 
 use super::LedgerError;
 use super::fault::{explain, is_busy, refuse};
+use super::granted::Granted;
 use super::index::KeyHasher;
 use super::keeper::{Keeper, Order};
 use super::lock::{LifeLock, beside};
@@ -72,10 +73,13 @@ impl Writer {
         let lock = self.until_open(|writer| LifeLock::take(&writer.path))?;
         // Out here, so that a panic cannot take jobs with it: every job is answered.
         let mut group = Vec::new();
+        // And so that leases under way outlive whatever becomes of the file.
+        let mut granted = Granted::default();
         loop {
             let conn = self.until_open(Writer::open)?;
             // What a panic leaves behind is dropped with the connection, which rolls it back.
-            let end = catch_unwind(AssertUnwindSafe(|| self.serve(&conn, &mut group)));
+            let end = catch_unwind(AssertUnwindSafe(|| self.serve(&conn, &mut group, &mut granted)));
+            granted.rollback();
             match end
                 .unwrap_or_else(|_| End::Broken(refuse(&self.path, "a fault in the program; see the log")))
             {
@@ -108,7 +112,7 @@ impl Writer {
         Ok(conn)
     }
 
-    fn serve(&mut self, conn: &Connection, group: &mut Vec<Job>) -> End {
+    fn serve(&mut self, conn: &Connection, group: &mut Vec<Job>, granted: &mut Granted) -> End {
         let broken = |error: &rusqlite::Error| End::Broken(explain(&self.path, error));
         let mut store = match Store::new(conn, self.hasher.clone()) {
             Ok(store) => store,
@@ -148,7 +152,7 @@ impl Writer {
                 }
                 Err(e) => return broken(&e),
             }
-            if let Err(e) = self.transact(&mut store, group) {
+            if let Err(e) = self.transact(&mut store, group, granted) {
                 return broken(&e);
             }
         }
@@ -156,7 +160,12 @@ impl Writer {
 
     /// Does the group in the transaction that has begun, commits it, and then answers. On an error nothing of it is
     /// kept, and whoever is still in the group has no answer yet.
-    fn transact(&self, store: &mut Store<'_>, group: &mut Vec<Job>) -> rusqlite::Result<()> {
+    fn transact(
+        &self,
+        store: &mut Store<'_>,
+        group: &mut Vec<Job>,
+        granted: &mut Granted,
+    ) -> rusqlite::Result<()> {
         let unix = i64::try_from(clock::unix().as_millis()).unwrap_or(i64::MAX);
         let now = Now { unix, instant: clock::instant() };
         let (mut rows, mut checkpoint) = (group.len(), false);
@@ -164,9 +173,11 @@ impl Writer {
         for job in group.iter_mut() {
             outcomes.push(match job {
                 Job::Claim { answer, .. } if answer.is_closed() => Outcome::Skipped,
-                Job::Claim { arrival, lease, .. } => Outcome::Claimed(store.claim(arrival, *lease, now)?),
+                Job::Claim { arrival, lease, .. } => {
+                    Outcome::Claimed(store.claim(arrival, *lease, now, granted)?)
+                }
                 Job::Settle { lease, settlement, .. } => {
-                    Outcome::Settled(store.settle(lease, *settlement, now)?)
+                    Outcome::Settled(store.settle(lease, *settlement, now, granted)?)
                 }
                 Job::Chore { epoch, .. } if *epoch != self.epoch => Outcome::Skipped,
                 Job::Chore { chore, .. } => {
@@ -178,6 +189,7 @@ impl Writer {
             });
         }
         store.commit()?;
+        granted.commit(now.instant);
         for (job, outcome) in group.drain(..).zip(outcomes) {
             self.answer(job, outcome);
         }

@@ -205,6 +205,9 @@ async fn a_deleted_or_replaced_file_is_noticed_by_the_next_claim_and_made_anew()
         let error = ledger.claim(arrival("evt_1"), LONG).await.unwrap_err();
         assert!(error.to_string().contains("deleted or replaced"), "{error}");
         ready(&ledger).await;
+        // The delivery under way is not forgotten with the file: no second one begins beside it.
+        let copy = ledger.claim(arrival("evt_held"), LONG).await.unwrap();
+        assert!(matches!(copy, Claim::InFlight { .. }), "{copy:?}");
         // The 2xx is recorded even in a file that knows nothing of the event.
         assert_eq!(ledger.settle(lease, OK).await.unwrap(), Settled::Recorded);
         assert!(matches!(ledger.claim(arrival("evt_held"), LONG).await.unwrap(), Claim::Duplicate));
@@ -322,6 +325,28 @@ async fn an_archived_event_is_still_known_and_a_failed_one_goes_on_where_it_was(
     .await;
     assert_eq!(leased(&ledger, arrival("evt_delivered"), LONG).await.attempt(), 1);
     assert!(matches!(ledger.claim(arrival("evt_failed"), LONG).await.unwrap(), Claim::InFlight { .. }));
+}
+
+#[tokio::test]
+async fn a_lease_of_days_holds_for_days() {
+    let (_dir, ledger) = start().await;
+    let days = Duration::from_secs(3 * 24 * 60 * 60);
+    let _held = leased(&ledger, arrival("evt_1"), days).await;
+    let copy = ledger.claim(arrival("evt_1"), days).await.unwrap();
+    assert!(matches!(copy, Claim::InFlight { retry_after } if retry_after > days / 2), "{copy:?}");
+}
+
+#[tokio::test]
+async fn a_row_deleted_by_hand_makes_its_event_new_and_no_other_one_old() {
+    let (dir, ledger) = start().await;
+    let lease = leased(&ledger, arrival("evt_gone"), LONG).await;
+    ledger.settle(lease, OK).await.unwrap();
+    outsider(&dir).execute("DELETE FROM events WHERE id = 'evt_gone'", []).unwrap();
+
+    let lease = leased(&ledger, arrival("evt_other"), LONG).await;
+    ledger.settle(lease, OK).await.unwrap();
+    drop(leased(&ledger, arrival("evt_gone"), LONG).await);
+    assert!(matches!(ledger.claim(arrival("evt_other"), LONG).await.unwrap(), Claim::Duplicate));
 }
 
 /// Delivers so many events.
