@@ -112,6 +112,7 @@ async fn of_sixteen_simultaneous_copies_one_reaches_the_backend() {
             (program.outcomes("in_flight").await == 15.0).then_some(())
         })
         .await;
+        backend.await_request(1).await;
         assert_eq!(backend.count(), 1);
         gate.open();
     };

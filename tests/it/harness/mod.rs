@@ -4,8 +4,6 @@
 //!
 //! Every wait has a deadline; a test that fails prints the log of each program it had started.
 
-#![allow(dead_code, unused_imports, reason = "each test module takes the verbs it needs")]
-
 mod answer;
 mod backend;
 mod client;

@@ -41,11 +41,6 @@ impl Program {
         Program::launch(Arc::new(TempDir::new().expect("a folder")), setup.into()).listening()
     }
 
-    /// Starts it without waiting: for configurations that it should refuse, or to look at its start.
-    pub fn spawn(setup: impl Into<Setup>) -> Program {
-        Program::launch(Arc::new(TempDir::new().expect("a folder")), setup.into())
-    }
-
     /// Starts another one in this one's folder, on ports of its own, and waits until it listens: the second process on
     /// one ledger.
     #[track_caller]
