@@ -25,7 +25,7 @@ const LOG_CHUNK: usize = 512;
 
 /// Rows of the archive that a chore works on: each may lie on a page of its own. The longer the log has grown
 /// meanwhile, the more, so that archiving keeps up with whatever comes in.
-const ARCHIVE_CHUNK: usize = 64;
+const ARCHIVE_CHUNK: usize = 32;
 
 /// The most of them.
 const ARCHIVE_CHUNK_MOST: usize = 1024;
@@ -143,7 +143,7 @@ impl<'k> House<'k> {
         let mut rest = &settled[..];
         while !rest.is_empty() {
             let chunk =
-                (self.keeper.mess.log() / 512).clamp(ARCHIVE_CHUNK, ARCHIVE_CHUNK_MOST).min(rest.len());
+                (self.keeper.mess.log() / 1024).clamp(ARCHIVE_CHUNK, ARCHIVE_CHUNK_MOST).min(rest.len());
             let (versions, others) = rest.split_at(chunk);
             self.chore(Chore::Archive(versions.to_vec()))?;
             rest = others;

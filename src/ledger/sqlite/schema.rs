@@ -25,7 +25,7 @@ const APPLICATION: i64 = 0x4374_536e;
 const BUSY: Duration = Duration::from_millis(400);
 
 /// Times are Unix milliseconds, except `created`, which is Stripe's and in seconds. States are those of
-/// [`State`](super::store::State). `due`: when a RUNNING event's lease ends.
+/// [`State`]. `due`: when a RUNNING event's lease ends.
 const TABLES: &str = "
     CREATE TABLE events (
         seq      INTEGER PRIMARY KEY,
