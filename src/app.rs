@@ -51,7 +51,10 @@ pub fn run(source: Source) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail("cannot start", &error),
     };
-    runtime.block_on(serve(source, config))
+    let code = runtime.block_on(serve(source, config));
+    // Dropping it would wait for blocking work: a name that does not resolve, a disk that hangs.
+    runtime.shutdown_background();
+    code
 }
 
 fn fail(what: &str, error: &dyn Display) -> ExitCode {

@@ -70,7 +70,7 @@ impl Fate {
     /// The word for it.
     pub fn outcome(&self) -> Outcome {
         match self {
-            Fate::Delivered(_) => Outcome::Delivered,
+            Fate::Delivered(answer) => outcome_of_answer(answer),
             Fate::Duplicate => Outcome::Duplicate,
             Fate::Ignored => Outcome::Ignored,
             Fate::InFlight { .. } => Outcome::InFlight,
@@ -90,6 +90,11 @@ impl Fate {
             Fate::Delivered(_) | Fate::Duplicate | Fate::Ignored | Fate::InFlight { .. } => None,
         }
     }
+}
+
+/// The word for a backend's answer.
+pub fn outcome_of_answer(answer: &Answer) -> Outcome {
+    if answer.head.success() { Outcome::Delivered } else { Outcome::BackendRefused }
 }
 
 /// The word for a backend that gave no answer.

@@ -4,8 +4,10 @@
 /// What became of a request that this program answered itself or delivered as a webhook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
-    /// The backend answered, with whatever status; that answer is passed on.
+    /// The backend took it with a 2xx; its answer is passed on.
     Delivered,
+    /// The backend answered, but with no 2xx; its answer is passed on.
+    BackendRefused,
     /// Seen before and not to be delivered again.
     Duplicate,
     /// A type, mode or account that the endpoint does not forward.
@@ -62,8 +64,9 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every outcome, in the order of the enum: what metrics are laid out by.
-    pub const ALL: [Outcome; 27] = [
+    pub const ALL: [Outcome; 28] = [
         Outcome::Delivered,
+        Outcome::BackendRefused,
         Outcome::Duplicate,
         Outcome::Ignored,
         Outcome::InFlight,
@@ -96,6 +99,7 @@ impl Outcome {
     pub const fn code(self) -> &'static str {
         match self {
             Outcome::Delivered => "delivered",
+            Outcome::BackendRefused => "backend_refused",
             Outcome::Duplicate => "duplicate",
             Outcome::Ignored => "ignored",
             Outcome::InFlight => "in_flight",

@@ -4,6 +4,8 @@ import base64
 import os
 import pathlib
 import shutil
+import sys
+import time
 
 from edge import events, machine
 
@@ -37,10 +39,18 @@ class Contestant:
         log = folder / "log"
         self.process = machine.spawn(command, core, log, cwd=folder, env=os.environ | environment)
         machine.await_port(self.port, self.process, log)
+        self.await_ready()
         return self
+
+    def await_ready(self):
+        """It listens; what else it needs before it works."""
 
     def pid(self):
         return self.process.pid
+
+    def fate(self):
+        status = self.process.poll() if self.process else None
+        return "running" if status is None else f"ended with status {status}"
 
     def stop(self):
         machine.stop(self.process)
@@ -51,12 +61,20 @@ class Countersign(Contestant):
         super().__init__(name, ledger=ledger != "none")
         self.binary, self.url, self.level = binary, ledger, level
 
+    def await_ready(self):
+        for _ in range(100):
+            if machine.ask(self.admin_port, b"GET /readyz HTTP/1.1\r\nHost: bench\r\n\r\n")[0] == 200:
+                return
+            time.sleep(0.05)
+        sys.exit(f"{self.name} does not get ready")
+
     def command(self, folder, backend):
+        self.admin_port = machine.free_port()
         (folder / "countersign.toml").write_text(f"""
 [server]
 listen = "127.0.0.1:{self.port}"
 [admin]
-listen = "127.0.0.1:{machine.free_port()}"
+listen = "127.0.0.1:{self.admin_port}"
 [log]
 level = "{self.level}"
 format = "json"

@@ -49,6 +49,20 @@ def await_port(port, process, log):
     sys.exit(f"nothing listens on port {port}; see {log}:\n{open(log).read()[-2000:]}")
 
 
+def ask(port, request):
+    """The status and the body of an answer that is not long."""
+    with socket.create_connection(("127.0.0.1", port), 5) as connection:
+        connection.sendall(request)
+        received = b""
+        while part := connection.recv(65536):
+            received += part
+            head, found, body = received.partition(b"\r\n\r\n")
+            length = re.search(rb"content-length: *(\d+)", head, re.I)
+            if found and len(body) >= int(length.group(1) if length else 0):
+                break
+        return int(head.split(b" ")[1]), body
+
+
 def family(pid):
     """A process and all that descend from it."""
     children = {}

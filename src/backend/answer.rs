@@ -99,6 +99,7 @@ impl Reading {
                     self.buffer.advance(length);
                     continue;
                 }
+                0..=99 => return Err(BackendError::Invalid("its status is none".into())),
                 101 => return Err(BackendError::Invalid("it switched protocols unasked".into())),
                 _ => {}
             }
@@ -150,6 +151,11 @@ impl Reading {
     /// The app closed the connection: that is the end of a body without framing, and a fault in any other.
     pub(super) fn ended(&self) -> bool {
         matches!(self.framing, Framing::UntilClose)
+    }
+
+    /// The request was not sent whole, so its connection carries no other.
+    pub(super) fn spoil(&mut self) {
+        self.keep_alive = false;
     }
 
     /// The connection can carry another request.
@@ -276,6 +282,7 @@ mod tests {
             "SSH-2.0-x\r\n",
             "HTTP/1.1 200 OK\r\nContent-Le",
             "HTTP/1.1 101 S\r\n\r\n",
+            "HTTP/1.1 042 S\r\nContent-Length: 0\r\n\r\n",
             "HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n",
         ] {
             assert!(matches!(read(wire.as_bytes(), 3), Err(BackendError::Invalid(_))), "{wire}");

@@ -16,8 +16,11 @@ pub use resolve::{Resolver, Target};
 use answer::Reading;
 use bytes::{Buf, Bytes};
 use pool::Pool;
+use std::future::{Future, poll_fn};
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
@@ -91,44 +94,27 @@ impl Backend {
 
     /// Sends one request and waits for the answer's head. `head` is the whole head, blank line included.
     pub async fn send(&self, head: Vec<u8>, body: Bytes) -> Result<Pending, BackendError> {
+        let shared = &self.shared;
         let mut message = Message::new(head, body);
+        let latest = Instant::now() + self.attempt_timeout();
+        let mut deadline = Instant::now() + shared.response_timeout;
         let mut socket = loop {
-            let Some(mut kept) = self.shared.pool.take() else {
-                break self.send_on_a_new_connection(&mut message).await?;
+            let Some(mut kept) = shared.pool.take() else {
+                let new = shared.resolver.connect(shared.connect_timeout).await?;
+                deadline = latest.min(Instant::now() + shared.response_timeout);
+                break new;
             };
-            match message.write_first(&mut kept).await {
-                Ok(()) => break kept,
+            match timeout_at(deadline, message.write_first(&mut kept)).await {
+                Ok(Ok(())) => break kept,
                 // Not a byte was taken: the connection had died in the pool, and nothing is sent twice.
-                Err(_) if message.untouched() => continue,
-                Err(e) => return Err(BackendError::Unreachable(e.to_string())),
+                Ok(Err(_)) if message.untouched() => continue,
+                Ok(Err(e)) => return Err(BackendError::Unreachable(e.to_string())),
+                Err(_) => return Err(BackendError::Timeout),
             }
         };
-        let deadline = Instant::now() + self.shared.response_timeout;
-        let exchange = async {
-            message.write_rest(&mut socket).await.map_err(|e| BackendError::Unreachable(e.to_string()))?;
-            let mut reading = Reading::new();
-            while !reading.head_arrived()? {
-                match socket.read_buf(reading.buffer()).await {
-                    Ok(0) => return Err(reading.broke_off()),
-                    Ok(_) => {}
-                    Err(e) => return Err(BackendError::Unreachable(e.to_string())),
-                }
-            }
-            Ok(reading)
-        };
+        let exchange = exchange(&mut message, &mut socket);
         let reading = timeout_at(deadline, exchange).await.map_err(|_| BackendError::Timeout)??;
         Ok(Pending { backend: self.clone(), socket, reading, deadline })
-    }
-
-    async fn send_on_a_new_connection(&self, message: &mut Message) -> Result<Socket, BackendError> {
-        let shared = &self.shared;
-        let mut socket = shared.resolver.connect(shared.connect_timeout).await?;
-        let first = timeout_at(Instant::now() + shared.response_timeout, message.write_first(&mut socket));
-        match first.await {
-            Ok(Ok(())) => Ok(socket),
-            Ok(Err(e)) => Err(BackendError::Unreachable(e.to_string())),
-            Err(_) => Err(BackendError::Timeout),
-        }
     }
 }
 
@@ -158,11 +144,40 @@ impl Pending {
     }
 }
 
+/// Sends what is left and waits for the answer's head. A backend may answer before it has read everything, and may
+/// read no more after that: so it is listened to while there is still something to say.
+async fn exchange(message: &mut Message, socket: &mut Socket) -> Result<Reading, BackendError> {
+    let mut reading = Reading::new();
+    while !reading.head_arrived()? {
+        let read = poll_fn(|cx| {
+            while message.unsent() > 0 {
+                match message.poll_write(socket, cx) {
+                    Poll::Ready(Ok(())) => {}
+                    // It takes no more; what it had to say may have arrived before.
+                    Poll::Ready(Err(_)) => message.give_up(),
+                    Poll::Pending => break,
+                }
+            }
+            pin!(socket.read_buf(reading.buffer())).poll(cx)
+        });
+        match read.await {
+            Ok(0) => return Err(reading.broke_off()),
+            Ok(_) => {}
+            Err(e) => return Err(BackendError::Unreachable(e.to_string())),
+        }
+    }
+    if !message.sent_whole() {
+        reading.spoil();
+    }
+    Ok(reading)
+}
+
 /// A request on its way out; it knows whether any of it has left.
 struct Message {
     head: Bytes,
     body: Bytes,
     length: usize,
+    given_up: bool,
 }
 
 impl Message {
@@ -172,23 +187,32 @@ impl Message {
             head.extend_from_slice(&body);
             body = Bytes::new();
         }
-        Message { head: head.into(), body, length }
+        Message { head: head.into(), body, length, given_up: false }
     }
 
     fn untouched(&self) -> bool {
-        self.head.len() + self.body.len() == self.length
+        self.unsent() == self.length
+    }
+
+    /// How much of it shall still leave.
+    fn unsent(&self) -> usize {
+        self.head.len() + self.body.len()
+    }
+
+    fn sent_whole(&self) -> bool {
+        self.unsent() == 0 && !self.given_up
+    }
+
+    fn give_up(&mut self) {
+        (self.head, self.body, self.given_up) = (Bytes::new(), Bytes::new(), true);
+    }
+
+    fn poll_write(&mut self, socket: &mut Socket, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut both = (&mut self.head).chain(&mut self.body);
+        pin!(socket.write_buf(&mut both)).poll(cx).map_ok(|_| ())
     }
 
     async fn write_first(&mut self, socket: &mut Socket) -> io::Result<()> {
-        let mut both = (&mut self.head).chain(&mut self.body);
-        socket.write_buf(&mut both).await.map(|_| ())
-    }
-
-    async fn write_rest(&mut self, socket: &mut Socket) -> io::Result<()> {
-        let mut both = (&mut self.head).chain(&mut self.body);
-        while both.has_remaining() {
-            socket.write_buf(&mut both).await?;
-        }
-        Ok(())
+        poll_fn(|cx| self.poll_write(socket, cx)).await
     }
 }

@@ -6,7 +6,7 @@ use super::connection::Connection;
 use crate::http1::chunked::{Decoder, Step};
 use crate::http1::head::Framing;
 
-/// A chunked body's coding may be this much longer than what it carries.
+/// What is read at once of a chunked body.
 const READ: usize = 16 * 1024;
 
 /// Why there is no whole body.

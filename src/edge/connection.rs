@@ -30,7 +30,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep, timeout};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use crate::http1::chunked::{Decoder, Step};
@@ -47,6 +47,8 @@ const COALESCE: usize = 1460;
 /// How long an idle connection stays open once the program drains. A request that its client had already sent is
 /// answered; closing at once would lose it.
 const LINGER: Duration = Duration::from_secs(1);
+/// How long a client may take to read an answer of ours, which is a head and 64 KiB at most.
+const SEND: Duration = Duration::from_secs(10);
 
 /// What every connection of a listener has in common.
 #[derive(Debug)]
@@ -226,10 +228,13 @@ impl Connection {
         }
     }
 
-    /// Writes all of it.
+    /// Writes all of it; a client that does not read in time is given up.
     pub async fn send(&mut self, head: &[u8], body: &[u8]) -> io::Result<()> {
         let mut both = Buf::chain(head, body);
-        self.socket.write_all_buf(&mut both).await
+        match timeout(SEND, self.socket.write_all_buf(&mut both)).await {
+            Ok(sent) => sent,
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        }
     }
 
     /// Says no more, and reads away what the client has still on its way, for a while: a connection closed over
@@ -246,13 +251,15 @@ impl Connection {
                 }
             }
         };
-        let _ = tokio::time::timeout(patience, parting).await;
+        let _ = timeout(patience, parting).await;
     }
 
     /// From here on pingora reads: the request whose head of `length` bytes begins the buffer, to its end. A dry run's
     /// `verdict` goes with it.
     pub fn pass(&mut self, length: usize, framing: Framing, verdict: Option<Outcome>) {
         self.verdict = verdict;
+        // The answer before may have been an event stream that came to its end.
+        *self.endless.get_mut() = false;
         self.bound = match framing {
             Framing::Length(body) => Bound::Length(length as u64 + body),
             Framing::Chunked => Bound::Chunked(length, Decoder::new()),

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::task::TaskTracker;
 
 use super::connection::{Connection, Limits};
@@ -19,6 +19,10 @@ const TURNED_AWAY: usize = 64;
 const FAREWELL: Duration = Duration::from_secs(1);
 /// A pause after a failed accept: most often there are no file descriptors left, and trying at once would spin.
 const AFTER_FAILURE: Duration = Duration::from_millis(50);
+/// While draining, so long without a connection means that the kernel holds none.
+const QUIET: Duration = Duration::from_millis(20);
+/// While draining, no connection is taken later than this, however many keep coming.
+const LAST_CALL: Duration = Duration::from_millis(500);
 
 /// Serves on `listener` until the program drains. Each connection is a task on `tasks`.
 pub async fn accept(
@@ -30,16 +34,22 @@ pub async fn accept(
 ) {
     let places = Arc::new(Semaphore::new(max_connections));
     let turned_away = Arc::new(Semaphore::new(TURNED_AWAY));
+    let mut last = None;
     loop {
         let accepted = tokio::select! {
+            biased;
+            () = limits.drain.cancelled() => {
+                let last = *last.get_or_insert_with(|| Instant::now() + LAST_CALL);
+                match timeout_at(last.min(Instant::now() + QUIET), listener.accept()).await {
+                    Ok(accepted) => accepted,
+                    Err(_) => return,
+                }
+            }
             accepted = listener.accept() => accepted,
-            () = limits.drain.cancelled() => match timeout(Duration::ZERO, listener.accept()).await {
-                Ok(accepted) => accepted,
-                Err(_) => return,
-            },
         };
         let (socket, peer) = match accepted {
             Ok(accepted) => accepted,
+            Err(_) if last.is_some() => return,
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 sleep(AFTER_FAILURE).await;

@@ -10,7 +10,7 @@ mod canon;
 #[cfg(test)]
 mod readers;
 
-use canon::Decoded;
+use canon::{Canonical, Decoded};
 use memchr::{memchr, memchr_iter};
 
 /// The configured webhook paths, ready to be compared with. Cheap to ask: it stands before every request.
@@ -100,17 +100,15 @@ impl Guard {
     /// A guard of these paths, which the configuration has found fit: absolute, not `/`, without `?`, `#`, `%`.
     pub fn new<'a>(paths: impl IntoIterator<Item = &'a str>) -> Guard {
         let paths: Vec<Box<[u8]>> = paths.into_iter().map(|path| path.as_bytes().into()).collect();
-        let wholes: Vec<Vec<u8>> =
-            paths.iter().map(|path| canon::canonical(&Decoded::of(path).text)).collect();
+        let wholes: Vec<Canonical> =
+            paths.iter().map(|path| Canonical::of(&Decoded::of(path).text)).collect();
         // What a path means as a whole goes before what another one means behind a script name.
-        let starts = wholes.iter().enumerate().map(|(webhook, _)| (webhook, 0));
-        let behind_scripts = wholes
-            .iter()
-            .enumerate()
-            .flat_map(|(webhook, whole)| canon::starts(whole).skip(1).map(move |start| (webhook, start)));
+        let all = || wholes.iter().enumerate();
+        let starts = all().map(|(webhook, whole)| (webhook, &whole.path[..]));
+        let behind_scripts =
+            all().flat_map(|(webhook, whole)| whole.readings().skip(1).map(move |path| (webhook, path)));
         let mut forms: Vec<Form> = Vec::new();
-        for (webhook, start) in starts.chain(behind_scripts) {
-            let path = &wholes[webhook][start..];
+        for (webhook, path) in starts.chain(behind_scripts) {
             // A script name that ends a path leaves nothing, and nothing would be found everywhere.
             if !path.is_empty() && !forms.iter().any(|form| form.path == path) {
                 forms.push(Form::new(path, webhook));
@@ -132,7 +130,12 @@ impl Guard {
         if doubt == Doubt::None && self.is_ordinary(path) {
             return Judgement::Other;
         }
-        match self.suspect(path, doubt) {
+        let found = self.suspect(path, doubt).or_else(|| match doubt {
+            // Who takes a host off before decoding takes all of `//a%2fb`, where `find` sees `//a`.
+            Doubt::Host => self.suspect(behind_host(path), Doubt::None),
+            Doubt::None | Doubt::Form => None,
+        });
+        match found {
             Some((reason, webhook)) => Judgement::Ambiguous { reason, webhook },
             None => Judgement::Other,
         }
@@ -170,25 +173,36 @@ impl Guard {
         Some((reason, webhook))
     }
 
-    /// Rule: NUL. Some readers stop at the first, some skip every one.
+    /// Rule: NUL. Some readers stop at the first, some skip every one, and who first takes off a host, or what a `..`
+    /// takes away, may take the first along and stop at another. So of two it is enough, as it is of `..`, that a
+    /// webhook's segments stand in order.
     fn find_around_nul(&self, text: &[u8], doubt: Doubt) -> Option<Finding> {
         let Some(nul) = memchr(0, text) else { return self.find(text, doubt) };
         let skipped: Vec<u8> = text.iter().copied().filter(|&byte| byte != 0).collect();
-        let (_, webhook) = self.find(&text[..nul], doubt).or_else(|| self.find(&skipped, doubt))?;
+        let found = self.find(&text[..nul], doubt).or_else(|| self.find(&skipped, doubt));
+        let several = text.len() - skipped.len() > 1;
+        let webhook = match found {
+            Some((_, webhook)) => webhook,
+            None if several => {
+                let parted: Vec<u8> = text.iter().map(|&byte| if byte == 0 { b'/' } else { byte }).collect();
+                self.forms.iter().find(|form| form.threads(&parted))?.webhook
+            }
+            None => return None,
+        };
         Some((Reason::Nul, webhook))
     }
 
     /// What a decoded path has to do with the webhook paths.
     fn find(&self, text: &[u8], doubt: Doubt) -> Option<Finding> {
-        let whole = canon::canonical(text);
+        let canonical = Canonical::of(text);
         // Rule: all up to a script name is dropped. Which of several a server runs is its own affair.
-        if let Some(finding) = canon::starts(&whole).find_map(|start| self.relation(&whole[start..])) {
+        if let Some(finding) = canonical.readings().find_map(|path| self.relation(path)) {
             return Some(finding);
         }
         // `//host/path` is an address to a URL parser that was given a base: `new URL(req.url, base)`.
         if doubt == Doubt::Host
-            && let Some(end) = whole.get(1..).and_then(|rest| memchr(b'/', rest))
-            && let Some(finding) = self.relation(&whole[end + 1..])
+            && let Some(end) = canonical.path.get(1..).and_then(|rest| memchr(b'/', rest))
+            && let Some(finding) = self.relation(&canonical.path[end + 1..])
         {
             return Some(finding);
         }
@@ -271,6 +285,12 @@ fn path_of(target: &[u8]) -> (&[u8], Doubt) {
         [b'/', ..] if host > 0 => (&address[host..], Doubt::None),
         _ => (address, Doubt::Form),
     }
+}
+
+/// What is left of `//host/path` for a reader to whom only a slash ends the host.
+fn behind_host(path: &[u8]) -> &[u8] {
+    let host = path.iter().position(|byte| !matches!(byte, b'/' | b'\\')).unwrap_or(path.len());
+    memchr(b'/', &path[host..]).map_or(&[], |end| &path[host + end..])
 }
 
 /// Whether the first segment of `rest` is `name` in any case, or an extension of it.
@@ -391,6 +411,8 @@ mod tests {
                 "/webhooks/%C5%A1tripe",
                 "/webhooks/stripe%C3%A9",
                 "/webhooks%00x/stripes",
+                "/webhooks%00x/stripes%00",
+                "/%00stripe/webhooks%00",
                 "http://shop.example",
                 "http://shop.example?/webhooks/stripe",
                 "http://shop.example/posts/1",
@@ -483,6 +505,9 @@ mod tests {
                     "/index.php/webhooks/stripe",
                     "/INDEX.PHP/webhooks/stripe",
                     "/app/index.php/webhooks/stripe",
+                    "/i;ndex.php/webhooks/stripe",
+                    "/x/.;.php/webhooks/stripe",
+                    "/x/i%20;ndex.php/webhooks/stripe",
                     "/index.ph%70/webhooks/stripe",
                     "/x.cgi/webhooks/stripe",
                     "/x.fcgi/webhooks/stripe",
@@ -615,6 +640,8 @@ mod tests {
                 "//evil.example/webhooks/stripe",
                 "/\\evil.example/webhooks/stripe",
                 "///evil.example/webhooks/stripe",
+                "//a%2fb/webhooks/stripe",
+                "//a\\b/webhooks/stripe",
                 "webhooks/stripe",
                 "http:/webhooks/stripe",
                 "http:webhooks/stripe",
@@ -665,6 +692,9 @@ mod tests {
                 "/webhooks/stripe%2500x",
                 "/webhooks/stripe%c0%80x",
                 "/x/.%00./webhooks/stripe",
+                "//host%00/webhooks/stripe%00x",
+                "/x%00/../webhooks/stripe%00y",
+                "/%00/%00/webhooks/stripe%00/x",
             ],
         );
         let bytes: [&[u8]; 2] = [b"/webhooks/\xC1\xB3tripe", b"/webhooks\xC0\xAFstripe"];

@@ -7,7 +7,7 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::prelude::*;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::connection::Connection;
 use super::forwarded;
@@ -18,6 +18,9 @@ use crate::clock;
 use crate::metrics::{Class, InFlight, Metrics};
 use crate::outcome::Outcome;
 
+/// How long what is left of a request's body may be read away so that its connection can be used again.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// The proxy as pingora sees it.
 pub struct PassThrough {
     /// For the trusted proxies.
@@ -26,6 +29,8 @@ pub struct PassThrough {
     pub upstream: Upstream,
     /// Where it is counted.
     pub metrics: Arc<Metrics>,
+    /// How long a client may take no byte of its answer.
+    pub write_timeout: Duration,
 }
 
 /// What a request carries through the hooks.
@@ -48,6 +53,13 @@ impl ProxyHttp for PassThrough {
 
     /// Without pingora's compression module, which would touch what passes.
     fn init_downstream_modules(&self, _: &mut pingora::modules::http::HttpModules) {}
+
+    async fn early_request_filter(&self, session: &mut Session, _: &mut Passage) -> Result<()> {
+        // A client that reads nothing, or sends what no one reads any more, holds its place only so long.
+        session.set_write_timeout(Some(self.write_timeout));
+        session.set_total_drain_timeout(Some(PATIENCE));
+        Ok(())
+    }
 
     async fn upstream_peer(&self, session: &mut Session, _: &mut Passage) -> Result<Box<HttpPeer>> {
         let peer = if session.is_upgrade_req() { self.upstream.tunnel() } else { self.upstream.peer() };

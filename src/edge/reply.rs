@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::backend::Answer;
 use crate::clock;
-use crate::intake::Fate;
+use crate::intake::{self, Fate};
 use crate::outcome::Outcome;
 
 const JSON: &[u8] = b"application/json";
@@ -33,7 +33,9 @@ pub struct Reply {
 /// Status, what the caller should know, `Retry-After` in seconds.
 const fn row(outcome: Outcome) -> (u16, &'static str, Option<u64>) {
     match outcome {
-        Outcome::Delivered => (200, "The backend answered.", None),
+        // Of these two the backend says the status and the body.
+        Outcome::Delivered => (200, "The backend took the event.", None),
+        Outcome::BackendRefused => (502, "The backend refused the event.", None),
         Outcome::Duplicate => (200, "This event was delivered before.", None),
         Outcome::Ignored => (200, "The endpoint does not forward such events.", None),
         Outcome::InFlight => (409, "This event is being delivered right now; send it again later.", Some(1)),
@@ -147,7 +149,7 @@ impl Reply {
     /// The backend's own answer: status, type and as much of the body as was kept.
     pub fn passed_on(answer: &Answer) -> Reply {
         Reply {
-            outcome: Outcome::Delivered,
+            outcome: intake::outcome_of_answer(answer),
             status: answer.head.status,
             body: answer.body.clone(),
             content_type: answer.head.content_type.clone(),

@@ -22,7 +22,9 @@ use crate::outcome::Outcome;
 /// Of the original request the app gets these as they came, besides its `X-Forwarded-*`.
 const CARRIED: [&str; 5] = ["Host", "Content-Type", "User-Agent", "traceparent", "tracestate"];
 /// These concern one connection only (RFC 9110, 7.6.1), or are said anew.
-const HOP_BY_HOP: [&str; 9] = [
+const HOP_BY_HOP: [&str; 10] = [
+    // The answer is handed on without its coding.
+    "accept-encoding",
     "connection",
     "content-length",
     "expect",
@@ -91,6 +93,7 @@ impl Visit<'_> {
             Err(Some(outcome)) => {
                 // Of a body that has been begun no one else can make anything: even a dry run answers it.
                 let reply = Reply::of(outcome);
+                drop(pass);
                 let sent = self.connection.send(&reply.head(false), &reply.body).await;
                 let next = if sent.is_ok() { Next::Part } else { Next::Close };
                 return Ended {
@@ -112,6 +115,8 @@ impl Visit<'_> {
             }
             fate => Reply::to_webhook(fate),
         };
+        // The delivery is over: a client that is slow to read its answer takes no place from another.
+        drop(pass);
         let keep = fields.keep_alive() && !self.edge.drain.begun();
         let sent = self.connection.send(&reply.head(keep), &reply.body).await;
         let next = if keep && sent.is_ok() { Next::Keep } else { Next::Close };
@@ -175,6 +180,10 @@ impl Visit<'_> {
         };
         pass.stay();
         match read {
+            // The body may have taken what time there was.
+            Ok(Ok(_)) if !self.edge.drain.has_time_for(self.edge.attempt_timeout) => {
+                Err(Some(Outcome::ShuttingDown))
+            }
             Ok(Ok(body)) => Ok(body),
             Ok(Err(BodyFault::TooLarge)) => Err(Some(Outcome::BodyTooLarge)),
             Ok(Err(BodyFault::Malformed)) => Err(Some(Outcome::BodyMalformed)),
@@ -189,8 +198,8 @@ impl Visit<'_> {
         let letter = Letter {
             endpoint: self.endpoint,
             signatures: fields.values(head, "stripe-signature"),
-            // A target that is not UTF-8 is not this path.
-            query: std::str::from_utf8(query).unwrap_or_default(),
+            // Only what the ledger is keyed by: the app gets the query byte for byte.
+            query: &String::from_utf8_lossy(query),
             body,
         };
         self.edge.intake.receive(letter, || self.carried(head, fields)).await
@@ -226,7 +235,8 @@ impl Visit<'_> {
         let mut request = RequestHead::post(target(head));
         for (name, value) in fields.iter(head) {
             let is = |word: &&str| name.eq_ignore_ascii_case(word.as_bytes());
-            if !forwarded::removed(name) && !forwarded::forwarding(name) && !HOP_BY_HOP.iter().any(is) {
+            let ours = forwarded::removed(name) || forwarded::forwarding(name);
+            if !ours && !HOP_BY_HOP.iter().any(is) && !fields.connection_names(head, name) {
                 // Names of fields are ASCII (RFC 9110, 5.1): the parser has seen to it.
                 request.add(std::str::from_utf8(name).unwrap_or_default(), value);
             }

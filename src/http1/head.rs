@@ -153,10 +153,7 @@ impl Fields {
         };
         let fields = request.headers.iter().map(|h| (range(h.name.as_bytes()), range(h.value)));
         let mut all = Fields { fields: fields.collect(), keep_alive: false };
-        let connection = |word: &[u8]| {
-            let items = all.values(head, "connection").flat_map(|value| value.split(|&b| b == b','));
-            items.into_iter().any(|item| item.trim_ascii().eq_ignore_ascii_case(word))
-        };
+        let connection = |word: &[u8]| all.connection_names(head, word);
         let keep_alive = !connection(b"close") && (request.version == Some(1) || connection(b"keep-alive"));
         all.keep_alive = keep_alive;
         // Exactly one: which of two hosts is meant, readers decide differently (RFC 9112, 3.2).
@@ -170,6 +167,12 @@ impl Fields {
     /// The client takes another answer on this connection.
     pub fn keep_alive(&self) -> bool {
         self.keep_alive
+    }
+
+    /// Whether `Connection` lists this word: an option, or a field that concerns this connection only.
+    pub fn connection_names(&self, head: &[u8], word: &[u8]) -> bool {
+        let mut items = self.values(head, "connection").flat_map(|value| value.split(|&b| b == b','));
+        items.any(|item| item.trim_ascii().eq_ignore_ascii_case(word))
     }
 
     /// All fields, as they came.

@@ -69,7 +69,9 @@ async fn make_run_names_a_port_that_is_taken_and_starts_nothing() {
     let run_dir = TempDir::new().unwrap();
     let holder = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = holder.local_addr().unwrap().port();
-    let mut make = make_run(run_dir.path(), &[("PORT", free_port()), ("BACKEND_PORT", port)]);
+    let mut ports = ["PORT", "COUNTERSIGN_PORT", "ADMIN_PORT"].map(|name| (name, free_port())).to_vec();
+    ports.push(("BACKEND_PORT", port));
+    let mut make = make_run(run_dir.path(), &ports);
 
     until("its end", async || make.ended().then_some(())).await;
     let advice = format!("port {port} is taken; choose another: make run BACKEND_PORT={}", port + 1);

@@ -1,6 +1,6 @@
 //! Too much, too slow, too odd: what each gets.
 
-use crate::harness::{Backend, Event, Program, Request, Setup, until};
+use crate::harness::{Backend, Client, Event, Program, Request, Setup, until};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -244,4 +244,18 @@ async fn a_refused_webhook_keeps_its_connection() {
     client.send(&Event::checkout().signed()).await.expect_delivered(200);
     client.send(&Request::get("/Webhooks/stripe")).await.expect_error(400, "ambiguous_path");
     client.send(&Event::checkout().signed()).await.expect_delivered(200);
+}
+
+#[tokio::test]
+async fn clients_that_never_read_their_answers_do_not_keep_the_places_of_webhooks() {
+    let backend = Backend::start().await;
+    let program = Program::start(Setup::new(&backend).set("server.max_webhooks", 2)).await;
+    // More answers than the buffers on the way hold.
+    let forged = Event::checkout().unsigned().bytes().repeat(50_000);
+    let (mut first, mut second) = (program.connect().await, program.connect().await);
+    let stuck = async |client: &mut Client| {
+        tokio::time::timeout(Duration::from_secs(4), client.try_write(&forged)).await.is_err()
+    };
+    assert_eq!(tokio::join!(stuck(&mut first), stuck(&mut second)), (true, true), "it reads on without end");
+    program.send(&Event::checkout().signed()).await.expect_delivered(200);
 }

@@ -79,6 +79,25 @@ async fn on_sigterm_idle_websockets_and_event_streams_are_closed_at_once() {
 }
 
 #[tokio::test]
+async fn on_sigterm_an_upload_on_a_connection_that_had_an_event_stream_is_finished() {
+    let backend = Backend::start().await;
+    let mut program = Program::start(&backend).await;
+    backend.answers_at("/events", Answer::events().chunk("data: 0\n\n"));
+    let mut client = program.connect().await;
+    assert_eq!(client.send(&Request::get("/events")).await.text(), "data: 0\n\n");
+    let upload = Request::post("/upload", "half of it, and the other half");
+    client.write(upload.head_bytes()).await;
+    backend.await_head(2).await;
+    client.write(&upload.body_bytes()[..11]).await;
+    program.sigterm();
+    program.not_ready().await;
+    client.write(&upload.body_bytes()[11..]).await;
+    assert_eq!(client.answer().await.status, 200);
+    assert_eq!(backend.await_request(2).await.body.bytes, upload.body_bytes());
+    assert_eq!(program.wait_exit().await.code(), Some(0));
+}
+
+#[tokio::test]
 async fn on_sigterm_a_download_and_an_upload_under_way_are_finished() {
     let backend = Backend::start().await;
     let mut program = Program::start(&backend).await;
@@ -150,6 +169,27 @@ async fn while_draining_a_webhook_that_there_is_no_time_left_for_is_refused() {
     assert_eq!(backend.count(), 2);
     gate.open();
     busy.answer().await.expect_delivered(200);
+}
+
+#[tokio::test]
+async fn while_draining_a_webhook_whose_body_comes_too_late_for_an_attempt_is_refused() {
+    let backend = Backend::start().await;
+    let setup = Setup::new(&backend)
+        .set("server.shutdown_grace", "5s")
+        .set("backend.connect_timeout", "1s")
+        .set("backend.response_timeout", "2s");
+    let program = Program::start(setup).await;
+    let request = Event::checkout().signed().bytes();
+    let mut client = program.connect().await;
+    // Whatever is left of the grace when the last byte comes, it is less than the 3 s that an attempt may take.
+    let (first, last) = request.split_at(request.len() - 25);
+    client.write(first).await;
+    program.await_metric("inflight", 1.0).await;
+    program.sigterm();
+    program.not_ready().await;
+    let answer = client.drip(last, Duration::from_millis(100)).await.unwrap();
+    answer.expect_error(503, "shutting_down");
+    assert_eq!(backend.count(), 0);
 }
 
 /// A program that drains, with an idle connection and one whose webhook waits at the gate.

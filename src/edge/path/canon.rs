@@ -104,31 +104,61 @@ impl Decoded {
     }
 }
 
-/// The canonical form of decoded text. The result is empty (for the root), or begins with a slash.
-pub(super) fn canonical(text: &[u8]) -> Vec<u8> {
-    // Rule: a `?` or `#` that decoding brings out ends the path.
-    let end = text.iter().position(|byte| matches!(byte, b'?' | b'#')).unwrap_or(text.len());
-    let mut path = Vec::with_capacity(end + 1);
-    for segment in segments(&text[..end]) {
-        match segment {
-            // Rule: slashes are merged, dot segments resolved; above the root is the root.
-            b"" | b"." => {}
-            b".." => path.truncate(path.iter().rposition(|&byte| byte == b'/').unwrap_or(0)),
-            _ => {
-                path.push(b'/');
-                path.extend_from_slice(segment);
+/// A path in canonical form.
+pub(super) struct Canonical {
+    /// Empty (for the root), or begins with a slash.
+    pub path: Vec<u8>,
+    /// Where the path may begin for a server that runs scripts: at its start, and after each script name
+    /// (`/index.php/webhooks/stripe`). Who knows no parameters sees one in `/i;ndex.php` as well.
+    starts: Vec<usize>,
+}
+
+impl Canonical {
+    /// The canonical form of decoded text.
+    pub fn of(text: &[u8]) -> Canonical {
+        // Rule: a `?` or `#` that decoding brings out ends the path.
+        let end = text.iter().position(|byte| matches!(byte, b'?' | b'#')).unwrap_or(text.len());
+        let (mut path, mut starts) = (Vec::with_capacity(end + 1), vec![0]);
+        for whole in names(&text[..end]) {
+            let segment = bare(whole);
+            match segment {
+                // Rule: slashes are merged, dot segments resolved; above the root is the root.
+                b"" | b"." => {}
+                b".." => path.truncate(path.iter().rposition(|&byte| byte == b'/').unwrap_or(0)),
+                _ => {
+                    path.push(b'/');
+                    path.extend_from_slice(segment);
+                }
+            }
+            while starts.pop_if(|start| *start > path.len()).is_some() {}
+            if is_script(segment) || is_script(whole) {
+                starts.push(path.len());
             }
         }
+        let len = trim(&path).len();
+        path.truncate(len);
+        while starts.pop_if(|start| *start > len).is_some() {}
+        Canonical { path, starts }
     }
-    let len = trim(&path).len();
-    path.truncate(len);
-    path
+
+    /// What is left of the path from each of its starts on, the whole of it first.
+    pub fn readings(&self) -> impl Iterator<Item = &[u8]> {
+        self.starts.iter().map(|&start| &self.path[start..])
+    }
 }
 
 /// The segments of decoded text. Rules: a backslash is a slash; `;` and what follows it in a segment is dropped.
 pub(super) fn segments(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    names(text).map(bare)
+}
+
+/// The segments with their parameters.
+fn names(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     text.split(|byte| matches!(byte, b'/' | b'\\'))
-        .map(|segment| segment.split(|&byte| byte == b';').next().unwrap_or(segment))
+}
+
+fn bare(segment: &[u8]) -> &[u8] {
+    segment.split(|&byte| byte == b';').next().unwrap_or(segment)
 }
 
 /// Rule: trailing slashes, dots, spaces and control characters are dropped; those beyond ASCII too.
@@ -142,12 +172,8 @@ pub(super) fn trim(path: &[u8]) -> &[u8] {
     path
 }
 
-/// Where a canonical path may begin for a server that runs scripts: at its start, and after each script name
-/// (`/index.php/webhooks/stripe`).
-pub(super) fn starts(path: &[u8]) -> impl Iterator<Item = usize> {
-    let ends = path.iter().enumerate().filter(|&(at, &byte)| byte == b'/' && at > 0).map(|(at, _)| at);
-    std::iter::once(0)
-        .chain(ends.filter(|&end| SCRIPTS.iter().any(|extension| path[..end].ends_with(extension))))
+fn is_script(name: &[u8]) -> bool {
+    SCRIPTS.iter().any(|extension| name.ends_with(extension))
 }
 
 /// Extensions of script names.

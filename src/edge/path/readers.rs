@@ -39,6 +39,19 @@ fn slow(path: &str) -> Verdict {
     if path == GUARDED {
         return Verdict::Webhook;
     }
+    let two_slashes = path.starts_with(['/', '\\']) && path[1..].starts_with(['/', '\\']);
+    let behind_host = || {
+        let address = path.trim_start_matches(['/', '\\']);
+        address.find('/').map_or("", |end| &address[end..])
+    };
+    if means(path, two_slashes) || (two_slashes && means(behind_host(), false)) {
+        Verdict::Ambiguous
+    } else {
+        Verdict::Other
+    }
+}
+
+fn means(path: &str, two_slashes: bool) -> bool {
     let mut texts = vec![decoded(path)];
     // Parameters may also go first, or after any number of rounds.
     let mut early = settled(path);
@@ -46,10 +59,13 @@ fn slow(path: &str) -> Verdict {
         texts.push(decoded(&bare(&early).join("/")));
         early = settled(&decoded_once(&early));
     }
-    let two_slashes = path.starts_with(['/', '\\']) && path[1..].starts_with(['/', '\\']);
     let nul =
         texts.iter().flat_map(|text| [text.split('\0').next().unwrap().to_owned(), text.replace('\0', "")]);
-    if nul.into_iter().any(|text| reaches(&text, two_slashes)) { Verdict::Ambiguous } else { Verdict::Other }
+    let several = texts
+        .iter()
+        .filter(|text| text.matches('\0').count() > 1)
+        .any(|text| in_order(&["webhooks", "stripe"], &bare(&text.replace(['\\', '?', '#', '\0'], "/"))));
+    several || nul.into_iter().any(|text| reaches(&text, two_slashes))
 }
 
 /// Segments without parameters.
@@ -59,16 +75,20 @@ fn bare(text: &str) -> Vec<String> {
 
 fn reaches(text: &str, two_slashes: bool) -> bool {
     let slashed = text.replace('\\', "/");
-    let mut kept: Vec<String> = Vec::new();
-    for segment in bare(slashed.split(['?', '#']).next().unwrap()) {
+    let mut kept: Vec<&str> = Vec::new();
+    let mut candidates = vec![0];
+    for whole in slashed.split(['?', '#']).next().unwrap().split('/') {
+        let segment = whole.split(';').next().unwrap();
         if segment == ".." {
             kept.pop();
+            candidates.retain(|from| *from <= kept.len());
         } else if !segment.is_empty() && segment != "." {
             kept.push(segment);
         }
+        if is_script(segment) || is_script(whole) {
+            candidates.push(kept.len());
+        }
     }
-    let mut candidates = vec![0];
-    candidates.extend((1..=kept.len()).filter(|&n| is_script(&kept[n - 1])));
     candidates.extend(two_slashes.then_some(1.min(kept.len())));
     let direct = candidates.into_iter().any(|from| {
         let path = trimmed(format!("/{}", kept[from..].join("/")));

@@ -30,6 +30,9 @@ pub(super) struct Index {
     /// When the leases that this process granted end, by the monotonic clock: wall time may be set, and then two
     /// deliveries of one event would overlap.
     leases: HashMap<i64, Instant>,
+    /// The highest there has been. Never given twice, even if someone deletes rows by hand: an event's row must not
+    /// become another's.
+    last_seq: i64,
 }
 
 impl Index {
@@ -41,7 +44,13 @@ impl Index {
         self.seqs.get(&key).copied()
     }
 
+    /// A `seq` for a new row.
+    pub(super) fn next_seq(&self) -> i64 {
+        self.last_seq + 1
+    }
+
     pub(super) fn insert(&mut self, key: KeyHash, seq: i64) {
+        self.last_seq = self.last_seq.max(seq);
         self.seqs.insert(key, seq);
     }
 

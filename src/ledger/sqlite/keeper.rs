@@ -1,44 +1,19 @@
-//! The housekeeping, on a thread of its own beside the writer: forgetting what was settled long ago, moving settled
-//! events from the log to the archive, checkpoints. It reads through its own connection and changes rows only by
-//! small chores that it queues with the writer, one at a time, so that no claim waits for more than one of them.
+//! The thread that keeps house beside the writer: when it sweeps, and that it tidies up when the writer tells it to.
+//! What that is, is `house`'s.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use rusqlite::{Connection, Row};
 use tokio::sync::oneshot;
 
 use super::LedgerError;
-use super::fault::{explain, refuse};
-use super::filter::Filter;
-use super::index::{KeyHash, KeyHasher};
-use super::queue::{ArchiveKey, Chore, Job, Queue, Version};
-use super::schema;
+use super::fault::refuse;
+use super::house::House;
+use super::index::KeyHasher;
+use super::mess::Mess;
+use super::queue::Queue;
 use crate::clock;
-
-/// Events in the log from which on the older of them are archived.
-const LOG_MOST: usize = 56 * 1024;
-
-/// How many of the newest events stay in the log then.
-const LOG_KEEP: usize = LOG_MOST / 3;
-
-/// Rows written since the last checkpoint from which on there is another: a few MiB.
-const CHECKPOINT_AFTER: usize = 8 * 1024;
-
-/// Rows of the log that a chore works on: they lie together.
-const LOG_CHUNK: usize = 512;
-
-/// Rows of the archive that a chore works on: each may lie on a page of its own. The longer the log has grown
-/// meanwhile, the more, so that archiving keeps up with whatever comes in.
-const ARCHIVE_CHUNK: usize = 64;
-
-/// The most of them.
-const ARCHIVE_CHUNK_MOST: usize = 1024;
-
-/// Rows of the archive looked at in one read.
-const WALK: usize = 4096;
 
 /// What the keeper is asked for.
 pub(super) enum Order {
@@ -52,35 +27,6 @@ pub(super) enum Order {
     Tidy,
     /// Go.
     Stop,
-}
-
-/// By what the writer tells that there is something to tidy, without a message for every group.
-#[derive(Debug)]
-pub(super) struct Mess {
-    /// Rows written since the last checkpoint.
-    unwritten: AtomicUsize,
-    /// Events in the log.
-    log: AtomicUsize,
-    /// Events in the log from which on it is to be archived. More than usual where most of it cannot be.
-    log_limit: AtomicUsize,
-    /// The keeper was told and has not begun yet.
-    told: AtomicBool,
-}
-
-impl Default for Mess {
-    fn default() -> Self {
-        Self { unwritten: 0.into(), log: 0.into(), log_limit: LOG_MOST.into(), told: false.into() }
-    }
-}
-
-impl Mess {
-    /// The writer has written so many rows, and the log holds so many events. True if the keeper is to be told.
-    pub(super) fn made(&self, rows: usize, log: usize) -> bool {
-        let unwritten = self.unwritten.fetch_add(rows, Ordering::Relaxed) + rows;
-        self.log.store(log, Ordering::Relaxed);
-        (unwritten > CHECKPOINT_AFTER || log > self.log_limit.load(Ordering::Relaxed))
-            && !self.told.swap(true, Ordering::Relaxed)
-    }
 }
 
 /// What the keeper works with.
@@ -97,37 +43,31 @@ impl Keeper {
     /// Works until it is told to stop.
     pub(super) fn run(self) {
         let period = (self.retention / 16).clamp(Duration::from_secs(1), Duration::from_secs(60 * 60));
-        let mut house: Option<House<'_>> = None;
+        let mut post = Post { keeper: &self, epoch: None, house: None };
         let mut due = clock::instant() + period;
         loop {
-            let order = match self.orders.recv_timeout(due.saturating_duration_since(clock::instant())) {
-                Ok(order) => Some(order),
-                Err(mpsc::RecvTimeoutError::Timeout) => None,
-                Err(mpsc::RecvTimeoutError::Disconnected) => return,
-            };
-            let done = match order {
-                Some(Order::Stop) => return,
-                Some(Order::Opened { epoch }) => self.enter(epoch).map(|entered| {
-                    house = Some(entered);
-                    due = clock::instant();
-                }),
-                Some(Order::Leave(left)) => {
-                    house = None;
+            let done = match self.orders.recv_timeout(due.saturating_duration_since(clock::instant())) {
+                Ok(Order::Stop) | Err(mpsc::RecvTimeoutError::Disconnected) => return,
+                Ok(Order::Opened { epoch }) => {
+                    (post.epoch, due) = (Some(epoch), clock::instant());
+                    Ok(())
+                }
+                Ok(Order::Leave(left)) => {
+                    (post.epoch, post.house) = (None, None);
                     drop(left);
                     Ok(())
                 }
-                Some(Order::Tidy) => house.as_mut().map_or(Ok(()), House::tidy),
-                Some(Order::Sweep(answer)) => {
-                    let swept = match &mut house {
-                        Some(house) => house.sweep(),
-                        None => Err(refuse(&self.path, "it is not open")),
-                    };
-                    let _ = answer.send(swept); // whoever asked may have gone
+                Ok(Order::Sweep(answer)) => {
+                    let _ = answer.send(post.enter().and_then(House::sweep)); // whoever asked may have gone
                     Ok(())
                 }
-                None => {
+                Ok(Order::Tidy) => {
+                    self.mess.seen_to();
+                    post.enter().and_then(House::tidy)
+                }
+                Err(mpsc::RecvTimeoutError::Timeout) => {
                     due = clock::instant() + period;
-                    house.as_mut().map_or(Ok(()), |house| house.sweep().map(drop))
+                    post.enter().and_then(House::sweep).map(drop)
                 }
             };
             if let Err(reason) = done {
@@ -135,173 +75,23 @@ impl Keeper {
             }
         }
     }
-
-    fn enter(&self, epoch: u64) -> Result<House<'_>, LedgerError> {
-        Ok(House { keeper: self, conn: schema::open_beside(&self.path)?, epoch })
-    }
 }
 
-/// The keeper in one opening of the file.
-struct House<'k> {
+/// Where the keeper stands: in which opening of the file, and whether it is in already.
+struct Post<'k> {
     keeper: &'k Keeper,
-    conn: Connection,
-    epoch: u64,
+    epoch: Option<u64>,
+    house: Option<House<'k>>,
 }
 
-impl House<'_> {
-    fn sweep(&mut self) -> Result<u64, LedgerError> {
-        let now = clock::unix();
-        let before = i64::try_from(now.saturating_sub(self.keeper.retention).as_millis()).unwrap_or(i64::MAX);
-        Ok(self.sweep_log(before)? + self.sweep_archive(before)?)
-    }
-
-    fn sweep_log(&mut self, before: i64) -> Result<u64, LedgerError> {
-        let expired = self.versions(
-            "SELECT seq, state, attempts, id, endpoint, query FROM events \
-             WHERE state IN (2, 3) AND settled < ?1 ORDER BY seq",
-            before,
-        )?;
-        let mut swept = 0;
-        for versions in expired.chunks(LOG_CHUNK) {
-            swept += self.chore(Chore::Forget { versions: versions.to_vec(), before })?;
-        }
-        Ok(swept)
-    }
-
-    /// Walks the archive in the order of its keys, and learns what it holds on the way.
-    fn sweep_archive(&mut self, before: i64) -> Result<u64, LedgerError> {
-        let (mut swept, mut at, mut filter) = (0, ArchiveKey::default(), Filter::new());
-        loop {
-            let (read, expired) = self.walk(&mut at, before, &mut filter)?;
-            for keys in expired.chunks(ARCHIVE_CHUNK) {
-                swept += self.chore(Chore::ForgetArchived { keys: keys.to_vec(), before })?;
-            }
-            if read < WALK {
-                break;
-            }
-        }
-        self.chore(Chore::Filter(Some(filter)))?;
-        Ok(swept)
-    }
-
-    /// Reads on from `at`: how many rows there were, and the keys of those settled before.
-    fn walk(
-        &self,
-        at: &mut ArchiveKey,
-        before: i64,
-        filter: &mut Filter,
-    ) -> Result<(usize, Vec<ArchiveKey>), LedgerError> {
-        let mut walk = || -> rusqlite::Result<(usize, Vec<ArchiveKey>)> {
-            let mut statement = self.conn.prepare_cached(
-                "SELECT id, endpoint, query, settled FROM archive WHERE (id, endpoint, query) > (?1, ?2, ?3) \
-                 ORDER BY id, endpoint, query LIMIT ?4",
-            )?;
-            let mut rows = statement.query((&at.id, &at.endpoint, &at.query, WALK as i64))?;
-            let (mut read, mut expired) = (0, Vec::new());
-            while let Some(row) = rows.next()? {
-                read += 1;
-                filter.add(self.hash(row, 0)?);
-                let is_expired = row.get::<_, i64>(3)? < before;
-                if is_expired || read == WALK {
-                    let key = ArchiveKey { id: row.get(0)?, endpoint: row.get(1)?, query: row.get(2)? };
-                    if read == WALK {
-                        *at = key.clone();
-                    }
-                    if is_expired {
-                        expired.push(key);
-                    }
-                }
-            }
-            Ok((read, expired))
+impl<'k> Post<'k> {
+    /// In it goes, if it is not in; what fails now is tried again with the next order.
+    fn enter(&mut self) -> Result<&mut House<'k>, LedgerError> {
+        let entered = match (self.house.take(), self.epoch) {
+            (Some(house), _) => house,
+            (None, Some(epoch)) => House::enter(self.keeper, epoch)?,
+            (None, None) => return Err(refuse(&self.keeper.path, "it is not open")),
         };
-        walk().map_err(|e| explain(&self.keeper.path, &e))
-    }
-
-    fn tidy(&mut self) -> Result<(), LedgerError> {
-        self.keeper.mess.told.store(false, Ordering::Relaxed);
-        self.checkpoint()?;
-        self.archive()
-    }
-
-    /// Moves the older settled events of a full log to the archive. First all of them are copied, in the order of
-    /// their keys, so that those which fall on one page of the archive are written together; then they are removed
-    /// in the order of the log.
-    fn archive(&mut self) -> Result<(), LedgerError> {
-        let limit = &self.keeper.mess.log_limit;
-        if self.log_len() <= limit.load(Ordering::Relaxed) {
-            return Ok(());
-        }
-        let mut settled = self.versions(
-            "SELECT seq, state, attempts, id, endpoint, query FROM events \
-             WHERE state IN (2, 3) AND seq <= (SELECT max(seq) FROM events) - ?1 ORDER BY id, endpoint, query",
-            LOG_KEEP as i64,
-        )?;
-        let mut rest = &settled[..];
-        while !rest.is_empty() {
-            let chunk = (self.log_len() / 512).clamp(ARCHIVE_CHUNK, ARCHIVE_CHUNK_MOST).min(rest.len());
-            let (versions, others) = rest.split_at(chunk);
-            self.chore(Chore::Archive(versions.to_vec()))?;
-            rest = others;
-        }
-        settled.sort_unstable_by_key(|version| version.seq);
-        for versions in settled.chunks(LOG_CHUNK) {
-            self.chore(Chore::Prune(versions.to_vec()))?;
-        }
-        // Where little could be moved, much is not settled: no use in coming back before the log has grown.
-        let useful = settled.len() >= LOG_MOST / 4;
-        limit.store(if useful { LOG_MOST } else { self.log_len() + LOG_MOST / 2 }, Ordering::Relaxed);
-        Ok(())
-    }
-
-    fn log_len(&self) -> usize {
-        self.keeper.mess.log.load(Ordering::Relaxed)
-    }
-
-    /// Copies what was committed into the file proper, beside the writer; the writer then copies the little that
-    /// came meanwhile and begins its log of writes anew, which would otherwise grow for as long as claims come in.
-    fn checkpoint(&self) -> Result<(), LedgerError> {
-        if self.keeper.mess.unwritten.load(Ordering::Relaxed) <= CHECKPOINT_AFTER {
-            return Ok(());
-        }
-        self.keeper.mess.unwritten.store(0, Ordering::Relaxed);
-        self.conn
-            .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
-            .map_err(|e| explain(&self.keeper.path, &e))?;
-        self.send(Chore::Checkpoint).map(drop)
-    }
-
-    /// Has the writer do it, and keeps the log of writes short meanwhile.
-    fn chore(&self, chore: Chore) -> Result<u64, LedgerError> {
-        let rows = self.send(chore)?;
-        self.checkpoint()?;
-        Ok(rows)
-    }
-
-    fn send(&self, chore: Chore) -> Result<u64, LedgerError> {
-        let (answer, answered) = oneshot::channel();
-        self.keeper.queue.push(Job::Chore { chore, epoch: self.epoch, answer });
-        answered.blocking_recv().unwrap_or_else(|_| Err(refuse(&self.keeper.path, "its writer stopped")))
-    }
-
-    fn versions(&self, sql: &str, parameter: i64) -> Result<Vec<Version>, LedgerError> {
-        let read = || -> rusqlite::Result<Vec<Version>> {
-            let mut statement = self.conn.prepare_cached(sql)?;
-            let versions = statement.query_map([parameter], |row| {
-                Ok(Version {
-                    seq: row.get(0)?,
-                    state: row.get(1)?,
-                    attempts: row.get(2)?,
-                    hash: self.hash(row, 3)?,
-                })
-            })?;
-            versions.collect()
-        };
-        read().map_err(|e| explain(&self.keeper.path, &e))
-    }
-
-    /// The hash of the key in this column and the two after it.
-    fn hash(&self, row: &Row<'_>, column: usize) -> rusqlite::Result<KeyHash> {
-        let text = |column| -> rusqlite::Result<&str> { Ok(row.get_ref(column)?.as_str()?) };
-        Ok(self.keeper.hasher.hash(text(column)?, text(column + 1)?, text(column + 2)?))
+        Ok(self.house.insert(entered))
     }
 }

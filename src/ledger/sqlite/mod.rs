@@ -1,14 +1,18 @@
 //! The embedded ledger: one SQLite file, one thread that writes it and one that keeps it tidy. This file is what the
 //! rest of the program sees; which file does what: `queue` takes jobs from callers, `writer` commits them in groups,
 //! `store` has the transitions, `schema` the tables, `index` and `filter` what is kept in memory to find an event
-//! fast, `keeper` the retention, the archive and the checkpoints, `lock` keeps a second process out.
+//! fast; `keeper` decides when to keep house, `house` does it (retention, archive, checkpoints) by `chores`; `lock`
+//! keeps a second process out.
 //! Why it is built so: `docs/decisions/0001-sqlite-ledger.md`.
 
+mod chores;
 mod fault;
 mod filter;
+mod house;
 mod index;
 mod keeper;
 mod lock;
+mod mess;
 mod queue;
 mod schema;
 mod store;

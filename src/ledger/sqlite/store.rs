@@ -1,15 +1,16 @@
-//! The transitions, on an open file and inside a transaction of the writer's: claim and settle, and the chores that
-//! move and forget settled events. The only place that writes rows. When a transaction fails, the store is to be
-//! dropped: its index may know what the file does not.
+//! The transitions, on an open file and inside a transaction of the writer's: claim and settle. It also holds what is
+//! kept in memory of the file; when a transaction fails, the store is to be dropped, since its index may know what the
+//! file does not.
 
 use std::time::{Duration, Instant};
 
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Result, Statement};
 
+use super::chores::Chores;
 use super::filter::Filter;
 use super::index::{Index, KeyHash, KeyHasher};
-use super::queue::{Chore, Version};
+use super::queue::Chore;
 use super::tokens::Tokens;
 use crate::ledger::{Arrival, EventKey, Lease, Settled, Settlement};
 
@@ -72,10 +73,7 @@ pub(super) struct Store<'c> {
     fail: Statement<'c>,
     read_archive: Statement<'c>,
     unarchive: Statement<'c>,
-    archive: Statement<'c>,
-    prune: Statement<'c>,
-    forget: Statement<'c>,
-    forget_archived: Statement<'c>,
+    chores: Chores<'c>,
 }
 
 impl<'c> Store<'c> {
@@ -98,8 +96,8 @@ impl<'c> Store<'c> {
             commit: conn.prepare("COMMIT")?,
             read: conn.prepare("SELECT state, attempts, due FROM events WHERE seq = ?1")?,
             append: conn.prepare(
-                "INSERT INTO events (id, endpoint, query, type, created, livemode, account, seen, state, attempts, \
-                 status, token, due, settled) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+                "INSERT INTO events (seq, id, endpoint, query, type, created, livemode, account, seen, state, attempts, \
+                 status, token, due, settled) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
             )?,
             lease: conn.prepare(
                 "UPDATE events SET state = 1, attempts = ?2, token = ?3, due = ?4, settled = NULL WHERE seq = ?1",
@@ -115,16 +113,7 @@ impl<'c> Store<'c> {
                 "SELECT state, attempts, seen FROM archive WHERE id = ?1 AND endpoint = ?2 AND query = ?3",
             )?,
             unarchive: conn.prepare("DELETE FROM archive WHERE id = ?1 AND endpoint = ?2 AND query = ?3")?,
-            archive: conn.prepare(
-                "INSERT OR REPLACE INTO archive SELECT id, endpoint, query, type, created, livemode, account, seen, \
-                 state, attempts, status, settled FROM events WHERE seq = ?1 AND state = ?2 AND attempts = ?3",
-            )?,
-            prune: conn.prepare("DELETE FROM events WHERE seq = ?1 AND state = ?2 AND attempts = ?3")?,
-            forget: conn
-                .prepare("DELETE FROM events WHERE seq = ?1 AND state IN (2, 3) AND settled < ?2")?,
-            forget_archived: conn.prepare(
-                "DELETE FROM archive WHERE id = ?1 AND endpoint = ?2 AND query = ?3 AND settled < ?4",
-            )?,
+            chores: Chores::new(conn)?,
         })
     }
 
@@ -196,38 +185,7 @@ impl<'c> Store<'c> {
 
     /// Does one chore and says how many rows it touched.
     pub(super) fn chore(&mut self, chore: &mut Chore) -> Result<u64> {
-        let mut touched = 0;
-        match chore {
-            Chore::Archive(versions) => {
-                for v in versions {
-                    touched += self.archive.execute((v.seq, v.state, v.attempts))? as u64;
-                    if let Some(filter) = &mut self.filter {
-                        filter.add(v.hash);
-                    }
-                }
-            }
-            Chore::Prune(versions) => {
-                for v in versions {
-                    let gone = self.prune.execute((v.seq, v.state, v.attempts))?;
-                    touched += self.unindex(v, gone);
-                }
-            }
-            Chore::Forget { versions, before } => {
-                for v in versions {
-                    let gone = self.forget.execute((v.seq, *before))?;
-                    touched += self.unindex(v, gone);
-                }
-            }
-            Chore::ForgetArchived { keys, before } => {
-                for key in keys {
-                    touched +=
-                        self.forget_archived.execute((&key.id, &key.endpoint, &key.query, *before))? as u64;
-                }
-            }
-            Chore::Filter(filter) => self.filter = filter.take(),
-            Chore::Checkpoint => {}
-        }
-        Ok(touched)
+        self.chores.run(chore, &mut self.index, &mut self.filter)
     }
 
     /// What a checkpoint from this connection can do without waiting for anyone. Outside of a transaction.
@@ -285,7 +243,9 @@ impl<'c> Store<'c> {
 
     fn append(&mut self, arrival: &Arrival, hash: KeyHash, row: &Row) -> Result<i64> {
         let EventKey { endpoint, query, id } = &arrival.key;
+        let seq = self.index.next_seq();
         self.append.execute(rusqlite::params![
+            seq,
             id,
             endpoint.as_ref(),
             query,
@@ -301,7 +261,6 @@ impl<'c> Store<'c> {
             row.due,
             row.settled,
         ])?;
-        let seq = self.conn.last_insert_rowid();
         self.index.insert(hash, seq);
         Ok(seq)
     }
@@ -325,13 +284,6 @@ impl<'c> Store<'c> {
 
     fn unarchive(&mut self, key: &EventKey) -> Result<()> {
         self.unarchive.execute((&key.id, &*key.endpoint, &key.query)).map(drop)
-    }
-
-    fn unindex(&mut self, version: &Version, gone: usize) -> u64 {
-        if gone > 0 {
-            self.index.remove(version.hash, version.seq);
-        }
-        gone as u64
     }
 
     fn hash(&self, key: &EventKey) -> KeyHash {

@@ -80,7 +80,8 @@ impl Response {
     /// Holds an answer to being the backend's, handed on.
     #[track_caller]
     pub fn expect_delivered(&self, status: u16) -> &Response {
-        assert_eq!((self.status, self.outcome()), (status, "delivered"), "body {:?}", self.text());
+        let outcome = if (200..300).contains(&status) { "delivered" } else { "backend_refused" };
+        assert_eq!((self.status, self.outcome()), (status, outcome), "body {:?}", self.text());
         self
     }
 }
