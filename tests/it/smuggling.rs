@@ -121,7 +121,7 @@ async fn what_is_left_of_a_body_after_the_backends_early_answer_is_no_request() 
         }
         stream.write_all(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n").await.unwrap();
         let _ = stream.read_to_end(&mut all).await;
-        String::from_utf8_lossy(&all).into_owned()
+        all
     });
     let program = Program::start(Setup::to(&hasty)).await;
     let mut client = program.connect().await;
@@ -133,12 +133,9 @@ async fn what_is_left_of_a_body_after_the_backends_early_answer_is_no_request() 
     assert_eq!(answers(&mut client, 1).await, Vec::<u16>::new());
     drop((client, program));
     let told = within("the backend's end", told).await.unwrap();
-    assert_eq!(
-        told.matches("HTTP/1.1\r\n").count(),
-        if told.contains("t=1,v1=00") { 2 } else { 1 },
-        "{told}"
-    );
-    assert!(told.starts_with("POST /upload "), "{told}");
+    let head = told.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
+    assert!(told.starts_with(b"POST /upload "), "{}", String::from_utf8_lossy(&told));
+    assert!(body.starts_with(&told[head..]), "{}", String::from_utf8_lossy(&told));
 }
 
 #[tokio::test]
