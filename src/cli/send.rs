@@ -19,7 +19,7 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 /// How much of an answer's body is read, in bytes.
 const BODY: usize = 64 * 1024;
 /// How much of it is shown, in characters.
-const EXCERPT: usize = 160;
+const EXCERPT: usize = 240;
 
 /// Send signed test events, as Stripe would
 ///
@@ -28,7 +28,7 @@ const EXCERPT: usize = 160;
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
     /// Where to
-    #[arg(default_value = "http://localhost:5000/webhooks/stripe")]
+    #[arg(default_value = "http://localhost:5000/webhooks/stripe", value_parser = web)]
     url: Url,
     /// The event's type [see --list]
     #[arg(long = "type", value_name = "TYPE", default_value = KINDS[0].name, hide_possible_values = true,
@@ -87,6 +87,14 @@ pub(super) fn run(args: &Args, env: &Env) -> Result<ExitCode, Failure> {
         .build()
         .map_err(|error| Failure::failed(format!("no runtime: {error}")))?;
     runtime.block_on(send(args, &secrets, &events))
+}
+
+/// A URL that an event can be sent to: "localhost:5000" is one as well, of the scheme "localhost".
+fn web(text: &str) -> Result<Url, String> {
+    match Url::parse(text) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(url),
+        _ => Err("write it whole, as in http://localhost:5000/webhooks/stripe".to_owned()),
+    }
 }
 
 /// An event to be sent.
