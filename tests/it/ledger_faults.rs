@@ -1,10 +1,13 @@
 //! The ledger in trouble: the program killed, the file locked or out of reach, another process on it. The faults are
 //! real ones.
 
-use crate::harness::{Answer, Backend, Event, Gate, Program, Response, Setup, until};
+use crate::harness::{Answer, Backend, Client, Event, Gate, Program, Response, Setup, until, within};
+use futures_util::future::join_all;
 use rusqlite::Connection;
+use std::collections::HashMap;
 use std::path::Path;
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// A backend that holds its answer, and a program whose leases last 1 + 1 + 5 s.
@@ -87,6 +90,57 @@ async fn what_was_delivered_is_remembered_after_a_kill_and_after_a_restart() {
     program.send(&failed.signed()).await.expect_delivered(200);
     assert_eq!(backend.requests()[3].header("countersign-attempt"), Some("2"));
     assert_eq!(backend.count(), 4);
+}
+
+#[tokio::test]
+async fn whatever_was_acknowledged_between_kills_has_reached_the_backend() {
+    const KILLS: usize = 3;
+    let backend = Backend::start().await;
+    let setup = short_leases(&backend)
+        .set("backend.connect_timeout", "500ms")
+        .set("backend.response_timeout", "500ms");
+    let mut program = Program::start(setup).await;
+    let at = watch::Sender::new(program.proxy().clone());
+    let done = watch::Sender::new(0);
+
+    // As Stripe does: again and again, with a fresh signature, until there is a 2xx.
+    let sender = async |events: Vec<Event>| {
+        for event in events {
+            until("a 2xx", async || {
+                let address = at.borrow().clone();
+                let mut client = Client::try_connect(&address).await.ok()?;
+                client.write(event.signed().bytes()).await;
+                client.try_answer().await.ok().filter(|answer| answer.status == 200)
+            })
+            .await;
+            done.send_modify(|n| *n += 1);
+        }
+    };
+    let events: Vec<Event> = (0..400).map(|_| Event::checkout()).collect();
+    let senders = join_all(events.chunks(50).map(|chunk| sender(chunk.to_vec())));
+    let killer = async {
+        for kill in 1..=KILLS {
+            let mut seen = done.subscribe();
+            within("events to be acknowledged", seen.wait_for(|&n| n >= kill * 60)).await.unwrap();
+            program.kill9();
+            program = program.restart().await;
+            at.send_replace(program.proxy().clone());
+        }
+        program
+    };
+    let (_, _program) = tokio::join!(senders, killer);
+
+    let mut times: HashMap<String, usize> = HashMap::new();
+    for request in backend.requests().iter().filter(|request| request.whole) {
+        *times.entry(request.header("idempotency-key").unwrap().to_owned()).or_default() += 1;
+    }
+    for event in &events {
+        let n = times.get(&event.id).copied().unwrap_or_default();
+        // Once, and once more for a kill between the backend's 2xx and its record.
+        assert!((1..=1 + KILLS).contains(&n), "{} reached the backend {n} times", event.id);
+    }
+    let twice = times.values().filter(|&&n| n > 1).count();
+    assert!(twice <= 8 * KILLS, "more were repeated than could be in flight: {twice}");
 }
 
 #[tokio::test]

@@ -29,6 +29,7 @@ mod passthrough;
 mod sdk;
 mod signals;
 mod smoke;
+mod smuggling;
 mod streaming;
 mod stripe_cli;
 mod upstream;

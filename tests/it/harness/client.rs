@@ -89,10 +89,13 @@ impl Response {
 impl Client {
     /// Connects.
     pub async fn connect(address: &Address) -> Client {
-        match within(format!("connect to {}", address.text()), address.connect()).await {
-            Ok(wire) => Client { wire },
-            Err(error) => panic!("connect to {}: {error}", address.text()),
-        }
+        Client::try_connect(address).await.unwrap_or_else(|e| panic!("connect to {}: {e}", address.text()))
+    }
+
+    /// Connects, or says why not.
+    pub async fn try_connect(address: &Address) -> io::Result<Client> {
+        let wire = within(format!("connect to {}", address.text()), address.connect()).await?;
+        Ok(Client { wire })
     }
 
     /// Sends bytes as they are. The other side may have closed: that shows in its answer.

@@ -1,0 +1,261 @@
+//! Where one request ends and the next begins: nothing that a client puts into a body, behind an upgrade or behind an
+//! early answer is taken for a request that the guard has not seen.
+
+use crate::harness::{Answer, Backend, Client, Event, Gate, Program, Request, Setup, within};
+
+/// A forged webhook as bytes: whoever lets it through reaches the app.
+fn forged() -> Vec<u8> {
+    Event::checkout().unsigned().header("Stripe-Signature", "t=1,v1=00").bytes()
+}
+
+/// Reads answers until the connection ends or has been told `n` times.
+async fn answers(client: &mut Client, n: usize) -> Vec<u16> {
+    let mut statuses = vec![];
+    while statuses.len() < n
+        && let Ok(answer) = client.try_answer().await
+    {
+        statuses.push(answer.status);
+    }
+    statuses
+}
+
+#[tokio::test]
+async fn requests_sent_ahead_are_each_judged_and_answered_in_order() {
+    let backend = Backend::start().await;
+    let program = Program::start(&backend).await;
+    let (first, second) = (Event::checkout(), Event::checkout());
+    let ahead = [
+        first.signed().bytes(),
+        Request::post("/upload", "x".repeat(10_000)).chunked(999).bytes(),
+        forged(),
+        Request::get("/posts/1").bytes(),
+        second.signed().chunked(100).bytes(),
+        Request::new("HEAD", "/webhooks/stripe").bytes(),
+        first.signed().bytes(),
+        Request::get("/Webhooks/stripe").bytes(),
+        Request::get("/posts/2").bytes(),
+    ];
+    let mut client = program.connect().await;
+    client.write(ahead.concat()).await;
+    let mut seen = vec![];
+    for n in 0..ahead.len() {
+        let answer = if n == 5 { client.answer_head().await } else { client.answer().await };
+        seen.push((answer.status, answer.outcome().to_owned()));
+    }
+    let expected = [
+        (200, "delivered"),
+        (200, ""),
+        (400, "signature_mismatch"),
+        (200, ""),
+        (200, "delivered"),
+        (405, "method_not_allowed"),
+        (200, "duplicate"),
+        (400, "ambiguous_path"),
+        (200, ""),
+    ];
+    assert_eq!(seen, expected.map(|(status, outcome)| (status, outcome.to_owned())));
+    let reached =
+        ["POST /webhooks/stripe", "POST /upload", "GET /posts/1", "POST /webhooks/stripe", "GET /posts/2"];
+    assert_eq!(backend.targets(), reached);
+}
+
+#[tokio::test]
+async fn a_webhook_in_the_body_of_a_page_stays_its_body() {
+    let backend = Backend::start().await;
+    let program = Program::start(&backend).await;
+    let mut client = program.connect().await;
+    let forged = forged();
+    for method in ["POST", "GET", "DELETE", "OPTIONS"] {
+        let request = Request::post("/upload", &forged).method(method);
+        for request in [request.clone(), request.chunked(7)] {
+            assert_eq!(client.send(&request).await.status, 200);
+            let got = backend.requests().pop().unwrap();
+            assert_eq!(got.target, "/upload");
+            assert!(got.body.bytes == forged, "{method}: another body arrived");
+        }
+    }
+    assert_eq!(backend.count(), 8);
+}
+
+#[tokio::test]
+async fn what_is_left_of_a_body_after_an_early_answer_is_no_request() {
+    let backend = Backend::start().await;
+    let program = Program::start(Setup::new(&backend).set("webhook.max_body", "4KiB")).await;
+    let padded = [forged(), vec![b'x'; 100_000]].concat();
+    // Refused by their heads, with the body on its way.
+    for refused in [
+        Request::post("/webhooks/stripe", &padded).header("Stripe-Signature", "t=1,v1=00"),
+        Request::post("/webhooks/stripe", &padded),
+        Request::post("/webhooks/stripe", forged()).method("PUT"),
+        Request::post("/Webhooks/stripe", &padded),
+        Request::post("/Webhooks/stripe", forged()),
+        Request::post("/webhooks/stripe", &padded).chunked(50_000).method("PUT"),
+        Request::post("/webhooks/stripe", &padded).chunked(50_000),
+    ] {
+        let mut client = program.connect().await;
+        client.write(refused.bytes()).await;
+        let status = client.answer().await.status;
+        assert!((400..500).contains(&status), "{status}");
+        // Either the connection ends, or it can carry the next request.
+        client.write(Request::get("/posts/1").bytes()).await;
+        let more = answers(&mut client, 1).await;
+        assert!(more.is_empty() || more == [200], "{more:?}");
+    }
+    assert!(backend.targets().iter().all(|target| target == "GET /posts/1"), "{:?}", backend.targets());
+}
+
+#[tokio::test]
+async fn what_is_left_of_a_body_after_the_backends_early_answer_is_no_request() {
+    let body = [vec![b'x'; 100], forged()].concat();
+    // The double reads whole bodies: this backend answers as soon as it has the head.
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let hasty = format!("http://{}", listener.local_addr().unwrap());
+    let told = tokio::spawn(async move {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut buffer = vec![0; 256];
+        let mut all = vec![];
+        while !all.windows(4).any(|four| four == b"\r\n\r\n") {
+            let n = stream.read(&mut buffer).await.unwrap();
+            all.extend_from_slice(&buffer[..n]);
+        }
+        stream.write_all(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+        let _ = stream.read_to_end(&mut all).await;
+        all
+    });
+    let program = Program::start(Setup::to(&hasty)).await;
+    let mut client = program.connect().await;
+    let request = Request::post("/upload", &body);
+    client.write([request.head_bytes(), body[..100].to_vec()].concat()).await;
+    assert_eq!(client.answer().await.status, 413);
+    client.write(&body[100..]).await;
+    // Nothing of the body is answered as a request of its own.
+    assert_eq!(answers(&mut client, 1).await, Vec::<u16>::new());
+    drop((client, program));
+    let told = within("the backend's end", told).await.unwrap();
+    let head = told.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
+    assert!(told.starts_with(b"POST /upload "), "{}", String::from_utf8_lossy(&told));
+    assert!(body.starts_with(&told[head..]), "{}", String::from_utf8_lossy(&told));
+}
+
+#[tokio::test]
+async fn an_upgrade_that_the_backend_turns_down_opens_no_tunnel() {
+    let backend = Backend::start().await;
+    let program = Program::start(&backend).await;
+    for (status, extra) in [(200, ""), (400, ""), (426, "websocket")] {
+        let mut answer = Answer::json(status, "{}");
+        if !extra.is_empty() {
+            answer = answer.header("Upgrade", extra);
+        }
+        backend.answers(answer);
+        // Without a key the double does not upgrade.
+        let upgrade = Request::get("/ws").header("Connection", "Upgrade").header("Upgrade", "websocket");
+        let mut client = program.connect().await;
+        client.write([upgrade.bytes(), forged()].concat()).await;
+        assert_eq!(client.answer().await.status, status);
+        let after = answers(&mut client, 1).await;
+        assert!(after.is_empty() || after == [400], "{after:?}");
+        client.write(forged()).await;
+        let after = answers(&mut client, 1).await;
+        assert!(after.is_empty() || after == [400], "{after:?}");
+    }
+    assert!(backend.targets().iter().all(|target| target == "GET /ws"), "{:?}", backend.targets());
+}
+
+#[tokio::test]
+async fn only_websocket_upgrades_are_offered_to_the_backend() {
+    let backend = Backend::start().await;
+    let program = Program::start(&backend).await;
+    for (name, value) in [("Upgrade", "h2c"), ("Upgrade", "TLS/1.0"), ("Upgrade", "h2c, websocket")] {
+        let request = Request::get("/posts/1")
+            .header("Connection", "Upgrade, HTTP2-Settings")
+            .header("HTTP2-Settings", "AAMAAABkAAQAAP__")
+            .header(name, value);
+        let answer = program.send(&request).await;
+        if answer.status == 200 {
+            let got = backend.requests().pop().unwrap();
+            let offered = got.header("upgrade").unwrap_or_default();
+            assert!(!offered.contains("h2c") && !offered.contains("TLS"), "{offered}");
+            assert_eq!(got.header("http2-settings"), None);
+        }
+    }
+    let mut preface: Client = program.connect().await;
+    preface.write("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+    assert!(answers(&mut preface, 1).await.iter().all(|&status| status == 400));
+    assert!(backend.targets().iter().all(|target| target == "GET /posts/1"), "{:?}", backend.targets());
+}
+
+#[tokio::test]
+async fn a_request_sent_while_an_event_stream_runs_is_judged_like_any_other() {
+    let backend = Backend::start().await;
+    let program = Program::start(&backend).await;
+    let gate = Gate::new();
+    backend.answers_at("/events", Answer::events().chunk("data: 0\n\n").pause(&gate).chunk("data: 1\n\n"));
+    let mut client = program.connect().await;
+    client.write(Request::get("/events").bytes()).await;
+    assert_eq!(client.answer_head().await.status, 200);
+    assert_eq!(client.chunk().await.unwrap(), b"data: 0\n\n");
+    let spelled = Request::get("/Webhooks/stripe").bytes();
+    let claimed = Request::get("/posts/1").header("Countersign-Event", "evt_forged").bytes();
+    client.write([forged(), spelled, claimed].concat()).await;
+    gate.open();
+    // Whoever talks into a stream may lose it.
+    while client.chunk().await.is_some() {}
+    let after = answers(&mut client, 3).await;
+    assert!([400, 400, 200].starts_with(&after), "{after:?}");
+    for got in backend.requests() {
+        assert!(["/events", "/posts/1"].contains(&got.target.as_str()), "{}", got.target);
+        assert_eq!((got.header("countersign-event"), got.body.length), (None, 0));
+    }
+}
+
+#[tokio::test]
+async fn a_request_sent_while_the_answer_is_awaited_is_judged_like_any_other() {
+    let backend = Backend::start().await;
+    let program = Program::start(&backend).await;
+    let gate = Gate::new();
+    backend.answers_next(Answer::ok().when(&gate));
+    let mut client = program.connect().await;
+    client.write(Request::get("/posts/1").bytes()).await;
+    backend.await_request(1).await;
+    client.write([forged(), Request::get("/posts/2").bytes()].concat()).await;
+    gate.open();
+    assert_eq!(answers(&mut client, 3).await, [200, 400, 200]);
+    assert_eq!(backend.targets(), ["GET /posts/1", "GET /posts/2"]);
+}
+
+#[tokio::test]
+async fn connect_and_heads_that_are_no_http_are_refused() {
+    let backend = Backend::start().await;
+    let program = Program::start(&backend).await;
+    for line in [
+        "CONNECT shop.example:443 HTTP/1.1",
+        "CONNECT /webhooks/stripe HTTP/1.1",
+        "POST  /webhooks/stripe HTTP/1.1",
+        "POST /webhooks/stripe  HTTP/1.1",
+        "POST /webhooks/stripe HTTP/1.1 ",
+        " POST /webhooks/stripe HTTP/1.1",
+        "POST\t/webhooks/stripe\tHTTP/1.1",
+        "POST /webhooks/stripe",
+        "POST /webhooks/stripe HTTP/9.9",
+    ] {
+        let mut client = program.connect().await;
+        client.write(format!("{line}\r\nHost: a\r\nContent-Length: 0\r\n\r\n")).await;
+        let got = answers(&mut client, 1).await;
+        assert!(got.iter().all(|&status| matches!(status, 400 | 405)), "{line:?}: {got:?}");
+    }
+    for field in [
+        "Content-Length : 5",
+        " Content-Length: 5",
+        "Content-Length\t: 5",
+        "Host: b",
+        "X\x00Y: 1",
+        "no colon",
+    ] {
+        let mut client = program.connect().await;
+        client.write(format!("POST /posts/1 HTTP/1.1\r\nHost: a\r\n{field}\r\n\r\nhello")).await;
+        let got = answers(&mut client, 1).await;
+        assert!(got.iter().all(|&status| status == 400), "{field:?}: {got:?}");
+    }
+    assert_eq!(backend.targets(), Vec::<String>::new());
+}
