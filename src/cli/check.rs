@@ -31,10 +31,12 @@ Examples:
 
 pub(super) fn run(args: Args, env: Env) -> Result<ExitCode, Failure> {
     let source = Source::new(args.config, env);
-    if args.live && !args.probe {
+    if args.live {
         let admin = source.load_admin().map_err(|faults| Failure::config(faults.to_string()))?;
         println!("{}", live::ask(&admin.listen).map_err(Failure::failed)?);
-        return Ok(ExitCode::SUCCESS);
+        if !args.probe {
+            return Ok(ExitCode::SUCCESS);
+        }
     }
     let config = match source.load() {
         Ok(config) => config,
