@@ -85,6 +85,8 @@ pub struct Connection {
     verdict: Option<Outcome>,
     endless: AtomicBool,
     outbox: Vec<u8>,
+    /// The client takes nothing at present; the deadline says until when it may.
+    stalled: bool,
     /// Gives the connection's place back when it is dropped.
     _permit: OwnedSemaphorePermit,
 }
@@ -120,6 +122,7 @@ impl Connection {
             verdict: None,
             endless: AtomicBool::new(false),
             outbox: Vec::new(),
+            stalled: false,
             _permit: permit,
         }
     }
@@ -326,12 +329,32 @@ impl Connection {
         }
     }
 
+    /// Writes for pingora. A client that takes nothing holds its place for `idle_timeout` at most; the deadline is free
+    /// for it, since no head is awaited meanwhile.
+    fn poll_write_out(&mut self, also: &[u8], cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let both = [IoSlice::new(&self.outbox), IoSlice::new(also)];
+        let written = Pin::new(&mut self.socket).poll_write_vectored(cx, &both);
+        match written {
+            Poll::Ready(Ok(0)) if !(self.outbox.is_empty() && also.is_empty()) => {
+                Poll::Ready(Err(io::ErrorKind::WriteZero.into()))
+            }
+            Poll::Ready(written) => {
+                self.stalled = false;
+                Poll::Ready(written)
+            }
+            Poll::Pending => {
+                if !self.stalled {
+                    self.stalled = true;
+                    self.set_deadline(self.limits.idle_timeout);
+                }
+                self.deadline.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+            }
+        }
+    }
+
     fn poll_outbox(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.outbox.is_empty() {
-            let n = ready!(Pin::new(&mut self.socket).poll_write(cx, &self.outbox))?;
-            if n == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-            }
+            let n = ready!(self.poll_write_out(&[], cx))?;
             self.outbox.drain(..n);
         }
         Poll::Ready(Ok(()))
@@ -395,14 +418,10 @@ impl AsyncWrite for Connection {
         }
         loop {
             let held = this.outbox.len();
-            let both = [IoSlice::new(&this.outbox), IoSlice::new(buf)];
-            let n = ready!(Pin::new(&mut this.socket).poll_write_vectored(cx, &both))?;
+            let n = ready!(this.poll_write_out(buf, cx))?;
             this.outbox.drain(..n.min(held));
-            if n > held {
-                return Poll::Ready(Ok(n - held));
-            }
-            if n == 0 {
-                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            if n > held || buf.is_empty() {
+                return Poll::Ready(Ok(n.saturating_sub(held)));
             }
         }
     }

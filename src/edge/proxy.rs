@@ -29,8 +29,6 @@ pub struct PassThrough {
     pub upstream: Upstream,
     /// Where it is counted.
     pub metrics: Arc<Metrics>,
-    /// How long a client may take no byte of its answer.
-    pub write_timeout: Duration,
 }
 
 /// What a request carries through the hooks.
@@ -55,8 +53,6 @@ impl ProxyHttp for PassThrough {
     fn init_downstream_modules(&self, _: &mut pingora::modules::http::HttpModules) {}
 
     async fn early_request_filter(&self, session: &mut Session, _: &mut Passage) -> Result<()> {
-        // A client that reads nothing, or sends what no one reads any more, holds its place only so long.
-        session.set_write_timeout(Some(self.write_timeout));
         session.set_total_drain_timeout(Some(PATIENCE));
         Ok(())
     }

@@ -6,6 +6,7 @@ use pingora::protocols::http::ServerSession;
 use pingora::proxy::HttpProxy;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::Edge;
@@ -58,6 +59,7 @@ pub(super) async fn serve(
     pingora: &Arc<HttpProxy<PassThrough>>,
     mut connection: Box<Connection>,
 ) {
+    let draining = edge.drain.watch();
     loop {
         let length = match connection.head().await {
             Ok(length) => length,
@@ -80,7 +82,7 @@ pub(super) async fn serve(
             Handled::Answered(next) => next,
             Handled::Pass(verdict) => {
                 connection.pass(arrived.length, arrived.framing, verdict);
-                match pass(edge, pingora, connection).await {
+                match pass(pingora, connection, &draining).await {
                     Some(back) => connection = back,
                     None => return,
                 }
@@ -116,12 +118,12 @@ fn route(edge: &Edge, length: usize, outline: Outline<'_>) -> (Arrived, Routed) 
 
 /// Has pingora proxy the request; the connection comes back if it can carry another.
 async fn pass(
-    edge: &Edge,
     pingora: &Arc<HttpProxy<PassThrough>>,
     connection: Box<Connection>,
+    draining: &watch::Receiver<bool>,
 ) -> Option<Box<Connection>> {
     let stream: Stream = connection;
-    let reused = pingora.process_new_http(ServerSession::new_http1(stream), &edge.drain.watch()).await?;
+    let reused = pingora.process_new_http(ServerSession::new_http1(stream), draining).await?;
     let (stream, _) = reused.consume();
     stream.into_any().downcast().ok()
 }
