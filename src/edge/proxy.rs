@@ -52,12 +52,9 @@ impl ProxyHttp for PassThrough {
     /// Without pingora's compression module, which would touch what passes.
     fn init_downstream_modules(&self, _: &mut pingora::modules::http::HttpModules) {}
 
-    async fn early_request_filter(&self, session: &mut Session, _: &mut Passage) -> Result<()> {
-        session.set_total_drain_timeout(Some(PATIENCE));
-        Ok(())
-    }
-
     async fn upstream_peer(&self, session: &mut Session, _: &mut Passage) -> Result<Box<HttpPeer>> {
+        // What is left of a body that no one reads any more is waited for only so long.
+        session.set_total_drain_timeout(Some(PATIENCE));
         let peer = if session.is_upgrade_req() { self.upstream.tunnel() } else { self.upstream.peer() };
         peer.ok_or_else(upstream::unresolved)
     }
