@@ -33,8 +33,8 @@ test:
 	@scripts/test
 
 bench:
-	@scripts/setup run
-	benches/run
+	@scripts/setup bench
+	@benches/run
 
 fmt:
 	cargo fmt

@@ -25,6 +25,7 @@ mod ledger;
 mod ledger_faults;
 mod limits;
 mod once;
+mod papers;
 mod passthrough;
 mod sdk;
 mod signals;
