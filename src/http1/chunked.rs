@@ -8,6 +8,7 @@ enum State {
     DataEnd,
     Trailer,
     Done,
+    Faulty,
 }
 
 /// What became of the bytes given.
@@ -48,6 +49,7 @@ impl Decoder {
         loop {
             match self.state {
                 State::Done => return Step::Done,
+                State::Faulty => return Step::Faulty,
                 State::Data(left) => {
                     if input.is_empty() {
                         return Step::More;
@@ -61,38 +63,43 @@ impl Decoder {
                 }
                 State::Size | State::DataEnd | State::Trailer => {
                     let Some(line) = self.line(input) else {
-                        return if self.line.len() > MAX_LINE { Step::Faulty } else { Step::More };
+                        if self.line.len() <= MAX_LINE {
+                            return Step::More;
+                        }
+                        self.state = State::Faulty;
+                        continue;
                     };
-                    self.state = match self.state {
-                        State::Size => match size(&line) {
-                            Some(0) => State::Trailer,
-                            Some(n) => State::Data(n),
-                            None => return Step::Faulty,
-                        },
-                        State::DataEnd if line.is_empty() => State::Size,
-                        State::DataEnd => return Step::Faulty,
-                        State::Trailer if line.is_empty() => State::Done,
-                        State::Trailer => State::Trailer,
-                        State::Data(_) | State::Done => self.state,
-                    };
+                    self.state = next(self.state, &line);
                 }
             }
         }
     }
 
-    /// The next whole line, without its end.
+    /// The next whole line, with its end.
     fn line(&mut self, input: &mut &[u8]) -> Option<Vec<u8>> {
         let end = memchr::memchr(b'\n', input);
         let (now, rest) = input.split_at(end.map_or(input.len(), |i| i + 1));
         self.line.extend_from_slice(now);
         *input = rest;
         end?;
-        let mut line = std::mem::take(&mut self.line);
-        line.pop();
-        if line.last() == Some(&b'\r') {
-            line.pop();
-        }
-        Some(line)
+        Some(std::mem::take(&mut self.line))
+    }
+}
+
+/// Where a line leads. One that a line feed alone has ended is a fault, as in the head.
+fn next(state: State, line: &[u8]) -> State {
+    let Some(line) = line.strip_suffix(b"\r\n") else { return State::Faulty };
+    match state {
+        State::Size => match size(line) {
+            Some(0) => State::Trailer,
+            Some(n) => State::Data(n),
+            None => State::Faulty,
+        },
+        State::DataEnd if line.is_empty() => State::Size,
+        State::DataEnd => State::Faulty,
+        State::Trailer if line.is_empty() => State::Done,
+        State::Trailer => State::Trailer,
+        State::Data(_) | State::Done | State::Faulty => state,
     }
 }
 
@@ -140,9 +147,18 @@ mod tests {
 
     #[test]
     fn what_is_not_the_coding_is_said() {
-        for faulty in [&b"x\r\n"[..], b"\r\n", b"5\r\nhelloX\r\n", b"-1\r\n", b"1000000000000000\r\n"] {
+        for faulty in [
+            &b"x\r\n"[..],
+            b"\r\n",
+            b"5\r\nhelloX\r\n",
+            b"-1\r\n",
+            b"1000000000000000\r\n",
+            b"5\nhello\r\n",
+            b"0\r\n\n",
+        ] {
             assert_eq!(decode(&[faulty]).0, Step::Faulty, "{:?}", String::from_utf8_lossy(faulty));
         }
         assert_eq!(decode(&[&[b'1'; MAX_LINE + 1]]).0, Step::Faulty);
+        assert_eq!(decode(&[b"x\r\n", b"0\r\n\r\n"]).0, Step::Faulty, "and stays so");
     }
 }
