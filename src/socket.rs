@@ -102,8 +102,22 @@ const BACKLOG: u32 = 4096;
 pub enum Listener {
     /// On a TCP address.
     Tcp(TcpListener),
-    /// On a Unix socket; its file is removed when the listener is dropped.
-    Unix(UnixListener, PathBuf),
+    /// On a Unix socket.
+    Unix(SocketFile, UnixListener),
+}
+
+/// The file of a Unix socket; removed when this is dropped, which is to be before its listener is: a file without one
+/// may be replaced by another process, and that one's must stay.
+#[derive(Debug)]
+pub struct SocketFile(pub PathBuf);
+
+/// A listener that is about to close: it hands out what the kernel holds already.
+#[derive(Debug)]
+pub enum Closing {
+    /// On a TCP address.
+    Tcp(std::net::TcpListener),
+    /// On a Unix socket.
+    Unix(SocketFile, std::os::unix::net::UnixListener),
 }
 
 impl Listener {
@@ -120,7 +134,8 @@ impl Listener {
                 {
                     std::fs::remove_file(path)?;
                 }
-                Ok(Listener::Unix(UnixListener::bind(path)?, path.clone()))
+                let listener = UnixListener::bind(path)?;
+                Ok(Listener::Unix(SocketFile(path.clone()), listener))
             }
             Listen::Tcp(address) => match address.strip_prefix(':') {
                 // Every address, of both families; where there is no IPv6, of one.
@@ -141,8 +156,19 @@ impl Listener {
             Listener::Tcp(listener) => {
                 listener.local_addr().map_or_else(|e| e.to_string(), |a| a.to_string())
             }
-            Listener::Unix(_, path) => format!("unix/{}", path.display()),
+            Listener::Unix(file, _) => format!("unix/{}", file.0.display()),
         }
+    }
+
+    /// Takes it off the runtime, to be closed.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn closing(self) -> io::Result<Closing> {
+        Ok(match self {
+            Listener::Tcp(listener) => Closing::Tcp(listener.into_std()?),
+            Listener::Unix(file, listener) => Closing::Unix(file, listener.into_std()?),
+        })
     }
 
     /// The next connection, and whose it is (`None`: over a Unix socket).
@@ -153,16 +179,37 @@ impl Listener {
                 stream.set_nodelay(true)?;
                 Ok((Socket::Tcp(stream), Some(peer.ip().to_canonical())))
             }
-            Listener::Unix(listener, _) => Ok((Socket::Unix(listener.accept().await?.0), None)),
+            Listener::Unix(_, listener) => Ok((Socket::Unix(listener.accept().await?.0), None)),
         }
     }
 }
 
-impl Drop for Listener {
-    fn drop(&mut self) {
-        if let Listener::Unix(_, path) = self {
-            let _ = std::fs::remove_file(path);
+impl Closing {
+    /// A connection that the kernel holds, and whose it is. Asks the kernel itself and never waits: the runtime may not
+    /// have heard of it yet.
+    ///
+    /// # Errors
+    /// `WouldBlock` if there is none. Whatever is between that answer and this being dropped is lost, so drop it at once.
+    pub fn accept(&self) -> io::Result<(Socket, Option<IpAddr>)> {
+        match self {
+            Closing::Tcp(listener) => {
+                let (stream, peer) = listener.accept()?;
+                stream.set_nonblocking(true)?;
+                stream.set_nodelay(true)?;
+                Ok((Socket::Tcp(TcpStream::from_std(stream)?), Some(peer.ip().to_canonical())))
+            }
+            Closing::Unix(_, listener) => {
+                let (stream, _) = listener.accept()?;
+                stream.set_nonblocking(true)?;
+                Ok((Socket::Unix(UnixStream::from_std(stream)?), None))
+            }
         }
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
     }
 }
 

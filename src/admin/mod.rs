@@ -85,6 +85,7 @@ fn json(status: StatusCode, body: &impl Serialize) -> Response {
 mod tests {
     use super::*;
     use crate::ledger::{Arrival, Claim, Health, Lease, LedgerError, Settled, Settlement, Unsettled};
+    use crate::socket::SocketFile;
     use async_trait::async_trait;
     use serde_json::{Value, json};
     use std::sync::Mutex;
@@ -289,7 +290,7 @@ mod tests {
             readiness: admin.readiness.clone(),
             ledger: admin.ledger.clone(),
         };
-        let listener = Listener::Unix(UnixListener::bind(&path).unwrap(), path.clone());
+        let listener = Listener::Unix(SocketFile(path.clone()), UnixListener::bind(&path).unwrap());
         let served = tokio::spawn(serve(listener, state, admin.shutdown.clone()));
         let answer = ask(UnixStream::connect(&path).await.unwrap(), "GET", "/livez").await;
         assert_eq!(answer.status, 200);

@@ -1,10 +1,11 @@
 //! Accepts connections, as many as may be open. When the program drains, what the kernel has already accepted is
 //! still taken, so that a client which got through is answered.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::TaskTracker;
 
 use super::connection::{Connection, Limits};
@@ -19,8 +20,6 @@ const TURNED_AWAY: usize = 64;
 const FAREWELL: Duration = Duration::from_secs(1);
 /// A pause after a failed accept: most often there are no file descriptors left, and trying at once would spin.
 const AFTER_FAILURE: Duration = Duration::from_millis(50);
-/// While draining, so long without a connection means that the kernel holds none.
-const QUIET: Duration = Duration::from_millis(20);
 /// While draining, no connection is taken later than this, however many keep coming.
 const LAST_CALL: Duration = Duration::from_millis(500);
 
@@ -34,46 +33,45 @@ pub async fn accept(
 ) {
     let places = Arc::new(Semaphore::new(max_connections));
     let turned_away = Arc::new(Semaphore::new(TURNED_AWAY));
-    let mut last = None;
+    let take = |(socket, peer): (Socket, Option<IpAddr>)| match places.clone().try_acquire_owned() {
+        Ok(permit) => {
+            let connection = Connection::new(socket, peer, limits.clone(), permit);
+            let front = front.clone();
+            tasks.spawn(async move { serve::serve(&front.edge, &front.pingora, Box::new(connection)).await });
+        }
+        Err(_) => {
+            if let Ok(permit) = turned_away.clone().try_acquire_owned() {
+                tasks.spawn(async move {
+                    let _ = timeout(FAREWELL, turn_away(socket)).await;
+                    drop(permit);
+                });
+            }
+        }
+    };
     loop {
         let accepted = tokio::select! {
             biased;
-            () = limits.drain.cancelled() => {
-                let last = *last.get_or_insert_with(|| Instant::now() + LAST_CALL);
-                match timeout_at(last.min(Instant::now() + QUIET), listener.accept()).await {
-                    Ok(accepted) => accepted,
-                    Err(_) => return,
-                }
-            }
+            () = limits.drain.cancelled() => break,
             accepted = listener.accept() => accepted,
         };
-        let (socket, peer) = match accepted {
-            Ok(accepted) => accepted,
-            Err(_) if last.is_some() => return,
+        match accepted {
+            Ok(accepted) => take(accepted),
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
                 sleep(AFTER_FAILURE).await;
-                continue;
-            }
-        };
-        match places.clone().try_acquire_owned() {
-            Ok(permit) => {
-                let connection = Connection::new(socket, peer, limits.clone(), permit);
-                let front = front.clone();
-                tasks.spawn(
-                    async move { serve::serve(&front.edge, &front.pingora, Box::new(connection)).await },
-                );
-            }
-            Err(_) => {
-                if let Ok(permit) = turned_away.clone().try_acquire_owned() {
-                    tasks.spawn(async move {
-                        let _ = timeout(FAREWELL, turn_away(socket)).await;
-                        drop(permit);
-                    });
-                }
             }
         }
     }
+    let last_call = Instant::now() + LAST_CALL;
+    let Ok(closing) = listener.closing() else { return };
+    // Under a steady load there is no quiet moment to wait for: it closes the moment that the kernel holds none.
+    while let Ok(accepted) = closing.accept() {
+        take(accepted);
+        if Instant::now() > last_call {
+            break;
+        }
+    }
+    drop(closing);
 }
 
 /// Says that there is no room, and reads on until the client has closed: else the kernel takes the answer back.
