@@ -25,7 +25,7 @@ use std::io::{self, IoSlice};
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
@@ -49,6 +49,13 @@ const COALESCE: usize = 1460;
 const LINGER: Duration = Duration::from_secs(1);
 /// How long a client may take to read an answer of ours, which is a head and 64 KiB at most.
 const SEND: Duration = Duration::from_secs(10);
+
+/// An answer with an end of its own.
+const ORDINARY: u8 = 0;
+/// One without: it is closed at once when the program drains.
+const ENDLESS: u8 = 1;
+/// The same, and what the client sends belongs to it and to no next request.
+const UPGRADED: u8 = 2;
 
 /// What every connection of a listener has in common.
 #[derive(Debug)]
@@ -82,8 +89,10 @@ pub struct Connection {
     lingering: bool,
     /// What pingora may still read of the request it has.
     bound: Bound,
-    verdict: Option<Outcome>,
-    endless: AtomicBool,
+    /// The head that pingora reads first, in place of the one that came.
+    ahead: Bytes,
+    /// What kind of answer pingora gives: one of the constants above.
+    answer: AtomicU8,
     outbox: Vec<u8>,
     /// The client takes nothing at present; the deadline says until when it may.
     stalled: bool,
@@ -91,13 +100,13 @@ pub struct Connection {
     _permit: OwnedSemaphorePermit,
 }
 
-/// How much of a request has yet to be handed over.
+/// How much of a request's body has yet to be handed over.
 #[derive(Debug)]
 enum Bound {
     /// So many bytes.
     Length(u64),
-    /// A head of so many bytes, and then what the decoder takes.
-    Chunked(usize, Decoder),
+    /// What the decoder takes.
+    Chunked(Decoder),
 }
 
 impl Connection {
@@ -119,8 +128,8 @@ impl Connection {
             draining,
             lingering: false,
             bound: Bound::Length(0),
-            verdict: None,
-            endless: AtomicBool::new(false),
+            ahead: Bytes::new(),
+            answer: AtomicU8::new(ORDINARY),
             outbox: Vec::new(),
             stalled: false,
             _permit: permit,
@@ -257,75 +266,84 @@ impl Connection {
         let _ = timeout(patience, parting).await;
     }
 
-    /// From here on pingora reads: the request whose head of `length` bytes begins the buffer, to its end. A dry run's
-    /// `verdict` goes with it.
-    pub fn pass(&mut self, length: usize, framing: Framing, verdict: Option<Outcome>) {
-        self.verdict = verdict;
-        // The answer before may have been an event stream that came to its end.
-        *self.endless.get_mut() = false;
+    /// From here on pingora reads: the request whose head of `length` bytes begins the buffer, with `head` in its place.
+    pub fn pass(&mut self, length: usize, framing: Framing, head: Vec<u8>) {
+        self.inbox.advance(length);
+        self.ahead = head.into();
+        *self.answer.get_mut() = ORDINARY;
         self.bound = match framing {
-            Framing::Length(body) => Bound::Length(length as u64 + body),
-            Framing::Chunked => Bound::Chunked(length, Decoder::new()),
+            Framing::Length(body) => Bound::Length(body),
+            Framing::Chunked => Bound::Chunked(Decoder::new()),
         };
     }
 
-    /// What a dry run found about the request that pingora has.
-    pub fn verdict(&self) -> Option<Outcome> {
-        self.verdict
-    }
-
-    /// The answer is without end: a WebSocket, an event stream.
+    /// The answer is a stream of events.
     pub fn endless(&self) {
-        self.endless.store(true, Ordering::Relaxed);
+        self.answer.store(ENDLESS, Ordering::Relaxed);
     }
 
-    /// Moves what may be handed over from the buffer; how many bytes those were.
+    /// The answer switches protocols.
+    pub fn upgraded(&self) {
+        self.answer.store(UPGRADED, Ordering::Relaxed);
+    }
+
+    /// Moves what may be handed over and is here; how many bytes those were.
     fn hand_over(&mut self, to: &mut ReadBuf<'_>) -> usize {
+        let of_head = self.ahead.len().min(to.remaining());
+        to.put_slice(&self.ahead.split_to(of_head));
+        if !self.ahead.is_empty() {
+            return of_head;
+        }
         let room = self.inbox.len().min(to.remaining());
         let n = match &mut self.bound {
-            _ if *self.endless.get_mut() => room,
+            _ if *self.answer.get_mut() == UPGRADED => room,
             Bound::Length(left) => {
                 let n = room.min(usize::try_from(*left).unwrap_or(usize::MAX));
                 *left -= n as u64;
                 n
             }
-            Bound::Chunked(head, decoder) => {
-                let of_head = room.min(*head);
-                *head -= of_head;
-                let mut body = &self.inbox[of_head..room];
-                let before = body.len();
+            Bound::Chunked(decoder) => {
+                let mut body = &self.inbox[..room];
                 // What is not the coding is for pingora to refuse: it gets everything.
                 match decoder.feed(&mut body, |_| {}) {
-                    Step::More | Step::Done => of_head + before - body.len(),
+                    Step::More | Step::Done => room - body.len(),
                     Step::Faulty => room,
                 }
             }
         };
         to.put_slice(&self.inbox[..n]);
         self.inbox.advance(n);
-        n
+        of_head + n
     }
 
     /// All of the request has been handed over.
     fn handed_over(&mut self) -> bool {
         match &self.bound {
-            _ if *self.endless.get_mut() => false,
+            _ if *self.answer.get_mut() == UPGRADED => false,
             Bound::Length(left) => *left == 0,
-            Bound::Chunked(head, decoder) => *head == 0 && decoder.is_done(),
+            Bound::Chunked(decoder) => decoder.is_done(),
         }
     }
 
     /// pingora asks whether the client is still there: it is not told of bytes that belong to the next request.
     fn poll_leaving(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        loop {
-            if self.inbox.len() >= READ {
-                return Poll::Pending;
-            }
+        while self.inbox.len() < READ {
             self.inbox.reserve(READ);
             let mut reading = std::pin::pin!(self.socket.read_buf(&mut self.inbox));
-            if ready!(reading.as_mut().poll(cx))? == 0 {
-                return Poll::Ready(Ok(()));
+            match reading.as_mut().poll(cx)? {
+                Poll::Ready(0) => return Poll::Ready(Ok(())),
+                Poll::Ready(_) => {}
+                Poll::Pending => break,
             }
+        }
+        self.poll_cut_off(cx)
+    }
+
+    /// An answer without end is over, for the client's side, when the program drains.
+    fn poll_cut_off(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match *self.answer.get_mut() {
+            ORDINARY => Poll::Pending,
+            _ => self.draining.as_mut().poll(cx).map(Ok),
         }
     }
 
@@ -371,9 +389,8 @@ impl AsyncRead for Connection {
             return this.poll_leaving(cx);
         }
         // The buffer is empty. A body of known length, or one without end, need not go through it.
-        let endless = *this.endless.get_mut();
         let most = match &this.bound {
-            _ if endless => usize::MAX,
+            _ if *this.answer.get_mut() == UPGRADED => usize::MAX,
             Bound::Length(left) => usize::try_from(*left).unwrap_or(usize::MAX),
             Bound::Chunked(..) => {
                 this.inbox.reserve(READ);
@@ -403,8 +420,7 @@ impl AsyncRead for Connection {
                 Poll::Ready(Ok(()))
             }
             Poll::Ready(Err(e)) => Poll::Ready(Err(e)),
-            Poll::Pending if endless => this.draining.as_mut().poll(cx).map(Ok),
-            Poll::Pending => Poll::Pending,
+            Poll::Pending => this.poll_cut_off(cx),
         }
     }
 }

@@ -3,9 +3,9 @@
 //! knows no route. The pieces are pure, so that a delivery tells the same as a passed-through request.
 
 use http::HeaderMap;
-use http::header::{ACCEPT, HeaderName, HeaderValue};
+use http::header::{ACCEPT, HeaderValue};
 use ipnet::IpNet;
-use pingora::http::RequestHeader;
+use memchr::memchr;
 use std::io::Write as _;
 use std::net::IpAddr;
 
@@ -16,25 +16,51 @@ pub const PROTO: &str = "X-Forwarded-Proto";
 /// The host that the client asked for.
 pub const HOST: &str = "X-Forwarded-Host";
 
-/// Makes a passed-through request ready for the backend: without what no client may send, and with its [`Origin`].
-/// `peer` is `None` on a Unix socket.
+/// The head of a passed-through request as the backend gets it: without what no client may send, with its [`Origin`]
+/// and, in a dry run, a verdict; else byte for byte. `head` is whole, and its lines end with CRLF; `peer` is `None` on a
+/// Unix socket.
 ///
-/// # Errors
-/// None in practice: the values are made of header values, and pingora takes fewer headers than a map holds.
-pub fn prepare(request: &mut RequestHeader, peer: Option<IpAddr>, proxies: &[IpNet]) -> pingora::Result<()> {
+/// Written before pingora reads the head: in a map of headers the same costs an eighth of the request.
+pub fn rewrite(head: &[u8], peer: Option<IpAddr>, proxies: &[IpNet], verdict: Option<&str>) -> Vec<u8> {
     let believed = trusted(peer, proxies);
-    remove(request, |name| removed(name) || (!believed && forwarding(name)));
-    let headers = &request.headers;
-    let Origin { chain, proto, host } = Origin::of(peer, proxies, |name| values(headers, name));
-    let (proto, host) = (proto.to_vec(), host.map(<[u8]>::to_vec));
-    if let Some(chain) = chain {
-        request.insert_header(FOR, chain)?;
+    let origin = Origin::of(peer, proxies, |name| {
+        fields(head).filter(|(found, _)| found.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
+    });
+    let mut out = Vec::with_capacity(head.len() + 256);
+    for line in head.split_inclusive(|&byte| byte == b'\n') {
+        let name = memchr(b':', line).map_or(line, |colon| &line[..colon]);
+        let replaced = || [FOR, PROTO, HOST].iter().any(|ours| name.eq_ignore_ascii_case(ours.as_bytes()));
+        if line == b"\r\n" || removed(name) || replaced() || (!believed && forwarding(name)) {
+            continue;
+        }
+        out.extend_from_slice(line);
     }
-    request.insert_header(PROTO, proto)?;
-    if let Some(host) = host {
-        request.insert_header(HOST, host)?;
+    let mut add = |name: &str, value: &[u8]| {
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(value);
+        out.extend_from_slice(b"\r\n");
+    };
+    if let Some(chain) = &origin.chain {
+        add(FOR, chain);
     }
-    Ok(())
+    add(PROTO, origin.proto);
+    if let Some(host) = origin.host {
+        add(HOST, host);
+    }
+    if let Some(verdict) = verdict {
+        add("Countersign-Verdict", verdict.as_bytes());
+    }
+    out.extend_from_slice(b"\r\n");
+    out
+}
+
+/// The fields of a head, name and value. The request line is none of them: no name has a space in it.
+fn fields(head: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    head.split(|&byte| byte == b'\n').skip(1).filter_map(|line| {
+        let colon = memchr(b':', line)?;
+        Some((&line[..colon], line[colon + 1..].trim_ascii()))
+    })
 }
 
 /// What the backend is told of a request's origin.
@@ -178,44 +204,21 @@ fn values<'a>(headers: &'a HeaderMap, name: &str) -> impl Iterator<Item = &'a [u
     headers.get_all(name).into_iter().map(HeaderValue::as_bytes)
 }
 
-/// Removes the headers of these names; allocates only if there are any.
-fn remove(request: &mut RequestHeader, which: impl Fn(&[u8]) -> bool) {
-    if !request.headers.keys().any(|name| which(name.as_str().as_bytes())) {
-        return;
-    }
-    // Removing from the map would put its last field in the gap. The others keep their order if they are told anew.
-    let kept: Vec<_> = request
-        .case_header_iter()
-        .filter(|(name, _)| !which(name.as_slice()))
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect();
-    let all: Vec<HeaderName> = request.headers.keys().cloned().collect();
-    for name in &all {
-        request.remove_header(name);
-    }
-    for (name, value) in kept {
-        // It was in the map a moment ago.
-        let _ = request.append_header(name, value);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn request(headers: &[(&'static str, &str)]) -> RequestHeader {
-        let mut request = RequestHeader::build("GET", b"/", None).unwrap();
-        for (name, value) in headers {
-            request.append_header(*name, *value).unwrap();
-        }
-        request
+    fn request(headers: &[(&str, &str)]) -> Vec<u8> {
+        let fields: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        format!("GET /a:b HTTP/1.1\r\n{fields}\r\n").into_bytes()
     }
 
-    /// All headers as they would go out, one a line, in the order of their names.
-    fn sent(request: &RequestHeader) -> Vec<String> {
-        let mut wire = Vec::new();
-        request.header_to_h1_wire(&mut wire);
-        let mut lines: Vec<String> = String::from_utf8(wire).unwrap().lines().map(str::to_owned).collect();
+    /// The fields that go out for this peer, one a line, in the order of their names.
+    fn sent(head: &[u8], peer: Option<&str>) -> Vec<String> {
+        let out = String::from_utf8(rewrite(head, peer.map(ip), &proxies(), None)).unwrap();
+        let fields =
+            out.strip_prefix("GET /a:b HTTP/1.1\r\n").and_then(|out| out.strip_suffix("\r\n\r\n")).unwrap();
+        let mut lines: Vec<String> = fields.split("\r\n").map(str::to_owned).collect();
         lines.sort();
         lines
     }
@@ -312,7 +315,7 @@ mod tests {
 
     #[test]
     fn a_trusted_peer_is_believed_and_added() {
-        let mut request = request(&[
+        let request = request(&[
             ("Host", "shop.example"),
             ("X-Forwarded-For", "203.0.113.9"),
             ("X-Forwarded-Proto", "https"),
@@ -320,9 +323,8 @@ mod tests {
             ("Forwarded", "for=203.0.113.9"),
             ("Accept", "*/*"),
         ]);
-        prepare(&mut request, Some(ip("::ffff:10.0.0.7")), &proxies()).unwrap();
         assert_eq!(
-            sent(&request),
+            sent(&request, Some("::ffff:10.0.0.7")),
             [
                 "Accept: */*",
                 "Forwarded: for=203.0.113.9",
@@ -336,10 +338,9 @@ mod tests {
 
     #[test]
     fn what_a_trusted_peer_leaves_out_is_filled_in() {
-        let mut direct = request(&[("Host", "shop.example")]);
-        prepare(&mut direct, Some(ip("10.0.0.7")), &proxies()).unwrap();
+        let direct = request(&[("Host", "shop.example")]);
         assert_eq!(
-            sent(&direct),
+            sent(&direct, Some("10.0.0.7")),
             [
                 "Host: shop.example",
                 "X-Forwarded-For: 10.0.0.7",
@@ -347,14 +348,13 @@ mod tests {
                 "X-Forwarded-Proto: http"
             ]
         );
-        let mut old = request(&[]);
-        prepare(&mut old, None, &proxies()).unwrap();
-        assert_eq!(sent(&old), ["X-Forwarded-Proto: http"]);
+        let old = request(&[]);
+        assert_eq!(sent(&old, None), ["X-Forwarded-Proto: http"]);
     }
 
     #[test]
     fn a_stranger_cannot_say_who_the_client_is() {
-        let mut request = request(&[
+        let request = request(&[
             ("Host", "shop.example"),
             ("X-Forwarded-For", "10.0.0.1"),
             ("X-Forwarded-For", "10.0.0.2"),
@@ -364,9 +364,8 @@ mod tests {
             ("Forwarded", "for=10.0.0.1"),
             ("X-Forwarded-Port", "443"),
         ]);
-        prepare(&mut request, Some(ip("192.0.2.1")), &proxies()).unwrap();
         assert_eq!(
-            sent(&request),
+            sent(&request, Some("192.0.2.1")),
             [
                 "Host: shop.example",
                 "X-Forwarded-For: 192.0.2.1",
@@ -379,8 +378,8 @@ mod tests {
 
     #[test]
     fn what_no_client_may_send_is_removed_whoever_the_peer_is() {
-        for peer in [None, Some(ip("10.0.0.1")), Some(ip("192.0.2.1"))] {
-            let mut request = request(&[
+        for peer in [None, Some("10.0.0.1"), Some("192.0.2.1")] {
+            let request = request(&[
                 ("X-Original-URL", "/webhooks/stripe"),
                 ("X-Rewrite-URL", "/webhooks/stripe"),
                 ("Countersign-Event", "evt_1"),
@@ -388,11 +387,20 @@ mod tests {
                 ("Countersign-Event", "evt_3"),
                 ("Cookie", "a=b"),
             ]);
-            prepare(&mut request, peer, &proxies()).unwrap();
             let left: Vec<String> =
-                sent(&request).into_iter().filter(|line| !line.starts_with("X-Forwarded-")).collect();
+                sent(&request, peer).into_iter().filter(|line| !line.starts_with("X-Forwarded-")).collect();
             assert_eq!(left, ["Cookie: a=b"], "{peer:?}");
         }
+    }
+
+    #[test]
+    fn all_else_goes_out_byte_for_byte_in_its_order_with_the_verdict_last() {
+        let head = b"POST /x HTTP/1.1\r\nhost:shop.example \r\nZ: \xff\r\nCountersign-Verdict: ok\r\nA:\r\nz: 2\r\n\r\n";
+        let out = rewrite(head, None, &[], Some("signature_mismatch"));
+        let expected =
+            b"POST /x HTTP/1.1\r\nhost:shop.example \r\nZ: \xff\r\nA:\r\nz: 2\r\nX-Forwarded-Proto: http\r\n\
+            X-Forwarded-Host: shop.example\r\nCountersign-Verdict: signature_mismatch\r\n\r\n";
+        assert_eq!(out.escape_ascii().to_string(), expected.escape_ascii().to_string());
     }
 
     #[test]

@@ -66,7 +66,7 @@ impl Front {
         drain: Arc<Drain>,
     ) -> Front {
         let upstream = Upstream::new(resolver, &config.backend);
-        let pass_through = PassThrough { routes: routes.clone(), upstream, metrics: metrics.clone() };
+        let pass_through = PassThrough { upstream, metrics: metrics.clone() };
         let conf = ServerConf { upstream_keepalive_pool_size: KEPT_UPSTREAM, ..ServerConf::default() };
         let gate = Gate::new(config.server.max_webhooks);
         let attempt_timeout = config.backend.connect_timeout + config.backend.response_timeout;

@@ -1,9 +1,8 @@
 //! `impl ProxyHttp` for what passes through: each hook is a call or two into the rooms beside it. Webhooks never come
-//! here.
+//! here, and a request's head is what the backend shall get before pingora reads it.
 
-use arc_swap::ArcSwap;
 use async_trait::async_trait;
-use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::http::ResponseHeader;
 use pingora::prelude::*;
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use std::sync::Arc;
@@ -12,7 +11,6 @@ use std::time::{Duration, Instant};
 use super::connection::Connection;
 use super::forwarded;
 use super::reply::Reply;
-use super::route::Routes;
 use super::upstream::{self, Upstream};
 use crate::clock;
 use crate::metrics::{Class, InFlight, Metrics};
@@ -23,8 +21,6 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The proxy as pingora sees it.
 pub struct PassThrough {
-    /// For the trusted proxies.
-    pub routes: Arc<ArcSwap<Routes>>,
     /// Where it goes.
     pub upstream: Upstream,
     /// Where it is counted.
@@ -59,31 +55,17 @@ impl ProxyHttp for PassThrough {
         peer.ok_or_else(upstream::unresolved)
     }
 
-    async fn upstream_request_filter(
-        &self,
-        session: &mut Session,
-        request: &mut RequestHeader,
-        _: &mut Passage,
-    ) -> Result<()> {
-        let connection = connection(session);
-        let peer = connection.and_then(Connection::peer);
-        forwarded::prepare(request, peer, &self.routes.load().trusted_proxies)?;
-        match connection.and_then(Connection::verdict) {
-            Some(verdict) => request.insert_header("Countersign-Verdict", verdict.code()),
-            None => Ok(()),
-        }
-    }
-
     async fn response_filter(
         &self,
         session: &mut Session,
         response: &mut ResponseHeader,
         _: &mut Passage,
     ) -> Result<()> {
-        if endless(response)
-            && let Some(connection) = connection(session)
-        {
-            connection.endless();
+        let connection = Connection::under(session.downstream_session.stream());
+        if response.status == http::StatusCode::SWITCHING_PROTOCOLS {
+            connection.inspect(|connection| connection.upgraded());
+        } else if is_event_stream(response) {
+            connection.inspect(|connection| connection.endless());
         }
         Ok(())
     }
@@ -147,14 +129,8 @@ async fn write(session: &mut Session, reply: &Reply) -> Result<()> {
     session.write_response_body(Some(reply.body.clone()), true).await
 }
 
-/// The connection under a session.
-fn connection(session: &Session) -> Option<&Connection> {
-    Connection::under(session.downstream_session.stream())
-}
-
 /// An answer that has no end of its own.
-fn endless(response: &ResponseHeader) -> bool {
-    let events = |v: &http::HeaderValue| v.as_bytes().starts_with(b"text/event-stream");
-    response.status == http::StatusCode::SWITCHING_PROTOCOLS
-        || response.headers.get(http::header::CONTENT_TYPE).is_some_and(events)
+fn is_event_stream(response: &ResponseHeader) -> bool {
+    let content_type = response.headers.get(http::header::CONTENT_TYPE);
+    content_type.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"))
 }

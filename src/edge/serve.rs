@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use super::Edge;
 use super::connection::{Connection, End};
+use super::forwarded;
 use super::proxy::PassThrough;
 use super::reply::{self, Reply};
 use super::route::Route;
@@ -81,7 +82,8 @@ pub(super) async fn serve(
         let next = match handled {
             Handled::Answered(next) => next,
             Handled::Pass(verdict) => {
-                connection.pass(arrived.length, arrived.framing, verdict);
+                let head = for_backend(edge, &connection, arrived, verdict);
+                connection.pass(arrived.length, arrived.framing, head);
                 match pass(pingora, connection, &draining).await {
                     Some(back) => connection = back,
                     None => return,
@@ -114,6 +116,13 @@ fn route(edge: &Edge, length: usize, outline: Outline<'_>) -> (Arrived, Routed) 
         }
     };
     (arrived, routed)
+}
+
+/// The head that the backend gets of a request that passes through.
+fn for_backend(edge: &Edge, connection: &Connection, arrived: Arrived, verdict: Option<Outcome>) -> Vec<u8> {
+    let head = &connection.buffered()[..arrived.length];
+    let routes = edge.routes.load();
+    forwarded::rewrite(head, connection.peer(), &routes.trusted_proxies, verdict.map(Outcome::code))
 }
 
 /// Has pingora proxy the request; the connection comes back if it can carry another.
