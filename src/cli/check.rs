@@ -55,8 +55,7 @@ pub(super) fn run(args: Args, env: Env) -> Result<ExitCode, Failure> {
     if !args.probe {
         return Ok(ExitCode::SUCCESS);
     }
-    let probes =
-        [("backend", probe::backend(&config.backend)), ("ledger", probe::ledger(&config.ledger.url))];
+    let probes = [("backend", probe::backend(&config.backend)), ("ledger", probe::ledger(&config.ledger))];
     let mut code = ExitCode::SUCCESS;
     for (what, probe) in probes {
         match probe {

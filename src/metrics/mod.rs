@@ -30,6 +30,7 @@ pub struct Metrics {
     /// By [`LedgerOp`], as it is declared: how long it took, how often it failed.
     ledger: [(Histogram, IntCounter); LedgerOp::ALL.len()],
     settle_failures: IntCounter,
+    ledger_resets: IntCounter,
     in_flight: IntGauge,
 }
 
@@ -56,6 +57,7 @@ impl Metrics {
                 )
             }),
             settle_failures: families.settle_failures.clone(),
+            ledger_resets: families.ledger_resets.clone(),
             in_flight: families.in_flight.clone(),
             endpoints: Mutex::default(),
             families,
@@ -139,6 +141,11 @@ impl Metrics {
     /// The backend answered 2xx and the ledger could not record it in time.
     pub fn settle_failed(&self) {
         self.settle_failures.inc();
+    }
+
+    /// The ledger's server came back without what it had recorded.
+    pub fn ledger_reset(&self) {
+        self.ledger_resets.inc();
     }
 
     /// How many events of an endpoint are being delivered, as the ledger has it.
@@ -226,6 +233,7 @@ mod tests {
             r#"countersign_ledger_seconds_count{op="settle"}"#,
             r#"countersign_guard_rejections_total{reason="spelling"}"#,
             "countersign_settle_failures_total",
+            "countersign_ledger_resets_total",
             "countersign_inflight",
         ] {
             assert_eq!(value(&metrics, series), Some(0.0), "{series}");
@@ -237,7 +245,7 @@ mod tests {
         let metrics = full();
         let endpoint = metrics.endpoint("/webhooks/stripe", 2);
         let second = Duration::from_secs(1);
-        let table: [(&str, Count); 10] = [
+        let table: [(&str, Count); 11] = [
             (
                 r#"countersign_webhook_requests_total{endpoint="/webhooks/stripe",outcome="in_flight"}"#,
                 Box::new(|| endpoint.answered(Outcome::InFlight, second)),
@@ -267,6 +275,7 @@ mod tests {
                 Box::new(|| metrics.ledger(LedgerOp::Claim, second, true)),
             ),
             ("countersign_settle_failures_total", Box::new(|| metrics.settle_failed())),
+            ("countersign_ledger_resets_total", Box::new(|| metrics.ledger_reset())),
             (
                 r#"countersign_guard_rejections_total{reason="spelling"}"#,
                 Box::new(|| metrics.guard_rejected("spelling")),

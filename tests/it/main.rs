@@ -27,6 +27,8 @@ mod limits;
 mod once;
 mod papers;
 mod passthrough;
+mod redis_faults;
+mod replicas;
 mod sdk;
 mod signals;
 mod smoke;
