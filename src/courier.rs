@@ -182,9 +182,15 @@ async fn settle_until_recorded(
                 failures = failures.saturating_add(1);
                 let moot = back.remaining(clock::instant()).is_zero();
                 match settlement {
-                    Settlement::Failed { .. } if moot => return,
-                    Settlement::Failed { .. } | Settlement::Delivered { .. } => lease = back,
+                    Settlement::Delivered { .. } => {}
+                    Settlement::Failed { .. } | Settlement::Retry { .. } | Settlement::Dead { .. }
+                        if moot =>
+                    {
+                        return;
+                    }
+                    Settlement::Failed { .. } | Settlement::Retry { .. } | Settlement::Dead { .. } => {}
                 }
+                lease = back;
             }
         }
         sleep(wait).await;
