@@ -8,13 +8,15 @@ mod families;
 mod labels;
 
 pub use endpoint::EndpointMetrics;
-pub use labels::{Class, DeliveryResult, LedgerOp, Mode};
+pub use labels::{ApiResult, Class, DeliveryResult, LedgerOp, Mode};
 
 use families::Families;
 use prometheus::{Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use crate::outcome::checkout::CheckoutOutcome;
 
 /// The `Content-Type` of what [`Metrics::render`] makes: Prometheus' text format.
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
@@ -31,6 +33,11 @@ pub struct Metrics {
     ledger: [(Histogram, IntCounter); LedgerOp::ALL.len()],
     settle_failures: IntCounter,
     in_flight: IntGauge,
+    /// By [`CheckoutOutcome`], as it is declared.
+    checkouts: [IntCounter; CheckoutOutcome::ALL.len()],
+    checkout_seconds: Histogram,
+    /// By [`ApiResult`], as it is declared.
+    stripe_api: [Histogram; ApiResult::ALL.len()],
 }
 
 impl Default for Metrics {
@@ -57,6 +64,11 @@ impl Metrics {
             }),
             settle_failures: families.settle_failures.clone(),
             in_flight: families.in_flight.clone(),
+            checkouts: CheckoutOutcome::ALL
+                .map(|outcome| families.checkout_requests.with_label_values(&[outcome.code()])),
+            checkout_seconds: families.checkout_seconds.clone(),
+            stripe_api: ApiResult::ALL
+                .map(|result| families.stripe_api_seconds.with_label_values(&[result.label()])),
             endpoints: Mutex::default(),
             families,
             registry,
@@ -139,6 +151,17 @@ impl Metrics {
     /// The backend answered 2xx and the ledger could not record it in time.
     pub fn settle_failed(&self) {
         self.settle_failures.inc();
+    }
+
+    /// A request to a checkout path was answered; `took` counts from its head.
+    pub fn checked_out(&self, outcome: CheckoutOutcome, took: Duration) {
+        self.checkouts[outcome as usize].inc();
+        self.checkout_seconds.observe(took.as_secs_f64());
+    }
+
+    /// One attempt at Stripe's API is over.
+    pub fn stripe_called(&self, result: ApiResult, took: Duration) {
+        self.stripe_api[result as usize].observe(took.as_secs_f64());
     }
 
     /// How many events of an endpoint are being delivered, as the ledger has it.
@@ -227,6 +250,9 @@ mod tests {
             r#"countersign_guard_rejections_total{reason="spelling"}"#,
             "countersign_settle_failures_total",
             "countersign_inflight",
+            r#"countersign_checkout_requests_total{outcome="created"}"#,
+            "countersign_checkout_seconds_count",
+            r#"countersign_stripe_api_seconds_count{outcome="timeout"}"#,
         ] {
             assert_eq!(value(&metrics, series), Some(0.0), "{series}");
         }
@@ -237,7 +263,7 @@ mod tests {
         let metrics = full();
         let endpoint = metrics.endpoint("/webhooks/stripe", 2);
         let second = Duration::from_secs(1);
-        let table: [(&str, Count); 10] = [
+        let table: [(&str, Count); 12] = [
             (
                 r#"countersign_webhook_requests_total{endpoint="/webhooks/stripe",outcome="in_flight"}"#,
                 Box::new(|| endpoint.answered(Outcome::InFlight, second)),
@@ -274,6 +300,14 @@ mod tests {
             (
                 r#"countersign_events{endpoint="/webhooks/stripe",state="running"}"#,
                 Box::new(|| metrics.set_running("/webhooks/stripe", 1)),
+            ),
+            (
+                r#"countersign_checkout_requests_total{outcome="price_unknown"}"#,
+                Box::new(|| metrics.checked_out(CheckoutOutcome::PriceUnknown, second)),
+            ),
+            (
+                r#"countersign_stripe_api_seconds_count{outcome="refused"}"#,
+                Box::new(|| metrics.stripe_called(ApiResult::Refused, second)),
             ),
         ];
         let counts = || -> std::collections::BTreeMap<String, f64> {
@@ -418,12 +452,18 @@ mod tests {
             rows(PAGE, "\n## Outcomes\n").into_iter().map(|mut row| row[0].remove(0)).collect();
         assert_eq!(outcomes, Outcome::ALL.map(Outcome::code));
 
+        let outcomes: Vec<_> =
+            rows(PAGE, "\n## Checkout outcomes\n").into_iter().map(|mut row| row[0].remove(0)).collect();
+        assert_eq!(outcomes, CheckoutOutcome::ALL.map(CheckoutOutcome::code));
+
         let others = rows(PAGE, "\n## Other labels\n");
         let values = |label: &str| others.iter().find(|row| row[0] == [label]).map(|row| row[1].clone());
         assert_eq!(values("mode").unwrap(), Mode::ALL.map(Mode::label));
         assert_eq!(values("result").unwrap(), DeliveryResult::ALL.map(DeliveryResult::label));
         assert_eq!(values("op").unwrap(), LedgerOp::ALL.map(LedgerOp::label));
         assert_eq!(values("class").unwrap(), Class::ALL.map(Class::label));
+        let api = others.iter().find(|row| row[0] == ["outcome", "stripe_api_seconds"]).unwrap();
+        assert_eq!(api[1], ApiResult::ALL.map(ApiResult::label));
         assert_eq!(values("state").unwrap(), ["running"]);
     }
 }
