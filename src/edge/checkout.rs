@@ -14,7 +14,7 @@ use super::page::{Page, Said};
 use super::reply::Reply;
 use super::route::{Errand, Routes};
 use super::serve::{Arrived, Next, early};
-use crate::checkout::identity::Identity;
+use crate::checkout::identity::{Identity, Unreadable};
 use crate::checkout::limit::Who;
 use crate::checkout::order::Shape;
 use crate::checkout::{Checkout, Receipt, Slip};
@@ -174,7 +174,10 @@ impl Asked<'_> {
         }
         let buyer = match self.buyer() {
             Ok(buyer) => buyer,
-            Err(reply) => return Deal::Answer(reply, CheckoutOutcome::IdentityInvalid),
+            Err(Unreadable(header)) => {
+                let outcome = CheckoutOutcome::IdentityInvalid;
+                return Deal::Answer(Reply::of_checkout(outcome, Some(&header)), outcome);
+            }
         };
         if let Err(wait) = self.count(&buyer) {
             let outcome = CheckoutOutcome::RateLimited;
@@ -204,7 +207,7 @@ impl Asked<'_> {
     }
 
     /// Who buys, if whoever sent this may say so.
-    fn buyer(&self) -> Result<Identity, Reply> {
+    fn buyer(&self) -> Result<Identity, Unreadable> {
         if !forwarded::trusted(self.peer, &self.routes.trusted_proxies) {
             return Ok(Identity::default());
         }
@@ -213,10 +216,7 @@ impl Asked<'_> {
             let named = move |(found, _): &(&[u8], &[u8])| found.eq_ignore_ascii_case(&name);
             self.fields.iter(self.head).filter(named).map(|(_, value)| value)
         };
-        let unreadable = |header: crate::checkout::identity::Unreadable| {
-            Reply::of_checkout(CheckoutOutcome::IdentityInvalid, Some(&header.0))
-        };
-        Identity::read(&self.checkout.terms.identity, values).map_err(unreadable)
+        Identity::read(&self.checkout.terms.identity, values)
     }
 
     /// Counts the request for whoever sent it; `Err` if that was one too many.
