@@ -1,8 +1,8 @@
 //! Stripe's own command line in front of it all: `stripe listen --forward-to` posts to Caddy, as on a developer's machine.
 
-use crate::fake_stripe::FakeStripe;
+use crate::fake_stripe::{FakeStripe, Forwarded};
 use crate::front::{Caddy, Tool, have, npm};
-use crate::harness::{Backend, Event, OTHER_SECRET, Program, SECRET};
+use crate::harness::{Backend, Event, OTHER_SECRET, Program, SECRET, now, sign, within};
 use std::path::Path;
 use std::process::Command;
 
@@ -15,23 +15,30 @@ async fn stripe_listen_forwards_through_caddy_to_the_backend_and_hears_its_answe
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     let caddy = Caddy::start(program.proxy()).await;
-    let mut stripe = FakeStripe::start().await;
+    let stripe = FakeStripe::start().await;
     let forward_to = format!("http://localhost:{}/webhooks/stripe", caddy.port());
     let _listen = listen(&package, &stripe.api_base(), &forward_to).await;
 
     let event = Event::checkout();
-    let first = stripe.deliver(&event, SECRET).await;
+    let first = forward(&stripe, &event, SECRET).await;
     assert_eq!((first.status, first.body.as_str()), (200, r#"{"applied":true}"#));
     let seen = backend.only();
     assert_eq!(seen.body.bytes, event.body());
     assert_eq!(seen.header("Idempotency-Key"), Some(event.id.as_str()));
     assert_eq!(seen.header("Host"), Some(format!("localhost:{}", caddy.port()).as_str()));
 
-    let again = stripe.deliver(&event, SECRET).await;
+    let again = forward(&stripe, &event, SECRET).await;
     assert_eq!((again.status, again.body.contains("duplicate")), (200, true), "{again:?}");
-    let forged = stripe.deliver(&Event::checkout(), OTHER_SECRET).await;
+    let forged = forward(&stripe, &Event::checkout(), OTHER_SECRET).await;
     assert_eq!((forged.status, forged.body.contains("signature_mismatch")), (400, true), "{forged:?}");
     assert_eq!(backend.count(), 1);
+}
+
+/// Sends an event as Stripe does, freshly signed with this secret, and waits for the app's answer to it.
+async fn forward(stripe: &FakeStripe, event: &Event, secret: &str) -> Forwarded {
+    let body = event.body();
+    let signature = sign(&[secret], now(), &body);
+    within("what the command line got", stripe.forward(&body, &signature)).await
 }
 
 /// `stripe listen`, once it is ready.
