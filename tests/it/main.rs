@@ -7,6 +7,7 @@
     reason = "a test that cannot go on should stop right there"
 )]
 
+#[path = "../../examples/stripe/fake/mod.rs"]
 mod fake_stripe;
 mod front;
 mod harness;
@@ -19,6 +20,7 @@ mod crowd;
 mod delivery;
 mod demo;
 mod endpoint;
+mod fake_stripe_api;
 mod guard;
 mod house;
 mod ledger;
