@@ -14,6 +14,7 @@ mod harness;
 
 mod admin;
 mod caddy;
+mod checkout;
 mod cli;
 mod config;
 mod crowd;
