@@ -13,7 +13,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::admin::{self, AdminState, Readiness};
 use crate::backend::{Backend, Resolver};
-use crate::config::{Config, LedgerUrl, Source};
+use crate::checkout::Counter;
+use crate::config::{Config, LedgerUrl, Source, State};
 use crate::courier::Courier;
 use crate::edge::connection::Limits;
 use crate::edge::drain::Drain;
@@ -89,7 +90,11 @@ async fn serve(source: Source, config: Config) -> ExitCode {
 
     let courier = Courier::new(backend, ledger.clone(), metrics.clone(), settlements.clone());
     let intake = Intake::new(ledger.clone(), courier, config.ledger.on_outage);
-    let routes = Arc::new(ArcSwap::from_pointee(routes(&config, &metrics)));
+    let mut counter = Counter::new(metrics.clone());
+    let routes = match routes(&config, &metrics, &mut counter) {
+        Ok(routes) => Arc::new(ArcSwap::from_pointee(routes)),
+        Err(message) => return fail("cannot open the checkout", &message),
+    };
     let front = Front::new(&config, routes.clone(), intake, resolver, metrics.clone(), drain.clone());
     let limits = Arc::new(Limits {
         header_timeout: config.server.header_timeout,
@@ -109,7 +114,7 @@ async fn serve(source: Source, config: Config) -> ExitCode {
     readiness.set_listening();
 
     while let Wake::Reload = signals.next().await {
-        reload(&source, &config, &routes, &metrics);
+        reload(&source, &config, &routes, &metrics, &mut counter);
     }
 
     tracing::info!(grace = ?config.server.shutdown_grace, "draining");
@@ -151,13 +156,29 @@ async fn bind(config: &Config) -> Result<(Listener, Listener), String> {
     Ok((proxy, admin))
 }
 
-/// The routes that a configuration says, their endpoints ready.
-fn routes(config: &Config, metrics: &Metrics) -> Routes {
+/// The routes that a configuration says, their endpoints and the checkout ready.
+fn routes(config: &Config, metrics: &Metrics, counter: &mut Counter) -> Result<Routes, String> {
+    let checkout = counter.open(&config.checkout)?;
     let endpoints = config
         .webhooks
         .iter()
         .map(|webhook| (webhook.path.clone(), Arc::new(Endpoint::new(webhook, metrics))));
-    Routes::new(endpoints.collect(), config.server.trusted_proxies.clone())
+    Ok(Routes::new(endpoints.collect(), config.server.trusted_proxies.clone()).selling(checkout))
+}
+
+/// Says whether orders are taken here, and why.
+fn announce_checkout(checkout: &crate::config::Checkout) {
+    let paths = checkout.paths.join(" ");
+    let off = |why: &str| tracing::info!(paths, why, "checkout is off: its paths pass through");
+    match checkout.state() {
+        State::On => {
+            let (prices, live) = (checkout.prices.len(), checkout.live());
+            tracing::info!(paths, prices, live, api_version = %checkout.api_version, "checkout is on");
+        }
+        State::NoKey => off("there are prices but no secret_key"),
+        State::NoPrice => off("there is a secret_key but no [[checkout.price]]"),
+        State::Neither => off("there is neither a secret_key nor a [[checkout.price]]"),
+    }
 }
 
 /// Says what this is and what it guards; loudly, what it only watches.
@@ -172,6 +193,7 @@ fn announce(config: &Config, source: &Source, proxy: &str, admin: &str) {
     for webhook in &config.webhooks {
         tracing::info!(endpoint = %webhook.name, path = %webhook.path, secrets = webhook.secrets.len(), "guarding");
     }
+    announce_checkout(&config.checkout);
     warn(config);
     tracing::info!(listener = "proxy", address = %proxy, "listening");
     tracing::info!(listener = "admin", address = %admin, "listening");
@@ -184,7 +206,13 @@ fn warn(config: &Config) {
 }
 
 /// Takes in force what can change without a new socket. A faulty file changes nothing.
-fn reload(source: &Source, running: &Config, current: &ArcSwap<Routes>, metrics: &Metrics) {
+fn reload(
+    source: &Source,
+    running: &Config,
+    current: &ArcSwap<Routes>,
+    metrics: &Metrics,
+    counter: &mut Counter,
+) {
     let config = match source.load() {
         Ok(config) => config,
         Err(faults) => {
@@ -209,7 +237,17 @@ fn reload(source: &Source, running: &Config, current: &ArcSwap<Routes>, metrics:
     for (section, _) in fixed.iter().filter(|(_, changed)| *changed) {
         tracing::warn!(section, "changed, but only a restart takes it in force");
     }
-    current.store(Arc::new(routes(&config, metrics)));
+    match routes(&config, metrics, counter) {
+        Ok(routes) => current.store(Arc::new(routes)),
+        Err(message) => {
+            tracing::error!(
+                message,
+                "not reloaded: the checkout cannot be opened, the old one stays in force"
+            );
+            return;
+        }
+    }
+    announce_checkout(&config.checkout);
     metrics.retain(&config.webhooks.iter().map(|w| w.name.as_str()).collect::<Vec<_>>());
     warn(&config);
     tracing::info!(endpoints = config.webhooks.len(), "reloaded");

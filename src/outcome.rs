@@ -1,6 +1,8 @@
 //! What a caller can be told, as one enum: the codes of the answer table, of the `outcome` label and of the logs.
 //! It never says how an answer looks: statuses, headers and bodies are `edge::reply`'s.
 
+pub mod checkout;
+
 /// What became of a request that this program answered itself or delivered as a webhook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {

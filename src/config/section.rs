@@ -205,6 +205,73 @@ impl<'r, 'a, 'i> Section<'r, 'a, 'i> {
         self.table?.get(key)?.get_ref().as_str()
     }
 
+    /// A string that `parse` understands and that has no default.
+    pub(super) fn required<T>(
+        &mut self,
+        key: &'static str,
+        expected: &str,
+        parse: impl Fn(&str) -> Result<T, Wrong>,
+    ) -> Option<T> {
+        if self.table.is_some_and(|table| table.contains_key(key)) {
+            return self.text(key, "", parse);
+        }
+        self.known.push(key);
+        // A section that is no table has its fault already.
+        self.table?;
+        self.entry(key).wrong("nothing".to_owned(), expected.to_owned(), String::new())
+    }
+
+    /// The key to Stripe's API, or a blank string for none; given by a placeholder, `default` if the file has no such key.
+    pub(super) fn api_key_or_blank(
+        &mut self,
+        key: &'static str,
+        default: &str,
+    ) -> Option<Option<SecretString>> {
+        match self.value(key) {
+            None => self.entry(key).api_key_or_blank(default),
+            Some((entry, DeValue::String(text))) => entry.api_key_or_blank(text),
+            Some((entry, other)) => {
+                entry.wrong(kind(other).to_owned(), PLACEHOLDER.to_owned(), String::new())
+            }
+        }
+    }
+
+    /// The table under a key, to be read as a section of its own. `name` is its whole name: `checkout.identity`.
+    pub(super) fn table(&mut self, key: &'static str, name: &'static str) -> Section<'r, 'a, 'i> {
+        self.known.push(key);
+        Section::new(self.reading, name, self.table.and_then(|table| table.get(key)))
+    }
+
+    /// The tables of a list under a key, each to be read as a section of its own. None if the file has no such key.
+    pub(super) fn tables(
+        &mut self,
+        key: &'static str,
+        name: &'static str,
+    ) -> Option<Vec<Section<'r, 'a, 'i>>> {
+        match self.value(key) {
+            None => Some(Vec::new()),
+            Some((_, DeValue::Array(list))) => {
+                Some(list.iter().map(|value| Section::new(self.reading, name, Some(value))).collect())
+            }
+            Some((entry, other)) => {
+                let help = format!("there may be several: write [[{name}]]");
+                entry.wrong(kind(other).to_owned(), "a list of tables".to_owned(), help)
+            }
+        }
+    }
+
+    /// Whatever stands in the table, key by key, with where each stands. All of its keys are known.
+    pub(super) fn contents(
+        &self,
+    ) -> impl Iterator<Item = (&'r str, Entry<'r, 'a>, &'r DeValue<'i>)> + use<'r, 'a, 'i> {
+        let (reading, name) = (self.reading, self.name);
+        self.table.into_iter().flatten().map(move |(key, value)| {
+            let line = Some(reading.line(key.span().start));
+            let entry = Entry { reading, key: format!("{name}.{}", key.get_ref()), line };
+            (&**key.get_ref(), entry, value.get_ref())
+        })
+    }
+
     /// Notes a fault of a key that was read and understood, and is wrong all the same.
     pub(super) fn fault(&self, key: &'static str, found: String, expected: &str, help: &str) {
         let line = self.line_of(key).or(self.line);

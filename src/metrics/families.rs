@@ -39,6 +39,9 @@ pub(super) struct Families {
     pub proxy_requests: IntCounterVec,
     pub proxy_seconds: Histogram,
     pub guard_rejections: IntCounterVec,
+    pub checkout_requests: IntCounterVec,
+    pub checkout_seconds: Histogram,
+    pub stripe_api_seconds: HistogramVec,
     pub in_flight: IntGauge,
     pub build_info: IntGaugeVec,
 }
@@ -148,6 +151,24 @@ impl Families {
                 "guard_rejections_total",
                 "Requests refused before they were routed, by why.",
                 &["reason"],
+            ),
+            checkout_requests: counters(
+                "checkout_requests_total",
+                "Requests to a checkout path, by what they were answered.",
+                &["outcome"],
+            ),
+            checkout_seconds: registered(
+                registry,
+                Histogram::with_opts(HistogramOpts {
+                    common_opts: named("checkout_seconds", "From an order's head to its answer."),
+                    buckets: WEBHOOK_BUCKETS.to_vec(),
+                }),
+            ),
+            stripe_api_seconds: seconds(
+                "stripe_api_seconds",
+                "How long one attempt at Stripe's API took, by what came of it.",
+                &["outcome"],
+                &WEBHOOK_BUCKETS,
             ),
             in_flight: registered(
                 registry,

@@ -146,6 +146,38 @@ impl LedgerOp {
     }
 }
 
+/// What came of one attempt at Stripe's API: the `outcome` label of `stripe_api_seconds`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ApiResult {
+    /// A 2xx.
+    Ok,
+    /// Stripe said no: a 4xx.
+    Refused,
+    /// A 5xx, or an answer that is none of Stripe's.
+    Failed,
+    /// No connection, or it broke off.
+    Unreachable,
+    /// No answer within `timeout`.
+    Timeout,
+}
+
+impl ApiResult {
+    /// Every result, in the order of the enum.
+    pub const ALL: [ApiResult; 5] =
+        [ApiResult::Ok, ApiResult::Refused, ApiResult::Failed, ApiResult::Unreachable, ApiResult::Timeout];
+
+    /// The label's value.
+    pub const fn label(self) -> &'static str {
+        match self {
+            ApiResult::Ok => "ok",
+            ApiResult::Refused => "refused",
+            ApiResult::Failed => "failed",
+            ApiResult::Unreachable => "unreachable",
+            ApiResult::Timeout => "timeout",
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,6 +187,7 @@ mod tests {
         assert!(Class::ALL.iter().enumerate().all(|(i, c)| *c as usize == i));
         assert!(Mode::ALL.iter().enumerate().all(|(i, m)| *m as usize == i));
         assert!(DeliveryResult::ALL.iter().enumerate().all(|(i, r)| *r as usize == i));
+        assert!(ApiResult::ALL.iter().enumerate().all(|(i, r)| *r as usize == i));
         assert!(LedgerOp::ALL.iter().enumerate().all(|(i, o)| *o as usize == i));
     }
 

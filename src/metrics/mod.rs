@@ -8,13 +8,15 @@ mod families;
 mod labels;
 
 pub use endpoint::EndpointMetrics;
-pub use labels::{Class, DeliveryResult, LedgerOp, Mode};
+pub use labels::{ApiResult, Class, DeliveryResult, LedgerOp, Mode};
 
 use families::Families;
 use prometheus::{Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use crate::outcome::checkout::CheckoutOutcome;
 
 /// The `Content-Type` of what [`Metrics::render`] makes: Prometheus' text format.
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
@@ -32,6 +34,11 @@ pub struct Metrics {
     settle_failures: IntCounter,
     ledger_resets: IntCounter,
     in_flight: IntGauge,
+    /// By [`CheckoutOutcome`], as it is declared.
+    checkouts: [IntCounter; CheckoutOutcome::ALL.len()],
+    checkout_seconds: Histogram,
+    /// By [`ApiResult`], as it is declared.
+    stripe_api: [Histogram; ApiResult::ALL.len()],
 }
 
 impl Default for Metrics {
@@ -59,6 +66,11 @@ impl Metrics {
             settle_failures: families.settle_failures.clone(),
             ledger_resets: families.ledger_resets.clone(),
             in_flight: families.in_flight.clone(),
+            checkouts: CheckoutOutcome::ALL
+                .map(|outcome| families.checkout_requests.with_label_values(&[outcome.code()])),
+            checkout_seconds: families.checkout_seconds.clone(),
+            stripe_api: ApiResult::ALL
+                .map(|result| families.stripe_api_seconds.with_label_values(&[result.label()])),
             endpoints: Mutex::default(),
             families,
             registry,
@@ -146,6 +158,17 @@ impl Metrics {
     /// The ledger's server came back without what it had recorded.
     pub fn ledger_reset(&self) {
         self.ledger_resets.inc();
+    }
+
+    /// A request to a checkout path was answered; `took` counts from its head.
+    pub fn checked_out(&self, outcome: CheckoutOutcome, took: Duration) {
+        self.checkouts[outcome as usize].inc();
+        self.checkout_seconds.observe(took.as_secs_f64());
+    }
+
+    /// One attempt at Stripe's API is over.
+    pub fn stripe_called(&self, result: ApiResult, took: Duration) {
+        self.stripe_api[result as usize].observe(took.as_secs_f64());
     }
 
     /// How many events of an endpoint are not settled, as the ledger has it, and how long the oldest of those that wait
@@ -240,6 +263,9 @@ mod tests {
             "countersign_settle_failures_total",
             "countersign_ledger_resets_total",
             "countersign_inflight",
+            r#"countersign_checkout_requests_total{outcome="created"}"#,
+            "countersign_checkout_seconds_count",
+            r#"countersign_stripe_api_seconds_count{outcome="timeout"}"#,
         ] {
             assert_eq!(value(&metrics, series), Some(0.0), "{series}");
         }
@@ -250,7 +276,7 @@ mod tests {
         let metrics = full();
         let endpoint = metrics.endpoint("/webhooks/stripe", 2);
         let second = Duration::from_secs(1);
-        let table: [(&str, Count); 11] = [
+        let table: [(&str, Count); 13] = [
             (
                 r#"countersign_webhook_requests_total{endpoint="/webhooks/stripe",outcome="in_flight"}"#,
                 Box::new(|| endpoint.answered(Outcome::InFlight, second)),
@@ -288,6 +314,14 @@ mod tests {
             (
                 r#"countersign_events{endpoint="/webhooks/stripe",state="running"}"#,
                 Box::new(|| metrics.set_backlog("/webhooks/stripe", 1, 0, 0, Duration::ZERO)),
+            ),
+            (
+                r#"countersign_checkout_requests_total{outcome="price_unknown"}"#,
+                Box::new(|| metrics.checked_out(CheckoutOutcome::PriceUnknown, second)),
+            ),
+            (
+                r#"countersign_stripe_api_seconds_count{outcome="refused"}"#,
+                Box::new(|| metrics.stripe_called(ApiResult::Refused, second)),
             ),
         ];
         let counts = || -> std::collections::BTreeMap<String, f64> {
@@ -432,12 +466,18 @@ mod tests {
             rows(PAGE, "\n## Outcomes\n").into_iter().map(|mut row| row[0].remove(0)).collect();
         assert_eq!(outcomes, Outcome::ALL.map(Outcome::code));
 
+        let outcomes: Vec<_> =
+            rows(PAGE, "\n## Checkout outcomes\n").into_iter().map(|mut row| row[0].remove(0)).collect();
+        assert_eq!(outcomes, CheckoutOutcome::ALL.map(CheckoutOutcome::code));
+
         let others = rows(PAGE, "\n## Other labels\n");
         let values = |label: &str| others.iter().find(|row| row[0] == [label]).map(|row| row[1].clone());
         assert_eq!(values("mode").unwrap(), Mode::ALL.map(Mode::label));
         assert_eq!(values("result").unwrap(), DeliveryResult::ALL.map(DeliveryResult::label));
         assert_eq!(values("op").unwrap(), LedgerOp::ALL.map(LedgerOp::label));
         assert_eq!(values("class").unwrap(), Class::ALL.map(Class::label));
+        let api = others.iter().find(|row| row[0] == ["outcome", "stripe_api_seconds"]).unwrap();
+        assert_eq!(api[1], ApiResult::ALL.map(ApiResult::label));
         assert_eq!(values("state").unwrap(), ["running", "pending", "dead"]);
     }
 }

@@ -7,18 +7,21 @@
     reason = "a test that cannot go on should stop right there"
 )]
 
+#[path = "../../examples/stripe/fake/mod.rs"]
 mod fake_stripe;
 mod front;
 mod harness;
 
 mod admin;
 mod caddy;
+mod checkout;
 mod cli;
 mod config;
 mod crowd;
 mod delivery;
 mod demo;
 mod endpoint;
+mod fake_stripe_api;
 mod guard;
 mod house;
 mod ledger;
