@@ -30,6 +30,7 @@ mod limits;
 mod once;
 mod papers;
 mod passthrough;
+mod queued;
 mod redis_faults;
 mod replicas;
 mod sdk;
