@@ -30,6 +30,8 @@ mod limits;
 mod once;
 mod papers;
 mod passthrough;
+mod redis_faults;
+mod replicas;
 mod sdk;
 mod signals;
 mod smoke;

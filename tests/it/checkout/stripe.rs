@@ -1,9 +1,10 @@
 //! Talking to Stripe: what it is told, what its faults become, when it is asked again, and what nobody ever sees.
 
 use super::{Shop, form, order, setup};
-use crate::fake_stripe::{Error, FakeStripe, Fault, PRICE};
-use crate::harness::{Backend, Client, Program, Request, within};
+use crate::fake_stripe::{Error, FakeStripe, Fault, KEY, PRICE};
+use crate::harness::{Backend, Client, Program, Request, SECRET, within};
 use serde_json::Value;
+use std::process::Command;
 use std::time::Duration;
 use tokio::task::JoinSet;
 
@@ -274,4 +275,37 @@ async fn an_order_leaves_one_line_and_a_question_none() {
     assert_eq!((&refused["level"], refused.get("stripe.attempts")), (&"INFO".into(), Some(&0.into())));
     let call = shop.stripe.calls().remove(0);
     assert_eq!(call.param("line_items[0][price]").as_deref(), Some(PRICE));
+}
+
+#[tokio::test]
+async fn check_probe_says_whether_stripe_takes_the_key_and_creates_nothing() {
+    let (stripe, backend) = (FakeStripe::start().await, Backend::start().await);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("c.toml");
+    std::fs::write(&file, setup(&backend, &stripe).set("ledger.url", "none").text()).unwrap();
+    let base = stripe.api_base();
+    let check = async || {
+        let (file, base) = (file.clone(), base.clone());
+        let command = move || {
+            Command::new(env!("CARGO_BIN_EXE_countersign"))
+                .args(["check", "--probe", "--config"])
+                .arg(file)
+                .envs([
+                    ("STRIPE_WEBHOOK_SECRET", SECRET),
+                    ("STRIPE_SECRET_KEY", KEY),
+                    ("STRIPE_API_BASE", &base),
+                ])
+                .output()
+        };
+        let output = tokio::task::spawn_blocking(command).await.unwrap().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (code, said) = check().await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains(&format!("stripe         reached: {base}, which takes the key")), "{said}");
+    stripe.next(Fault::named("bad_key"));
+    let (code, said) = check().await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("stripe         FAILED: ") && said.contains("Stripe answered 401"), "{said}");
+    assert_eq!(stripe.sessions(), 0);
 }
