@@ -30,6 +30,7 @@ mod once;
 mod papers;
 mod passthrough;
 mod sdk;
+mod sdk_requests;
 mod signals;
 mod smoke;
 mod smuggling;

@@ -44,6 +44,7 @@ pub use cli::Forwarded;
 pub use errors::Error;
 pub use events::sign;
 pub use fault::{Fault, Release};
+pub use form::{Node, Tree};
 pub use pay::Paid;
 pub use sessions::Price;
 pub use wire::{Call, Reply};
