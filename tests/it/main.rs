@@ -13,6 +13,7 @@ mod front;
 mod harness;
 
 mod admin;
+mod browser;
 mod caddy;
 mod cli;
 mod config;

@@ -41,6 +41,7 @@ mod sessions;
 mod wire;
 
 pub use cli::Forwarded;
+pub use door::from_base64;
 pub use errors::Error;
 pub use events::sign;
 pub use fault::{Fault, Release};
