@@ -23,6 +23,7 @@ use crate::edge::route::Routes;
 use crate::edge::{Front, listener};
 use crate::endpoint::Endpoint;
 use crate::intake::Intake;
+use crate::ledger::redis::{RedisLedger, RedisOptions};
 use crate::ledger::sqlite::SqliteLedger;
 use crate::ledger::{Health, Ledger, Metered, NoLedger};
 use crate::logging;
@@ -75,7 +76,7 @@ async fn serve(source: Source, config: Config) -> ExitCode {
 
     let metrics = Arc::new(Metrics::new());
     metrics.guard_reasons(&Reason::ALL.map(Reason::code));
-    let store = Store::open(&config);
+    let store = Store::open(&config, &metrics);
     let ledger = store.ledger(&metrics);
     let resolver = Resolver::new(&config.backend.url);
     let _ = timeout(FIRST_RESOLVE, resolver.resolve()).await;
@@ -269,14 +270,19 @@ async fn finish(drain: &Drain, connections: &TaskTracker, settlements: &TaskTrac
 enum Store {
     None,
     Sqlite(Arc<SqliteLedger>),
+    Redis(Arc<RedisLedger>),
 }
 
 impl Store {
-    fn open(config: &Config) -> Store {
+    fn open(config: &Config, metrics: &Arc<Metrics>) -> Store {
         match &config.ledger.url {
             LedgerUrl::None => Store::None,
             LedgerUrl::Sqlite(path) => {
                 Store::Sqlite(Arc::new(SqliteLedger::start(path.clone(), config.ledger.retention)))
+            }
+            LedgerUrl::Redis(url) => {
+                let options = RedisOptions::new(url, &config.ledger);
+                Store::Redis(Arc::new(RedisLedger::start(options, metrics.clone())))
             }
         }
     }
@@ -286,6 +292,7 @@ impl Store {
         match self {
             Store::None => Arc::new(NoLedger),
             Store::Sqlite(ledger) => Arc::new(Metered::new(ledger.clone(), metrics.clone())),
+            Store::Redis(ledger) => Arc::new(Metered::new(ledger.clone(), metrics.clone())),
         }
     }
 
@@ -293,6 +300,7 @@ impl Store {
     async fn close(self) {
         match self {
             Store::None => {}
+            Store::Redis(ledger) => ledger.close(),
             Store::Sqlite(ledger) => {
                 let closing = tokio::task::spawn_blocking(move || ledger.close());
                 let _ = timeout(CLOSE_LEDGER, closing).await;

@@ -89,6 +89,29 @@ secrets = ["{{$STRIPE_WEBHOOK_SECRET}}"]
         return [self.binary, "run", "--config", "countersign.toml"], {"STRIPE_WEBHOOK_SECRET": events.SECRET}
 
 
+class CountersignRedis(Countersign):
+    """With a Redis of its own, which runs beside load and backend and keeps nothing on disk."""
+
+    def __init__(self, name, binary, level, redis_core):
+        super().__init__(name, binary, "redis", level)
+        self.redis_core = redis_core
+
+    def missing(self):
+        return None if shutil.which("redis-server") else "redis-server"
+
+    def start(self, folder, backend, core):
+        port, log = machine.free_port(), folder / "redis.log"
+        command = ["redis-server", "--bind", "127.0.0.1", "--port", port, "--save", "", "--appendonly", "no"]
+        self.redis = machine.spawn(command, self.redis_core, log, cwd=folder)
+        machine.await_port(port, self.redis, log)
+        self.url = f"redis://127.0.0.1:{port}"
+        return super().start(folder, backend, core)
+
+    def stop(self):
+        super().stop()
+        machine.stop(self.redis)
+
+
 class HAProxy(Contestant):
     def __init__(self, name, buffer):
         # A body is hashed in one buffer, which also holds the head.
@@ -161,13 +184,14 @@ class Direct(Contestant):
         pass
 
 
-def all_of(binary):
+def all_of(binary, load_core):
     return [
         Direct("direct"),
         Countersign("countersign", binary, "none", "warn"),
         Countersign("countersign, info", binary, "none", "info"),
         Countersign("countersign sqlite", binary, "sqlite:ledger.db", "warn"),
         Countersign("countersign sqlite, info", binary, "sqlite:ledger.db", "info"),
+        CountersignRedis("countersign redis", binary, "warn", load_core),
         HAProxy("haproxy 16k", 16384),
         HAProxy("haproxy 128k", 131072),
         Nginx("nginx lua"),

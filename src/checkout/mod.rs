@@ -110,7 +110,9 @@ impl Fate {
         let Fate::Failed(Fault::Refused(refused)) = self else { return false };
         let outcome = self.outcome();
         outcome == CheckoutOutcome::StripeKeyRefused
-            || (outcome == CheckoutOutcome::StripeRefused && !refused_for_the_clients_own_words(refused))
+            || (outcome == CheckoutOutcome::StripeRefused
+                && !refused.is_key_reuse()
+                && !refused_for_the_clients_own_words(refused))
     }
 }
 
@@ -262,6 +264,8 @@ mod tests {
     #[test]
     fn each_of_stripes_faults_has_its_outcome_and_whose_it_is() {
         use CheckoutOutcome as O;
+        let reused = Refused { status: 400, kind: "idempotency_error".into(), ..Refused::default() };
+        let reused = Fault::Refused(Box::new(reused));
         for (fault, outcome, ours) in [
             (refused(400, Some("parameter_unknown"), Some("foo")), O::StripeRefused, true),
             (refused(400, Some("resource_missing"), Some("line_items[0][price]")), O::StripeRefused, true),
@@ -272,6 +276,7 @@ mod tests {
             ),
             (refused(400, Some("email_invalid"), Some("customer_email")), O::StripeRefused, false),
             (refused(400, None, Some("metadata[size]")), O::StripeRefused, false),
+            (reused, O::StripeRefused, false),
             (refused(401, None, None), O::StripeKeyRefused, true),
             (refused(403, None, None), O::StripeKeyRefused, true),
             (refused(402, Some("card_declined"), None), O::StripeCardRefused, false),

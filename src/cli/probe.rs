@@ -1,7 +1,8 @@
 //! `check --probe`: tries what the program will need. It leaves nothing behind and holds the ledger's lock for no
 //! longer than a look at it takes.
 
-use crate::config::{Backend, BackendUrl, LedgerUrl};
+use crate::config::{Backend, BackendUrl, Ledger, LedgerUrl, RedisUrl};
+use crate::ledger::redis::{RedisLedger, RedisOptions};
 use rusqlite::{Connection, OpenFlags};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
@@ -53,11 +54,20 @@ pub(super) fn backend(backend: &Backend) -> Probe {
 }
 
 /// Looks whether the ledger can be opened and written to.
-pub(super) fn ledger(url: &LedgerUrl) -> Probe {
-    match url {
+pub(super) fn ledger(ledger: &Ledger) -> Probe {
+    match &ledger.url {
         LedgerUrl::None => Probe::Reached("none is configured".to_owned()),
         LedgerUrl::Sqlite(path) => sqlite(path).into(),
+        LedgerUrl::Redis(url) => redis(url, ledger).into(),
     }
+}
+
+fn redis(url: &RedisUrl, ledger: &Ledger) -> Result<String, String> {
+    let options = RedisOptions::new(url, ledger);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| error.to_string())?;
+    let server = runtime.block_on(RedisLedger::look(&options)).map_err(|why| format!("{url}: {why}"))?;
+    Ok(format!("{url}, {server}"))
 }
 
 fn sqlite(path: &Path) -> Result<String, String> {
@@ -161,12 +171,12 @@ mod tests {
     fn a_ledger_that_is_not_there_yet_can_be_made_where_files_can() {
         let folder = tempfile::tempdir().unwrap();
         for path in [folder.path().join("l.db"), folder.path().join("a/b/l.db")] {
-            let reached = text(ledger(&LedgerUrl::Sqlite(path))).unwrap();
+            let reached = sqlite(&path).unwrap();
             assert!(reached.ends_with("will be made at the first start"), "{reached}");
         }
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "a probe leaves nothing behind");
         // A folder in which even root can make nothing.
-        let why = text(ledger(&LedgerUrl::Sqlite("/proc/self/l.db".into()))).unwrap_err();
+        let why = sqlite("/proc/self/l.db".as_ref()).unwrap_err();
         assert!(why.starts_with("/proc/self: "), "{why}");
     }
 
@@ -179,15 +189,15 @@ mod tests {
             "something else that is long enough to be taken for a header, surely more than a hundred",
         )
         .unwrap();
-        let why = text(ledger(&LedgerUrl::Sqlite(path.clone()))).unwrap_err();
+        let why = sqlite(&path).unwrap_err();
         assert!(why.contains("not a database"), "{why}");
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
-        let why = text(ledger(&LedgerUrl::Sqlite(path.clone()))).unwrap_err();
+        let why = sqlite(&path).unwrap_err();
         assert!(why.contains("Is a directory"), "{why}");
         fs::remove_dir(&path).unwrap();
         Connection::open(&path).unwrap().execute_batch("CREATE TABLE t (x)").unwrap();
-        assert_eq!(ledger(&LedgerUrl::Sqlite(path.clone())), Probe::Reached(path.display().to_string()));
+        assert_eq!(sqlite(&path), Ok(path.display().to_string()));
     }
 
     #[test]
@@ -197,7 +207,7 @@ mod tests {
         Connection::open(&path).unwrap().execute_batch("CREATE TABLE t (x)").unwrap();
         let lock = File::create(lock_of(&path)).unwrap();
         lock.try_lock().unwrap();
-        let reached = text(ledger(&LedgerUrl::Sqlite(path.clone()))).unwrap();
+        let reached = sqlite(&path).unwrap();
         assert!(reached.ends_with("in use by a running program"), "{reached}");
         assert!(held(&path).unwrap());
         lock.unlock().unwrap();

@@ -12,6 +12,7 @@ mod load;
 mod log;
 mod names;
 mod placeholder;
+mod redis_url;
 mod section;
 mod server;
 mod units;
@@ -26,6 +27,7 @@ pub use faults::{Fault, Faults};
 pub use ledger::{Ledger, LedgerUrl, OnOutage};
 pub use load::{BUILT_IN, Source};
 pub use log::{Log, LogFormat};
+pub use redis_url::{RedisTarget, RedisUrl, SentinelTarget};
 pub use server::{Listen, Server};
 pub use webhook::{Livemode, Webhook};
 

@@ -267,6 +267,11 @@ impl<'r, 'a, 'i> Section<'r, 'a, 'i> {
         })
     }
 
+    /// The text of a key as it stands in the file, placeholders and all.
+    pub(super) fn raw(&self, key: &str) -> Option<&'r str> {
+        self.table?.get(key)?.get_ref().as_str()
+    }
+
     /// Notes a fault of a key that was read and understood, and is wrong all the same.
     pub(super) fn fault(&self, key: &'static str, found: String, expected: &str, help: &str) {
         let line = self.line_of(key).or(self.line);

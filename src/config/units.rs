@@ -1,7 +1,7 @@
 //! How single values are written: durations, sizes, words, addresses. Pure: text to value, or what was expected
 //! instead. It knows no keys and no files.
 
-use super::{BackendUrl, LedgerUrl, Listen};
+use super::{BackendUrl, LedgerUrl, Listen, RedisUrl};
 use ipnet::IpNet;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -57,6 +57,15 @@ pub(super) fn tolerance(text: &str) -> Result<Duration, Wrong> {
 /// A retention: from an hour to ten years.
 pub(super) fn retention(text: &str) -> Result<Duration, Wrong> {
     duration(text, 3600 * SECOND..=3650 * DAY, "1h to 3650d")
+}
+
+/// What Redis keys begin with: nothing that an ACL pattern, a hash tag or a shell would read as something else.
+pub(super) fn key_prefix(text: &str) -> Result<String, Wrong> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b':');
+    if text.is_empty() || text.len() > 64 || !text.bytes().all(plain) {
+        return Err(Wrong::expected("1 to 64 letters, digits and _ - . :"));
+    }
+    Ok(text.to_owned())
 }
 
 fn duration(text: &str, range: RangeInclusive<Duration>, bounds: &str) -> Result<Duration, Wrong> {
@@ -163,15 +172,15 @@ pub(super) fn backend_url(text: &str) -> Result<BackendUrl, Wrong> {
 
 /// `sqlite:PATH` or `none`.
 pub(super) fn ledger_url(text: &str) -> Result<LedgerUrl, Wrong> {
-    let wrong = || Wrong::expected(r#""sqlite:PATH" or "none""#);
+    let wrong = || Wrong::expected(r#""sqlite:PATH", "redis://host:port" or "none""#);
     if text == "none" {
         return Ok(LedgerUrl::None);
     }
+    if RedisUrl::is_one(text) {
+        return RedisUrl::parse(text).map(LedgerUrl::Redis);
+    }
     let Some(path) = text.strip_prefix("sqlite:") else {
-        return Err(wrong().help(match text.split_once(':') {
-            Some(("redis" | "rediss" | "redis+sentinel", _)) => "this version keeps its ledger in SQLite",
-            _ => "a file's path follows sqlite:, as in \"sqlite:data/ledger.db\"",
-        }));
+        return Err(wrong().help("a file's path follows sqlite:, as in \"sqlite:data/ledger.db\""));
     };
     if path.starts_with("//") {
         let path = path.trim_start_matches('/');
@@ -404,11 +413,13 @@ mod tests {
             "sqlite:x?mode=ro",
             "sqlite://x",
             "sqlite::memory:",
-            "redis://r",
+            "redis://",
+            "redis:r",
+            "memcached://r",
         ] {
             ledger_url(text).unwrap_err();
         }
-        assert_eq!(help(ledger_url("redis://r:6379")), "this version keeps its ledger in SQLite");
+        assert_eq!(ledger_url("redis://r:6379").unwrap().to_string(), "redis://r:6379");
     }
 
     #[test]

@@ -20,7 +20,7 @@ impl Config {
             LedgerUrl::None => {
                 warnings.push("ledger.url is none: an event sent twice is delivered twice".to_owned())
             }
-            LedgerUrl::Sqlite(_) => {
+            LedgerUrl::Sqlite(_) | LedgerUrl::Redis(_) => {
                 if self.ledger.retention < RESENDS {
                     warnings.push(
                         "ledger.retention is shorter than the 30 days for which Stripe resends events: a later copy \

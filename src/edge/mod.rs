@@ -2,9 +2,10 @@
 //! is, is decided below.
 //!
 //! A request's way: [`listener`] accepts, `serve` reads the head and routes it by [`route`] and [`path`]; a webhook
-//! goes through `gate`, `body` and `webhook`, an order through `page`, `client`, `gate`, `body` and `checkout`, all else
+//! goes through `gate`, `body` and `webhook`, an order through `asked`, `gate`, `body` and `checkout`, all else
 //! to pingora through `proxy`.
 
+mod asked;
 mod body;
 mod checkout;
 mod client;

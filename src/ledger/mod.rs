@@ -14,7 +14,9 @@
 
 mod metered;
 mod none;
+pub mod redis;
 pub mod sqlite;
+mod tokens;
 
 use std::fmt;
 use std::sync::Arc;

@@ -32,6 +32,7 @@ pub(super) struct Families {
     pub ledger_seconds: HistogramVec,
     pub ledger_errors: IntCounterVec,
     pub settle_failures: IntCounter,
+    pub ledger_resets: IntCounter,
     pub proxy_requests: IntCounterVec,
     pub proxy_seconds: Histogram,
     pub guard_rejections: IntCounterVec,
@@ -109,6 +110,13 @@ impl Families {
                 IntCounter::with_opts(named(
                     "settle_failures_total",
                     "Deliveries with a 2xx that the ledger could not record in time.",
+                )),
+            ),
+            ledger_resets: registered(
+                registry,
+                IntCounter::with_opts(named(
+                    "ledger_resets_total",
+                    "Times that the ledger's server came back without what it had recorded.",
                 )),
             ),
             proxy_requests: counters(

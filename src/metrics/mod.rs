@@ -32,6 +32,7 @@ pub struct Metrics {
     /// By [`LedgerOp`], as it is declared: how long it took, how often it failed.
     ledger: [(Histogram, IntCounter); LedgerOp::ALL.len()],
     settle_failures: IntCounter,
+    ledger_resets: IntCounter,
     in_flight: IntGauge,
     /// By [`CheckoutOutcome`], as it is declared.
     checkouts: [IntCounter; CheckoutOutcome::ALL.len()],
@@ -63,6 +64,7 @@ impl Metrics {
                 )
             }),
             settle_failures: families.settle_failures.clone(),
+            ledger_resets: families.ledger_resets.clone(),
             in_flight: families.in_flight.clone(),
             checkouts: CheckoutOutcome::ALL
                 .map(|outcome| families.checkout_requests.with_label_values(&[outcome.code()])),
@@ -164,6 +166,11 @@ impl Metrics {
         self.stripe_api[result as usize].observe(took.as_secs_f64());
     }
 
+    /// The ledger's server came back without what it had recorded.
+    pub fn ledger_reset(&self) {
+        self.ledger_resets.inc();
+    }
+
     /// How many events of an endpoint are being delivered, as the ledger has it.
     pub fn set_running(&self, endpoint: &str, n: u64) {
         let gauge = self.families.events.with_label_values(&[endpoint, "running"]);
@@ -249,6 +256,7 @@ mod tests {
             r#"countersign_ledger_seconds_count{op="settle"}"#,
             r#"countersign_guard_rejections_total{reason="spelling"}"#,
             "countersign_settle_failures_total",
+            "countersign_ledger_resets_total",
             "countersign_inflight",
             r#"countersign_checkout_requests_total{outcome="created"}"#,
             "countersign_checkout_seconds_count",
@@ -263,7 +271,7 @@ mod tests {
         let metrics = full();
         let endpoint = metrics.endpoint("/webhooks/stripe", 2);
         let second = Duration::from_secs(1);
-        let table: [(&str, Count); 12] = [
+        let table: [(&str, Count); 13] = [
             (
                 r#"countersign_webhook_requests_total{endpoint="/webhooks/stripe",outcome="in_flight"}"#,
                 Box::new(|| endpoint.answered(Outcome::InFlight, second)),
@@ -293,6 +301,7 @@ mod tests {
                 Box::new(|| metrics.ledger(LedgerOp::Claim, second, true)),
             ),
             ("countersign_settle_failures_total", Box::new(|| metrics.settle_failed())),
+            ("countersign_ledger_resets_total", Box::new(|| metrics.ledger_reset())),
             (
                 r#"countersign_guard_rejections_total{reason="spelling"}"#,
                 Box::new(|| metrics.guard_rejected("spelling")),

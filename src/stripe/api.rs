@@ -146,6 +146,13 @@ pub struct Refused {
     pub retry_after: Option<u64>,
 }
 
+impl Refused {
+    /// Whether the idempotency key was used for something else before.
+    pub fn is_key_reuse(&self) -> bool {
+        self.status == 400 && self.kind == "idempotency_error"
+    }
+}
+
 fn said(before: &str, word: &Option<String>) -> String {
     word.as_ref().map(|word| format!("{before}{word}")).unwrap_or_default()
 }

@@ -125,7 +125,10 @@ impl Reply {
         if let (true, Some(message)) = (theirs, &refused.message) {
             reply.message = message.clone().into();
         }
-        if matches!(outcome, CheckoutOutcome::StripeRefused | CheckoutOutcome::StripeCardRefused) {
+        if refused.is_key_reuse() {
+            reply.message = "This Idempotency-Key was used for another order. Use a new one.".into();
+            reply.error("idempotency_error", None);
+        } else if matches!(outcome, CheckoutOutcome::StripeRefused | CheckoutOutcome::StripeCardRefused) {
             reply.error(refused.code.as_deref().unwrap_or(reply.code), refused.param.as_deref());
         }
         if let (Some(_), Some(wait)) = (reply.retry_after, refused.retry_after) {

@@ -17,7 +17,6 @@ mod mess;
 mod queue;
 mod schema;
 mod store;
-mod tokens;
 mod writer;
 
 use std::path::PathBuf;

@@ -12,7 +12,7 @@ use super::filter::Filter;
 use super::granted::Granted;
 use super::index::{Index, KeyHash, KeyHasher};
 use super::queue::Chore;
-use super::tokens::Tokens;
+use crate::ledger::tokens::Tokens;
 use crate::ledger::{Arrival, EventKey, Lease, Settled, Settlement};
 
 /// A lease in the file that ends this much later than one granted now would was written while the clock was wrong.
@@ -166,7 +166,7 @@ impl<'c> Store<'c> {
                 (attempts.saturating_add(1), seen)
             }
         };
-        let token = self.tokens.next()?;
+        let token = self.token()?;
         let due = now.unix.saturating_add(millis(lease));
         let row = Row {
             seen,
@@ -213,6 +213,10 @@ impl<'c> Store<'c> {
         Ok(Settled::Recorded)
     }
 
+    fn token(&mut self) -> Result<u64> {
+        self.tokens.next().map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
+    }
+
     /// Does one chore and says how many rows it touched.
     pub(super) fn chore(&mut self, chore: &mut Chore) -> Result<u64> {
         self.chores.run(chore, &mut self.index, &mut self.filter)
@@ -245,7 +249,7 @@ impl<'c> Store<'c> {
             State::Failed | State::Running => {}
         }
         let attempt = known.attempts.saturating_add(1);
-        let token = self.tokens.next()?;
+        let token = self.token()?;
         let due = now.unix.saturating_add(millis(lease));
         self.lease.execute((seq, attempt, token as i64, due))?;
         Ok(Claimed::Leased { attempt, token })

@@ -10,10 +10,12 @@ mod client;
 mod event;
 mod gate;
 mod program;
+mod redis;
 mod request;
 mod setup;
 mod wire;
 
+pub use self::redis::{Redis, Sentinels};
 pub use answer::Answer;
 pub use backend::{Backend, Received};
 pub use client::{Client, Response};

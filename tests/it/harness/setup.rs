@@ -2,6 +2,7 @@
 
 use super::backend::Backend;
 use super::event::SECRET;
+use super::redis::Redis;
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
@@ -69,6 +70,11 @@ impl Setup {
     /// With the ledger in this file.
     pub fn ledger_at(self, path: impl AsRef<Path>) -> Setup {
         self.set("ledger.url", format!("sqlite:{}", path.as_ref().display()))
+    }
+
+    /// With the ledger on this server.
+    pub fn redis(self, redis: &Redis) -> Setup {
+        self.set("ledger.url", redis.url())
     }
 
     /// One more environment variable.

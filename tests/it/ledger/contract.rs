@@ -1,45 +1,58 @@
-//! The contract: claims that every ledger with a memory has to meet. A further ledger is a further line of `LEDGERS`.
+//! The contract: claims that every ledger with a memory has to meet, each run on every kind. A further ledger is a
+//! further module in `contract!`.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use countersign::clock;
+use countersign::ledger::redis::{RedisLedger, RedisOptions};
 use countersign::ledger::sqlite::SqliteLedger;
 use countersign::ledger::{Claim, Ledger, Settled};
+use countersign::metrics::Metrics;
 
 use super::{DOWN, ENDPOINT, LONG, OK, arrival, at, leased, ready, taken_over};
+use crate::front::have;
+use crate::harness::Redis as Server;
 
 /// Makes an empty ledger, and makes it forget.
-#[async_trait]
-trait Maker: Send + Sync {
+trait Kind: Default {
+    /// What has to be installed for it.
+    const NEEDS: Option<&str>;
     async fn start(&self, retention: Duration) -> Arc<dyn Ledger>;
+    /// Forgets what has expired and says how many that were, where that is ours to do.
     async fn sweep(&self) -> u64;
 }
 
-type Make = fn() -> Box<dyn Maker>;
+const MONTH: Duration = Duration::from_secs(35 * 24 * 60 * 60);
 
-/// Every kind of ledger under the contract.
-const LEDGERS: &[(&str, Make)] = &[("sqlite", || Box::<Sqlite>::default())];
-
-/// Runs a case on every kind of ledger, each with a new one.
+/// Runs each case on every kind of ledger, with a new one each time.
 macro_rules! contract {
-    ($($(#[$about:meta])* $name:ident($ledger:ident) $body:block)*) => {$(
-        $(#[$about])*
-        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-        async fn $name() {
-            for (kind, maker) in LEDGERS {
-                let maker = maker();
-                let $ledger = maker.start(Duration::from_secs(35 * 24 * 60 * 60)).await;
-                println!("on {kind}");
-                $body
-            }
+    ($($(#[$about:meta])* $name:ident($ledger:ident, $kind:ident keeps $retention:expr) $body:block)*) => {
+        contract!(@on sqlite Sqlite $($(#[$about])* $name($ledger, $kind, $retention) $body)*);
+        contract!(@on redis Redis $($(#[$about])* $name($ledger, $kind, $retention) $body)*);
+    };
+    (@on $module:ident $Kind:ident $($(#[$about:meta])* $name:ident($ledger:ident, $kind:ident, $retention:expr) $body:block)*) => {
+        mod $module {
+            use super::*;
+            $(
+                $(#[$about])*
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    if !$Kind::NEEDS.is_none_or(have) {
+                        return;
+                    }
+                    let $kind = $Kind::default();
+                    let $ledger = $kind.start($retention).await;
+                    $body
+                    drop($kind);
+                }
+            )*
         }
-    )*};
+    };
 }
 
 contract! {
-    the_first_claim_is_leased_as_attempt_one(ledger) {
+    the_first_claim_is_leased_as_attempt_one(ledger, kind keeps MONTH) {
         let lease = leased(&*ledger, arrival("evt_1"), LONG).await;
         assert_eq!(lease.attempt(), 1);
         assert_eq!(lease.key(), &arrival("evt_1").key);
@@ -47,13 +60,13 @@ contract! {
         assert!(remaining <= LONG && remaining > LONG / 2, "{remaining:?}");
     }
 
-    a_copy_is_in_flight_while_the_lease_lasts_and_is_told_how_long(ledger) {
+    a_copy_is_in_flight_while_the_lease_lasts_and_is_told_how_long(ledger, kind keeps MONTH) {
         let _lease = leased(&*ledger, arrival("evt_1"), LONG).await;
         let Claim::InFlight { retry_after } = ledger.claim(arrival("evt_1"), LONG).await.unwrap() else { panic!() };
         assert!(retry_after <= LONG && retry_after > LONG / 2, "{retry_after:?}");
     }
 
-    a_delivered_event_is_a_duplicate_from_then_on(ledger) {
+    a_delivered_event_is_a_duplicate_from_then_on(ledger, kind keeps MONTH) {
         let lease = leased(&*ledger, arrival("evt_1"), LONG).await;
         assert_eq!(ledger.settle(lease, OK).await.unwrap(), Settled::Recorded);
         for _ in 0..3 {
@@ -61,7 +74,7 @@ contract! {
         }
     }
 
-    a_failed_event_is_admitted_again_with_the_next_attempt(ledger) {
+    a_failed_event_is_admitted_again_with_the_next_attempt(ledger, kind keeps MONTH) {
         for attempt in 1..=4 {
             let lease = leased(&*ledger, arrival("evt_1"), LONG).await;
             assert_eq!(lease.attempt(), attempt);
@@ -72,21 +85,21 @@ contract! {
         assert!(matches!(ledger.claim(arrival("evt_1"), LONG).await.unwrap(), Claim::Duplicate));
     }
 
-    an_event_whose_lease_is_over_is_admitted_again_with_the_next_attempt(ledger) {
+    an_event_whose_lease_is_over_is_admitted_again_with_the_next_attempt(ledger, kind keeps MONTH) {
         let (late, current) = taken_over(&*ledger, "evt_1").await;
         assert_eq!((late.attempt(), current.attempt()), (1, 2));
         assert_eq!(late.remaining(clock::instant()), Duration::ZERO);
         assert!(matches!(ledger.claim(arrival("evt_1"), LONG).await.unwrap(), Claim::InFlight { .. }));
     }
 
-    a_late_holders_failure_is_refused_and_changes_nothing(ledger) {
+    a_late_holders_failure_is_refused_and_changes_nothing(ledger, kind keeps MONTH) {
         let (late, current) = taken_over(&*ledger, "evt_1").await;
         assert_eq!(ledger.settle(late, DOWN).await.unwrap(), Settled::Superseded);
         assert!(matches!(ledger.claim(arrival("evt_1"), LONG).await.unwrap(), Claim::InFlight { .. }));
         assert_eq!(ledger.settle(current, OK).await.unwrap(), Settled::Recorded);
     }
 
-    a_late_holders_delivery_wins_over_the_current_lease(ledger) {
+    a_late_holders_delivery_wins_over_the_current_lease(ledger, kind keeps MONTH) {
         let (late, current) = taken_over(&*ledger, "evt_1").await;
         assert_eq!(ledger.settle(late, OK).await.unwrap(), Settled::Recorded);
         assert!(matches!(ledger.claim(arrival("evt_1"), LONG).await.unwrap(), Claim::Duplicate));
@@ -94,21 +107,21 @@ contract! {
         assert!(matches!(ledger.claim(arrival("evt_1"), LONG).await.unwrap(), Claim::Duplicate));
     }
 
-    a_late_holders_delivery_wins_over_a_failure_already_recorded(ledger) {
+    a_late_holders_delivery_wins_over_a_failure_already_recorded(ledger, kind keeps MONTH) {
         let (late, current) = taken_over(&*ledger, "evt_1").await;
         ledger.settle(current, DOWN).await.unwrap();
         assert_eq!(ledger.settle(late, OK).await.unwrap(), Settled::Recorded);
         assert!(matches!(ledger.claim(arrival("evt_1"), LONG).await.unwrap(), Claim::Duplicate));
     }
 
-    two_deliveries_of_one_event_are_both_recorded(ledger) {
+    two_deliveries_of_one_event_are_both_recorded(ledger, kind keeps MONTH) {
         let (late, current) = taken_over(&*ledger, "evt_1").await;
         assert_eq!(ledger.settle(current, OK).await.unwrap(), Settled::Recorded);
         assert_eq!(ledger.settle(late, OK).await.unwrap(), Settled::Recorded);
         assert!(matches!(ledger.claim(arrival("evt_1"), LONG).await.unwrap(), Claim::Duplicate));
     }
 
-    of_sixteen_simultaneous_claims_exactly_one_is_leased(ledger) {
+    of_sixteen_simultaneous_claims_exactly_one_is_leased(ledger, kind keeps MONTH) {
         for round in 0..20 {
             let start = Arc::new(tokio::sync::Barrier::new(16));
             let mut claims = tokio::task::JoinSet::new();
@@ -126,7 +139,7 @@ contract! {
         }
     }
 
-    another_id_query_or_endpoint_is_another_event(ledger) {
+    another_id_query_or_endpoint_is_another_event(ledger, kind keeps MONTH) {
         let keys = [
             (ENDPOINT, "", "evt_1"), (ENDPOINT, "", "evt_2"), (ENDPOINT, "version=2", "evt_1"), ("/other", "", "evt_1"),
             (ENDPOINT, "", "evt_1version=2"), ("", "", "evt_1"), (ENDPOINT, ENDPOINT, "evt_1"),
@@ -138,7 +151,7 @@ contract! {
         }
     }
 
-    the_running_are_counted_by_endpoint(ledger) {
+    the_running_are_counted_by_endpoint(ledger, kind keeps MONTH) {
         let mut held = Vec::new();
         for n in 0..3 {
             held.push(leased(&*ledger, at("a", "", &format!("evt_{n}")), LONG).await);
@@ -154,24 +167,18 @@ contract! {
         assert_eq!(ledger.running().await.unwrap(), []);
     }
 
-    a_settlement_goes_on_when_its_caller_leaves(ledger) {
+    a_settlement_goes_on_when_its_caller_leaves(ledger, kind keeps MONTH) {
         let lease = leased(&*ledger, arrival("evt_1"), LONG).await;
         let mut settle = std::pin::pin!(ledger.settle(lease, OK));
         // Polled once, so that it is on its way, and dropped.
         let _ = futures_poll(settle.as_mut()).await;
-        super::until("delivered", || async {
+        super::super::until("delivered", || async {
             matches!(ledger.claim(arrival("evt_1"), LONG).await.unwrap(), Claim::Duplicate).then_some(())
         })
         .await;
     }
-}
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn retention_forgets_what_was_settled_and_nothing_else() {
-    for (kind, maker) in LEDGERS {
-        println!("on {kind}");
-        let maker = maker();
-        let ledger = maker.start(Duration::from_millis(1)).await;
+    retention_forgets_what_was_settled_and_nothing_else(ledger, kind keeps Duration::from_millis(1)) {
         for (id, settlement) in [("evt_delivered", OK), ("evt_failed", DOWN)] {
             let lease = leased(&*ledger, arrival(id), LONG).await;
             ledger.settle(lease, settlement).await.unwrap();
@@ -180,33 +187,24 @@ async fn retention_forgets_what_was_settled_and_nothing_else() {
         let (_abandoned, again) = taken_over(&*ledger, "evt_abandoned").await;
         drop(again);
         // It may have been swept by itself before; what counts is that all of it goes.
-        super::until("swept", || async {
-            maker.sweep().await;
+        super::super::until("swept", || async {
+            kind.sweep().await;
             let claim = ledger.claim(arrival("evt_delivered"), LONG).await.unwrap();
             matches!(claim, Claim::Leased(_)).then_some(())
         })
         .await;
-        assert_eq!(
-            leased(&*ledger, arrival("evt_failed"), LONG).await.attempt(),
-            1,
-            "its attempts were forgotten"
-        );
+        let failed = leased(&*ledger, arrival("evt_failed"), LONG).await;
+        assert_eq!(failed.attempt(), 1, "its attempts were forgotten");
         for id in ["evt_held", "evt_abandoned"] {
             assert!(matches!(ledger.claim(arrival(id), LONG).await.unwrap(), Claim::InFlight { .. }), "{id}");
         }
         assert_eq!(ledger.settle(held, OK).await.unwrap(), Settled::Recorded);
     }
-}
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn within_its_retention_nothing_is_forgotten() {
-    for (kind, maker) in LEDGERS {
-        println!("on {kind}");
-        let maker = maker();
-        let ledger = maker.start(LONG).await;
+    within_its_retention_nothing_is_forgotten(ledger, kind keeps LONG) {
         let lease = leased(&*ledger, arrival("evt_1"), LONG).await;
         ledger.settle(lease, OK).await.unwrap();
-        assert_eq!(maker.sweep().await, 0);
+        assert_eq!(kind.sweep().await, 0);
         assert!(matches!(ledger.claim(arrival("evt_1"), LONG).await.unwrap(), Claim::Duplicate));
     }
 }
@@ -216,21 +214,17 @@ async fn futures_poll<F: Future>(mut future: std::pin::Pin<&mut F>) -> std::task
     std::future::poll_fn(|context| std::task::Poll::Ready(future.as_mut().poll(context))).await
 }
 
+#[derive(Default)]
 struct Sqlite {
-    dir: tempfile::TempDir,
-    ledger: std::sync::OnceLock<Arc<SqliteLedger>>,
+    dir: OnceLock<tempfile::TempDir>,
+    ledger: OnceLock<Arc<SqliteLedger>>,
 }
 
-impl Default for Sqlite {
-    fn default() -> Self {
-        Self { dir: tempfile::tempdir().unwrap(), ledger: Default::default() }
-    }
-}
+impl Kind for Sqlite {
+    const NEEDS: Option<&str> = None;
 
-#[async_trait]
-impl Maker for Sqlite {
     async fn start(&self, retention: Duration) -> Arc<dyn Ledger> {
-        let path = self.dir.path().join("ledger.db");
+        let path = self.dir.get_or_init(|| tempfile::tempdir().unwrap()).path().join("ledger.db");
         let ledger = self.ledger.get_or_init(|| Arc::new(SqliteLedger::start(path, retention)));
         ready(&**ledger).await;
         ledger.clone()
@@ -238,5 +232,39 @@ impl Maker for Sqlite {
 
     async fn sweep(&self) -> u64 {
         self.ledger.get().unwrap().sweep_now().await.unwrap()
+    }
+}
+
+#[derive(Default)]
+struct Redis {
+    server: OnceLock<Server>,
+}
+
+impl Kind for Redis {
+    const NEEDS: Option<&str> = Some("redis-server");
+
+    async fn start(&self, retention: Duration) -> Arc<dyn Ledger> {
+        let server = Server::start().await;
+        let ledger =
+            Arc::new(RedisLedger::start(options(&server.url(), retention), Arc::new(Metrics::new())));
+        assert!(self.server.set(server).is_ok(), "started twice");
+        ready(&*ledger).await;
+        ledger
+    }
+
+    /// The server does it.
+    async fn sweep(&self) -> u64 {
+        0
+    }
+}
+
+/// The ledger at this URL, with everything else as it is by default.
+fn options(url: &str, retention: Duration) -> RedisOptions {
+    RedisOptions {
+        url: url.parse().unwrap(),
+        prefix: "countersign".to_owned(),
+        connect_timeout: Duration::from_secs(2),
+        command_timeout: Duration::from_secs(1),
+        retention,
     }
 }

@@ -4,7 +4,7 @@
 const DRAW: usize = 64;
 
 /// A supply of them.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Tokens {
     drawn: Vec<u64>,
 }
@@ -14,10 +14,10 @@ impl Tokens {
     ///
     /// # Errors
     /// The system gives no randomness.
-    pub(super) fn next(&mut self) -> rusqlite::Result<u64> {
+    pub(super) fn next(&mut self) -> Result<u64, getrandom::Error> {
         if self.drawn.is_empty() {
             let mut bytes = [0; DRAW * 8];
-            getrandom::fill(&mut bytes).map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?;
+            getrandom::fill(&mut bytes)?;
             self.drawn.extend(bytes.as_chunks().0.iter().map(|bytes| u64::from_ne_bytes(*bytes)));
         }
         // Drawn above if there was none; 0 is never reached, and would only be one token among others.

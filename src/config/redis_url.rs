@@ -1,0 +1,289 @@
+//! Where a Redis ledger is: `redis://`, `rediss://`, `redis+unix://`, as the `redis` crate reads them, and
+//! `redis+sentinel://`, which it has no text for. Pure: text in, a target out, or what was expected. It connects to
+//! nothing, and its password is shown nowhere.
+
+use super::units::Wrong;
+use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo};
+use secrecy::{ExposeSecret, SecretString};
+use std::fmt;
+use std::str::FromStr;
+
+/// A Redis server, or the sentinels that know it. Equal where the text is; shown without user and password.
+#[derive(Clone)]
+pub struct RedisUrl {
+    text: SecretString,
+    shown: String,
+    target: Box<RedisTarget>,
+}
+
+/// What to connect to.
+#[derive(Clone)]
+pub enum RedisTarget {
+    /// One server.
+    Server(ConnectionInfo),
+    /// Whatever these sentinels call the primary.
+    Sentinel(SentinelTarget),
+}
+
+/// A primary that sentinels know by name.
+#[derive(Clone)]
+pub struct SentinelTarget {
+    /// The sentinels, one at least.
+    pub sentinels: Vec<ConnectionAddr>,
+    /// The name of the primary (`sentinel monitor NAME …`).
+    pub name: String,
+    /// User, password and database on the servers.
+    pub server: RedisConnectionInfo,
+    /// User and password on the sentinels.
+    pub sentinel: RedisConnectionInfo,
+    /// Whether sentinels and servers speak TLS.
+    pub tls: bool,
+}
+
+const SENTINEL_PORT: u16 = 26379;
+
+impl RedisUrl {
+    /// What to connect to.
+    pub fn target(&self) -> &RedisTarget {
+        &self.target
+    }
+
+    /// Whether this is how a Redis URL begins.
+    pub(super) fn is_one(text: &str) -> bool {
+        text.split_once("://").is_some_and(|(scheme, _)| {
+            matches!(scheme, "redis" | "rediss" | "redis+unix" | "redis+sentinel" | "rediss+sentinel")
+        })
+    }
+
+    /// Reads a text that [is one](Self::is_one).
+    pub(super) fn parse(text: &str) -> Result<RedisUrl, Wrong> {
+        let (scheme, rest) = text.split_once("://").unwrap_or((text, ""));
+        let target = match scheme {
+            "redis+sentinel" | "rediss+sentinel" => sentinel(scheme == "rediss+sentinel", rest)?,
+            _ => RedisTarget::Server(server(text)?),
+        };
+        Ok(RedisUrl {
+            text: SecretString::from(text),
+            shown: without_credentials(scheme, rest),
+            target: Box::new(target),
+        })
+    }
+
+    /// Whether a password stands in a text of the file itself, and not in what a placeholder brings.
+    pub(super) fn password_written_out(text: &str) -> bool {
+        let text = without_placeholders(text);
+        let Some((_, rest)) = text.split_once("://") else { return false };
+        let (authority, rest) = rest.split_once('/').unwrap_or((rest, ""));
+        let user = authority.rsplit_once('@').map_or("", |(user, _)| user);
+        let (user, query) = (user.split_once(':').map_or("", |(_, password)| password), rest);
+        let in_query = query.split(['?', '&']).filter_map(|pair| pair.split_once('='));
+        !user.is_empty()
+            || in_query
+                .clone()
+                .any(|(name, value)| matches!(name, "pass" | "sentinel_password") && !value.is_empty())
+    }
+}
+
+fn server(text: &str) -> Result<ConnectionInfo, Wrong> {
+    text.into_connection_info().map_err(|error| {
+        let error = error.detail().map_or_else(|| error.to_string(), str::to_owned);
+        wrong().help(format!("{error}; a password with any of @ / : ? # % in it is percent-encoded"))
+    })
+}
+
+/// `[user:password@]host[:port],…/name[/db][?sentinel_user=…&sentinel_password=…]`.
+fn sentinel(tls: bool, rest: &str) -> Result<RedisTarget, Wrong> {
+    let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let (credentials, hosts) = match authority.rsplit_once('@') {
+        Some((credentials, hosts)) => (format!("{credentials}@"), hosts),
+        None => (String::new(), authority),
+    };
+    let (name, db) = path.split_once('/').unwrap_or((path, ""));
+    if name.is_empty() {
+        return Err(
+            wrong().help("the primary's name follows the sentinels: \"redis+sentinel://s1,s2,s3/mymaster\"")
+        );
+    }
+    let scheme = if tls { "rediss" } else { "redis" };
+    let mut sentinels = Vec::new();
+    for host in hosts.split(',') {
+        let host = if has_port(host) { host.to_owned() } else { format!("{host}:{SENTINEL_PORT}") };
+        sentinels.push(server(&format!("{scheme}://{host}"))?.addr().clone());
+    }
+    let (mut user, mut password) = ("", "");
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        match pair.split_once('=') {
+            Some(("sentinel_user", value)) => user = value,
+            Some(("sentinel_password", value)) => password = value,
+            _ => return Err(wrong().help("after the ? stand sentinel_user and sentinel_password alone")),
+        }
+    }
+    Ok(RedisTarget::Sentinel(SentinelTarget {
+        sentinels,
+        name: name.to_owned(),
+        server: server(&format!("redis://{credentials}server/{db}"))?.redis_settings().clone(),
+        sentinel: match password {
+            "" => RedisConnectionInfo::default(),
+            _ => server(&format!("redis://{user}:{password}@sentinel"))?.redis_settings().clone(),
+        },
+        tls,
+    }))
+}
+
+/// Whether a host is followed by a port; an IPv6 address stands in brackets.
+fn has_port(host: &str) -> bool {
+    host.rsplit_once(':').is_some_and(|(before, _)| !before.contains(':') || before.ends_with(']'))
+}
+
+/// Scheme, servers, name and database; neither user nor password nor parameters.
+fn without_credentials(scheme: &str, rest: &str) -> String {
+    let rest = rest.split('?').next().unwrap_or_default();
+    let (authority, path) =
+        rest.split_once('/').map_or((rest, None), |(authority, path)| (authority, Some(path)));
+    let hosts = authority.rsplit_once('@').map_or(authority, |(_, hosts)| hosts);
+    match path {
+        Some(path) => format!("{scheme}://{hosts}/{path}"),
+        None => format!("{scheme}://{hosts}"),
+    }
+}
+
+/// The text without `{$NAME}` and `{file.…}`; of `{$NAME:default}` the default stays.
+fn without_placeholders(text: &str) -> String {
+    let mut kept = String::new();
+    let mut rest = text;
+    while let Some((before, inside)) = rest.split_once('{') {
+        kept.push_str(before);
+        let (inside, after) = inside.split_once('}').unwrap_or((inside, ""));
+        if let Some(named) = inside.strip_prefix('$') {
+            kept.push_str(named.split_once(':').map_or("", |(_, default)| default));
+        }
+        rest = after;
+    }
+    kept + rest
+}
+
+fn wrong() -> Wrong {
+    Wrong::expected(
+        "\"redis://host:port/db\", \"rediss://…\", \"redis+unix:///path\" or \"redis+sentinel://host:port,…/name\"",
+    )
+    // It may hold a password.
+    .found("a Redis URL that cannot be read")
+}
+
+impl FromStr for RedisUrl {
+    type Err = String;
+
+    /// Reads a URL of one of the schemes above; the error says what was expected, and shows nothing of the text.
+    fn from_str(text: &str) -> Result<RedisUrl, String> {
+        RedisUrl::parse(text).map_err(|wrong| format!("expected {}; {}", wrong.expected, wrong.help))
+    }
+}
+
+impl PartialEq for RedisUrl {
+    fn eq(&self, other: &RedisUrl) -> bool {
+        self.text.expose_secret() == other.text.expose_secret()
+    }
+}
+
+impl Eq for RedisUrl {}
+
+impl fmt::Display for RedisUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown)
+    }
+}
+
+impl fmt::Debug for RedisUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.shown)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sentinel(text: &str) -> SentinelTarget {
+        match *RedisUrl::parse(text).unwrap().target {
+            RedisTarget::Sentinel(target) => target,
+            RedisTarget::Server(_) => panic!("a server: {text}"),
+        }
+    }
+
+    #[test]
+    fn a_server_is_what_the_redis_crate_reads() {
+        for (text, shown, db, user, password) in [
+            ("redis://r", "redis://r", 0, None, None),
+            ("redis://r:7000/3", "redis://r:7000/3", 3, None, None),
+            ("redis://:pw@r", "redis://r", 0, None, Some("pw")),
+            ("rediss://me:p%40w@r:1/2", "rediss://r:1/2", 2, Some("me"), Some("p@w")),
+            ("redis+unix:///run/r.sock?db=1&pass=pw", "redis+unix:///run/r.sock", 1, None, Some("pw")),
+        ] {
+            let url = RedisUrl::parse(text).unwrap();
+            assert_eq!((url.to_string(), format!("{url:?}")), (shown.to_owned(), format!("{shown:?}")));
+            let RedisTarget::Server(info) = url.target() else { panic!("{text}") };
+            let settings = info.redis_settings();
+            assert_eq!(
+                (settings.db(), settings.username(), settings.password()),
+                (db, user, password),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn sentinels_stand_between_commas_before_the_primarys_name() {
+        let target = sentinel(
+            "redis+sentinel://app:pw@s1,s2:7000,[::1]/shop/4?sentinel_password=spw&sentinel_user=su",
+        );
+        let addresses: Vec<_> = target.sentinels.iter().map(ToString::to_string).collect();
+        assert_eq!(addresses, ["s1:26379", "s2:7000", "::1:26379"]);
+        assert_eq!((target.name.as_str(), target.server.db(), target.tls), ("shop", 4, false));
+        assert_eq!((target.server.username(), target.server.password()), (Some("app"), Some("pw")));
+        assert_eq!((target.sentinel.username(), target.sentinel.password()), (Some("su"), Some("spw")));
+        let target = sentinel("rediss+sentinel://s1/shop");
+        assert!(target.tls && matches!(target.sentinels[0], ConnectionAddr::TcpTls { .. }));
+        assert_eq!((target.server.password(), target.sentinel.password()), (None, None));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_without_the_text() {
+        for text in [
+            "redis://",
+            "redis://:hush@",
+            "redis://:hush@r/db",
+            "redis://:hush/@r",
+            "redis+sentinel://:hush@s1",
+            "redis+sentinel://:hush@s1/",
+            "redis+sentinel://:hush@s1/m/x",
+            "redis+sentinel://:hush@/m",
+            "redis+sentinel://:hush@s1/m?x=hush",
+        ] {
+            let wrong = RedisUrl::parse(text).unwrap_err();
+            assert!(!format!("{wrong:?}").contains("hush"), "{wrong:?}");
+            assert!(wrong.found.is_some() && !wrong.help.is_empty(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_password_comes_from_a_placeholder() {
+        for (text, written_out) in [
+            ("redis://:pw@r", true),
+            ("redis://me:pw@r/1", true),
+            ("{$URL:redis://:pw@r}", true),
+            ("redis+unix:///r.sock?pass=pw", true),
+            ("redis+sentinel://s1/m?sentinel_password=pw", true),
+            ("redis://:{$PW}@r", false),
+            ("redis://me:{file./run/secrets/pw}@r", false),
+            ("{$URL}", false),
+            ("{$URL:redis://r:6379}", false),
+            ("redis://r:6379/1", false),
+            ("redis://me@r", false),
+            ("redis+sentinel://s1/m?sentinel_password={$PW}", false),
+            ("sqlite:data/a@b.db", false),
+        ] {
+            assert_eq!(RedisUrl::password_written_out(text), written_out, "{text}");
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! A real `redis-server`, and sentinels: started on a free port, stopped, killed, paused, asked.
+
+use super::{until, within};
+use redis::{Cmd, FromRedisValue, RedisResult};
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use tempfile::TempDir;
+
+/// A running server; killed on drop. It keeps an append-only file and syncs it before each answer.
+pub struct Redis {
+    dir: TempDir,
+    arguments: Vec<String>,
+    port: u16,
+    child: Option<Child>,
+}
+
+impl Redis {
+    /// Starts one and waits until it answers.
+    pub async fn start() -> Redis {
+        Redis::start_with(&[]).await
+    }
+
+    /// The same with further settings: `--maxmemory-policy`, `allkeys-lru`.
+    pub async fn start_with(arguments: &[&str]) -> Redis {
+        let mut redis = Redis::prepared(arguments);
+        redis.up().await;
+        redis
+    }
+
+    /// One that is not running yet, with a port that it will have.
+    pub fn prepared(arguments: &[&str]) -> Redis {
+        Redis {
+            dir: TempDir::new().expect("a folder"),
+            arguments: arguments.iter().map(|&argument| argument.to_owned()).collect(),
+            port: free_port(),
+            child: None,
+        }
+    }
+
+    /// Where it is, for `ledger.url`.
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Makes it listen for TLS as well, and says on which port.
+    pub fn serve_tls(&mut self, certificate: &str, key: &str) -> u16 {
+        let port = free_port();
+        let file = |name: &str| self.path(name).display().to_string();
+        let (certificate, key) = (file(certificate), file(key));
+        let more = ["--tls-port", &port.to_string(), "--tls-cert-file", &certificate, "--tls-key-file", &key];
+        self.arguments.extend(more.map(str::to_owned));
+        self.arguments.extend(["--tls-auth-clients", "no"].map(str::to_owned));
+        port
+    }
+
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// A file in its folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Starts it, on what it has kept.
+    pub async fn up(&mut self) {
+        for _ in 0..5 {
+            self.launch();
+            let up = until("redis answers, or ends", async || {
+                if self.child.as_mut().is_some_and(|child| child.try_wait().expect("our own child").is_some())
+                {
+                    return Some(false);
+                }
+                self.connection().is_ok().then_some(true)
+            });
+            if up.await {
+                return;
+            }
+            // Somebody else took the port meanwhile.
+            self.port = free_port();
+        }
+        panic!("redis-server does not start with {:?}", self.arguments);
+    }
+
+    fn launch(&mut self) {
+        let port = self.port.to_string();
+        let child = Command::new("redis-server")
+            .args(["--bind", "127.0.0.1", "--port", &port, "--dir"])
+            .arg(self.dir.path())
+            .args(["--save", "", "--appendonly", "yes", "--appendfsync", "always"])
+            .args(&self.arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        self.child = Some(child.expect("redis-server starts"));
+    }
+
+    /// Ends it as `systemctl stop` would.
+    pub async fn stop(&mut self) {
+        self.signal("TERM");
+        let mut child = self.child.take().expect("it runs");
+        let gone = tokio::task::spawn_blocking(move || child.wait());
+        within("redis ends", gone).await.expect("no panic").expect("our own child");
+    }
+
+    /// Ends it as a power cut would.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// It lives and answers nothing.
+    pub fn pause(&self) {
+        self.signal("STOP");
+    }
+
+    /// It answers again.
+    pub fn resume(&self) {
+        self.signal("CONT");
+    }
+
+    /// Takes away what it has kept. It is not running.
+    pub fn wipe(&mut self) {
+        assert!(self.child.is_none(), "it runs");
+        self.dir = TempDir::new().expect("a folder");
+    }
+
+    /// Sends it a command, its words between spaces.
+    #[track_caller]
+    pub fn ask<T: FromRedisValue>(&self, command: &str) -> T {
+        self.try_ask(command).unwrap_or_else(|error| panic!("{command}: {error}"))
+    }
+
+    /// The same where it may refuse.
+    pub fn try_ask<T: FromRedisValue>(&self, command: &str) -> RedisResult<T> {
+        let mut words = command.split(' ');
+        let mut asked = redis::cmd(words.next().expect("a command"));
+        words.for_each(|word| {
+            asked.arg(word);
+        });
+        self.try_send(&asked)
+    }
+
+    fn try_send<T: FromRedisValue>(&self, command: &Cmd) -> RedisResult<T> {
+        command.query(&mut self.connection()?)
+    }
+
+    fn connection(&self) -> RedisResult<redis::Connection> {
+        redis::Client::open(self.url())?.get_connection()
+    }
+
+    /// How often a command ran so far.
+    pub fn calls(&self, command: &str) -> u64 {
+        let stats: String = self.ask("INFO commandstats");
+        let line = stats.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
+        line.map_or(0, |line| line.split(',').next().expect("a number").parse().expect("a number"))
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.child.as_ref().expect("it runs").id();
+        let kill = format!("kill -{name} {pid}");
+        assert!(Command::new("/bin/sh").args(["-c", &kill]).status().expect("a shell").success(), "{kill}");
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Sentinels that watch a primary called `shop`; killed on drop.
+pub struct Sentinels {
+    _dir: TempDir,
+    ports: Vec<u16>,
+    children: Vec<Child>,
+}
+
+impl Sentinels {
+    /// Three of them, two of whom have to agree, and waits until they know each other and the replica.
+    pub async fn start(primary: &Redis) -> Sentinels {
+        let dir = TempDir::new().expect("a folder");
+        let ports: Vec<u16> = (0..3).map(|_| free_port()).collect();
+        let mut children = vec![];
+        for port in &ports {
+            let file = dir.path().join(format!("{port}.conf"));
+            let settings = format!(
+                "port {port}\nbind 127.0.0.1\ndir {}\nsentinel monitor shop 127.0.0.1 {} 2\n\
+                 sentinel down-after-milliseconds shop 500\nsentinel failover-timeout shop 5000\n",
+                dir.path().display(),
+                primary.port
+            );
+            std::fs::write(&file, settings).expect("a sentinel's configuration");
+            let child = Command::new("redis-server")
+                .arg(&file)
+                .arg("--sentinel")
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn();
+            children.push(child.expect("a sentinel starts"));
+        }
+        let sentinels = Sentinels { _dir: dir, ports, children };
+        until("the sentinels know each other and the replica", async || {
+            sentinels.ports.iter().all(|port| sentinels.knows(*port) == Some((2, 1))).then_some(())
+        })
+        .await;
+        sentinels
+    }
+
+    /// How many other sentinels and how many replicas one knows.
+    fn knows(&self, port: u16) -> Option<(u32, u32)> {
+        let client = redis::Client::open(format!("redis://127.0.0.1:{port}")).ok()?;
+        let mut asked = redis::cmd("SENTINEL");
+        asked.arg("MASTER").arg("shop");
+        let told: std::collections::HashMap<String, String> =
+            asked.query(&mut client.get_connection().ok()?).ok()?;
+        Some((told["num-other-sentinels"].parse().ok()?, told["num-slaves"].parse().ok()?))
+    }
+
+    /// Where they are, for `ledger.url`.
+    pub fn url(&self) -> String {
+        let hosts: Vec<_> = self.ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+        format!("redis+sentinel://{}/shop", hosts.join(","))
+    }
+}
+
+impl Drop for Sentinels {
+    fn drop(&mut self) {
+        for child in &mut self.children {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("bound").port()
+}

@@ -1,0 +1,148 @@
+//! Several programs on one Redis.
+
+use crate::front::have;
+use crate::harness::{Answer, Backend, Event, Gate, Program, Redis, SECRET, Setup, now, until};
+use futures_util::future::join_all;
+use std::collections::HashMap;
+use std::path::Path;
+use std::time::Duration;
+use tokio::time::Instant;
+
+async fn three(setup: &Setup) -> Vec<Program> {
+    join_all((0..3).map(|_| Program::start(setup.clone()))).await
+}
+
+#[tokio::test]
+async fn copies_sent_to_three_replicas_reach_the_backend_once_and_never_two_at_a_time() {
+    if !have("redis-server") {
+        return;
+    }
+    let (backend, redis) = (Backend::start().await, Redis::start().await);
+    let replicas = three(&Setup::new(&backend).redis(&redis)).await;
+
+    let (event, gate) = (Event::checkout(), Gate::new());
+    backend.answers_next(Answer::ok().when(&gate));
+    let signed = event.signed();
+    let copies = join_all((0..12).map(|n| replicas[n % 3].send(&signed)));
+    let release = async {
+        until("eleven copies to be turned away", async || {
+            let mut turned_away = 0.0;
+            for replica in &replicas {
+                turned_away += replica.outcomes("in_flight").await;
+            }
+            (turned_away == 11.0).then_some(())
+        })
+        .await;
+        assert_eq!(backend.count(), 1);
+        gate.open();
+    };
+    let (answers, ()) = tokio::join!(copies, release);
+    assert_eq!(answers.iter().filter(|answer| answer.status == 200).count(), 1);
+    for replica in &replicas {
+        replica.send(&event.signed()).await.expect_received("duplicate");
+    }
+
+    // Without a gate: each copy meets the others wherever they are.
+    let events: Vec<Event> = (0..50).map(|_| Event::checkout()).collect();
+    let sent = events.iter().flat_map(|event| replicas.iter().map(move |replica| (event, replica)));
+    join_all(sent.map(async |(event, replica)| {
+        until("the event is delivered", async || {
+            (replica.send(&event.signed()).await.status == 200).then_some(())
+        })
+        .await;
+    }))
+    .await;
+    let mut times: HashMap<String, usize> = HashMap::new();
+    for request in backend.requests() {
+        *times.entry(request.header("idempotency-key").unwrap().to_owned()).or_default() += 1;
+    }
+    assert_eq!(times.len(), 51);
+    assert!(times.values().all(|&n| n == 1), "{times:?}");
+}
+
+#[tokio::test]
+async fn an_event_whose_replica_is_killed_is_delivered_by_a_retry_within_15_seconds() {
+    if !have("redis-server") {
+        return;
+    }
+    let (backend, redis) = (Backend::start().await, Redis::start().await);
+    let setup = Setup::new(&backend).redis(&redis).set("backend.response_timeout", "5s");
+    let mut replicas = three(&setup).await;
+    let event = Event::checkout();
+    backend.answers_next(Answer::never());
+    let mut stripe = replicas[0].connect().await;
+    stripe.write(event.signed().bytes()).await;
+    backend.await_request(1).await;
+    let killed = Instant::now();
+    replicas[0].kill9();
+
+    replicas[1].send(&event.signed()).await.expect_error(409, "in_flight");
+    until("the lease to end", async || (replicas[2].send(&event.signed()).await.status == 200).then_some(()))
+        .await;
+    let waited = killed.elapsed();
+    assert!(waited < Duration::from_secs(15), "{waited:?}");
+    assert_eq!(backend.await_request(2).await.header("countersign-attempt"), Some("2"));
+    replicas[1].send(&event.signed()).await.expect_received("duplicate");
+}
+
+#[tokio::test]
+async fn a_replica_whose_clock_is_off_by_an_hour_changes_nothing() {
+    let library = ["x86_64", "aarch64"]
+        .map(|machine| format!("/usr/lib/{machine}-linux-gnu/faketime/libfaketime.so.1"))
+        .into_iter()
+        .find(|path| Path::new(path).exists());
+    if !have("redis-server") || !(library.is_some() || have("faketime")) {
+        return;
+    }
+    let library = library.unwrap();
+    let (backend, redis) = (Backend::start().await, Redis::start().await);
+    let setup = Setup::new(&backend).redis(&redis);
+    let off = |by: &str| {
+        let setup = setup.clone().env("LD_PRELOAD", &library).env("FAKETIME", by);
+        Program::start(setup.env("FAKETIME_DONT_FAKE_MONOTONIC", "1"))
+    };
+    let (right, fast, slow) = (Program::start(setup.clone()).await, off("+1h").await, off("-1h").await);
+    let signed = |event: &Event, offset: i64| event.signed_at(now() + offset, &[SECRET]);
+    fast.send(&Event::checkout().signed()).await.expect_error(400, "timestamp_too_old");
+
+    // Leased by one, it is leased for all; delivered for one, it is for all.
+    let programs = [(&right, 0), (&fast, 3600), (&slow, -3600)];
+    for (holding, (holder, offset)) in programs.into_iter().enumerate() {
+        let (event, gate) = (Event::checkout(), Gate::new());
+        backend.answers_next(Answer::ok().when(&gate));
+        let request = signed(&event, offset);
+        let copies = async {
+            backend.await_request(holding + 1).await;
+            for (_, (other, offset)) in programs.into_iter().enumerate().filter(|(n, _)| *n != holding) {
+                let answer = other.send(&signed(&event, offset)).await;
+                answer.expect_error(409, "in_flight");
+                let wait: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+                assert!((30..=37).contains(&wait), "{wait}");
+            }
+            gate.open();
+        };
+        tokio::join!(holder.send(&request), copies).0.expect_delivered(200);
+        for (program, offset) in programs {
+            program.send(&signed(&event, offset)).await.expect_received("duplicate");
+        }
+        assert_eq!(backend.count(), holding + 1);
+    }
+}
+
+#[tokio::test]
+async fn replicas_with_another_prefix_keep_their_own_records() {
+    if !have("redis-server") {
+        return;
+    }
+    let (backend, redis) = (Backend::start().await, Redis::start().await);
+    let event = Event::checkout();
+    for (n, prefix) in ["staging", "production"].into_iter().enumerate() {
+        let program = Program::start(Setup::new(&backend).redis(&redis).set("ledger.prefix", prefix)).await;
+        program.send(&event.signed()).await.expect_delivered(200);
+        program.send(&event.signed()).await.expect_received("duplicate");
+        assert_eq!(backend.count(), n + 1);
+    }
+    let keys: Vec<String> = redis.ask("KEYS *");
+    let of = |prefix: &str| keys.iter().filter(|key| key.starts_with(&format!("{prefix}:{{"))).count();
+    assert_eq!((of("staging"), of("production"), keys.len()), (2, 2, 4), "{keys:?}");
+}
