@@ -13,6 +13,7 @@ mod front;
 mod harness;
 
 mod admin;
+mod browser;
 mod caddy;
 mod checkout;
 mod cli;
@@ -34,6 +35,7 @@ mod queued;
 mod redis_faults;
 mod replicas;
 mod sdk;
+mod sdk_requests;
 mod signals;
 mod smoke;
 mod smuggling;
