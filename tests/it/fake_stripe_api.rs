@@ -398,6 +398,93 @@ async fn events_are_listed_newest_first_page_by_page_and_filtered() {
 }
 
 #[tokio::test]
+async fn scripted_errors_are_the_ones_that_were_seen_of_stripe() {
+    let Some(seen) = beside_the_description("stripe_errors.jsonl") else { return };
+    let stripe = FakeStripe::start().await;
+    let mut count = 0;
+    for line in seen.lines() {
+        let seen: Value = serde_json::from_str(line).unwrap();
+        let name = seen["name"].as_str().unwrap();
+        stripe.next(if name == "html_502_not_json" { Fault::bad_gateway() } else { Fault::named(name) });
+        let answer = send(&stripe, &create(&least())).await;
+        assert_eq!(json!(answer.status), seen["status"], "{name}");
+        for header in [
+            "Content-Type",
+            "Idempotent-Replayed",
+            "Stripe-Rate-Limited-Reason",
+            "Stripe-Should-Retry",
+            "WWW-Authenticate",
+        ] {
+            let theirs = seen["headers"].get(header).and_then(Value::as_str);
+            assert_eq!(answer.header(&header.to_lowercase()), theirs, "{name}: {header}");
+        }
+        if let Ok(theirs) = serde_json::from_str::<Value>(seen["body"].as_str().unwrap()) {
+            let ours = answer.json();
+            for member in ["type", "code", "decline_code"] {
+                assert_eq!(ours["error"][member], theirs["error"][member], "{name}: {member}");
+            }
+            assert_eq!(
+                ours["error"]["param"].is_string(),
+                theirs["error"]["param"].is_string(),
+                "{name}: param"
+            );
+        }
+        count += 1;
+    }
+    assert!(count > 10, "only {count} were seen");
+}
+
+#[tokio::test]
+async fn sessions_have_the_members_that_stripe_describes_and_no_others() {
+    let Some(description) = beside_the_description("openapi_checkout_subset.json") else { return };
+    let description: Value = serde_json::from_str(&description).unwrap();
+    let described = &description["components"]["schemas"]["Checkout_Sessions_Session"];
+    let stripe = FakeStripe::start().await;
+    let item = format!("line_items[0][price]={MONTHLY_PRICE}&line_items[0][quantity]=1");
+    for body in [
+        least(),
+        format!("mode=subscription&ui_mode=embedded_page&return_url=https://shop.test/back&{item}"),
+        "mode=setup&success_url=https://shop.test/thanks&currency=eur".to_owned(),
+    ] {
+        let made = send(&stripe, &create(&body)).await.json();
+        let id = made["id"].as_str().unwrap();
+        within("the payment", stripe.pay(id, "")).await.unwrap();
+        for session in [&made, &stripe.session(id).unwrap()] {
+            for required in described["required"].as_array().unwrap() {
+                assert!(session.get(required.as_str().unwrap()).is_some(), "{body}: no {required}");
+            }
+            for (name, value) in session.as_object().unwrap() {
+                let property = &described["properties"][name];
+                assert!(!property.is_null(), "{body}: {name} is not Stripe's");
+                let fits = match property["type"].as_str() {
+                    _ if value.is_null() => property["nullable"] == true,
+                    Some("string") => value.is_string(),
+                    Some("integer") => value.is_u64(),
+                    Some("boolean") => value.is_boolean(),
+                    Some("array") => value.is_array(),
+                    _ => true,
+                };
+                let words = property["enum"].as_array();
+                assert!(
+                    fits && words.is_none_or(|w| value.is_null() || w.contains(value)),
+                    "{body}: {name}: {value}"
+                );
+            }
+        }
+    }
+}
+
+/// A file from where Stripe's description lies; `None`, said aloud, where there is none.
+fn beside_the_description(name: &str) -> Option<String> {
+    let folder = Settings::default().schema.and_then(|path| Some(path.parent()?.to_owned()));
+    let found = folder.and_then(|folder| std::fs::read_to_string(folder.join(name)).ok());
+    if found.is_none() {
+        eprintln!("SKIPPED: no copy of Stripe's {name} beside the project");
+    }
+    found
+}
+
+#[tokio::test]
 async fn every_scripted_error_has_the_shape_of_stripes() {
     let stripe = FakeStripe::start().await;
     for (name, status, kind) in [

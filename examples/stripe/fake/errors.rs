@@ -63,6 +63,11 @@ impl Error {
         Some(error)
     }
 
+    /// One of those, by a name that stands here.
+    pub(super) fn known(name: &str) -> Error {
+        Error::named(name).unwrap_or_else(|| Error::new(500, "api_error", "", "The fake Stripe is broken."))
+    }
+
     /// An error with this status, type, code (or `""`) and message.
     pub fn new(status: u16, kind: &str, code: &str, message: &str) -> Error {
         let mut members = Map::new();

@@ -69,6 +69,17 @@ pub const OTHER_PRICE: &str = "price_1FakeOther";
 /// A price of 5.00 € a month.
 pub const MONTHLY_PRICE: &str = "price_1FakeMonthly";
 
+/// What becomes of the record of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Record {
+    /// It is kept, whole, for [`FakeStripe::calls`].
+    Keep,
+    /// Method and path are printed.
+    Print,
+    /// There is none: where speed is measured.
+    Nothing,
+}
+
 /// How a fake is set up.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -84,6 +95,8 @@ pub struct Settings {
     pub schema: Option<PathBuf>,
     /// The secret that `stripe listen` is given.
     pub listen_secret: String,
+    /// What becomes of the record of each call.
+    pub record: Record,
 }
 
 impl Default for Settings {
@@ -99,6 +112,7 @@ impl Default for Settings {
             webhook: None,
             schema: schema::nearby(),
             listen_secret: "whsec_tests_know_this_one".into(),
+            record: Record::Keep,
         }
     }
 }
@@ -232,6 +246,7 @@ pub struct Stripe {
     public: String,
     schema: Option<schema::Schema>,
     ids: Ids,
+    record: Record,
     calls: watch::Sender<Vec<Call>>,
     faults: Mutex<VecDeque<Fault>>,
     usual: Mutex<Usual>,
@@ -255,6 +270,7 @@ impl Stripe {
             public: settings.public.unwrap_or_else(|| format!("http://{address}")),
             schema: settings.schema.as_deref().map(schema::Schema::read).transpose()?,
             ids: Ids::new()?,
+            record: settings.record,
             calls: watch::Sender::new(vec![]),
             faults: Mutex::default(),
             usual: Mutex::new(Box::new(|| None)),
@@ -275,8 +291,12 @@ impl Stripe {
         countersign::clock::unix().as_secs()
     }
 
-    fn record(&self, call: Call) {
-        self.calls.send_modify(|calls| calls.push(call));
+    fn record(&self, call: &Call) {
+        match self.record {
+            Record::Keep => self.calls.send_modify(|calls| calls.push(call.clone())),
+            Record::Print => println!("stripe: {} {}", call.method, call.path()),
+            Record::Nothing => {}
+        }
     }
 
     /// The fault for a call to this target.
@@ -288,8 +308,11 @@ impl Stripe {
         queued.or_else(|| lock(&self.usual)())
     }
 
+    /// Leaves a fault to the next call.
     fn put_back(&self, fault: Fault) {
-        lock(&self.faults).push_front(fault);
+        if !fault.is_none() {
+            lock(&self.faults).push_front(fault);
+        }
     }
 }
 

@@ -90,11 +90,6 @@ impl Reply {
         Reply::new(status, "text/html; charset=utf-8", page.as_bytes().to_vec())
     }
 
-    /// What the fake says where it is at a loss itself.
-    pub fn unfit() -> Reply {
-        Reply::new(500, "text/plain", b"the fake Stripe is broken".to_vec())
-    }
-
     /// Sends a browser elsewhere.
     pub fn see_other(location: &str) -> Reply {
         Reply::html(303, "").header("Location", location)
