@@ -2,8 +2,10 @@
 
 use super::{Shop, form, order, setup};
 use crate::fake_stripe::{Error, FakeStripe, Fault, KEY, PRICE};
-use crate::harness::{Backend, Client, Program, Request, SECRET, within};
+use crate::front::{Tool, free_port, have, taken};
+use crate::harness::{Backend, Client, Program, Request, SECRET, until, within};
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::process::Command;
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -202,6 +204,58 @@ async fn a_thousand_orders_at_once_open_sixteen_connections_at_most_and_none_is_
     assert_eq!(outcomes.iter().filter(|outcome| *outcome == "created").count(), ORDERS);
     assert_eq!(shop.stripe.sessions(), ORDERS);
     assert!(shop.stripe.connections() <= 16, "{} connections", shop.stripe.connections());
+}
+
+#[tokio::test]
+async fn over_tls_stripe_is_spoken_to_in_http2_and_a_burst_still_opens_sixteen_connections_at_most() {
+    const ORDERS: usize = 1000;
+    if !have("caddy") {
+        return;
+    }
+    // Caddy stands in for the TLS in front of the real one, and tells who came how.
+    let (stripe, backend) = (FakeStripe::start().await, Backend::start().await);
+    stripe.always(|| Some(Fault::slow(Duration::from_millis(20))));
+    let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
+    let config = format!(
+        "{{\n\tadmin off\n\tskip_install_trust\n\tauto_https disable_redirects\n\tstorage file_system {0}\n}}\n\
+         https://localhost:{port} {{\n\ttls internal\n\treverse_proxy {1} {{\n\
+         \t\theader_up X-Proto {{http.request.proto}}\n\t\theader_up X-Port {{http.request.remote.port}}\n\t}}\n}}\n",
+        folder.path().display(),
+        stripe.api_base().trim_start_matches("http://"),
+    );
+    let file = folder.path().join("Caddyfile");
+    std::fs::write(&file, config).unwrap();
+    let mut caddy =
+        Tool::start(Command::new("caddy").args(["run", "--adapter", "caddyfile", "--config"]).arg(&file));
+    let root = folder.path().join("pki/authorities/local/root.crt");
+    until("caddy listening with a certificate", async || {
+        assert!(!caddy.ended(), "{}", caddy.log());
+        (taken(port) && root.exists()).then_some(())
+    })
+    .await;
+    let setup = setup(&backend, &stripe)
+        .env("STRIPE_API_BASE", &format!("https://localhost:{port}"))
+        .env("SSL_CERT_FILE", root.to_str().unwrap());
+    let program = Program::start(setup).await;
+    let mut clients = JoinSet::new();
+    for _ in 0..ORDERS {
+        let address = program.proxy().clone();
+        clients.spawn(async move {
+            let mut client = Client::connect(&address).await;
+            client.send(&form("price=pro")).await.outcome().to_owned()
+        });
+    }
+    let outcomes = clients.join_all().await;
+    assert_eq!(
+        outcomes.iter().filter(|outcome| *outcome == "created").count(),
+        ORDERS,
+        "{:?}",
+        program.log().last()
+    );
+    let calls = stripe.calls();
+    let said = |name: &str| -> BTreeSet<&str> { calls.iter().filter_map(|call| call.header(name)).collect() };
+    assert_eq!(said("x-proto"), BTreeSet::from(["HTTP/2.0"]));
+    assert!(said("x-port").len() <= 16, "{:?}", said("x-port"));
 }
 
 #[tokio::test]
