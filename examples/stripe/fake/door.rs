@@ -5,8 +5,9 @@ use super::errors::Error;
 use super::fault::{End, Fault, Wait};
 use super::form::Tree;
 use super::keys::Verdict;
+use super::state::{Stripe, lock};
 use super::wire::{Call, Outcome, Reply};
-use super::{Stripe, events, lock, objects, pay, sessions};
+use super::{events, objects, pay, sessions};
 use std::sync::Arc;
 
 /// The version that a call speaks which names none.

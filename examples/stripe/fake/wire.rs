@@ -1,8 +1,8 @@
 //! HTTP/1.1 for the fake: accepts, counts connections, reads calls whole, answers or hangs up. Knows no endpoint.
 
-use super::Stripe;
 use super::door;
 use super::fault::Fault;
+use super::state::Stripe;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{HeaderMap, Request, Response, StatusCode};
 use futures_util::stream;
