@@ -1,8 +1,8 @@
 //! A fake Stripe on loopback, for trying things out (`cargo run --example stripe`) and for tests.
 //!
 //! It owns what Stripe's side of a purchase needs: Checkout Sessions with rules of their own, idempotency keys, a page
-//! to pay on, signed events, a list of them, and the conversation with `stripe listen` and `stripe trigger`. It never
-//! uses the program's code, and nothing leaves the machine but webhooks to the URL it is given.
+//! to pay on, signed events, a list of them, and the conversation with `stripe listen` and `stripe trigger`. It uses
+//! nothing of the program's but its clock, and nothing leaves the machine but webhooks to the URL it is given.
 //!
 //! In `tests/it/` it is the module `fake_stripe`:
 //!
