@@ -7,6 +7,7 @@
     reason = "a test that cannot go on should stop right there"
 )]
 
+mod chromium;
 #[path = "../../examples/stripe/fake/mod.rs"]
 mod fake_stripe;
 mod front;
