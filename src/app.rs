@@ -95,7 +95,7 @@ async fn serve(source: Source, config: Config) -> ExitCode {
     let (on_outage, background) = (config.ledger.on_outage, settlements.clone());
     let intake = Intake::new(ledger.clone(), courier.clone(), on_outage, bell.clone(), background);
     let mut counter = Counter::new(metrics.clone());
-    let routes = match routes(&config, &metrics, &mut counter) {
+    let routes = match routes(&config, &metrics, &mut counter, &[]) {
         Ok(routes) => Arc::new(ArcSwap::from_pointee(routes)),
         Err(message) => return fail("cannot open the checkout", &message),
     };
@@ -168,12 +168,21 @@ async fn bind(config: &Config) -> Result<(Listener, Listener), String> {
 }
 
 /// The routes that a configuration says, their endpoints and the checkout ready.
-fn routes(config: &Config, metrics: &Metrics, counter: &mut Counter) -> Result<Routes, String> {
+fn routes(
+    config: &Config,
+    metrics: &Metrics,
+    counter: &mut Counter,
+    before: &[Arc<Endpoint>],
+) -> Result<Routes, String> {
     let checkout = counter.open(&config.checkout)?;
-    let endpoints = config
-        .webhooks
-        .iter()
-        .map(|webhook| (webhook.path.clone(), Arc::new(Endpoint::new(webhook, metrics))));
+    let endpoints = config.webhooks.iter().map(|webhook| {
+        let endpoint = Endpoint::new(webhook, metrics);
+        let endpoint = match before.iter().find(|old| *old.name == *webhook.name) {
+            Some(old) => endpoint.replacing(old),
+            None => endpoint,
+        };
+        (webhook.path.clone(), Arc::new(endpoint))
+    });
     Ok(Routes::new(endpoints.collect(), config.server.trusted_proxies.clone()).selling(checkout))
 }
 
@@ -248,7 +257,7 @@ fn reload(
     for (section, _) in fixed.iter().filter(|(_, changed)| *changed) {
         tracing::warn!(section, "changed, but only a restart takes it in force");
     }
-    match routes(&config, metrics, counter) {
+    match routes(&config, metrics, counter, &current.load().endpoints()) {
         Ok(routes) => current.store(Arc::new(routes)),
         Err(message) => {
             tracing::error!(

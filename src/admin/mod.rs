@@ -271,6 +271,8 @@ mod tests {
             running,
             pending,
             dead,
+            kept: pending,
+            unserved: None,
             oldest_pending: (pending > 0).then_some(Duration::from_millis(2500)),
         };
         let said = vec![backlog("/webhooks/stripe", 2, 7, 1), backlog("gone", 1, 0, 0)];

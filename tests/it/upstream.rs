@@ -74,7 +74,7 @@ async fn a_backend_whose_name_has_another_address_is_found_within_seconds() {
     old.stop().await;
     std::fs::write(&hosts, "127.0.0.2 shop.test\n").unwrap();
     // The wrapper compares times in whole seconds.
-    let later = std::time::SystemTime::now() + Duration::from_secs(2);
+    let later = countersign::clock::wall() + Duration::from_secs(2);
     std::fs::File::options().append(true).open(&hosts).unwrap().set_modified(later).unwrap();
     let since = Instant::now();
     let event = Event::checkout();
