@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
 use tokio::time::{sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -29,6 +30,7 @@ use crate::ledger::{Health, Ledger, Metered, NoLedger};
 use crate::logging;
 use crate::metrics::Metrics;
 use crate::socket::Listener;
+use crate::worker::Worker;
 
 /// A configuration that cannot be used (sysexits.h, EX_CONFIG).
 pub const EX_CONFIG: u8 = 78;
@@ -88,13 +90,22 @@ async fn serve(source: Source, config: Config) -> ExitCode {
     tokio::spawn(resolver.clone().keep_resolving());
     tokio::spawn(backend.clone().reap());
 
-    let courier = Courier::new(backend, ledger.clone(), metrics.clone(), settlements.clone());
-    let intake = Intake::new(ledger.clone(), courier, config.ledger.on_outage);
+    let courier = Arc::new(Courier::new(backend, ledger.clone(), metrics.clone(), settlements.clone()));
+    let bell = Arc::new(Notify::new());
+    let (on_outage, background) = (config.ledger.on_outage, settlements.clone());
+    let intake = Intake::new(ledger.clone(), courier.clone(), on_outage, bell.clone(), background);
     let mut counter = Counter::new(metrics.clone());
     let routes = match routes(&config, &metrics, &mut counter) {
         Ok(routes) => Arc::new(ArcSwap::from_pointee(routes)),
         Err(message) => return fail("cannot open the checkout", &message),
     };
+    let endpoints = {
+        let routes = routes.clone();
+        Arc::new(move || routes.load().endpoints())
+    };
+    let worker =
+        Worker::new(ledger.clone(), courier, endpoints, metrics.clone(), bell, drain.token().clone());
+    settlements.spawn(worker.run());
     let front = Front::new(&config, routes.clone(), intake, resolver, metrics.clone(), drain.clone());
     let limits = Arc::new(Limits {
         header_timeout: config.server.header_timeout,

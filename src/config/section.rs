@@ -129,7 +129,7 @@ impl<'r, 'a, 'i> Section<'r, 'a, 'i> {
         self.scalar(key, default, &expected, |value| match value {
             Scalar::Integer(number) => number.parse().ok().filter(|number| range.contains(number)),
             Scalar::Text(text) => text.parse().ok().filter(|number| range.contains(number)),
-            Scalar::Flag(_) => None,
+            Scalar::Float(_) | Scalar::Flag(_) => None,
         })
     }
 
@@ -156,13 +156,22 @@ impl<'r, 'a, 'i> Section<'r, 'a, 'i> {
         }
     }
 
+    /// A share of something: a number from 0 to 1; a string may stand for it if it holds a placeholder.
+    pub(super) fn share(&mut self, key: &'static str, default: f64) -> Option<f64> {
+        let whole = |text: &str| text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+        self.scalar(key, default, "a number from 0 to 1", |value| match value {
+            Scalar::Integer(text) | Scalar::Float(text) | Scalar::Text(text) => whole(text),
+            Scalar::Flag(_) => None,
+        })
+    }
+
     /// `true` or `false`; a string may stand for it if it holds a placeholder.
     pub(super) fn flag(&mut self, key: &'static str, default: bool) -> Option<bool> {
         self.scalar(key, default, "true or false", |value| match value {
             Scalar::Flag(flag) => Some(flag),
             Scalar::Text("true") => Some(true),
             Scalar::Text("false") => Some(false),
-            Scalar::Text(_) | Scalar::Integer(_) => None,
+            Scalar::Text(_) | Scalar::Integer(_) | Scalar::Float(_) => None,
         })
     }
 
@@ -198,6 +207,11 @@ impl<'r, 'a, 'i> Section<'r, 'a, 'i> {
             DeValue::String(text) => entry.secret_or_blank(text),
             other => entry.wrong(kind(other).to_owned(), PLACEHOLDER.to_owned(), String::new()),
         }
+    }
+
+    /// The text of a key as it stands in the file, placeholders and all.
+    pub(super) fn raw(&self, key: &str) -> Option<&'r str> {
+        self.table?.get(key)?.get_ref().as_str()
     }
 
     /// A string that `parse` understands and that has no default.
@@ -267,11 +281,6 @@ impl<'r, 'a, 'i> Section<'r, 'a, 'i> {
         })
     }
 
-    /// The text of a key as it stands in the file, placeholders and all.
-    pub(super) fn raw(&self, key: &str) -> Option<&'r str> {
-        self.table?.get(key)?.get_ref().as_str()
-    }
-
     /// Notes a fault of a key that was read and understood, and is wrong all the same.
     pub(super) fn fault(&self, key: &'static str, found: String, expected: &str, help: &str) {
         let line = self.line_of(key).or(self.line);
@@ -336,6 +345,7 @@ impl<'r, 'a, 'i> Section<'r, 'a, 'i> {
         let Some((entry, value)) = self.value(key) else { return Some(default) };
         let taken = match value {
             DeValue::Integer(number) => take(Scalar::Integer(&number.to_string())),
+            DeValue::Float(number) => take(Scalar::Float(&number.to_string())),
             DeValue::Boolean(flag) => take(Scalar::Flag(*flag)),
             DeValue::String(text) if text.contains("{$") || text.contains("{file.") => {
                 return entry.parse(text, &|text: &str| {
@@ -397,6 +407,7 @@ impl<'r, 'a, 'i> Section<'r, 'a, 'i> {
 /// What a number or flag may be written as.
 enum Scalar<'v> {
     Integer(&'v str),
+    Float(&'v str),
     Flag(bool),
     Text(&'v str),
 }

@@ -4,7 +4,9 @@
 use super::labels::{DeliveryResult, Mode};
 use crate::outcome::Outcome;
 use prometheus::core::Collector;
-use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+use prometheus::{
+    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+};
 use prometheus::{Opts, Registry};
 
 const NAMESPACE: &str = "countersign";
@@ -29,6 +31,7 @@ pub(super) struct Families {
     pub delivery_seconds: HistogramVec,
     pub undeduplicated: IntCounterVec,
     pub events: IntGaugeVec,
+    pub oldest_pending: GaugeVec,
     pub ledger_seconds: HistogramVec,
     pub ledger_errors: IntCounterVec,
     pub settle_failures: IntCounter,
@@ -98,6 +101,16 @@ impl Families {
                 &["endpoint"],
             ),
             events: gauges("events", "Events in the ledger that are not settled.", &["endpoint", "state"]),
+            oldest_pending: registered(
+                registry,
+                GaugeVec::new(
+                    named(
+                        "oldest_pending_seconds",
+                        "How long the oldest event that waits for its delivery has been here; 0 if none waits.",
+                    ),
+                    &["endpoint"],
+                ),
+            ),
             ledger_seconds: seconds(
                 "ledger_seconds",
                 "How long a call of the ledger took.",

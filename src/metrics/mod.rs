@@ -155,6 +155,11 @@ impl Metrics {
         self.settle_failures.inc();
     }
 
+    /// The ledger's server came back without what it had recorded.
+    pub fn ledger_reset(&self) {
+        self.ledger_resets.inc();
+    }
+
     /// A request to a checkout path was answered; `took` counts from its head.
     pub fn checked_out(&self, outcome: CheckoutOutcome, took: Duration) {
         self.checkouts[outcome as usize].inc();
@@ -166,20 +171,20 @@ impl Metrics {
         self.stripe_api[result as usize].observe(took.as_secs_f64());
     }
 
-    /// The ledger's server came back without what it had recorded.
-    pub fn ledger_reset(&self) {
-        self.ledger_resets.inc();
+    /// How many events of an endpoint are not settled, as the ledger has it, and how long the oldest of those that wait
+    /// has been here; zero if none does.
+    pub fn set_backlog(&self, endpoint: &str, running: u64, pending: u64, dead: u64, oldest: Duration) {
+        for (state, count) in [("running", running), ("pending", pending), ("dead", dead)] {
+            let gauge = self.families.events.with_label_values(&[endpoint, state]);
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        self.families.oldest_pending.with_label_values(&[endpoint]).set(oldest.as_secs_f64());
     }
 
-    /// How many events of an endpoint are being delivered, as the ledger has it.
-    pub fn set_running(&self, endpoint: &str, n: u64) {
-        let gauge = self.families.events.with_label_values(&[endpoint, "running"]);
-        gauge.set(i64::try_from(n).unwrap_or(i64::MAX));
-    }
-
-    /// Nobody knows how many events are running: leaves the series out until [`Metrics::set_running`] says it again.
-    pub fn running_unknown(&self) {
+    /// Nobody knows what is not settled: leaves the series out until [`Metrics::set_backlog`] says it again.
+    pub fn backlog_unknown(&self) {
         self.families.events.reset();
+        self.families.oldest_pending.reset();
     }
 
     /// Everything in Prometheus' text format ([`CONTENT_TYPE`]).
@@ -223,7 +228,7 @@ mod tests {
         let metrics = Metrics::new();
         metrics.endpoint("/webhooks/stripe", 2);
         metrics.guard_reasons(&["spelling"]);
-        metrics.set_running("/webhooks/stripe", 0);
+        metrics.set_backlog("/webhooks/stripe", 0, 0, 0, Duration::ZERO);
         metrics
     }
 
@@ -308,7 +313,7 @@ mod tests {
             ),
             (
                 r#"countersign_events{endpoint="/webhooks/stripe",state="running"}"#,
-                Box::new(|| metrics.set_running("/webhooks/stripe", 1)),
+                Box::new(|| metrics.set_backlog("/webhooks/stripe", 1, 0, 0, Duration::ZERO)),
             ),
             (
                 r#"countersign_checkout_requests_total{outcome="price_unknown"}"#,
@@ -380,10 +385,10 @@ mod tests {
     fn an_endpoint_that_is_gone_leaves_no_series_behind() {
         let metrics = full();
         metrics.endpoint("old", 3).set_enforced(false);
-        metrics.set_running("old", 1);
+        metrics.set_backlog("old", 1, 0, 0, Duration::ZERO);
         metrics.retain(&["/webhooks/stripe"]);
-        metrics.running_unknown();
-        metrics.set_running("/webhooks/stripe", 0);
+        metrics.backlog_unknown();
+        metrics.set_backlog("/webhooks/stripe", 0, 0, 0, Duration::ZERO);
         assert!(!metrics.render().contains(r#"endpoint="old""#), "{}", metrics.render());
         assert!(metrics.render().contains(r#"endpoint="/webhooks/stripe""#));
         assert_eq!(metrics.endpoints(), ["/webhooks/stripe"]);
@@ -399,10 +404,10 @@ mod tests {
     #[test]
     fn nobody_knowing_what_runs_leaves_the_series_out() {
         let metrics = full();
-        metrics.set_running("/webhooks/stripe", 3);
+        metrics.set_backlog("/webhooks/stripe", 3, 0, 0, Duration::ZERO);
         let series = r#"countersign_events{endpoint="/webhooks/stripe",state="running"}"#;
         assert_eq!(value(&metrics, series), Some(3.0));
-        metrics.running_unknown();
+        metrics.backlog_unknown();
         assert_eq!(value(&metrics, series), None);
     }
 
@@ -473,6 +478,6 @@ mod tests {
         assert_eq!(values("class").unwrap(), Class::ALL.map(Class::label));
         let api = others.iter().find(|row| row[0] == ["outcome", "stripe_api_seconds"]).unwrap();
         assert_eq!(api[1], ApiResult::ALL.map(ApiResult::label));
-        assert_eq!(values("state").unwrap(), ["running"]);
+        assert_eq!(values("state").unwrap(), ["running", "pending", "dead"]);
     }
 }
