@@ -1,34 +1,24 @@
 //! The client of Stripe's API: one call, with the retries that Stripe's contract allows, over a few kept connections.
 //! It follows no redirect, decompresses nothing, and never shows the key.
-//!
-//! A call holds one of [`LANES`] lanes while it talks, so that a burst opens few connections and does not run into
-//! Stripe's own limits on what goes on at once; whoever finds all of them taken waits for his turn.
 
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
-use reqwest::{Client, Method, Response, redirect};
+use reqwest::{Client, Method, Response, Version, redirect};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use super::form::{self, Params};
+use super::lanes::Lanes;
 use super::retry::{self, Seen};
 use crate::clock;
 use crate::metrics::{ApiResult, Metrics};
 
-/// Calls that talk to Stripe at once. There may be [`CONNECTIONS`] connections: while one is on its way back to the pool,
-/// the next call takes another instead of opening one.
-const LANES: usize = 12;
 /// Connections kept at most.
 const CONNECTIONS: usize = 16;
-/// How long a lane stays taken after its answer: by then the connection is back in the pool.
-const CLEARING: Duration = Duration::from_millis(2);
-/// How long a call may wait for a lane.
-const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a connection is kept without a call.
 const KEPT: Duration = Duration::from_secs(60);
 /// A longer answer is none of Stripe's.
@@ -52,7 +42,7 @@ const CLIENT_INFO: &str = concat!(
 #[derive(Debug)]
 pub struct Wire {
     client: Client,
-    lanes: Arc<Semaphore>,
+    lanes: Lanes,
 }
 
 impl Wire {
@@ -69,7 +59,7 @@ impl Wire {
             .tcp_nodelay(true)
             .build()
             .map_err(|error| root(&error))?;
-        Ok(Wire { client, lanes: Arc::new(Semaphore::new(LANES)) })
+        Ok(Wire { client, lanes: Lanes::new() })
     }
 }
 
@@ -195,12 +185,10 @@ impl Api {
     async fn call(&self, method: Method, path: &str, body: Bytes, key: Option<HeaderValue>) -> Call {
         let mut call = Call { result: Err(Fault::Busy), attempts: 0, request_id: None, replayed: false };
         loop {
-            let Ok(Ok(lane)) = timeout(PATIENCE, self.wire.lanes.clone().acquire_owned()).await else {
-                return call;
-            };
+            let Some(lane) = self.wire.lanes.take(clock::instant()).await else { return call };
             let started = clock::instant();
             let attempt = self.attempt(&method, path, body.clone(), key.clone()).await;
-            clear(lane);
+            lane.clear();
             call.attempts += 1;
             let seen = match attempt {
                 Ok((head, body)) => {
@@ -247,17 +235,12 @@ impl Api {
         };
         let response = request.send().await.map_err(lost)?;
         let head = Head { status: response.status().as_u16(), headers: response.headers().clone() };
+        if response.version() == Version::HTTP_2 {
+            self.wire.lanes.widen(clock::instant());
+        }
         let body = whole(response).await.map_err(lost)?;
         Ok((head, body))
     }
-}
-
-/// Gives a lane back when its connection can have been put away.
-fn clear(lane: OwnedSemaphorePermit) {
-    tokio::spawn(async move {
-        sleep(CLEARING).await;
-        drop(lane);
-    });
 }
 
 /// An answer's status and headers.

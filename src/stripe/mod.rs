@@ -6,6 +6,7 @@ mod envelope;
 pub mod event;
 pub mod form;
 mod json;
+mod lanes;
 #[cfg(test)]
 mod oracle;
 mod retry;

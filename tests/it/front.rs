@@ -157,6 +157,12 @@ pub fn npm(package: &str) -> Option<PathBuf> {
     (folder.is_dir() || skipped(package)).then_some(folder)
 }
 
+/// The folder with Stripe's Python SDK, which `scripts/setup test` brings; `None` as [`have`] says no.
+pub fn python_sdk() -> Option<PathBuf> {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("python");
+    (folder.join("stripe").is_dir() || skipped("Stripe's Python SDK")).then_some(folder)
+}
+
 fn skipped(what: &str) -> bool {
     let words = format!("SKIPPED: {what} not found; scripts/setup test brings it");
     assert!(std::env::var_os("CI").is_none(), "{words}");

@@ -13,6 +13,7 @@ mod front;
 mod harness;
 
 mod admin;
+mod browser;
 mod caddy;
 mod checkout;
 mod cli;
@@ -33,6 +34,7 @@ mod passthrough;
 mod redis_faults;
 mod replicas;
 mod sdk;
+mod sdk_requests;
 mod signals;
 mod smoke;
 mod smuggling;

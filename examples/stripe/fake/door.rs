@@ -52,7 +52,8 @@ fn authenticate(call: &Call, request: String) -> Result<Caller, Error> {
     let key = match given.split_once(' ') {
         Some((scheme, key)) if scheme.eq_ignore_ascii_case("bearer") => key.trim().to_owned(),
         Some((scheme, user)) if scheme.eq_ignore_ascii_case("basic") => {
-            from_base64(user.trim()).split(':').next().unwrap_or_default().to_owned()
+            let user = String::from_utf8_lossy(&from_base64(user.trim())).into_owned();
+            user.split(':').next().unwrap_or_default().to_owned()
         }
         _ => String::new(),
     };
@@ -185,8 +186,8 @@ fn dress(reply: Reply, caller: &Caller) -> Reply {
     }
 }
 
-/// The text of standard Base64; what is not Base64 is left out.
-fn from_base64(text: &str) -> String {
+/// The bytes that a text in standard Base64 stands for; what is not Base64 is left out.
+pub fn from_base64(text: &str) -> Vec<u8> {
     const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let (mut bytes, mut bits, mut held) = (vec![], 0_u32, 0);
     for digit in text.bytes().filter_map(|byte| DIGITS.iter().position(|digit| *digit == byte)) {
@@ -198,5 +199,5 @@ fn from_base64(text: &str) -> String {
             bytes.push(u8::try_from(bits >> held & 0xFF).unwrap_or_default());
         }
     }
-    String::from_utf8_lossy(&bytes).into_owned()
+    bytes
 }

@@ -41,9 +41,11 @@ mod sessions;
 mod wire;
 
 pub use cli::Forwarded;
+pub use door::from_base64;
 pub use errors::Error;
 pub use events::sign;
 pub use fault::{Fault, Release};
+pub use form::{Node, Tree};
 pub use pay::Paid;
 pub use sessions::Price;
 pub use wire::{Call, Reply};

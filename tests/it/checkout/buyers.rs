@@ -3,7 +3,7 @@
 use super::{Shop, form, order, setup, table};
 use crate::fake_stripe::FakeStripe;
 use crate::front::{Caddy, have};
-use crate::harness::{Backend, Program, Request, Setup};
+use crate::harness::{Backend, Program, Request, Setup, until};
 use sha2::{Digest, Sha256};
 
 fn identity(setup: Setup) -> Setup {
@@ -111,8 +111,10 @@ async fn a_buyers_key_gives_one_session_and_two_buyers_equal_keys_never_meet() {
 
     let derived: String = Sha256::digest(b"ada\0order-1").iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(shop.stripe.calls()[0].header("idempotency-key"), Some(&*derived));
-    let replays = shop.log().matches(r#""stripe.replayed":true"#).count();
-    assert_eq!(replays, 2);
+    until("both replays being logged", async || {
+        (shop.log().matches(r#""stripe.replayed":true"#).count() == 2).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -174,6 +176,8 @@ async fn where_no_address_is_known_nobody_is_limited_and_it_is_said_once() {
     for _ in 0..4 {
         assert_eq!(shop.order(r#"{"price": "pro"}"#).await.outcome(), "created");
     }
-    let warnings = shop.log().matches("limits nobody whose address is not known").count();
-    assert_eq!(warnings, 1);
+    let warnings = || shop.log().matches("limits nobody whose address is not known").count();
+    let orders = || shop.log().matches(r#""outcome":"created""#).count();
+    until("every order being logged", async || (orders() == 4).then_some(())).await;
+    assert_eq!(warnings(), 1);
 }

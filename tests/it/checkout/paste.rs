@@ -2,8 +2,8 @@
 
 use super::{Shop, form, setup};
 use crate::fake_stripe::FakeStripe;
-use crate::front::have;
-use crate::harness::{Backend, Program, Request, Setup};
+use crate::front::{Tool, free_port, have, taken};
+use crate::harness::{Address, Answer, Backend, Client, Program, Request, Setup, until};
 use std::process::{Command, Stdio};
 
 const PAGE: &str = include_str!("../../../docs/checkout.md");
@@ -126,4 +126,41 @@ async fn the_configuration_sells() {
     assert_eq!(program.send(&form("price=pro&quantity=5")).await.status, 303);
     let status = Request::get("/api/checkout/cs_test_gone");
     program.send(&status).await.expect_error(404, "session_unknown");
+}
+
+#[tokio::test]
+async fn caddy_says_who_buys_and_no_client_does() {
+    if !have("caddy") {
+        return;
+    }
+    let who = piece("## Who buys", "toml").parse::<toml::Table>().unwrap();
+    let shop = shop(|s| s.set("checkout.identity", who["checkout"]["identity"].clone())).await;
+    let auth = Backend::start().await;
+    auth.answers(Answer::status(200).header("X-User-Id", "42").header("X-User-Email", "ada@shop.example"));
+    let port = free_port();
+    let site = piece("## Who buys", "caddyfile")
+        .replace("auth:9091", &auth.address().text())
+        .replace("countersign:8080", &shop.program.proxy().text());
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("Caddyfile");
+    std::fs::write(&file, format!("{{\n\tadmin off\n}}\nhttp://:{port} {{\n{site}\n}}\n")).unwrap();
+    let mut caddy =
+        Tool::start(Command::new("caddy").args(["run", "--adapter", "caddyfile", "--config"]).arg(&file));
+    until("caddy listening", async || {
+        assert!(!caddy.ended(), "{}", caddy.log());
+        taken(port).then_some(())
+    })
+    .await;
+
+    let mut forged = form("price=pro&client_reference_id=forged");
+    for name in ["X-User-Id", "x-user-email", "X_User_Id", "X-User_Id", "X_User-Email"] {
+        forged = forged.header(name, "forged");
+    }
+    let address = Address::parse(&format!("127.0.0.1:{port}"));
+    let answer = Client::connect(&address).await.send(&forged).await;
+    assert_eq!((answer.status, answer.outcome()), (303, "created"), "{}", answer.text());
+    let call = shop.stripe.only_call();
+    assert_eq!(call.param("client_reference_id").as_deref(), Some("42"));
+    assert_eq!(call.param("customer_email").as_deref(), Some("ada@shop.example"));
+    assert!(!call.body.contains("forged"), "{}", call.body);
 }

@@ -1,9 +1,12 @@
 //! Talking to Stripe: what it is told, what its faults become, when it is asked again, and what nobody ever sees.
 
 use super::{Shop, form, order, setup};
-use crate::fake_stripe::{Error, FakeStripe, Fault, PRICE};
-use crate::harness::{Backend, Client, Program, Request, within};
+use crate::fake_stripe::{Error, FakeStripe, Fault, KEY, PRICE};
+use crate::front::{Tool, free_port, have, taken};
+use crate::harness::{Backend, Client, Program, Request, SECRET, until, within};
 use serde_json::Value;
+use std::collections::BTreeSet;
+use std::process::Command;
 use std::time::Duration;
 use tokio::task::JoinSet;
 
@@ -204,6 +207,58 @@ async fn a_thousand_orders_at_once_open_sixteen_connections_at_most_and_none_is_
 }
 
 #[tokio::test]
+async fn over_tls_stripe_is_spoken_to_in_http2_and_a_burst_still_opens_sixteen_connections_at_most() {
+    const ORDERS: usize = 1000;
+    if !have("caddy") {
+        return;
+    }
+    // Caddy stands in for the TLS in front of the real one, and tells who came how.
+    let (stripe, backend) = (FakeStripe::start().await, Backend::start().await);
+    stripe.always(|| Some(Fault::slow(Duration::from_millis(20))));
+    let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
+    let config = format!(
+        "{{\n\tadmin off\n\tskip_install_trust\n\tauto_https disable_redirects\n\tstorage file_system {0}\n}}\n\
+         https://localhost:{port} {{\n\ttls internal\n\treverse_proxy {1} {{\n\
+         \t\theader_up X-Proto {{http.request.proto}}\n\t\theader_up X-Port {{http.request.remote.port}}\n\t}}\n}}\n",
+        folder.path().display(),
+        stripe.api_base().trim_start_matches("http://"),
+    );
+    let file = folder.path().join("Caddyfile");
+    std::fs::write(&file, config).unwrap();
+    let mut caddy =
+        Tool::start(Command::new("caddy").args(["run", "--adapter", "caddyfile", "--config"]).arg(&file));
+    let root = folder.path().join("pki/authorities/local/root.crt");
+    until("caddy listening with a certificate", async || {
+        assert!(!caddy.ended(), "{}", caddy.log());
+        (taken(port) && root.exists()).then_some(())
+    })
+    .await;
+    let setup = setup(&backend, &stripe)
+        .env("STRIPE_API_BASE", &format!("https://localhost:{port}"))
+        .env("SSL_CERT_FILE", root.to_str().unwrap());
+    let program = Program::start(setup).await;
+    let mut clients = JoinSet::new();
+    for _ in 0..ORDERS {
+        let address = program.proxy().clone();
+        clients.spawn(async move {
+            let mut client = Client::connect(&address).await;
+            client.send(&form("price=pro")).await.outcome().to_owned()
+        });
+    }
+    let outcomes = clients.join_all().await;
+    assert_eq!(
+        outcomes.iter().filter(|outcome| *outcome == "created").count(),
+        ORDERS,
+        "{:?}",
+        program.log().last()
+    );
+    let calls = stripe.calls();
+    let said = |name: &str| -> BTreeSet<&str> { calls.iter().filter_map(|call| call.header(name)).collect() };
+    assert_eq!(said("x-proto"), BTreeSet::from(["HTTP/2.0"]));
+    assert!(said("x-port").len() <= 16, "{:?}", said("x-port"));
+}
+
+#[tokio::test]
 async fn neither_the_key_nor_a_buyer_stands_in_the_log_or_in_an_answer() {
     let (key, other) = ("sk_test_hush1", "sk_test_hush2");
     let shop = Shop::open_with(|s| {
@@ -274,4 +329,37 @@ async fn an_order_leaves_one_line_and_a_question_none() {
     assert_eq!((&refused["level"], refused.get("stripe.attempts")), (&"INFO".into(), Some(&0.into())));
     let call = shop.stripe.calls().remove(0);
     assert_eq!(call.param("line_items[0][price]").as_deref(), Some(PRICE));
+}
+
+#[tokio::test]
+async fn check_probe_says_whether_stripe_takes_the_key_and_creates_nothing() {
+    let (stripe, backend) = (FakeStripe::start().await, Backend::start().await);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("c.toml");
+    std::fs::write(&file, setup(&backend, &stripe).set("ledger.url", "none").text()).unwrap();
+    let base = stripe.api_base();
+    let check = async || {
+        let (file, base) = (file.clone(), base.clone());
+        let command = move || {
+            Command::new(env!("CARGO_BIN_EXE_countersign"))
+                .args(["check", "--probe", "--config"])
+                .arg(file)
+                .envs([
+                    ("STRIPE_WEBHOOK_SECRET", SECRET),
+                    ("STRIPE_SECRET_KEY", KEY),
+                    ("STRIPE_API_BASE", &base),
+                ])
+                .output()
+        };
+        let output = tokio::task::spawn_blocking(command).await.unwrap().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (code, said) = check().await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains(&format!("stripe         reached: {base}, which takes the key")), "{said}");
+    stripe.next(Fault::named("bad_key"));
+    let (code, said) = check().await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("stripe         FAILED: ") && said.contains("Stripe answered 401"), "{said}");
+    assert_eq!(stripe.sessions(), 0);
 }
