@@ -11,10 +11,11 @@ use tokio::time::{sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::admin::events::{Events, Place, TakeIn};
 use crate::admin::{self, AdminState, Readiness};
 use crate::backend::{Backend, Resolver};
 use crate::checkout::Counter;
-use crate::config::{Config, LedgerUrl, Source, State};
+use crate::config::{BackendUrl, Config, LedgerUrl, Source, State};
 use crate::courier::Courier;
 use crate::edge::connection::Limits;
 use crate::edge::drain::Drain;
@@ -105,7 +106,8 @@ async fn serve(source: Source, config: Config) -> ExitCode {
     let readiness = Arc::new(Readiness::new(ledger.clone()));
     let admin_end = CancellationToken::new();
     let admin_address = admin_listener.address();
-    let state = AdminState { metrics: metrics.clone(), ledger, readiness: readiness.clone() };
+    let events = events(&config, &ledger, &routes);
+    let state = AdminState { metrics: metrics.clone(), ledger, readiness: readiness.clone(), events };
     let admin = tokio::spawn(admin::serve(admin_listener, state, admin_end.clone()));
     announce(&config, &source, &proxy_listener.address(), &admin_address);
     let max = config.server.max_connections;
@@ -179,6 +181,22 @@ fn announce_checkout(checkout: &crate::config::Checkout) {
         State::NoPrice => off("there is a secret_key but no [[checkout.price]]"),
         State::Neither => off("there is neither a secret_key nor a [[checkout.price]]"),
     }
+}
+
+/// What the events API needs; `None` without a token.
+fn events(config: &Config, ledger: &Arc<dyn Ledger>, routes: &Arc<ArcSwap<Routes>>) -> Option<Events> {
+    let token = config.admin.token.clone()?;
+    // What is taken in came with no request that would name a host.
+    let host = match &config.backend.url {
+        BackendUrl::Http { .. } => config.backend.url.to_string().replacen("http://", "", 1),
+        BackendUrl::Unix(_) => "localhost".to_owned(),
+    };
+    let routes = routes.clone();
+    let find = move |name: &str| {
+        let routes = routes.load();
+        routes.named(name).map(|(path, endpoint)| Place { path: path.into(), endpoint: endpoint.clone() })
+    };
+    Some(Events { token, take_in: Arc::new(TakeIn::new(ledger.clone(), host, find)) })
 }
 
 /// Says what this is and what it guards; loudly, what it only watches.

@@ -20,7 +20,7 @@ pub struct Admin {
 pub struct Token(SecretString);
 
 impl Token {
-    pub(super) fn new(text: &str) -> Token {
+    pub(crate) fn new(text: &str) -> Token {
         Token(SecretString::from(text))
     }
 
