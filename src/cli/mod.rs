@@ -6,6 +6,7 @@ mod check;
 mod events;
 mod live;
 mod probe;
+mod reconcile;
 mod records;
 mod run;
 mod secrets;
@@ -49,6 +50,7 @@ enum Verb {
     Sign(sign::Args),
     Send(send::Args),
     Events(records::Args),
+    Reconcile(reconcile::Args),
 }
 
 /// Does what `arguments` ask for. `arguments` begins with the program's name.
@@ -71,6 +73,7 @@ pub fn run(
         Verb::Sign(args) => sign::run(&args, &env),
         Verb::Send(args) => send::run(&args, &env),
         Verb::Events(args) => records::run(args, env),
+        Verb::Reconcile(args) => reconcile::run(&args, env),
     };
     match done {
         Ok(code) => code,
