@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
 use tokio::time::{sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -30,6 +31,7 @@ use crate::ledger::{Health, Ledger, Metered, NoLedger};
 use crate::logging;
 use crate::metrics::Metrics;
 use crate::socket::Listener;
+use crate::worker::Worker;
 
 /// A configuration that cannot be used (sysexits.h, EX_CONFIG).
 pub const EX_CONFIG: u8 = 78;
@@ -89,13 +91,23 @@ async fn serve(source: Source, config: Config) -> ExitCode {
     tokio::spawn(resolver.clone().keep_resolving());
     tokio::spawn(backend.clone().reap());
 
-    let courier = Courier::new(backend, ledger.clone(), metrics.clone(), settlements.clone());
-    let intake = Intake::new(ledger.clone(), courier, config.ledger.on_outage);
+    let courier = Arc::new(Courier::new(backend, ledger.clone(), metrics.clone(), settlements.clone()));
+    let bell = Arc::new(Notify::new());
+    let (on_outage, background) = (config.ledger.on_outage, settlements.clone());
+    let intake = Intake::new(ledger.clone(), courier.clone(), on_outage, bell.clone(), background);
     let mut counter = Counter::new(metrics.clone());
     let routes = match routes(&config, &metrics, &mut counter) {
         Ok(routes) => Arc::new(ArcSwap::from_pointee(routes)),
         Err(message) => return fail("cannot open the checkout", &message),
     };
+    let endpoints = {
+        let routes = routes.clone();
+        Arc::new(move || routes.load().endpoints())
+    };
+    let admin_bell = bell.clone();
+    let worker =
+        Worker::new(ledger.clone(), courier, endpoints, metrics.clone(), bell, drain.token().clone());
+    settlements.spawn(worker.run());
     let front = Front::new(&config, routes.clone(), intake, resolver, metrics.clone(), drain.clone());
     let limits = Arc::new(Limits {
         header_timeout: config.server.header_timeout,
@@ -106,7 +118,7 @@ async fn serve(source: Source, config: Config) -> ExitCode {
     let readiness = Arc::new(Readiness::new(ledger.clone()));
     let admin_end = CancellationToken::new();
     let admin_address = admin_listener.address();
-    let events = events(&config, &ledger, &routes);
+    let events = events(&config, &ledger, &routes, admin_bell);
     let state = AdminState { metrics: metrics.clone(), ledger, readiness: readiness.clone(), events };
     let admin = tokio::spawn(admin::serve(admin_listener, state, admin_end.clone()));
     announce(&config, &source, &proxy_listener.address(), &admin_address);
@@ -184,7 +196,12 @@ fn announce_checkout(checkout: &crate::config::Checkout) {
 }
 
 /// What the events API needs; `None` without a token.
-fn events(config: &Config, ledger: &Arc<dyn Ledger>, routes: &Arc<ArcSwap<Routes>>) -> Option<Events> {
+fn events(
+    config: &Config,
+    ledger: &Arc<dyn Ledger>,
+    routes: &Arc<ArcSwap<Routes>>,
+    bell: Arc<Notify>,
+) -> Option<Events> {
     let token = config.admin.token.clone()?;
     // What is taken in came with no request that would name a host.
     let host = match &config.backend.url {
@@ -196,7 +213,7 @@ fn events(config: &Config, ledger: &Arc<dyn Ledger>, routes: &Arc<ArcSwap<Routes
         let routes = routes.load();
         routes.named(name).map(|(path, endpoint)| Place { path: path.into(), endpoint: endpoint.clone() })
     };
-    Some(Events { token, take_in: Arc::new(TakeIn::new(ledger.clone(), host, find)) })
+    Some(Events { token, take_in: Arc::new(TakeIn::new(ledger.clone(), host, find)), bell })
 }
 
 /// Says what this is and what it guards; loudly, what it only watches.

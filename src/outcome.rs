@@ -10,6 +10,8 @@ pub enum Outcome {
     Delivered,
     /// The backend answered, but with no 2xx; its answer is passed on.
     BackendRefused,
+    /// It is kept, and reaches the backend later.
+    Queued,
     /// Seen before and not to be delivered again.
     Duplicate,
     /// A type, mode or account that the endpoint does not forward.
@@ -66,9 +68,10 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every outcome, in the order of the enum: what metrics are laid out by.
-    pub const ALL: [Outcome; 28] = [
+    pub const ALL: [Outcome; 29] = [
         Outcome::Delivered,
         Outcome::BackendRefused,
+        Outcome::Queued,
         Outcome::Duplicate,
         Outcome::Ignored,
         Outcome::InFlight,
@@ -102,6 +105,7 @@ impl Outcome {
         match self {
             Outcome::Delivered => "delivered",
             Outcome::BackendRefused => "backend_refused",
+            Outcome::Queued => "queued",
             Outcome::Duplicate => "duplicate",
             Outcome::Ignored => "ignored",
             Outcome::InFlight => "in_flight",

@@ -31,6 +31,7 @@ use axum::routing::{get, post};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use self::query::Query;
@@ -51,12 +52,15 @@ pub struct Events {
     pub token: Token,
     /// Takes in what an operator brings.
     pub take_in: Arc<TakeIn>,
+    /// Rung when an event is due, so that it is delivered at once.
+    pub bell: Arc<Notify>,
 }
 
 /// What answers.
 struct Desk {
     ledger: Arc<dyn Ledger>,
     take_in: Arc<TakeIn>,
+    bell: Arc<Notify>,
 }
 
 type Answer = Result<Response, Refusal>;
@@ -64,14 +68,14 @@ type Named = Result<Path<String>, PathRejection>;
 
 /// The routes, none of which can be reached without the token.
 pub(super) fn router(events: Events, ledger: Arc<dyn Ledger>) -> Router {
-    let Events { token, take_in } = events;
+    let Events { token, take_in, bell } = events;
     Router::new()
         .route("/api/events", get(list).post(take::take))
         .route("/api/events/redeliver", post(act::redeliver_many))
         .route("/api/events/{key}", get(show).delete(act::forget))
         .route("/api/events/{key}/payload", get(payload))
         .route("/api/events/{key}/redeliver", post(act::redeliver))
-        .with_state(Arc::new(Desk { ledger, take_in }))
+        .with_state(Arc::new(Desk { ledger, take_in, bell }))
         .layer(middleware::from_fn_with_state(token, admit))
 }
 

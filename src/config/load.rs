@@ -5,7 +5,9 @@ use super::faults::{Fault, Faults};
 use super::placeholder::Env;
 use super::section::{Reading, Section};
 use super::webhook::Taken;
-use super::{Admin, Backend, BackendUrl, Checkout, Config, Ledger, Listen, Log, Server, State, Webhook};
+use super::{
+    Admin, Backend, BackendUrl, Checkout, Config, Ledger, LedgerUrl, Listen, Log, Server, State, Webhook,
+};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
@@ -178,6 +180,20 @@ impl<'r, 'a, 'i> ConfigFile<'r, 'a, 'i> {
             no_path_twice(&checkout_section, checkout, webhooks);
         }
         checkout_section.finish();
+        if let (Some(ledger), Some(webhooks)) = (&ledger, &webhooks)
+            && ledger.url == LedgerUrl::None
+            && let Some(webhook) = webhooks.iter().find(|webhook| webhook.keeps())
+        {
+            ledger_section.fault(
+                "url",
+                "\"none\"".to_owned(),
+                "a ledger that keeps events",
+                &format!(
+                    "webhook \"{}\" has delivery queued or hybrid, for some types at least",
+                    webhook.name
+                ),
+            );
+        }
         for section in sections {
             section.finish();
         }

@@ -24,12 +24,12 @@ pub use admin::{Admin, Token};
 pub use backend::{Backend, BackendUrl};
 pub use checkout::{Checkout, Identity, Mode, Price, Rate, State, UiMode};
 pub use faults::{Fault, Faults};
-pub use ledger::{Ledger, LedgerUrl, OnOutage};
+pub use ledger::{Durability, Ledger, LedgerUrl, OnOutage};
 pub use load::{BUILT_IN, Source};
 pub use log::{Log, LogFormat};
 pub use redis_url::{RedisTarget, RedisUrl, SentinelTarget};
 pub use server::{Listen, Server};
-pub use webhook::{Livemode, Webhook};
+pub use webhook::{Delivery, Livemode, Rule, Webhook};
 
 /// The whole configuration.
 #[derive(Debug, Clone)]

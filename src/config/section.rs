@@ -130,7 +130,7 @@ impl<'r, 'a, 'i> Section<'r, 'a, 'i> {
         self.scalar(key, default, &expected, |value| match value {
             Scalar::Integer(number) => number.parse().ok().filter(|number| range.contains(number)),
             Scalar::Text(text) => text.parse().ok().filter(|number| range.contains(number)),
-            Scalar::Flag(_) => None,
+            Scalar::Float(_) | Scalar::Flag(_) => None,
         })
     }
 
@@ -157,13 +157,22 @@ impl<'r, 'a, 'i> Section<'r, 'a, 'i> {
         }
     }
 
+    /// A share of something: a number from 0 to 1; a string may stand for it if it holds a placeholder.
+    pub(super) fn share(&mut self, key: &'static str, default: f64) -> Option<f64> {
+        let whole = |text: &str| text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+        self.scalar(key, default, "a number from 0 to 1", |value| match value {
+            Scalar::Integer(text) | Scalar::Float(text) | Scalar::Text(text) => whole(text),
+            Scalar::Flag(_) => None,
+        })
+    }
+
     /// `true` or `false`; a string may stand for it if it holds a placeholder.
     pub(super) fn flag(&mut self, key: &'static str, default: bool) -> Option<bool> {
         self.scalar(key, default, "true or false", |value| match value {
             Scalar::Flag(flag) => Some(flag),
             Scalar::Text("true") => Some(true),
             Scalar::Text("false") => Some(false),
-            Scalar::Text(_) | Scalar::Integer(_) => None,
+            Scalar::Text(_) | Scalar::Integer(_) | Scalar::Float(_) => None,
         })
     }
 
@@ -352,6 +361,7 @@ impl<'r, 'a, 'i> Section<'r, 'a, 'i> {
         let Some((entry, value)) = self.value(key) else { return Some(default) };
         let taken = match value {
             DeValue::Integer(number) => take(Scalar::Integer(&number.to_string())),
+            DeValue::Float(number) => take(Scalar::Float(&number.to_string())),
             DeValue::Boolean(flag) => take(Scalar::Flag(*flag)),
             DeValue::String(text) if text.contains("{$") || text.contains("{file.") => {
                 return entry.parse(text, &|text: &str| {
@@ -413,6 +423,7 @@ impl<'r, 'a, 'i> Section<'r, 'a, 'i> {
 /// What a number or flag may be written as.
 enum Scalar<'v> {
     Integer(&'v str),
+    Float(&'v str),
     Flag(bool),
     Text(&'v str),
 }

@@ -40,7 +40,8 @@ const fn row(outcome: Outcome) -> (u16, &'static str, Option<u64>) {
         // Of these two the backend says the status and the body.
         Outcome::Delivered => (200, "The backend took the event.", None),
         Outcome::BackendRefused => (502, "The backend refused the event.", None),
-        Outcome::Duplicate => (200, "This event was delivered before.", None),
+        Outcome::Queued => (200, "The event is kept, and reaches the backend later.", None),
+        Outcome::Duplicate => (200, "This event was delivered before, or is kept for delivery.", None),
         Outcome::Ignored => (200, "The endpoint does not forward such events.", None),
         Outcome::InFlight => (409, "This event is being delivered right now; send it again later.", Some(1)),
         Outcome::SignatureMissing => (
@@ -118,7 +119,9 @@ static BODIES: LazyLock<Vec<Bytes>> = LazyLock::new(|| Outcome::ALL.iter().map(|
 fn json(outcome: Outcome) -> Bytes {
     let code = outcome.code();
     match outcome {
-        Outcome::Duplicate | Outcome::Ignored => format!(r#"{{"received": true, "{code}": true}}"#).into(),
+        Outcome::Queued | Outcome::Duplicate | Outcome::Ignored => {
+            format!(r#"{{"received": true, "{code}": true}}"#).into()
+        }
         _ => format!(r#"{{"error": {{"code": "{code}", "message": "{}"}}}}"#, row(outcome).1).into(),
     }
 }
@@ -144,7 +147,8 @@ impl Reply {
         match fate {
             Fate::Delivered(answer) => Reply::passed_on(answer),
             Fate::InFlight { retry_after } => Reply::of(Outcome::InFlight).after(*retry_after),
-            Fate::Duplicate
+            Fate::Queued
+            | Fate::Duplicate
             | Fate::Ignored
             | Fate::Refused(_)
             | Fate::LedgerUnavailable(_)
@@ -251,7 +255,7 @@ mod tests {
             assert_eq!(outcome as usize, index, "the table is laid out by Outcome::ALL");
             let reply = Reply::of(outcome);
             let body: serde_json::Value = serde_json::from_slice(&reply.body).unwrap();
-            if matches!(outcome, Outcome::Duplicate | Outcome::Ignored) {
+            if matches!(outcome, Outcome::Queued | Outcome::Duplicate | Outcome::Ignored) {
                 assert_eq!(body, serde_json::json!({"received": true, (outcome.code()): true}));
             } else {
                 assert_eq!(body["error"]["code"], outcome.code());

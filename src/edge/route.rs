@@ -53,6 +53,11 @@ impl Routes {
         Routes { guard, paths, endpoints, checkout: None, trusted_proxies }
     }
 
+    /// Every endpoint.
+    pub fn endpoints(&self) -> Vec<Arc<Endpoint>> {
+        self.endpoints.clone()
+    }
+
     /// The same, and this checkout.
     pub fn selling(mut self, checkout: Option<Arc<Checkout>>) -> Routes {
         self.checkout = checkout;

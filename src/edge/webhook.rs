@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::Edge;
 use super::body::{self, BodyFault, Bounds};
@@ -48,6 +49,8 @@ struct Visit<'a> {
     edge: &'a Edge,
     endpoint: &'a Arc<Endpoint>,
     connection: &'a mut Connection,
+    /// When its head had arrived.
+    started: Instant,
 }
 
 /// How a visit ended.
@@ -68,7 +71,7 @@ pub(super) async fn handle(
 ) -> Handled {
     let started = clock::instant();
     let _in_flight = edge.metrics.in_flight();
-    let ended = Visit { edge, endpoint, connection }.run(arrived).await;
+    let ended = Visit { edge, endpoint, connection, started }.run(arrived).await;
     let took = started.elapsed();
     endpoint.metrics.answered(ended.outcome, took);
     log(endpoint, &ended, took.as_micros() as f64 / 1e3);
@@ -192,6 +195,7 @@ impl Visit<'_> {
             // Only what the ledger is keyed by: the app gets the query byte for byte.
             query: &String::from_utf8_lossy(query),
             body,
+            arrived: self.started,
         };
         self.edge.intake.receive(letter, || self.carried(head, fields)).await
     }

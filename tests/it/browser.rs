@@ -1,16 +1,13 @@
-//! The whole purchase as a buyer sees it: headless Chromium at the site that `make run` serves, spoken to over WebDriver
-//! (www.w3.org/TR/webdriver2). When a step fails, what the browser showed is kept as a picture, and its path is printed.
+//! The whole purchase as a buyer sees it, in headless Chromium: at the site that `make run` serves, and with the pieces that
+//! `docs/checkout.md` shows to paste.
 
+use crate::chromium::{Browser, watched};
 use crate::demo::Demo;
-use crate::fake_stripe::from_base64;
-use crate::front::{Tool, have};
-use crate::harness::{Address, Client, Request, until};
-use serde_json::{Value, json};
-use std::net::Ipv4Addr;
-use std::path::Path;
-use std::process::Command;
+use crate::fake_stripe::{FakeStripe, KEY, PRICE};
+use crate::front::{Caddy, have};
+use crate::harness::{Backend, Program, Setup};
 use std::rc::Rc;
-use tokio::task::{LocalSet, spawn_local};
+use toml::toml;
 
 #[tokio::test]
 async fn a_reader_buys_by_form_and_by_script_and_sees_the_access_that_the_webhook_granted() {
@@ -49,118 +46,86 @@ async fn a_reader_buys_by_form_and_by_script_and_sees_the_access_that_the_webhoo
     .await;
 }
 
-/// Takes these steps, and a picture if one of them fails.
-async fn watched(name: &str, browser: Rc<Browser>, steps: impl Future<Output = ()> + 'static) {
-    let Err(failed) = LocalSet::new().run_until(async { spawn_local(steps).await }).await else { return };
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("screenshots");
-    let picture = folder.join(format!("{name}.png"));
-    let place = browser.ask("GET", "/url", json!({})).await;
-    let shot = from_base64(browser.ask("GET", "/screenshot", json!({})).await.as_str().unwrap_or_default());
-    std::fs::create_dir_all(&folder)
-        .and_then(|()| std::fs::write(&picture, shot))
-        .expect("a place for a picture");
-    eprintln!("the browser was at {place}; screenshot: {}", picture.display());
-    std::panic::resume_unwind(failed.into_panic());
+#[tokio::test]
+async fn the_pieces_of_the_checkout_page_work_in_a_browser_as_pasted() {
+    if !["caddy", "chromium", "chromedriver"].into_iter().all(have) {
+        return;
+    }
+    let site = tempfile::tempdir().unwrap();
+    let embedded = piece("### Embedded").replace("https://js.stripe.com/v3/", "/stripe.js");
+    for (name, content) in [
+        ("form.html", piece("### A form")),
+        ("fetch.html", piece("### fetch")),
+        ("thanks.html", piece("### The page afterwards")),
+        ("embedded.html", &embedded),
+        ("stripe.js", STRIPE_JS),
+    ] {
+        std::fs::write(site.path().join(name), content).unwrap();
+    }
+    let (backend, stripe) = (Backend::start().await, FakeStripe::start().await);
+    let program = Program::start(selling(&backend, &stripe)).await;
+    let caddy = Caddy::start_serving(program.proxy(), site.path()).await;
+    let home = format!("http://localhost:{}", caddy.port());
+    let again = selling(&backend, &stripe).set("server.listen", program.proxy().text());
+    let back = format!("{home}/thanks.html?session_id={{CHECKOUT_SESSION_ID}}");
+    let program = program.restart_with(again.clone().set("checkout.success_url", back.as_str())).await;
+
+    let browser = Rc::new(Browser::start().await);
+    let pages = format!("{}/c/pay/cs_test_", stripe.api_base());
+    let (home_too, browser_too) = (home.clone(), browser.clone());
+    watched("pasted", browser.clone(), async move {
+        let (home, browser) = (home_too, browser_too);
+        for page in ["form", "fetch"] {
+            browser.open(&format!("{home}/{page}.html")).await;
+            browser.click("button").await;
+            browser.comes_to(&pages).await;
+            browser.click("#pay").await;
+            browser.comes_to(&format!("{home}/thanks.html?session_id=cs_test_")).await;
+            browser.shows("#status", "Thank you!").await;
+        }
+    })
+    .await;
+    assert_eq!(stripe.sessions(), 2);
+
+    let embedded = again.set("checkout.ui_mode", "embedded_page").set("checkout.return_url", back.as_str());
+    let _program = program.restart_with(embedded.set("checkout.success_url", "")).await;
+    let browser_too = browser.clone();
+    watched("embedded", browser, async move {
+        browser_too.open(&format!("{home}/embedded.html")).await;
+        browser_too.shows("#checkout", "the form of a session").await;
+    })
+    .await;
+    assert_eq!(stripe.sessions(), 3);
 }
 
-/// A headless Chromium with one window.
-struct Browser {
-    driver: Address,
-    session: String,
-    // Dropped last: it takes the browser with it.
-    _tool: Tool,
-}
+/// As much of Stripe's script as an embedded form needs.
+const STRIPE_JS: &str = "
+    window.Stripe = () => ({
+        initEmbeddedCheckout: async ({ fetchClientSecret }) => {
+            const secret = await fetchClientSecret();
+            const text = /^cs_test_\\w+_secret_/.test(secret) ? 'the form of a session' : secret;
+            return { mount: (place) => { document.querySelector(place).textContent = text } };
+        },
+    });";
 
-impl Browser {
-    async fn start() -> Browser {
-        let mut tool = Tool::start(Command::new("chromedriver").arg("--port=0"));
-        let port = until("chromedriver's port", async || {
-            tool.said("started successfully on port ").then(|| tool.log())
-        })
-        .await;
-        let port = port
-            .split("successfully on port ")
-            .nth(1)
-            .and_then(|rest| rest.split('.').next())
-            .expect("a port");
-        let driver = Address::Tcp((Ipv4Addr::LOCALHOST, port.parse().expect("a port")).into());
-        let arguments = json!([
-            "--headless=new",
-            // The sandbox wants rights that a container, or root, does not have; only our own pages are opened.
-            "--no-sandbox",
-            "--disable-dev-shm-usage",
-            "--disable-gpu",
-            "--disable-background-networking",
-            "--no-first-run",
-            // Nothing but this machine is looked up.
-            "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1",
-        ]);
-        let wanted = json!({ "capabilities": { "alwaysMatch": {
-            "browserName": "chrome", "goog:chromeOptions": { "args": arguments },
-        } } });
-        let made = tell(&driver, "POST", "/session", wanted).await;
-        let session = made["sessionId"].as_str().unwrap_or_else(|| panic!("no browser: {made}")).to_owned();
-        Browser { driver, session, _tool: tool }
-    }
-
-    async fn open(&self, url: &str) {
-        self.ask("POST", "/url", json!({ "url": url })).await;
-    }
-
-    async fn click(&self, selector: &str) {
-        let element = self.element(selector).await;
-        self.ask("POST", &format!("/element/{element}/click"), json!({})).await;
-    }
-
-    /// Replaces what stands in an input.
-    async fn fill(&self, selector: &str, text: &str) {
-        let element = self.element(selector).await;
-        self.ask("POST", &format!("/element/{element}/clear"), json!({})).await;
-        self.ask("POST", &format!("/element/{element}/value"), json!({ "text": text })).await;
-    }
-
-    async fn text(&self, selector: &str) -> String {
-        let element = self.element(selector).await;
-        let text = self.ask("GET", &format!("/element/{element}/text"), json!({})).await;
-        text.as_str().unwrap_or_default().to_owned()
-    }
-
-    /// Waits until the page's address begins so.
-    async fn comes_to(&self, start: &str) {
-        until(format!("a page at {start}"), async || {
-            let url = self.ask("GET", "/url", json!({})).await;
-            url.as_str().is_some_and(|url| url.starts_with(start)).then_some(())
-        })
-        .await;
-    }
-
-    /// Waits until an element says exactly this.
-    async fn shows(&self, selector: &str, text: &str) {
-        until(format!("{selector} showing {text:?}"), async || {
-            (self.text(selector).await == text).then_some(())
-        })
-        .await;
-    }
-
-    async fn element(&self, selector: &str) -> String {
-        let find = json!({ "using": "css selector", "value": selector });
-        let found = self.ask("POST", "/element", find).await;
-        let id = found.as_object().and_then(|found| found.values().next()).and_then(Value::as_str);
-        id.unwrap_or_else(|| panic!("no {selector} on the page: {found}")).to_owned()
-    }
-
-    /// One command to this window.
-    async fn ask(&self, method: &str, command: &str, body: Value) -> Value {
-        tell(&self.driver, method, &format!("/session/{}{command}", self.session), body).await
-    }
-}
-
-/// One command to the driver.
-async fn tell(driver: &Address, method: &str, target: &str, body: Value) -> Value {
-    let request = Request::new(method, target).with("Host", "localhost").header("Connection", "close");
-    let request = match method {
-        "GET" => request,
-        _ => request.header("Content-Type", "application/json").body(body.to_string()),
+/// A program that sells one thing, under the name that the page has for it.
+fn selling(backend: &Backend, stripe: &FakeStripe) -> Setup {
+    let prices = toml! {
+        [[price]]
+        id = PRICE
+        name = "pro"
+        max = 5
     };
-    Client::connect(driver).await.send(&request).await.json()["value"].take()
+    Setup::new(backend)
+        .set("checkout.success_url", "https://shop.example/thanks")
+        .set("checkout.price", prices["price"].clone())
+        .env("STRIPE_API_BASE", &stripe.api_base())
+        .env("STRIPE_SECRET_KEY", KEY)
+}
+
+/// The first piece of HTML under a heading of the page.
+fn piece(heading: &str) -> &'static str {
+    let page = include_str!("../../docs/checkout.md");
+    let part = page.split_once(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("no {heading}")).1;
+    part.split_once("```html\n").and_then(|(_, rest)| rest.split("```").next()).expect("a piece")
 }

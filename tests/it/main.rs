@@ -7,6 +7,7 @@
     reason = "a test that cannot go on should stop right there"
 )]
 
+mod chromium;
 #[path = "../../examples/stripe/fake/mod.rs"]
 mod fake_stripe;
 mod front;
@@ -31,6 +32,7 @@ mod limits;
 mod once;
 mod papers;
 mod passthrough;
+mod queued;
 mod redis_faults;
 mod replicas;
 mod sdk;

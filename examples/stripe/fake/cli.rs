@@ -2,7 +2,7 @@
 //! app's answers come back. The command line only forwards; what it gets is signed here.
 
 use super::events::sign;
-use super::lock;
+use super::state::lock;
 use axum::body::Body;
 use axum::http::{HeaderValue, Request, Response, StatusCode};
 use futures_util::{SinkExt, StreamExt};

@@ -5,8 +5,9 @@ use super::errors::Error;
 use super::fault::{End, Fault, Wait};
 use super::form::Tree;
 use super::keys::Verdict;
+use super::state::{Stripe, lock};
 use super::wire::{Call, Outcome, Reply};
-use super::{Stripe, events, lock, objects, pay, sessions};
+use super::{events, objects, pay, sessions};
 use std::sync::Arc;
 
 /// The version that a call speaks which names none.
@@ -29,16 +30,19 @@ pub struct Caller {
 
 /// Answers a call, or does what the script says instead.
 pub async fn enter(stripe: &Arc<Stripe>, call: Call, fault: Option<Fault>) -> Outcome {
-    stripe.record(call.clone());
+    stripe.record(&call);
     if !call.path().starts_with("/v1/") {
         return Outcome::Reply(pay::serve(stripe, &call).await);
     }
     let request = stripe.ids.next("req_");
     let caller = match authenticate(&call, request.clone()) {
         Ok(caller) => caller,
-        Err(error) => return Outcome::Reply(Reply::from(error).header("Request-Id", &request)),
+        Err(error) => {
+            stripe.put_back(fault.unwrap_or(Fault::NONE));
+            return Outcome::Reply(Reply::from(error).header("Request-Id", &request));
+        }
     };
-    let outcome = attend(stripe, &call, &caller, fault.unwrap_or_else(Fault::none)).await;
+    let outcome = attend(stripe, &call, &caller, fault.unwrap_or(Fault::NONE)).await;
     match outcome {
         Outcome::Reply(reply) => Outcome::Reply(dress(reply, &caller)),
         Outcome::Half(reply) => Outcome::Half(dress(reply, &caller)),
@@ -83,81 +87,84 @@ fn authenticate(call: &Call, request: String) -> Result<Caller, Error> {
 }
 
 async fn attend(stripe: &Arc<Stripe>, call: &Call, caller: &Caller, fault: Fault) -> Outcome {
+    // The key is taken as the call comes in; whatever is answered comes after the wait.
+    let claimed = claim(stripe, call, caller);
     let Fault { wait, end } = fault;
-    // Only a POST changes anything; Stripe ignores the key of every other call.
-    let key = caller.key.as_ref().filter(|_| call.method == "POST");
-    let long = key.is_some_and(|key| key.len() > 255);
-    if long {
-        return Outcome::Reply(Error::invalid("", "An idempotency key has at most 255 characters.").into());
-    }
-    let scoped = key.map(|key| format!("{:?} {} {key}", caller.account, caller.livemode));
-    let verdict = match &scoped {
-        Some(scoped) => {
-            let mut params = call.params();
-            params.sort();
-            let with = format!("{} {} {params:?}", call.method, call.target);
-            lock(&stripe.keys).claim(scoped, &with, stripe.now())
-        }
-        None => Verdict::New,
-    };
     match wait {
         Wait::No => {}
         Wait::For(time) => tokio::time::sleep(time).await,
         // Dropped is released.
         Wait::Until(released) => drop(released.await),
     }
-    let done = match verdict {
-        Verdict::New => None,
-        Verdict::Replay(reply) => Some(reply.header("Idempotent-Replayed", "true")),
-        Verdict::InUse => Some(Error::named("idempotency_key_in_use").map_or_else(Reply::unfit, Reply::from)),
-        Verdict::Mismatch => {
-            let error = Error::named("idempotency_params_mismatch");
-            Some(error.map_or_else(Reply::unfit, Reply::from))
+    let (key, known) = match claimed {
+        Ok(claimed) => claimed,
+        Err(error) => {
+            stripe.put_back(Fault { wait: Wait::No, end });
+            return Outcome::Reply(error.into());
         }
     };
-    let new = done.is_none();
+    let done = async || match &known {
+        Some(reply) => reply.clone(),
+        None => {
+            let worked = work(stripe, call, caller).await;
+            let kept = worked.is_ok();
+            settle(stripe, key.as_deref(), worked.unwrap_or_else(Reply::from), kept)
+        }
+    };
     match end {
-        End::Say { reply, kept } => match done {
-            Some(done) => {
-                stripe.put_back(Fault::say(reply, kept));
-                Outcome::Reply(done)
-            }
-            None => {
-                settle(stripe, scoped.as_deref(), &reply, kept);
-                Outcome::Reply(reply)
-            }
-        },
-        End::DropUnread | End::DropRead => {
-            if let Some(scoped) = scoped.filter(|_| new) {
-                lock(&stripe.keys).free(&scoped);
-            }
+        End::Work => Outcome::Reply(done().await),
+        End::Cut => Outcome::Half(done().await),
+        End::DropDone => {
+            done().await;
             Outcome::HangUp
         }
-        End::Work | End::DropDone | End::Cut => {
-            let reply = match done {
-                Some(done) => done,
-                None => {
-                    let (reply, kept) = match work(stripe, call, caller).await {
-                        Ok(reply) => (reply, true),
-                        Err(error) => (error.into(), false),
-                    };
-                    settle(stripe, scoped.as_deref(), &reply, kept);
-                    reply
-                }
-            };
-            match end {
-                End::DropDone => Outcome::HangUp,
-                End::Cut => Outcome::Half(reply),
-                End::Work | End::Say { .. } | End::DropUnread | End::DropRead => Outcome::Reply(reply),
+        End::Say { reply, kept } => Outcome::Reply(match known {
+            Some(known) => {
+                stripe.put_back(Fault::say(reply, kept));
+                known
             }
+            None => settle(stripe, key.as_deref(), reply, kept),
+        }),
+        End::DropUnread | End::DropRead => {
+            if let (Some(key), None) = (key, known) {
+                lock(&stripe.keys).free(&key);
+            }
+            Outcome::HangUp
         }
     }
 }
 
-fn settle(stripe: &Stripe, key: Option<&str>, reply: &Reply, kept: bool) {
-    let Some(key) = key else { return };
-    let mut keys = lock(&stripe.keys);
-    if kept { keys.keep(key, reply) } else { keys.free(key) }
+/// The call's idempotency key, if it has one that counts, and the answer that the key already decides.
+fn claim(stripe: &Stripe, call: &Call, caller: &Caller) -> Result<(Option<String>, Option<Reply>), Error> {
+    // Only a POST changes anything; Stripe ignores the key of every other call.
+    let Some(key) = caller.key.as_ref().filter(|_| call.method == "POST") else { return Ok((None, None)) };
+    if key.len() > 255 {
+        return Err(Error::new(
+            400,
+            "idempotency_error",
+            "",
+            "An idempotency key has at most 255 characters.",
+        ));
+    }
+    let key = format!("{:?} {} {key}", caller.account, caller.livemode);
+    let mut params = call.params();
+    params.sort();
+    let with = format!("{} {} {params:?}", call.method, call.target);
+    match lock(&stripe.keys).claim(&key, &with, stripe.now()) {
+        Verdict::New => Ok((Some(key), None)),
+        Verdict::Replay(reply) => Ok((Some(key), Some(reply.header("Idempotent-Replayed", "true")))),
+        Verdict::InUse => Err(Error::known("idempotency_key_in_use")),
+        Verdict::Mismatch => Err(Error::known("idempotency_params_mismatch")),
+    }
+}
+
+/// Keeps a new answer under its key, or lets the key go, and hands the answer back.
+fn settle(stripe: &Stripe, key: Option<&str>, reply: Reply, kept: bool) -> Reply {
+    if let Some(key) = key {
+        let mut keys = lock(&stripe.keys);
+        if kept { keys.keep(key, &reply) } else { keys.free(key) }
+    }
+    reply
 }
 
 /// What the endpoint answers. An error is one that came before any work, and is not kept.

@@ -13,41 +13,56 @@ pub struct Error {
     headers: Vec<(&'static str, &'static str)>,
 }
 
-/// An error that [`Error::named`] knows: its name, status and type, its code (or none), what it says, further members and
-/// headers. The cases and their headers are those that Stripe documents (docs.stripe.com/error-codes, /error-low-level,
-/// /rate-limits).
-struct Known {
-    name: &'static str,
-    status: u16,
-    kind: &'static str,
-    code: &'static str,
-    message: &'static str,
-    members: &'static [(&'static str, &'static str)],
-    headers: &'static [(&'static str, &'static str)],
-}
-
 const REQUEST: &str = "invalid_request_error";
-const RETRY: (&str, &str) = ("Stripe-Should-Retry", "true");
-const NO_RETRY: (&str, &str) = ("Stripe-Should-Retry", "false");
+const IN_USE: &str = "Another request is using this object, or this key; try again in a moment.";
 
-#[rustfmt::skip]
-const KNOWN: &[Known] = &[
-    Known { name: "resource_missing_price", status: 400, kind: REQUEST, code: "resource_missing", message: "No such price: 'price_gone'", members: &[("param", "line_items[0][price]")], headers: &[] },
-    Known { name: "parameter_missing", status: 400, kind: REQUEST, code: "parameter_missing", message: "Missing required param: line_items.", members: &[("param", "line_items")], headers: &[] },
-    Known { name: "parameter_unknown", status: 400, kind: REQUEST, code: "parameter_unknown", message: "Received unknown parameter: colour", members: &[("param", "colour")], headers: &[] },
-    Known { name: "idempotency_params_mismatch", status: 400, kind: "idempotency_error", code: "", message: "This key was first used with other parameters.", members: &[], headers: &[] },
-    Known { name: "idempotency_key_in_use", status: 409, kind: "idempotency_error", code: "idempotency_key_in_use", message: "Another request with this key is still in progress.", members: &[], headers: &[RETRY] },
-    Known { name: "bad_key", status: 401, kind: REQUEST, code: "", message: "Invalid API Key provided: sk_test_****fake", members: &[], headers: &[("WWW-Authenticate", "Basic realm=\"Stripe\"")] },
-    Known { name: "card_declined", status: 402, kind: "card_error", code: "card_declined", message: "Your card has insufficient funds.", members: &[("decline_code", "insufficient_funds"), ("charge", "ch_fake")], headers: &[] },
-    Known { name: "permission", status: 403, kind: REQUEST, code: "", message: "The key 'rk_test_****' lacks the permission 'rak_checkout_session_write'.", members: &[], headers: &[] },
-    Known { name: "no_such_session", status: 404, kind: REQUEST, code: "resource_missing", message: "No such checkout.session: 'cs_test_gone'", members: &[("param", "session")], headers: &[] },
-    Known { name: "rate_limited", status: 429, kind: REQUEST, code: "rate_limit", message: "Request rate limit exceeded.", members: &[], headers: &[("Stripe-Rate-Limited-Reason", "global-rate")] },
-    Known { name: "lock_timeout", status: 429, kind: REQUEST, code: "lock_timeout", message: "This object is in use by another request.", members: &[], headers: &[RETRY] },
-    Known { name: "lock_conflict", status: 409, kind: REQUEST, code: "lock_timeout", message: "This object is in use by another request.", members: &[], headers: &[] },
-    Known { name: "api_error_no_retry", status: 500, kind: "api_error", code: "", message: "An unknown error occurred", members: &[], headers: &[NO_RETRY] },
-    Known { name: "api_error_replayed", status: 500, kind: "api_error", code: "", message: "An unknown error occurred", members: &[], headers: &[("Idempotent-Replayed", "true"), NO_RETRY] },
-    Known { name: "api_error", status: 500, kind: "api_error", code: "", message: "An unknown error occurred", members: &[], headers: &[] },
-    Known { name: "unavailable", status: 503, kind: "api_error", code: "", message: "Stripe is currently unavailable", members: &[], headers: &[RETRY] },
+/// What [`Error::named`] knows: name, status, type, code (or `""`) and what it says. The cases, and the members and headers
+/// below, are those that Stripe documents (docs.stripe.com/error-codes, /error-low-level, /rate-limits).
+const KNOWN: &[(&str, u16, &str, &str, &str)] = &[
+    ("resource_missing_price", 400, REQUEST, "resource_missing", "No such price: 'price_gone'"),
+    ("parameter_missing", 400, REQUEST, "parameter_missing", "Missing required param: line_items."),
+    ("parameter_unknown", 400, REQUEST, "parameter_unknown", "Received unknown parameter: colour"),
+    (
+        "idempotency_params_mismatch",
+        400,
+        "idempotency_error",
+        "",
+        "This key came first with other parameters.",
+    ),
+    ("idempotency_key_in_use", 409, "idempotency_error", "idempotency_key_in_use", IN_USE),
+    ("bad_key", 401, REQUEST, "", "Invalid API Key provided: sk_test_****fake"),
+    ("card_declined", 402, "card_error", "card_declined", "Your card has insufficient funds."),
+    ("permission", 403, REQUEST, "", "The key 'rk_test_****' lacks 'rak_checkout_session_write'."),
+    ("no_such_session", 404, REQUEST, "resource_missing", "No such checkout.session: 'cs_test_gone'"),
+    ("rate_limited", 429, REQUEST, "rate_limit", "Request rate limit exceeded."),
+    ("lock_timeout", 429, REQUEST, "lock_timeout", IN_USE),
+    ("lock_conflict", 409, REQUEST, "lock_timeout", IN_USE),
+    ("api_error", 500, "api_error", "", "An unknown error occurred"),
+    ("api_error_no_retry", 500, "api_error", "", "An unknown error occurred"),
+    ("api_error_replayed", 500, "api_error", "", "An unknown error occurred"),
+    ("unavailable", 503, "api_error", "", "Stripe is currently unavailable"),
+];
+
+/// Further members of `error`: the error's name, then theirs and their values.
+const MEMBERS: &[(&str, &str, &str)] = &[
+    ("resource_missing_price", "param", "line_items[0][price]"),
+    ("parameter_missing", "param", "line_items"),
+    ("parameter_unknown", "param", "colour"),
+    ("card_declined", "decline_code", "insufficient_funds"),
+    ("card_declined", "charge", "ch_fake"),
+    ("no_such_session", "param", "session"),
+];
+
+/// Headers: the error's name, then theirs and their values.
+const HEADERS: &[(&str, &str, &str)] = &[
+    ("idempotency_key_in_use", "Stripe-Should-Retry", "true"),
+    ("bad_key", "WWW-Authenticate", "Basic realm=\"Stripe\""),
+    ("rate_limited", "Stripe-Rate-Limited-Reason", "global-rate"),
+    ("lock_timeout", "Stripe-Should-Retry", "true"),
+    ("api_error_no_retry", "Stripe-Should-Retry", "false"),
+    ("api_error_replayed", "Stripe-Should-Retry", "false"),
+    ("api_error_replayed", "Idempotent-Replayed", "true"),
+    ("unavailable", "Stripe-Should-Retry", "true"),
 ];
 
 impl Error {
@@ -56,11 +71,18 @@ impl Error {
     /// `no_such_session`, `rate_limited`, `lock_timeout` (429), `lock_conflict` (409), `api_error`,
     /// `api_error_no_retry`, `api_error_replayed`, `unavailable`.
     pub fn named(name: &str) -> Option<Error> {
-        let known = KNOWN.iter().find(|known| known.name == name)?;
-        let mut error = Error::new(known.status, known.kind, known.code, known.message);
-        error.members.extend(known.members.iter().map(|(name, value)| ((*name).to_owned(), json!(value))));
-        error.headers = known.headers.to_vec();
+        let (_, status, kind, code, message) = KNOWN.iter().find(|known| known.0 == name)?;
+        let mut error = Error::new(*status, kind, code, message);
+        let members = MEMBERS.iter().filter(|member| member.0 == name);
+        error.members.extend(members.map(|(_, member, value)| ((*member).to_owned(), json!(value))));
+        let headers = HEADERS.iter().filter(|header| header.0 == name);
+        error.headers.extend(headers.map(|(_, header, value)| (*header, *value)));
         Some(error)
+    }
+
+    /// One of those, by a name that stands here.
+    pub(super) fn known(name: &str) -> Error {
+        Error::named(name).unwrap_or_else(|| Error::new(500, "api_error", "", "The fake Stripe is broken."))
     }
 
     /// An error with this status, type, code (or `""`) and message.

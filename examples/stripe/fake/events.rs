@@ -4,7 +4,7 @@
 use super::door::VERSION;
 use super::errors::Error;
 use super::form::{Node, Tree};
-use super::{Stripe, lock};
+use super::state::{Stripe, lock};
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
 use sha2::Sha256;

@@ -1,4 +1,5 @@
-//! What a script may have the fake do instead of its work. A fault is for one call: the next that comes.
+//! What a script may have the fake do instead of its work. A fault is for one call: the next whose keys, secret and
+//! idempotency, are in order.
 
 use super::errors::Error;
 use super::wire::Reply;
@@ -51,9 +52,7 @@ impl Release {
 
 impl Fault {
     /// None at all.
-    pub(super) fn none() -> Fault {
-        Fault { wait: Wait::No, end: End::Work }
-    }
+    pub(super) const NONE: Fault = Fault { wait: Wait::No, end: End::Work };
 
     /// The usual answer, only later.
     pub fn slow(wait: Duration) -> Fault {
@@ -109,6 +108,11 @@ impl Fault {
     /// Does the work and keeps its answer, but closes the connection halfway through it.
     pub fn cut() -> Fault {
         Fault { wait: Wait::No, end: End::Cut }
+    }
+
+    /// Whether it is none.
+    pub(super) fn is_none(&self) -> bool {
+        matches!(self, Fault { wait: Wait::No, end: End::Work })
     }
 
     /// Whether the call's body is not even read.

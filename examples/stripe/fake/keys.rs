@@ -37,8 +37,7 @@ pub enum Verdict {
 impl Keys {
     /// Claims a key for a call that comes with this, at this time in Unix seconds.
     pub fn claim(&mut self, key: &str, with: &str, now: u64) -> Verdict {
-        self.0.retain(|_, used| used.answer.is_none() || now < used.at + KEPT);
-        match self.0.get(key) {
+        match self.0.get(key).filter(|used| used.answer.is_none() || now < used.at + KEPT) {
             None => {
                 let used = Used { with: with.to_owned(), at: now, answer: None };
                 self.0.insert(key.to_owned(), used);

@@ -1,8 +1,8 @@
 //! A fake Stripe on loopback, for trying things out (`cargo run --example stripe`) and for tests.
 //!
 //! It owns what Stripe's side of a purchase needs: Checkout Sessions with rules of their own, idempotency keys, a page
-//! to pay on, signed events, a list of them, and the conversation with `stripe listen` and `stripe trigger`. It never
-//! uses the program's code, and nothing leaves the machine but webhooks to the URL it is given.
+//! to pay on, signed events, a list of them, and the conversation with `stripe listen` and `stripe trigger`. It uses
+//! nothing of the program's but its clock, and nothing leaves the machine but webhooks to the URL it is given.
 //!
 //! In `tests/it/` it is the module `fake_stripe`:
 //!
@@ -18,7 +18,7 @@
 //! assert_eq!(call.param("line_items[0][price]").as_deref(), Some(PRICE));
 //! assert_eq!(stripe.connections(), 1);
 //! stripe.deliver_to(&url, SECRET);                              // where events go, and what signs them
-//! let back = stripe.pay(&session_id, "ada@example.com").await;  // what a click on "Pay" does
+//! let paid = stripe.pay(&id, "ada@example.com").await.unwrap();  // what a click on "Pay" does
 //! ```
 //!
 //! It sells [`PRICE`], [`OTHER_PRICE`] and [`MONTHLY_PRICE`], and takes any key `sk_test_…`, `sk_live_…`, `rk_…`. Waits
@@ -38,6 +38,8 @@ mod pay;
 mod rules;
 mod schema;
 mod sessions;
+mod shop;
+mod state;
 mod wire;
 
 pub use cli::Forwarded;
@@ -47,17 +49,15 @@ pub use events::sign;
 pub use fault::{Fault, Release};
 pub use form::{Node, Tree};
 pub use pay::Paid;
-pub use sessions::Price;
+pub use shop::Price;
 pub use wire::{Call, Reply};
 
 use serde_json::Value;
-use std::collections::VecDeque;
+use state::{Stripe, lock};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 /// A key that the fake takes, as it takes any of its form.
@@ -68,6 +68,17 @@ pub const PRICE: &str = "price_1FakeOnce";
 pub const OTHER_PRICE: &str = "price_1FakeOther";
 /// A price of 5.00 € a month.
 pub const MONTHLY_PRICE: &str = "price_1FakeMonthly";
+
+/// What becomes of the record of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Record {
+    /// It is kept, whole, for [`FakeStripe::calls`].
+    Keep,
+    /// Method and path are printed.
+    Print,
+    /// There is none: where speed is measured.
+    Nothing,
+}
 
 /// How a fake is set up.
 #[derive(Debug, Clone)]
@@ -84,6 +95,8 @@ pub struct Settings {
     pub schema: Option<PathBuf>,
     /// The secret that `stripe listen` is given.
     pub listen_secret: String,
+    /// What becomes of the record of each call.
+    pub record: Record,
 }
 
 impl Default for Settings {
@@ -99,6 +112,7 @@ impl Default for Settings {
             webhook: None,
             schema: schema::nearby(),
             listen_secret: "whsec_tests_know_this_one".into(),
+            record: Record::Keep,
         }
     }
 }
@@ -222,96 +236,4 @@ impl Drop for FakeStripe {
     fn drop(&mut self) {
         self.serving.abort();
     }
-}
-
-type Usual = Box<dyn Fn() -> Option<Fault> + Send>;
-
-/// What the modules share.
-pub struct Stripe {
-    address: SocketAddr,
-    public: String,
-    schema: Option<schema::Schema>,
-    ids: Ids,
-    calls: watch::Sender<Vec<Call>>,
-    faults: Mutex<VecDeque<Fault>>,
-    usual: Mutex<Usual>,
-    keys: Mutex<keys::Keys>,
-    shop: Mutex<sessions::Shop>,
-    webhook: Mutex<Option<(String, String)>>,
-    listeners: cli::Listeners,
-    traffic: wire::Traffic,
-    client: reqwest::Client,
-}
-
-impl Stripe {
-    fn new(settings: Settings, address: SocketAddr) -> std::io::Result<Stripe> {
-        let client = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .build()
-            .map_err(std::io::Error::other)?;
-        Ok(Stripe {
-            address,
-            public: settings.public.unwrap_or_else(|| format!("http://{address}")),
-            schema: settings.schema.as_deref().map(schema::Schema::read).transpose()?,
-            ids: Ids::new()?,
-            calls: watch::Sender::new(vec![]),
-            faults: Mutex::default(),
-            usual: Mutex::new(Box::new(|| None)),
-            keys: Mutex::default(),
-            shop: Mutex::new(sessions::Shop::new(settings.prices)),
-            webhook: Mutex::new(settings.webhook),
-            listeners: cli::Listeners::new(settings.listen_secret),
-            traffic: wire::Traffic::default(),
-            client,
-        })
-    }
-
-    fn address(&self) -> String {
-        self.address.to_string()
-    }
-
-    fn now(&self) -> u64 {
-        countersign::clock::unix().as_secs()
-    }
-
-    fn record(&self, call: Call) {
-        self.calls.send_modify(|calls| calls.push(call));
-    }
-
-    /// The fault for a call to this target.
-    fn take_fault(&self, target: &str) -> Option<Fault> {
-        if !target.starts_with("/v1/") || target.starts_with("/v1/stripecli/") {
-            return None;
-        }
-        let queued = lock(&self.faults).pop_front();
-        queued.or_else(|| lock(&self.usual)())
-    }
-
-    fn put_back(&self, fault: Fault) {
-        lock(&self.faults).push_front(fault);
-    }
-}
-
-/// Ids like Stripe's: a prefix, then letters and digits, no two alike, in no two runs.
-struct Ids {
-    run: String,
-    count: AtomicU64,
-}
-
-impl Ids {
-    fn new() -> std::io::Result<Ids> {
-        let mut run = [0; 6];
-        getrandom::fill(&mut run).map_err(std::io::Error::other)?;
-        Ok(Ids { run: run.iter().map(|byte| format!("{byte:02x}")).collect(), count: AtomicU64::new(0) })
-    }
-
-    fn next(&self, prefix: &str) -> String {
-        format!("{prefix}1Fake{}{:06}", self.run, self.count.fetch_add(1, Ordering::Relaxed))
-    }
-}
-
-/// A poisoned lock is no reason to stop: no update here can be left half done.
-fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -5,8 +5,10 @@ use super::door::Caller;
 use super::errors::Error;
 use super::events::{self, Happening};
 use super::form::{Node, Tree};
-use super::sessions::{Price, json as as_json, price_object};
-use super::{Stripe, lock, pay};
+use super::pay;
+use super::sessions::json as as_json;
+use super::shop::{Price, price_object};
+use super::state::{Stripe, lock};
 use serde_json::{Value, json};
 use std::sync::Arc;
 

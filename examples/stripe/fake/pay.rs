@@ -4,9 +4,9 @@
 use super::errors::Error;
 use super::events::{self, Happening};
 use super::form::Tree;
-use super::sessions::Session;
+use super::shop::Session;
+use super::state::{Stripe, lock};
 use super::wire::{Call, Reply};
-use super::{Stripe, lock};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;

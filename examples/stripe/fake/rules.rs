@@ -3,7 +3,7 @@
 
 use super::errors::Error;
 use super::form::{Node, Tree};
-use super::sessions::{Price, Shop};
+use super::shop::{Price, Shop};
 
 /// The version that renamed the values of `ui_mode`
 /// (docs.stripe.com/changelog/dahlia/2026-03-25/updates-available-checkout-session-ui-modes).

@@ -1,8 +1,8 @@
 //! HTTP/1.1 for the fake: accepts, counts connections, reads calls whole, answers or hangs up. Knows no endpoint.
 
-use super::Stripe;
 use super::door;
 use super::fault::Fault;
+use super::state::Stripe;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::http::{HeaderMap, Request, Response, StatusCode};
 use futures_util::stream;
@@ -88,11 +88,6 @@ impl Reply {
     /// A page.
     pub fn html(status: u16, page: &str) -> Reply {
         Reply::new(status, "text/html; charset=utf-8", page.as_bytes().to_vec())
-    }
-
-    /// What the fake says where it is at a loss itself.
-    pub fn unfit() -> Reply {
-        Reply::new(500, "text/plain", b"the fake Stripe is broken".to_vec())
     }
 
     /// Sends a browser elsewhere.

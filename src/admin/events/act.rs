@@ -20,6 +20,7 @@ pub(super) async fn redeliver(Shared(desk): Shared<Arc<Desk>>, key: Named) -> An
     let key = desk.key(key).await?;
     match act(&desk, &key, Action::Redeliver).await? {
         Acted::Done => {
+            desk.bell.notify_one();
             Ok(json(StatusCode::ACCEPTED, &serde_json::json!({ "redelivering": key.to_string() })))
         }
         Acted::Running => Err(Refusal::InFlight(None)),
@@ -70,7 +71,9 @@ pub(super) async fn redeliver_many(Shared(desk): Shared<Arc<Desk>>, RawQuery(que
     let keys: HashSet<EventKey> = page.records.into_iter().map(|record| record.key).collect();
     let mut tally = Tally { matched: keys.len(), dry_run, next: page.next, ..Tally::default() };
     if !dry_run {
-        each(&desk, keys, &mut tally).await?;
+        let done = each(&desk, keys, &mut tally).await;
+        desk.bell.notify_one();
+        done?;
     }
     Ok(json(StatusCode::OK, &tally))
 }

@@ -138,7 +138,10 @@ pub(super) async fn take(
     };
     note("take_in", &key, taken.word());
     let status = match taken {
-        Taken::Queued => StatusCode::ACCEPTED,
+        Taken::Queued => {
+            desk.bell.notify_one();
+            StatusCode::ACCEPTED
+        }
         Taken::Duplicate | Taken::Ignored => StatusCode::OK,
         Taken::InFlight { retry_after } => return Err(Refusal::InFlight(Some(retry_after))),
     };

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::admin::{AdminState, Readiness, router as whole};
-use crate::config::{Livemode, Webhook};
+use crate::config::{Delivery, Livemode, Webhook};
 use crate::endpoint::Endpoint;
 use crate::ledger::{
     Acted, Action, Arrival, Backlog, Claim, Health, Kept, Lease, Settled, Settlement, State as At, Unsettled,
@@ -141,6 +141,7 @@ fn record(id: &str, query: &str, kind: &str, state: At) -> (Record, Option<Parce
 struct Api {
     ledger: Arc<Scripted>,
     router: Router,
+    bell: Arc<Notify>,
 }
 
 impl Api {
@@ -158,16 +159,23 @@ impl Api {
             types: vec!["invoice.*".into()],
             livemode: Livemode::Any,
             accounts: vec!["*".into()],
+            delivery: Delivery::Inline,
+            deadline: Duration::from_secs(8),
+            retry: vec![],
+            jitter: 0.0,
+            max_concurrent: 8,
+            rules: vec![],
         };
         let metrics = Arc::new(Metrics::new());
         let endpoint = Arc::new(Endpoint::new(&webhook, &metrics));
         let find =
             move |name: &str| (name == SHOP).then(|| Place { path: SHOP.into(), endpoint: endpoint.clone() });
         let take_in = Arc::new(TakeIn::new(ledger.clone(), "app".into(), find));
-        let events = Some(Events { token: Token::new(TOKEN), take_in });
+        let bell = Arc::new(Notify::new());
+        let events = Some(Events { token: Token::new(TOKEN), take_in, bell: bell.clone() });
         let readiness = Arc::new(Readiness::new(ledger.clone()));
         let router = whole(AdminState { metrics, readiness, ledger: ledger.clone(), events });
-        Api { ledger, router }
+        Api { ledger, router, bell }
     }
 
     async fn send(&self, request: http::Request<Body>) -> (u16, http::HeaderMap, Bytes) {
@@ -186,6 +194,11 @@ impl Api {
             .unwrap();
         let (status, _, body) = self.send(request).await;
         (status, serde_json::from_slice(&body).unwrap_or_default())
+    }
+
+    /// Whether the bell was rung since it was last asked.
+    async fn rang(&self) -> bool {
+        timeout(Duration::ZERO, self.bell.notified()).await.is_ok()
     }
 
     /// The status and `error.code`.
@@ -304,6 +317,7 @@ async fn one_event_is_redelivered_or_forgotten_unless_it_cannot_be() {
     let api = Api::new(shelf());
     let (status, said) = api.ask("POST", "/api/events/evt_1/redeliver", "").await;
     assert_eq!((status, said), (202, json!({ "redelivering": "evt_1? /webhooks/stripe" })));
+    assert!(api.rang().await);
     assert_eq!(api.ask("DELETE", &format!("/api/events/{}", key("evt_4", "")), "").await.0, 204);
     let expected = [
         ("evt_1? /webhooks/stripe".to_owned(), Action::Redeliver),
@@ -329,7 +343,7 @@ async fn all_that_match_are_redelivered_a_page_at_a_time_and_a_dry_run_only_coun
     let api = Api::new([shelf(), many].concat());
     let (status, dry) = api.ask("POST", "/api/events/redeliver?type=charge.*&dry_run=true", "").await;
     assert_eq!((status, &dry["matched"], &dry["redelivered"]), (200, &json!(1), &json!(0)));
-    assert!(api.ledger.acted.lock().unwrap().is_empty());
+    assert!(api.ledger.acted.lock().unwrap().is_empty() && !api.rang().await);
 
     let (mut after, mut redelivered) = (String::new(), 0);
     loop {
@@ -347,6 +361,7 @@ async fn all_that_match_are_redelivered_a_page_at_a_time_and_a_dry_run_only_coun
         }
     }
     assert_eq!(redelivered, 151);
+    assert!(api.rang().await);
     assert_eq!(api.ledger.acted.lock().unwrap().len(), 151);
     let (_, pending) = api.ask("POST", "/api/events/redeliver?state=pending", "").await;
     assert_eq!(pending["redelivered"], 2);
@@ -364,8 +379,10 @@ async fn an_event_that_is_brought_is_signed_and_kept_like_one_that_came() {
     let (status, said) = api.ask("POST", target, event).await;
     let expected = json!({ "key": "evt_7?version=2 /webhooks/stripe", "received": true, "queued": true });
     assert_eq!((status, said), (202, expected));
+    assert!(api.rang().await);
     let (status, said) = api.ask("POST", target, event).await;
     assert_eq!((status, &said["duplicate"]), (200, &json!(true)));
+    assert!(!api.rang().await);
     let (arrival, parcel) = api.ledger.kept.lock().unwrap()[0].clone();
     assert_eq!(
         (&*arrival.kind, arrival.created, arrival.livemode),

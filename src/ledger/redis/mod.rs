@@ -35,7 +35,7 @@ use super::{
     Parcel, Record, Settled, Settlement, State, Unsettled,
 };
 use crate::clock;
-use crate::config::{self, RedisUrl};
+use crate::config::{self, Durability, RedisUrl};
 use crate::metrics::Metrics;
 
 /// Where a Redis ledger is, and how it is used.
@@ -51,6 +51,8 @@ pub struct RedisOptions {
     pub command_timeout: Duration,
     /// Settled events are forgotten this much later.
     pub retention: Duration,
+    /// What the server must promise before events are kept on it.
+    pub durability: Durability,
 }
 
 impl RedisOptions {
@@ -62,6 +64,7 @@ impl RedisOptions {
             connect_timeout: ledger.connect_timeout,
             command_timeout: ledger.command_timeout,
             retention: ledger.retention,
+            durability: ledger.durability,
         }
     }
 }
@@ -223,6 +226,7 @@ impl Ledger for RedisLedger {
         parcel: Parcel,
         lease: Option<Duration>,
     ) -> Result<Kept, LedgerError> {
+        self.link.keeps()?;
         let ends = clock::instant() + lease.unwrap_or_default();
         let token = self.token()?;
         let [record, running, parcel_key, due, kept, _] = self.keys_of(&arrival.key);
@@ -414,6 +418,7 @@ fn link_to(options: &RedisOptions) -> Options {
         url: options.url.clone(),
         connect_timeout: options.connect_timeout,
         command_timeout: options.command_timeout,
+        durability: options.durability,
         marker: Keys::new(&options.prefix).marker,
         scripts: Scripts::new().all().map(Script::clone).into(),
         probe: Script::new(include_str!("probe.lua")),

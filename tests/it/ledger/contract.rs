@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use countersign::clock;
+use countersign::config::Durability;
 use countersign::ledger::redis::{RedisLedger, RedisOptions};
 use countersign::ledger::sqlite::SqliteLedger;
 use countersign::ledger::{
@@ -539,5 +540,6 @@ fn options(url: &str, retention: Duration) -> RedisOptions {
         connect_timeout: Duration::from_secs(2),
         command_timeout: Duration::from_secs(1),
         retention,
+        durability: Durability::Always,
     }
 }
