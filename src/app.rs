@@ -231,7 +231,8 @@ fn announce(config: &Config, source: &Source, proxy: &str, admin: &str) {
     announce_checkout(&config.checkout);
     warn(config);
     tracing::info!(listener = "proxy", address = %proxy, "listening");
-    tracing::info!(listener = "admin", address = %admin, "listening");
+    let events_api = config.admin.token.is_some();
+    tracing::info!(listener = "admin", address = %admin, events_api, "listening");
 }
 
 fn warn(config: &Config) {

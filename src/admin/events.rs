@@ -128,21 +128,26 @@ impl Desk {
         if text.is_empty() || !text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
             return Err(Refusal::Unknown);
         }
-        let filter = Filter { id: Some(text), ..Filter::default() };
+        let found = timeout(PATIENCE, self.alike(text)).await.unwrap_or_else(|_| Err(late().into()))?;
+        let (mut keys, several) = (found.iter(), found.len() > 1);
+        match keys.next().and_then(|key| key.parse().ok()) {
+            None => Err(Refusal::Unknown),
+            Some(_) if several => Err(Refusal::Ambiguous(found.into_iter().collect())),
+            Some(key) => Ok(key),
+        }
+    }
+
+    /// The keys of all events that have this id.
+    async fn alike(&self, id: String) -> Result<BTreeSet<String>, Refusal> {
+        let filter = Filter { id: Some(id), ..Filter::default() };
         let (mut found, mut after) = (BTreeSet::new(), None);
         loop {
             let page = self.page(&filter, after.as_deref(), ALIKE).await?;
             found.extend(page.records.into_iter().map(|record| record.key.to_string()));
             after = page.next;
             if after.is_none() {
-                break;
+                return Ok(found);
             }
-        }
-        let (mut keys, several) = (found.iter(), found.len() > 1);
-        match keys.next().and_then(|key| key.parse().ok()) {
-            None => Err(Refusal::Unknown),
-            Some(_) if several => Err(Refusal::Ambiguous(found.into_iter().collect())),
-            Some(key) => Ok(key),
         }
     }
 
@@ -158,8 +163,11 @@ impl Desk {
 
 /// What the ledger says, unless it takes too long to.
 async fn in_time<T>(asked: impl Future<Output = Result<T, LedgerError>>) -> Result<T, LedgerError> {
-    let late = || LedgerError::new("the ledger did not answer in time");
     timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err(late()))
+}
+
+fn late() -> LedgerError {
+    LedgerError::new("it did not answer in time")
 }
 
 /// The one line that an operator's action leaves.

@@ -187,7 +187,7 @@ fn check_says_what_a_good_configuration_comes_to() {
     for line in [
         "configuration  tests/config/good_every_key.toml",
         "server         127.0.0.1:8000",
-        "admin          unix//run/admin.sock",
+        "admin          unix//run/admin.sock, with the events API",
         "backend        http://[::1]:8081",
         "ledger         sqlite:/var/lib/countersign/ledger.db",
         "webhook        /webhooks/stripe (shop), 2 secrets, deliveries signed with a secret of their own",

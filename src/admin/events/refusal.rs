@@ -31,7 +31,7 @@ pub(super) enum Refusal {
     NoEndpoint,
     /// The payload that was brought is longer than the endpoint takes.
     TooLarge(u64),
-    /// The payload that was brought broke off.
+    /// The payload that was brought broke off, or took too long.
     Broken,
     /// The payload that was brought is not an event.
     Rejected(Rejection),
@@ -106,9 +106,9 @@ impl Refusal {
             Refusal::NoPayload => "Its payload is kept only until it is delivered.".to_owned(),
             Refusal::NoEndpoint => "Say ?endpoint= with the name of a [[webhook]] of the configuration.".to_owned(),
             Refusal::TooLarge(most) => format!("The endpoint's max_body is {most} bytes."),
-            Refusal::Broken => "The body broke off before its end.".to_owned(),
+            Refusal::Broken => "The body broke off before its end, or took longer than the endpoint's body_timeout.".to_owned(),
             Refusal::Rejected(rejection) => format!("The body is an event as Stripe sends it: {rejection}"),
-            Refusal::Ledger(error) => format!("The ledger is out of reach, ask again later: {error}"),
+            Refusal::Ledger(error) => format!("The ledger is out of reach, or takes nothing now: {error}"),
         }
     }
 }

@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::timeout;
 
 use super::query::Query;
 use super::refusal::Refusal;
@@ -126,8 +127,7 @@ pub(super) async fn take(
     if !query.bytes().all(|b| b.is_ascii_graphic() && b != b'#') {
         return Err(Refusal::Query("query is a raw query, percent-encoded as in a URL.".to_owned()));
     }
-    let most = place.endpoint.max_body;
-    let body = read(request, most).await?;
+    let body = read(request, &place.endpoint).await?;
     let (key, taken) = match desk.take_in.take(&place, query, body).await {
         Ok(taken) => taken,
         Err(refusal) => {
@@ -148,16 +148,18 @@ pub(super) async fn take(
     Ok(json(status, &serde_json::json!({ "key": key.to_string(), "received": true, (taken.word()): true })))
 }
 
-/// A whole body of `most` bytes at most.
-async fn read(mut request: Request, most: u64) -> Result<Bytes, Refusal> {
+/// A whole body, as long and as slow as the endpoint lets a webhook's be.
+async fn read(mut request: Request, endpoint: &Endpoint) -> Result<Bytes, Refusal> {
+    let most = endpoint.max_body;
     DefaultBodyLimit::max(usize::try_from(most).unwrap_or(usize::MAX)).apply(&mut request);
-    Bytes::from_request(request, &()).await.map_err(|rejection| match rejection {
-        BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)) => {
-            Refusal::TooLarge(most)
+    match timeout(endpoint.body_timeout, Bytes::from_request(request, &())).await {
+        Ok(Ok(body)) => Ok(body),
+        Ok(Err(BytesRejection::FailedToBufferBody(FailedToBufferBody::LengthLimitError(_)))) => {
+            Err(Refusal::TooLarge(most))
         }
         // Of what else the library may find none is about length.
-        _ => Refusal::Broken,
-    })
+        Ok(Err(_)) | Err(_) => Err(Refusal::Broken),
+    }
 }
 
 #[cfg(test)]
