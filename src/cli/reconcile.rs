@@ -51,10 +51,10 @@ const EXAMPLES: &str = "\
 Examples:
   countersign reconcile                        what is missing since the ledger's first record
   countersign reconcile --since 7d             of the last week
-  countersign reconcile --since 7d --apply     take it in; the program delivers it as queued events are
+  countersign reconcile --since 7d --apply     take it in, and have it delivered
 
-Stripe is asked with [checkout] secret_key (a restricted key needs to read events), the running program where
-[admin] listen says, with its token.
+Stripe is asked with [checkout] secret_key; a restricted key needs to read events.
+The running program is asked where [admin] listen says, with its token.
 
 Exit status: 0 done, 1 failed, 2 wrong usage, 78 wrong configuration.";
 

@@ -37,8 +37,8 @@ Examples:
   countersign events redeliver --state dead --yes         everything that was given up on
   countersign events forget evt_1NG8Du2eZvKYlo2C          no record of it any more, nor its payload
 
-An event is named by its id or, where several have that, by its key, which show and list --json tell. The running
-program is asked where [admin] listen says, with its token.
+An event is named by its id or, where several have that, by its key, which list --json tells.
+The running program is asked where [admin] listen says, with its token.
 
 Exit status: 0 done, 1 failed, 2 wrong usage, 78 wrong configuration.";
 

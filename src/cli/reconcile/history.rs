@@ -29,6 +29,7 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// Stripe's list of events.
 pub(super) struct History {
     api: Api,
+    base: String,
 }
 
 /// An event of the list.
@@ -85,7 +86,7 @@ impl History {
             timeout: checkout.timeout,
         };
         let api = Api::new(wire, &access, Arc::new(Metrics::new())).map_err(Failure::failed)?;
-        Ok(History { api })
+        Ok(History { api, base: checkout.api_base.clone() })
     }
 
     /// Reads all that Stripe failed to deliver since then (Unix seconds), the newest first. Types that Stripe can be asked
@@ -134,11 +135,26 @@ impl History {
                 Err(Fault::Invalid(200)) => return Ok(None),
                 Err(fault) => fault,
             };
-            let Some(pause) = pause(&fault, refused) else { return Err(failed(&fault, call.request_id)) };
+            let Some(pause) = pause(&fault, refused) else {
+                return Err(self.failed(&fault, call.request_id));
+            };
             refused += 1;
             progress.say(|| format!("Stripe is busy: waiting {} s", pause.as_secs_f32()));
             sleep(pause).await;
         }
+    }
+
+    fn failed(&self, fault: &Fault, request: Option<String>) -> Failure {
+        let what_to_do = match fault {
+            Fault::Refused(refused) if matches!(refused.status, 401 | 403) => {
+                ": the key of [checkout] is not one that may read events"
+            }
+            Fault::Refused(_) | Fault::Invalid(_) | Fault::Unreachable(_) | Fault::Timeout | Fault::Busy => {
+                ""
+            }
+        };
+        let request = request.map(|id| format!(" ({})", word(&Value::from(id)))).unwrap_or_default();
+        Failure::failed(format!("{}: {fault}{what_to_do}{request}", self.base))
     }
 }
 
@@ -174,17 +190,6 @@ fn pause(fault: &Fault, refused: u32) -> Option<Duration> {
     };
     let backoff = Duration::from_millis(500 << refused.min(PATIENCE));
     (refused < PATIENCE).then(|| asked.map_or(backoff, Duration::from_secs).min(LONGEST))
-}
-
-fn failed(fault: &Fault, request: Option<String>) -> Failure {
-    let what_to_do = match fault {
-        Fault::Refused(refused) if matches!(refused.status, 401 | 403) => {
-            ": the key of [checkout] is not one that may read events"
-        }
-        Fault::Refused(_) | Fault::Invalid(_) | Fault::Unreachable(_) | Fault::Timeout | Fault::Busy => "",
-    };
-    let request = request.map(|id| format!(" ({})", word(&Value::from(id)))).unwrap_or_default();
-    Failure::failed(format!("{fault}{what_to_do}{request}"))
 }
 
 #[cfg(test)]
