@@ -48,6 +48,8 @@ pub struct Worker {
     metrics: Arc<Metrics>,
     /// Rung when there is something to do.
     bell: Arc<Notify>,
+    /// Rung when there may be something for an endpoint that has no lane.
+    roll: Arc<Notify>,
     drain: CancellationToken,
 }
 
@@ -71,7 +73,12 @@ impl Worker {
         bell: Arc<Notify>,
         drain: CancellationToken,
     ) -> Worker {
-        Worker { ledger, courier, endpoints, metrics, bell, drain }
+        Worker { ledger, courier, endpoints, metrics, bell, roll: Arc::default(), drain }
+    }
+
+    /// Rung by whoever has put events of any endpoint to be delivered: an operator.
+    pub fn roll_call(&self) -> Arc<Notify> {
+        self.roll.clone()
     }
 
     /// Works until the program drains, and then until what is under way is over.
@@ -97,6 +104,10 @@ impl Worker {
             }
             tokio::select! {
                 () = self.bell.notified() => lanes.values().for_each(|bell| bell.notify_one()),
+                () = self.roll.notified() => {
+                    next_call = Instant::now();
+                    lanes.values().for_each(|bell| bell.notify_one());
+                }
                 Some(ended) = working.join_next() => {
                     // A lane whose endpoint is gone and has nothing left; or one that died, and is begun anew.
                     let name = ended.ok();
