@@ -5,6 +5,7 @@ PORT             ?= 5000
 COUNTERSIGN_PORT ?= 8080
 BACKEND_PORT     ?= 8081
 ADMIN_PORT       ?= 9464
+STRIPE_PORT      ?= 12111
 # What it keeps between runs: the ledger, the generated secret, the logs.
 RUN_DIR          ?= .run
 # release, or dev for a quick build.
@@ -13,7 +14,7 @@ PROFILE          ?= release
 .PHONY: help run test test-stack bench fmt lint doc
 
 help:
-	@echo 'make run    set up, build, start backend, Countersign and Caddy on http://localhost:$(PORT), send events'
+	@echo 'make run    set up, build, start backend, Countersign, Caddy and a fake Stripe: buy at http://localhost:$(PORT)'
 	@echo 'make test   set up, run every test'
 	@echo 'make test-stack   build the images, start podman-compose.yml and test it'
 	@echo 'make bench  measure, beside HAProxy, nginx and Caddy'
@@ -23,6 +24,7 @@ run: export PORT := $(PORT)
 run: export COUNTERSIGN_PORT := $(COUNTERSIGN_PORT)
 run: export BACKEND_PORT := $(BACKEND_PORT)
 run: export ADMIN_PORT := $(ADMIN_PORT)
+run: export STRIPE_PORT := $(STRIPE_PORT)
 run: export RUN_DIR := $(RUN_DIR)
 run: export PROFILE := $(PROFILE)
 run:

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use countersign::config::Durability;
 use countersign::ledger::redis::{RedisLedger, RedisOptions};
 use countersign::ledger::{Arrival, Claim, EventKey, Health, Ledger, Settlement};
 use countersign::metrics::Metrics;
@@ -94,6 +95,7 @@ fn open(runtime: &tokio::runtime::Runtime, server: &Server) -> Arc<RedisLedger> 
         connect_timeout: Duration::from_secs(2),
         command_timeout: Duration::from_secs(5),
         retention: Duration::from_secs(35 * 24 * 60 * 60),
+        durability: Durability::None,
     };
     runtime.block_on(async {
         let ledger = Arc::new(RedisLedger::start(options, Arc::new(Metrics::new())));

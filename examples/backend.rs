@@ -25,6 +25,8 @@ struct Shop {
 struct Told {
     id: String,
     kind: String,
+    /// The id of the object that it is about.
+    about: String,
     did: String,
 }
 
@@ -52,7 +54,9 @@ async fn webhook(State(shop): State<Shared>, body: Bytes) -> impl IntoResponse {
         return (StatusCode::BAD_REQUEST, "not JSON\n");
     };
     let [id, kind] = ["id", "type"].map(|key| event[key].as_str().unwrap_or("?").to_owned());
-    let customer = customer(&event["data"]["object"]);
+    let object = &event["data"]["object"];
+    let customer = customer(object);
+    let about = object["id"].as_str().unwrap_or("?").to_owned();
     let mut shop = lock(&shop);
     let did = match kind.as_str() {
         "checkout.session.completed" => {
@@ -66,7 +70,7 @@ async fn webhook(State(shop): State<Shared>, body: Bytes) -> impl IntoResponse {
         _ => "acknowledged".to_owned(),
     };
     println!("backend: told {kind} {id}: {did}");
-    shop.told.push(Told { id, kind, did });
+    shop.told.push(Told { id, kind, about, did });
     (StatusCode::OK, "ok\n")
 }
 
@@ -86,9 +90,10 @@ async fn access(State(shop): State<Shared>) -> impl IntoResponse {
 
 /// `GET /api/told`: every event the app was told, oldest first.
 async fn told_json(State(shop): State<Shared>) -> impl IntoResponse {
-    let told: Vec<Value> =
-        lock(&shop).told.iter().map(|t| json!({ "id": t.id, "type": t.kind, "did": t.did })).collect();
-    json_answer(json!(told))
+    let shop = lock(&shop);
+    let told =
+        shop.told.iter().map(|t| json!({ "id": t.id, "type": t.kind, "about": t.about, "did": t.did }));
+    json_answer(told.collect())
 }
 
 /// `GET /posts/told`: the same as a page that keeps itself fresh.

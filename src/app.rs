@@ -7,13 +7,15 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
 use tokio::time::{sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admin::{self, AdminState, Readiness};
 use crate::backend::{Backend, Resolver};
-use crate::config::{Config, LedgerUrl, Source};
+use crate::checkout::Counter;
+use crate::config::{Config, LedgerUrl, Source, State};
 use crate::courier::Courier;
 use crate::edge::connection::Limits;
 use crate::edge::drain::Drain;
@@ -28,6 +30,7 @@ use crate::ledger::{Health, Ledger, Metered, NoLedger};
 use crate::logging;
 use crate::metrics::Metrics;
 use crate::socket::Listener;
+use crate::worker::Worker;
 
 /// A configuration that cannot be used (sysexits.h, EX_CONFIG).
 pub const EX_CONFIG: u8 = 78;
@@ -87,9 +90,22 @@ async fn serve(source: Source, config: Config) -> ExitCode {
     tokio::spawn(resolver.clone().keep_resolving());
     tokio::spawn(backend.clone().reap());
 
-    let courier = Courier::new(backend, ledger.clone(), metrics.clone(), settlements.clone());
-    let intake = Intake::new(ledger.clone(), courier, config.ledger.on_outage);
-    let routes = Arc::new(ArcSwap::from_pointee(routes(&config, &metrics)));
+    let courier = Arc::new(Courier::new(backend, ledger.clone(), metrics.clone(), settlements.clone()));
+    let bell = Arc::new(Notify::new());
+    let (on_outage, background) = (config.ledger.on_outage, settlements.clone());
+    let intake = Intake::new(ledger.clone(), courier.clone(), on_outage, bell.clone(), background);
+    let mut counter = Counter::new(metrics.clone());
+    let routes = match routes(&config, &metrics, &mut counter) {
+        Ok(routes) => Arc::new(ArcSwap::from_pointee(routes)),
+        Err(message) => return fail("cannot open the checkout", &message),
+    };
+    let endpoints = {
+        let routes = routes.clone();
+        Arc::new(move || routes.load().endpoints())
+    };
+    let worker =
+        Worker::new(ledger.clone(), courier, endpoints, metrics.clone(), bell, drain.token().clone());
+    settlements.spawn(worker.run());
     let front = Front::new(&config, routes.clone(), intake, resolver, metrics.clone(), drain.clone());
     let limits = Arc::new(Limits {
         header_timeout: config.server.header_timeout,
@@ -109,7 +125,7 @@ async fn serve(source: Source, config: Config) -> ExitCode {
     readiness.set_listening();
 
     while let Wake::Reload = signals.next().await {
-        reload(&source, &config, &routes, &metrics);
+        reload(&source, &config, &routes, &metrics, &mut counter);
     }
 
     tracing::info!(grace = ?config.server.shutdown_grace, "draining");
@@ -151,13 +167,29 @@ async fn bind(config: &Config) -> Result<(Listener, Listener), String> {
     Ok((proxy, admin))
 }
 
-/// The routes that a configuration says, their endpoints ready.
-fn routes(config: &Config, metrics: &Metrics) -> Routes {
+/// The routes that a configuration says, their endpoints and the checkout ready.
+fn routes(config: &Config, metrics: &Metrics, counter: &mut Counter) -> Result<Routes, String> {
+    let checkout = counter.open(&config.checkout)?;
     let endpoints = config
         .webhooks
         .iter()
         .map(|webhook| (webhook.path.clone(), Arc::new(Endpoint::new(webhook, metrics))));
-    Routes::new(endpoints.collect(), config.server.trusted_proxies.clone())
+    Ok(Routes::new(endpoints.collect(), config.server.trusted_proxies.clone()).selling(checkout))
+}
+
+/// Says whether orders are taken here, and why.
+fn announce_checkout(checkout: &crate::config::Checkout) {
+    let paths = checkout.paths.join(" ");
+    let off = |why: &str| tracing::info!(paths, why, "checkout is off: its paths pass through");
+    match checkout.state() {
+        State::On => {
+            let (prices, live) = (checkout.prices.len(), checkout.live());
+            tracing::info!(paths, prices, live, api_version = %checkout.api_version, "checkout is on");
+        }
+        State::NoKey => off("there are prices but no secret_key"),
+        State::NoPrice => off("there is a secret_key but no [[checkout.price]]"),
+        State::Neither => off("there is neither a secret_key nor a [[checkout.price]]"),
+    }
 }
 
 /// Says what this is and what it guards; loudly, what it only watches.
@@ -172,6 +204,7 @@ fn announce(config: &Config, source: &Source, proxy: &str, admin: &str) {
     for webhook in &config.webhooks {
         tracing::info!(endpoint = %webhook.name, path = %webhook.path, secrets = webhook.secrets.len(), "guarding");
     }
+    announce_checkout(&config.checkout);
     warn(config);
     tracing::info!(listener = "proxy", address = %proxy, "listening");
     tracing::info!(listener = "admin", address = %admin, "listening");
@@ -184,7 +217,13 @@ fn warn(config: &Config) {
 }
 
 /// Takes in force what can change without a new socket. A faulty file changes nothing.
-fn reload(source: &Source, running: &Config, current: &ArcSwap<Routes>, metrics: &Metrics) {
+fn reload(
+    source: &Source,
+    running: &Config,
+    current: &ArcSwap<Routes>,
+    metrics: &Metrics,
+    counter: &mut Counter,
+) {
     let config = match source.load() {
         Ok(config) => config,
         Err(faults) => {
@@ -209,7 +248,17 @@ fn reload(source: &Source, running: &Config, current: &ArcSwap<Routes>, metrics:
     for (section, _) in fixed.iter().filter(|(_, changed)| *changed) {
         tracing::warn!(section, "changed, but only a restart takes it in force");
     }
-    current.store(Arc::new(routes(&config, metrics)));
+    match routes(&config, metrics, counter) {
+        Ok(routes) => current.store(Arc::new(routes)),
+        Err(message) => {
+            tracing::error!(
+                message,
+                "not reloaded: the checkout cannot be opened, the old one stays in force"
+            );
+            return;
+        }
+    }
+    announce_checkout(&config.checkout);
     metrics.retain(&config.webhooks.iter().map(|w| w.name.as_str()).collect::<Vec<_>>());
     warn(&config);
     tracing::info!(endpoints = config.webhooks.len(), "reloaded");

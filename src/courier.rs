@@ -2,12 +2,13 @@
 //! decides whether an event may be delivered, nor what a caller is told.
 //!
 //! ```text
-//!  lease ─▶ time left for a whole attempt? ──no──▶ FAILED, nothing sent
+//!  lease ─▶ time left for a whole attempt? ──no──▶ nothing sent
 //!             │ yes
 //!             ▼
 //!           send ──2xx head──▶ DELIVERED, while the rest of the answer is read
-//!             ├────other head──▶ answer read, then FAILED
-//!             └────no head─────▶ FAILED
+//!             ├────other head──▶ answer read ──┐
+//!             └────no head─────────────────────┤  an event that is not kept: FAILED
+//!                                              └─ a kept one: PENDING again as its schedule says, or DEAD
 //! ```
 //!
 //! A settlement that the ledger does not take within [`SETTLE_WAIT`] goes on in the background: the backend's 2xx is a
@@ -24,9 +25,12 @@ use crate::clock;
 use crate::endpoint::Endpoint;
 use crate::ledger::{Lease, Ledger, Settled, Settlement, Unsettled};
 use crate::metrics::{DeliveryResult, Metrics, Mode};
+use crate::schedule::Next;
 use crate::stripe::event::VerifiedEvent;
 use crate::stripe::signature;
 
+/// How long a kept event whose backend cannot be reached is put off. Such an attempt does not count.
+const UNREACHED: Duration = Duration::from_millis(500);
 /// How long an answer waits for its settlement.
 pub const SETTLE_WAIT: Duration = Duration::from_secs(1);
 /// A lease outlives its attempt by this.
@@ -51,7 +55,11 @@ pub struct Delivery {
     /// What the app gets of the original request: everything but the fields that the courier adds.
     pub head: RequestHead,
     /// The original `Stripe-Signature`.
-    pub signature: Box<[u8]>,
+    pub signature: Bytes,
+    /// Which way it goes.
+    pub mode: Mode,
+    /// Whether Stripe signed it a moment ago, so that its own signature still holds. It is signed anew if not.
+    pub fresh: bool,
 }
 
 /// Why an attempt brought no answer.
@@ -84,14 +92,15 @@ impl Courier {
     /// Makes one attempt and settles it. Without a lease (the ledger is out, and the operator said to deliver all
     /// the same) there is nothing to settle.
     pub async fn deliver(&self, delivery: Delivery, lease: Option<Lease>) -> Result<Answer, Undelivered> {
+        let attempt = lease.as_ref().map_or(1, Lease::attempt);
+        let Delivery { mode, endpoint, .. } = &delivery;
+        let (mode, endpoint) = (*mode, endpoint.clone());
         if let Some(held) = &lease
             && held.remaining(clock::instant()) < self.backend.attempt_timeout()
         {
-            self.settle(lease, Settlement::Failed { status: None }).await;
+            self.settle(lease, put_off(mode, Duration::ZERO)).await;
             return Err(Undelivered::LeaseTooShort);
         }
-        let attempt = lease.as_ref().map_or(1, Lease::attempt);
-        let metrics = delivery.endpoint.metrics.clone();
         let (head, event) = complete(delivery, attempt);
         let started = clock::instant();
         match self.backend.send(head, event.body().clone()).await {
@@ -104,19 +113,31 @@ impl Courier {
                 } else {
                     // Only once the answer is read is our request over, and may another attempt begin.
                     let answer = pending.finish().await;
-                    self.settle(lease, Settlement::Failed { status: Some(status) }).await;
+                    let asked = answer.head.retry_after.as_deref().and_then(patience);
+                    self.settle(lease, failure(mode, &endpoint, attempt, Some(status), asked)).await;
                     answer
                 };
                 let result = if success { DeliveryResult::Delivered } else { DeliveryResult::Refused };
-                metrics.delivery(Mode::Inline, result, started.elapsed());
+                endpoint.metrics.delivery(mode, result, started.elapsed());
                 Ok(answer)
             }
             Err(error) => {
-                metrics.delivery(Mode::Inline, result_of(&error), started.elapsed());
-                self.settle(lease, Settlement::Failed { status: None }).await;
+                endpoint.metrics.delivery(mode, result_of(&error), started.elapsed());
+                let settlement = match error {
+                    BackendError::Unreachable(_) => put_off(mode, UNREACHED),
+                    BackendError::Timeout | BackendError::Invalid(_) => {
+                        failure(mode, &endpoint, attempt, None, None)
+                    }
+                };
+                self.settle(lease, settlement).await;
                 Err(error.into())
             }
         }
+    }
+
+    /// Gives a kept event back that was leased and not tried.
+    pub async fn hand_back(&self, lease: Lease) {
+        self.settle(Some(lease), put_off(Mode::Queued, Duration::ZERO)).await;
     }
 
     /// Sends a request that failed its check as it came: what a dry run does. It touches no ledger and is not an event.
@@ -135,21 +156,68 @@ impl Courier {
     }
 }
 
+/// What becomes of an event whose attempt does not count.
+fn put_off(mode: Mode, wait: Duration) -> Settlement {
+    match mode {
+        Mode::Inline => Settlement::Failed { status: None },
+        Mode::Queued | Mode::Hybrid | Mode::Redelivery => {
+            Settlement::Retry { status: None, wait, counts: false }
+        }
+    }
+}
+
+/// What becomes of an event whose attempt failed.
+fn failure(
+    mode: Mode,
+    endpoint: &Endpoint,
+    attempt: u32,
+    status: Option<u16>,
+    asked: Option<Duration>,
+) -> Settlement {
+    match mode {
+        Mode::Inline => Settlement::Failed { status },
+        Mode::Queued | Mode::Hybrid | Mode::Redelivery => {
+            match endpoint.schedule.after(attempt, share(), asked) {
+                Next::Wait(wait) => Settlement::Retry { status, wait, counts: true },
+                Next::GiveUp => Settlement::Dead { status },
+            }
+        }
+    }
+}
+
+/// A random number from 0 to 1; the middle, where the system gives none.
+fn share() -> f64 {
+    getrandom::u32().map_or(0.5, |random| f64::from(random) / f64::from(u32::MAX))
+}
+
+/// What a `Retry-After` asks for (RFC 9110, 10.2.3); `None` if it cannot be read.
+fn patience(value: &[u8]) -> Option<Duration> {
+    let text = std::str::from_utf8(value).ok()?.trim();
+    match text.parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => {
+            Some(httpdate::parse_http_date(text).ok()?.duration_since(clock::wall()).unwrap_or_default())
+        }
+    }
+}
+
 /// The head that leaves: the original's, and what is ours to say.
 fn complete(delivery: Delivery, attempt: u32) -> (Vec<u8>, VerifiedEvent) {
-    let Delivery { event, endpoint, mut head, signature } = delivery;
+    let Delivery { event, endpoint, mut head, signature, mode, fresh } = delivery;
+    let now = i64::try_from(clock::unix().as_secs()).unwrap_or(i64::MAX);
     match &endpoint.delivery_secret {
-        Some(secret) => {
-            let now = i64::try_from(clock::unix().as_secs()).unwrap_or(i64::MAX);
-            head.add("Stripe-Signature", signature::sign([secret], now, event.body()).as_bytes());
+        Some(secret) => head.add("Stripe-Signature", signature::sign([secret], now, event.body()).as_bytes()),
+        // An endpoint that left the configuration has no secret to sign with.
+        None if fresh || endpoint.secrets.is_empty() => head.add("Stripe-Signature", &signature),
+        None => {
+            head.add("Stripe-Signature", signature::sign(&endpoint.secrets, now, event.body()).as_bytes())
         }
-        None => head.add("Stripe-Signature", &signature),
     }
     head.add("Idempotency-Key", event.id().as_bytes());
     head.add("Countersign-Event", event.id().as_bytes());
     head.add("Countersign-Type", event.kind().as_bytes());
     head.add("Countersign-Attempt", attempt.to_string().as_bytes());
-    head.add("Countersign-Delivery", Mode::Inline.label().as_bytes());
+    head.add("Countersign-Delivery", mode.label().as_bytes());
     (head.finish(event.body().len()), event)
 }
 
@@ -182,9 +250,15 @@ async fn settle_until_recorded(
                 failures = failures.saturating_add(1);
                 let moot = back.remaining(clock::instant()).is_zero();
                 match settlement {
-                    Settlement::Failed { .. } if moot => return,
-                    Settlement::Failed { .. } | Settlement::Delivered { .. } => lease = back,
+                    Settlement::Delivered { .. } => {}
+                    Settlement::Failed { .. } | Settlement::Retry { .. } | Settlement::Dead { .. }
+                        if moot =>
+                    {
+                        return;
+                    }
+                    Settlement::Failed { .. } | Settlement::Retry { .. } | Settlement::Dead { .. } => {}
                 }
+                lease = back;
             }
         }
         sleep(wait).await;
@@ -197,5 +271,22 @@ fn result_of(error: &BackendError) -> DeliveryResult {
         BackendError::Unreachable(_) => DeliveryResult::Unreachable,
         BackendError::Timeout => DeliveryResult::Timeout,
         BackendError::Invalid(_) => DeliveryResult::Invalid,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_retry_after_is_seconds_or_a_date_that_is_still_to_come() {
+        assert_eq!(patience(b" 120 "), Some(Duration::from_secs(120)));
+        assert_eq!(patience(b"Fri, 31 Dec 1999 23:59:59 GMT"), Some(Duration::ZERO));
+        let tomorrow = httpdate::fmt_http_date(clock::wall() + Duration::from_secs(86_400));
+        let asked = patience(tomorrow.as_bytes()).unwrap();
+        assert!(asked > Duration::from_secs(86_000) && asked <= Duration::from_secs(86_400), "{asked:?}");
+        for value in [&b"soon"[..], b"", b"-1", b"\xff"] {
+            assert_eq!(patience(value), None, "{value:?}");
+        }
     }
 }

@@ -4,11 +4,16 @@
 use secrecy::ExposeSecret;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Semaphore;
 
-use crate::config::{Livemode, Webhook};
+use crate::config::{Delivery, Livemode, Webhook};
 use crate::metrics::{EndpointMetrics, Metrics};
+use crate::schedule::Schedule;
 use crate::stripe::event::VerifiedEvent;
 use crate::stripe::signature::Secret;
+
+/// The waits between attempts for an endpoint that is gone, in seconds: those of the default.
+const GONE_RETRY: [u64; 9] = [5, 30, 120, 600, 3_600, 10_800, 21_600, 43_200, 86_400];
 
 /// A webhook endpoint.
 pub struct Endpoint {
@@ -26,8 +31,18 @@ pub struct Endpoint {
     pub body_timeout: Duration,
     /// `false`: a dry run.
     pub enforce: bool,
+    /// How long Stripe waits for a hybrid delivery, from the request's head.
+    pub deadline: Duration,
+    /// When a kept event is tried again.
+    pub schedule: Schedule,
+    /// Deliveries of kept events at once.
+    pub max_concurrent: usize,
+    /// A permit for each of them.
+    pub slots: Arc<Semaphore>,
     /// Where its counters are.
     pub metrics: Arc<EndpointMetrics>,
+    delivery: Delivery,
+    rules: Vec<(Vec<Pattern>, Delivery)>,
     types: Vec<Pattern>,
     livemode: Livemode,
     accounts: Vec<Pattern>,
@@ -47,11 +62,53 @@ impl Endpoint {
             max_body: config.max_body,
             body_timeout: config.body_timeout,
             enforce: config.enforce,
+            deadline: config.deadline,
+            schedule: Schedule::new(config.retry.clone(), config.jitter),
+            max_concurrent: config.max_concurrent,
+            slots: Arc::new(Semaphore::new(config.max_concurrent)),
             metrics: counters,
-            types: config.types.iter().map(|p| Pattern::new(p)).collect(),
+            delivery: config.delivery,
+            rules: config.rules.iter().map(|rule| (patterns(&rule.types), rule.delivery)).collect(),
+            types: patterns(&config.types),
             livemode: config.livemode,
-            accounts: config.accounts.iter().map(|p| Pattern::new(p)).collect(),
+            accounts: patterns(&config.accounts),
         }
+    }
+
+    /// What is left of an endpoint that the configuration does not name any more and that still holds events: they are
+    /// delivered one at a time, as Stripe signed them.
+    pub fn gone(name: &str, metrics: &Metrics) -> Endpoint {
+        Endpoint {
+            name: name.into(),
+            secrets: Vec::new(),
+            delivery_secret: None,
+            tolerance: 0,
+            max_body: 0,
+            body_timeout: Duration::ZERO,
+            enforce: true,
+            deadline: Duration::ZERO,
+            schedule: Schedule::new(GONE_RETRY.map(Duration::from_secs).into(), 0.2),
+            max_concurrent: 1,
+            slots: Arc::new(Semaphore::new(1)),
+            metrics: metrics.endpoint(name, 0),
+            delivery: Delivery::Queued,
+            rules: Vec::new(),
+            types: Vec::new(),
+            livemode: Livemode::Any,
+            accounts: Vec::new(),
+        }
+    }
+
+    /// How an event of this type reaches the backend: by the first rule that names it, else as the endpoint says.
+    pub fn delivery(&self, kind: &str) -> Delivery {
+        let rule = self.rules.iter().find(|(types, _)| types.iter().any(|p| p.matches(kind)));
+        rule.map_or(self.delivery, |(_, delivery)| *delivery)
+    }
+
+    /// Whether events are kept here, for some types at least.
+    pub fn keeps(&self) -> bool {
+        let keeps = |delivery| matches!(delivery, Delivery::Queued | Delivery::Hybrid);
+        keeps(self.delivery) || self.rules.iter().any(|(_, delivery)| keeps(*delivery))
     }
 
     /// Whether the app wants this event.
@@ -69,6 +126,10 @@ impl Endpoint {
         mode && self.types.iter().any(|p| p.matches(kind))
             && self.accounts.iter().any(|p| p.matches(account.unwrap_or_default()))
     }
+}
+
+fn patterns(texts: &[String]) -> Vec<Pattern> {
+    texts.iter().map(|text| Pattern::new(text)).collect()
 }
 
 /// `checkout.session.completed`, `checkout.session.*` or `*`.
@@ -94,6 +155,7 @@ impl Pattern {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Rule;
     use secrecy::SecretString;
 
     fn endpoint(types: &[&str], livemode: Livemode, accounts: &[&str]) -> Endpoint {
@@ -110,8 +172,32 @@ mod tests {
             types: own(types),
             livemode,
             accounts: own(accounts),
+            delivery: Delivery::Inline,
+            deadline: Duration::from_secs(8),
+            retry: vec![],
+            jitter: 0.0,
+            max_concurrent: 8,
+            rules: vec![
+                Rule { types: own(&["checkout.session.*"]), delivery: Delivery::Hybrid },
+                Rule { types: own(&["checkout.*", "invoice.paid"]), delivery: Delivery::Queued },
+            ],
         };
         Endpoint::new(&config, &Metrics::new())
+    }
+
+    #[test]
+    fn the_first_rule_for_a_type_says_how_it_is_delivered() {
+        let endpoint = endpoint(&["*"], Livemode::Any, &["*"]);
+        for (kind, delivery) in [
+            ("checkout.session.completed", Delivery::Hybrid),
+            ("checkout.other", Delivery::Queued),
+            ("invoice.paid", Delivery::Queued),
+            ("invoice.paid.x", Delivery::Inline),
+            ("charge.succeeded", Delivery::Inline),
+        ] {
+            assert_eq!(endpoint.delivery(kind), delivery, "{kind}");
+        }
+        assert!(endpoint.keeps());
     }
 
     #[test]

@@ -3,22 +3,30 @@
 
 use bytes::Bytes;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
 
 use crate::backend::{Answer, BackendError, RequestHead};
 use crate::clock;
-use crate::config::OnOutage;
+use crate::config::{self, OnOutage};
 use crate::courier::{Courier, Delivery, Undelivered};
 use crate::endpoint::Endpoint;
-use crate::ledger::{Arrival, Claim, EventKey, Ledger, LedgerError};
+use crate::ledger::{Arrival, Claim, EventKey, Kept, Ledger, LedgerError, Parcel, Way};
+use crate::metrics::Mode;
 use crate::outcome::Outcome;
 use crate::stripe::event::{self, Rejection, VerifiedEvent};
 
 /// Takes webhooks in.
 pub struct Intake {
     ledger: Arc<dyn Ledger>,
-    courier: Courier,
+    courier: Arc<Courier>,
     on_outage: OnOutage,
+    /// Rung when an event was kept, so that it is delivered at once.
+    bell: Arc<Notify>,
+    /// Where deliveries go on that a caller no longer waits for.
+    background: TaskTracker,
 }
 
 /// A whole request to a webhook path.
@@ -31,6 +39,8 @@ pub struct Letter<'a, S> {
     pub query: &'a str,
     /// Its body.
     pub body: Bytes,
+    /// When its head had arrived.
+    pub arrived: Instant,
 }
 
 /// What became of a letter.
@@ -49,6 +59,8 @@ pub struct Receipt {
 pub enum Fate {
     /// The backend answered.
     Delivered(Answer),
+    /// It is kept, and reaches the backend later.
+    Queued,
     /// It was delivered before.
     Duplicate,
     /// The endpoint does not forward such events.
@@ -71,6 +83,7 @@ impl Fate {
     pub fn outcome(&self) -> Outcome {
         match self {
             Fate::Delivered(answer) => outcome_of_answer(answer),
+            Fate::Queued => Outcome::Queued,
             Fate::Duplicate => Outcome::Duplicate,
             Fate::Ignored => Outcome::Ignored,
             Fate::InFlight { .. } => Outcome::InFlight,
@@ -87,7 +100,9 @@ impl Fate {
             Fate::Refused(rejection) => Some(rejection.to_string()),
             Fate::LedgerUnavailable(error) => Some(error.to_string()),
             Fate::Undelivered(undelivered) => Some(undelivered.to_string()),
-            Fate::Delivered(_) | Fate::Duplicate | Fate::Ignored | Fate::InFlight { .. } => None,
+            Fate::Delivered(_) | Fate::Queued | Fate::Duplicate | Fate::Ignored | Fate::InFlight { .. } => {
+                None
+            }
         }
     }
 }
@@ -107,9 +122,16 @@ pub fn outcome_of(error: &BackendError) -> Outcome {
 }
 
 impl Intake {
-    /// An intake that admits by `ledger` and delivers by `courier`.
-    pub fn new(ledger: Arc<dyn Ledger>, courier: Courier, on_outage: OnOutage) -> Intake {
-        Intake { ledger, courier, on_outage }
+    /// An intake that admits by `ledger` and delivers by `courier`. It rings `bell` when it has kept an event; hybrid
+    /// deliveries run on `background`.
+    pub fn new(
+        ledger: Arc<dyn Ledger>,
+        courier: Arc<Courier>,
+        on_outage: OnOutage,
+        bell: Arc<Notify>,
+        background: TaskTracker,
+    ) -> Intake {
+        Intake { ledger, courier, on_outage, bell, background }
     }
 
     /// Judges a letter. What it proves to be an event of the endpoint is delivered through `head`, which is asked for
@@ -121,7 +143,7 @@ impl Intake {
     where
         S: Iterator<Item = &'a [u8]> + Clone,
     {
-        let Letter { endpoint, signatures, query, body } = letter;
+        let Letter { endpoint, signatures, query, body, arrived } = letter;
         let now = i64::try_from(clock::unix().as_secs()).unwrap_or(i64::MAX);
         let event = match event::verify(&endpoint.secrets, signatures.clone(), body, now, endpoint.tolerance)
         {
@@ -132,14 +154,25 @@ impl Intake {
         if !endpoint.forwards(&event) {
             return Receipt { event: Some(event), attempt: None, fate: Fate::Ignored };
         }
+        let way = endpoint.delivery(event.kind());
         let delivery = Delivery {
             event: event.clone(),
             endpoint: endpoint.clone(),
             head: head(),
             // A verified letter has exactly one.
-            signature: signatures.clone().next().unwrap_or_default().into(),
+            signature: Bytes::copy_from_slice(signatures.clone().next().unwrap_or_default()),
+            mode: match way {
+                config::Delivery::Inline => Mode::Inline,
+                config::Delivery::Queued => Mode::Queued,
+                config::Delivery::Hybrid => Mode::Hybrid,
+            },
+            fresh: true,
         };
-        let (attempt, fate) = self.carry(delivery, query.into()).await;
+        let (attempt, fate) = match way {
+            config::Delivery::Inline => self.carry(delivery, query.into()).await,
+            config::Delivery::Queued => self.queue(delivery, query.into()).await,
+            config::Delivery::Hybrid => self.wait_a_while(delivery, query.into(), arrived).await,
+        };
         Receipt { event: Some(event), attempt, fate }
     }
 
@@ -155,20 +188,107 @@ impl Intake {
             Ok(Claim::Leased(lease)) => Some(lease),
             Ok(Claim::Duplicate) => return (None, Fate::Duplicate),
             Ok(Claim::InFlight { retry_after }) => return (None, Fate::InFlight { retry_after }),
-            Err(error) => match self.on_outage {
-                OnOutage::Refuse => return (None, Fate::LedgerUnavailable(error)),
-                OnOutage::Deliver => {
-                    delivery.endpoint.metrics.undeduplicated();
-                    None
-                }
+            Err(error) => match self.without_ledger(&delivery, error) {
+                Ok(()) => None,
+                Err(fate) => return (None, fate),
             },
         };
         let attempt = lease.as_ref().map_or(1, |lease| lease.attempt());
-        let fate = match self.courier.deliver(delivery, lease).await {
-            Ok(answer) => Fate::Delivered(answer),
-            Err(undelivered) => Fate::Undelivered(undelivered),
+        (Some(attempt), fate(self.courier.deliver(delivery, lease).await))
+    }
+
+    /// Keep, and let the worker deliver.
+    async fn queue(&self, delivery: Delivery, query: Box<str>) -> (Option<u32>, Fate) {
+        match self.ledger.keep(arrival(&delivery, query), parcel(&delivery, Way::Queued), None).await {
+            Ok(Kept::Queued) => {
+                self.bell.notify_one();
+                (None, Fate::Queued)
+            }
+            kept => self.kept_otherwise(delivery, kept).await,
+        }
+    }
+
+    /// Keep, deliver, and tell the caller what comes of it until the deadline; that it is kept, after that. A delivery
+    /// for which there is no slot is the worker's at once.
+    async fn wait_a_while(
+        &self,
+        delivery: Delivery,
+        query: Box<str>,
+        arrived: Instant,
+    ) -> (Option<u32>, Fate) {
+        let slot = delivery.endpoint.slots.clone().try_acquire_owned().ok();
+        let lease = slot.as_ref().map(|_| self.courier.lease());
+        let kept = self.ledger.keep(arrival(&delivery, query), parcel(&delivery, Way::Hybrid), lease).await;
+        let lease = match kept {
+            Ok(Kept::Leased(lease)) => lease,
+            Ok(Kept::Queued) => {
+                self.bell.notify_one();
+                return (None, Fate::Queued);
+            }
+            kept => return self.kept_otherwise(delivery, kept).await,
         };
-        (Some(attempt), fate)
+        let attempt = Some(lease.attempt());
+        let left = delivery.endpoint.deadline.saturating_sub(clock::instant().duration_since(arrived));
+        let (courier, bell) = (self.courier.clone(), self.bell.clone());
+        // In a task of its own: it goes on past the deadline, and counts.
+        let delivering = self.background.spawn(async move {
+            let delivered = courier.deliver(delivery, Some(lease)).await;
+            drop(slot);
+            // Its slot is free, and it may be due again.
+            bell.notify_one();
+            delivered
+        });
+        match timeout(left, delivering).await {
+            Ok(Ok(Ok(answer))) if answer.head.success() => (attempt, Fate::Delivered(answer)),
+            // It was kept before it was tried, so whatever went wrong, it comes again.
+            Ok(_) | Err(_) => (attempt, Fate::Queued),
+        }
+    }
+
+    /// What becomes of an event that the ledger did not keep just now.
+    async fn kept_otherwise(
+        &self,
+        delivery: Delivery,
+        kept: Result<Kept, LedgerError>,
+    ) -> (Option<u32>, Fate) {
+        match kept {
+            Ok(Kept::Queued) => (None, Fate::Queued),
+            Ok(Kept::Duplicate) => (None, Fate::Duplicate),
+            Ok(Kept::InFlight { retry_after }) => (None, Fate::InFlight { retry_after }),
+            // Asked for without a lease, none is given; it would come back when it ends.
+            Ok(Kept::Leased(lease)) => (Some(lease.attempt()), Fate::Queued),
+            Err(error) => match self.without_ledger(&delivery, error) {
+                Ok(()) => (Some(1), fate(self.courier.deliver(delivery, None).await)),
+                Err(fate) => (None, fate),
+            },
+        }
+    }
+
+    /// Whether an event is delivered all the same, without dedup, or what its sender is told.
+    fn without_ledger(&self, delivery: &Delivery, error: LedgerError) -> Result<(), Fate> {
+        match self.on_outage {
+            OnOutage::Refuse => Err(Fate::LedgerUnavailable(error)),
+            OnOutage::Deliver => {
+                delivery.endpoint.metrics.undeduplicated();
+                Ok(())
+            }
+        }
+    }
+}
+
+fn fate(delivered: Result<Answer, Undelivered>) -> Fate {
+    match delivered {
+        Ok(answer) => Fate::Delivered(answer),
+        Err(undelivered) => Fate::Undelivered(undelivered),
+    }
+}
+
+fn parcel(delivery: &Delivery, way: Way) -> Parcel {
+    Parcel {
+        way,
+        head: Bytes::copy_from_slice(delivery.head.so_far()),
+        signature: delivery.signature.clone(),
+        body: delivery.event.body().clone(),
     }
 }
 

@@ -1,6 +1,8 @@
 //! What a caller can be told, as one enum: the codes of the answer table, of the `outcome` label and of the logs.
 //! It never says how an answer looks: statuses, headers and bodies are `edge::reply`'s.
 
+pub mod checkout;
+
 /// What became of a request that this program answered itself or delivered as a webhook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
@@ -8,6 +10,8 @@ pub enum Outcome {
     Delivered,
     /// The backend answered, but with no 2xx; its answer is passed on.
     BackendRefused,
+    /// It is kept, and reaches the backend later.
+    Queued,
     /// Seen before and not to be delivered again.
     Duplicate,
     /// A type, mode or account that the endpoint does not forward.
@@ -64,9 +68,10 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every outcome, in the order of the enum: what metrics are laid out by.
-    pub const ALL: [Outcome; 28] = [
+    pub const ALL: [Outcome; 29] = [
         Outcome::Delivered,
         Outcome::BackendRefused,
+        Outcome::Queued,
         Outcome::Duplicate,
         Outcome::Ignored,
         Outcome::InFlight,
@@ -100,6 +105,7 @@ impl Outcome {
         match self {
             Outcome::Delivered => "delivered",
             Outcome::BackendRefused => "backend_refused",
+            Outcome::Queued => "queued",
             Outcome::Duplicate => "duplicate",
             Outcome::Ignored => "ignored",
             Outcome::InFlight => "in_flight",

@@ -84,7 +84,10 @@ fn json(status: StatusCode, body: &impl Serialize) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::{Arrival, Claim, Health, Lease, LedgerError, Settled, Settlement, Unsettled};
+    use crate::ledger::{
+        Acted, Action, Arrival, Backlog, Claim, EventKey, Filter, Health, Kept, Lease, LedgerError, Page,
+        Parcel, Record, Settled, Settlement, Unsettled,
+    };
     use crate::socket::SocketFile;
     use async_trait::async_trait;
     use serde_json::{Value, json};
@@ -92,12 +95,12 @@ mod tests {
     use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
-    type Running = Option<Result<Vec<(Arc<str>, u64)>, LedgerError>>;
+    type Backlogs = Option<Result<Vec<Backlog>, LedgerError>>;
 
-    /// Says what it is told to say; `running: None` never answers.
+    /// Says what it is told to say; `backlog: None` never answers.
     struct Scripted {
         health: Mutex<Health>,
-        running: Mutex<Running>,
+        backlog: Mutex<Backlogs>,
     }
 
     #[async_trait]
@@ -114,12 +117,32 @@ mod tests {
             self.health.lock().unwrap().clone()
         }
 
-        async fn running(&self) -> Result<Vec<(Arc<str>, u64)>, LedgerError> {
-            let said = self.running.lock().unwrap().clone();
+        async fn keep(&self, _: Arrival, _: Parcel, _: Option<Duration>) -> Result<Kept, LedgerError> {
+            panic!("the admin listener keeps nothing")
+        }
+
+        async fn due(&self, _: &str, _: usize, _: Duration) -> Result<Vec<(Lease, Parcel)>, LedgerError> {
+            panic!("the admin listener delivers nothing")
+        }
+
+        async fn backlog(&self) -> Result<Vec<Backlog>, LedgerError> {
+            let said = self.backlog.lock().unwrap().clone();
             match said {
                 Some(said) => said,
                 None => std::future::pending().await,
             }
+        }
+
+        async fn list(&self, _: &Filter, _: Option<&str>, _: usize) -> Result<Page, LedgerError> {
+            Ok(Page { records: vec![], next: None })
+        }
+
+        async fn show(&self, _: &EventKey) -> Result<Option<(Record, Option<Parcel>)>, LedgerError> {
+            Ok(None)
+        }
+
+        async fn act(&self, _: &EventKey, _: Action) -> Result<Acted, LedgerError> {
+            Ok(Acted::Unknown)
         }
     }
 
@@ -136,7 +159,7 @@ mod tests {
         async fn start() -> Admin {
             let ledger = Arc::new(Scripted {
                 health: Mutex::new(Health::Ready),
-                running: Mutex::new(Some(Ok(Vec::new()))),
+                backlog: Mutex::new(Some(Ok(Vec::new()))),
             });
             let metrics = Arc::new(Metrics::new());
             metrics.endpoint("/webhooks/stripe", 1);
@@ -230,36 +253,53 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn running_events_are_those_of_the_ledger_now() {
+    async fn the_backlog_is_that_of_the_ledger_now() {
         let admin = Admin::start().await;
-        let series = |endpoint: &str, n: u64| {
-            format!("countersign_events{{endpoint=\"{endpoint}\",state=\"running\"}} {n}\n")
+        let series = |endpoint: &str, state: &str, n: u64| {
+            format!("countersign_events{{endpoint=\"{endpoint}\",state=\"{state}\"}} {n}\n")
+        };
+        let oldest = |age: &str| {
+            format!("countersign_oldest_pending_seconds{{endpoint=\"/webhooks/stripe\"}} {age}\n")
         };
         let body = admin.ask("GET", "/metrics").await.body;
-        assert!(body.contains(&series("/webhooks/stripe", 0)), "{body}");
+        assert!(body.contains(&series("/webhooks/stripe", "running", 0)), "{body}");
+        assert!(body.contains(&oldest("0")), "{body}");
 
-        // An endpoint that left the configuration may still have an event under way.
-        let running = vec![(Arc::from("/webhooks/stripe"), 2), (Arc::from("gone"), 1)];
-        *admin.ledger.running.lock().unwrap() = Some(Ok(running));
+        // An endpoint that left the configuration may still hold events.
+        let backlog = |endpoint: &str, running, pending, dead| Backlog {
+            endpoint: endpoint.into(),
+            running,
+            pending,
+            dead,
+            oldest_pending: (pending > 0).then_some(Duration::from_millis(2500)),
+        };
+        let said = vec![backlog("/webhooks/stripe", 2, 7, 1), backlog("gone", 1, 0, 0)];
+        *admin.ledger.backlog.lock().unwrap() = Some(Ok(said));
         let body = admin.ask("GET", "/metrics").await.body;
-        assert!(body.contains(&series("/webhooks/stripe", 2)), "{body}");
-        assert!(body.contains(&series("gone", 1)), "{body}");
+        for (state, n) in [("running", 2), ("pending", 7), ("dead", 1)] {
+            assert!(body.contains(&series("/webhooks/stripe", state, n)), "{body}");
+        }
+        assert!(body.contains(&oldest("2.5")) && body.contains(&series("gone", "running", 1)), "{body}");
 
-        *admin.ledger.running.lock().unwrap() = Some(Ok(Vec::new()));
+        *admin.ledger.backlog.lock().unwrap() = Some(Ok(Vec::new()));
         let body = admin.ask("GET", "/metrics").await.body;
-        assert!(body.contains(&series("/webhooks/stripe", 0)), "{body}");
+        assert!(
+            body.contains(&series("/webhooks/stripe", "pending", 0)) && body.contains(&oldest("0")),
+            "{body}"
+        );
         assert!(!body.contains("gone"), "{body}");
     }
 
     #[tokio::test]
-    async fn a_ledger_that_fails_or_hangs_leaves_the_running_series_out_and_nothing_else() {
+    async fn a_ledger_that_fails_or_hangs_leaves_the_backlog_out_and_nothing_else() {
         let admin = Admin::start().await;
         for said in [Some(Err(LedgerError::new("gone"))), None] {
-            admin.metrics.set_running("/webhooks/stripe", 7);
-            *admin.ledger.running.lock().unwrap() = said;
+            admin.metrics.set_backlog("/webhooks/stripe", 7, 0, 0, Duration::ZERO);
+            *admin.ledger.backlog.lock().unwrap() = said;
             let answer = admin.ask("GET", "/metrics").await;
             assert_eq!(answer.status, 200);
             assert!(!answer.body.contains("countersign_events"), "{}", answer.body);
+            assert!(!answer.body.contains("countersign_oldest"), "{}", answer.body);
             assert!(answer.body.contains("countersign_inflight 0\n"), "{}", answer.body);
         }
     }

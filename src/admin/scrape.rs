@@ -1,6 +1,7 @@
-//! `/metrics`: what was counted, and how many events are running, which only the ledger knows.
+//! `/metrics`: what was counted, and what is not settled, which only the ledger knows.
 
 use super::AdminState;
+use crate::ledger::Backlog;
 use crate::metrics::{self, Metrics};
 use axum::extract::State;
 use axum::http::header;
@@ -9,10 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
 
-/// How long the ledger may take to say what is running; far below Prometheus' own time-out for a scrape (10 s).
-const RUNNING_TIMEOUT: Duration = Duration::from_millis(500);
+/// How long the ledger may take to say what is not settled; far below Prometheus' own time-out for a scrape (10 s).
+const BACKLOG_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// One scrape at a time, or one would render while another is still filling in what runs.
+/// One scrape at a time, or one would render while another is still filling in the backlog.
 #[derive(Clone)]
 pub(super) struct Scrape(Arc<Mutex<AdminState>>);
 
@@ -24,19 +25,19 @@ impl Scrape {
 
 pub(super) async fn metrics(State(scrape): State<Scrape>) -> Response {
     let state = scrape.0.lock().await;
-    let running = tokio::time::timeout(RUNNING_TIMEOUT, state.ledger.running()).await;
+    let backlog = tokio::time::timeout(BACKLOG_TIMEOUT, state.ledger.backlog()).await;
     // Without an answer there is no number: a series that is missing can be seen, an old one would be believed.
-    refresh(&state.metrics, running.ok().and_then(Result::ok));
+    refresh(&state.metrics, backlog.ok().and_then(Result::ok));
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], state.metrics.render()).into_response()
 }
 
-fn refresh(metrics: &Metrics, running: Option<Vec<(Arc<str>, u64)>>) {
-    metrics.running_unknown();
-    let Some(running) = running else { return };
+fn refresh(metrics: &Metrics, backlog: Option<Vec<Backlog>>) {
+    metrics.backlog_unknown();
+    let Some(backlog) = backlog else { return };
     for endpoint in metrics.endpoints() {
-        metrics.set_running(&endpoint, 0);
+        metrics.set_backlog(&endpoint, 0, 0, 0, Duration::ZERO);
     }
-    for (endpoint, n) in running {
-        metrics.set_running(&endpoint, n);
+    for Backlog { endpoint, running, pending, dead, oldest_pending } in backlog {
+        metrics.set_backlog(&endpoint, running, pending, dead, oldest_pending.unwrap_or_default());
     }
 }

@@ -18,6 +18,8 @@ pub struct Head {
     pub status: u16,
     /// `Content-Type`, if it was given.
     pub content_type: Option<Bytes>,
+    /// `Retry-After`, if it was given: seconds, or a date.
+    pub retry_after: Option<Bytes>,
 }
 
 impl Head {
@@ -55,7 +57,7 @@ impl Reading {
     pub(super) fn new() -> Reading {
         Reading {
             buffer: BytesMut::with_capacity(4096),
-            head: Head { status: 0, content_type: None },
+            head: Head { status: 0, content_type: None, retry_after: None },
             framing: Framing::Length(0),
             keep_alive: false,
             body: BytesMut::new(),
@@ -174,7 +176,7 @@ fn read_head(
     version: Option<u8>,
     headers: &[httparse::Header<'_>],
 ) -> Result<(Head, Framing, bool), BackendError> {
-    let mut head = Head { status, content_type: None };
+    let mut head = Head { status, content_type: None, retry_after: None };
     let (mut length, mut coded, mut chunked) = (None, false, false);
     let (mut close, mut keep) = (false, version == Some(1));
     for header in headers {
@@ -196,6 +198,8 @@ fn read_head(
             keep |= says(b"keep-alive");
         } else if name.eq_ignore_ascii_case("content-type") {
             head.content_type = Some(Bytes::copy_from_slice(header.value));
+        } else if name.eq_ignore_ascii_case("retry-after") {
+            head.retry_after = Some(Bytes::copy_from_slice(header.value));
         }
     }
     let framing = match (status, length) {

@@ -15,6 +15,16 @@ impl RequestHead {
         RequestHead(bytes)
     }
 
+    /// One that was begun before, and kept.
+    pub fn begun(bytes: &[u8]) -> RequestHead {
+        RequestHead(bytes.to_vec())
+    }
+
+    /// What there is of it so far, to be kept.
+    pub fn so_far(&self) -> &[u8] {
+        &self.0
+    }
+
     /// Adds one header field.
     pub fn add(&mut self, name: &str, value: &[u8]) {
         self.0.extend_from_slice(name.as_bytes());

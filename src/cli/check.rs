@@ -2,6 +2,7 @@
 
 use super::live;
 use super::probe::{self, Probe};
+use super::selling;
 use super::{EX_CONFIG, Env, Failure};
 use crate::config::{Config, Source, Webhook};
 use clap::Parser;
@@ -12,7 +13,7 @@ use std::process::ExitCode;
 #[derive(Debug, Parser)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// Also reach the backend and the ledger
+    /// Also reach the backend, the ledger and, where something is sold, Stripe
     #[arg(long)]
     probe: bool,
     /// Ask the running program whether it lives; without --probe nothing else: a container's health check
@@ -55,7 +56,9 @@ pub(super) fn run(args: Args, env: Env) -> Result<ExitCode, Failure> {
     if !args.probe {
         return Ok(ExitCode::SUCCESS);
     }
-    let probes = [("backend", probe::backend(&config.backend)), ("ledger", probe::ledger(&config.ledger))];
+    let mut probes =
+        vec![("backend", probe::backend(&config.backend)), ("ledger", probe::ledger(&config.ledger))];
+    probes.extend(selling::probe(&config.checkout).map(|probe| ("stripe", probe)));
     let mut code = ExitCode::SUCCESS;
     for (what, probe) in probes {
         match probe {
@@ -79,6 +82,7 @@ fn summary(name: &str, config: &Config) -> String {
         ("ledger", config.ledger.url.to_string()),
     ];
     lines.extend(config.webhooks.iter().map(|webhook| ("webhook", endpoint(webhook))));
+    lines.push(("checkout", selling::summary(&config.checkout)));
     lines.into_iter().map(|(what, is)| format!("{what:<14} {is}\n")).collect()
 }
 

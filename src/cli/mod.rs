@@ -7,6 +7,7 @@ mod live;
 mod probe;
 mod run;
 mod secrets;
+mod selling;
 mod send;
 mod sign;
 

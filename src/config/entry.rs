@@ -13,6 +13,9 @@ pub(super) const PLACEHOLDER: &str = "a placeholder: {$NAME} or {file./path}";
 /// What a secret is expected to hold.
 const SECRET: &str = "a webhook's signing secret (whsec_…)";
 
+/// What the key to Stripe's API is expected to hold.
+const API_KEY: &str = "a secret or restricted API key (sk_… or rk_…)";
+
 /// One value's place in the file.
 #[derive(Clone)]
 pub(super) struct Entry<'r, 'a> {
@@ -72,6 +75,30 @@ impl Entry<'_, '_> {
         match expanded.text.trim() {
             "" => Some(None),
             secret => self.checked(secret, &expanded.placeholders.join(", ")).map(Some),
+        }
+    }
+
+    /// The key to Stripe's API that a string gives; `Some(None)` if it is blank.
+    pub(super) fn api_key_or_blank(&self, text: &str) -> Option<Option<SecretString>> {
+        let expanded = self.secret(text)?;
+        let (key, source) = (expanded.text.trim(), from(&expanded.placeholders.join(", ")));
+        let wrong = |found: &str, help: &str| {
+            self.wrong(format!("{found}{source}"), API_KEY.to_owned(), help.to_owned())
+        };
+        match key {
+            "" => Some(None),
+            _ if key.starts_with("whsec_") => wrong(
+                "a webhook's signing secret",
+                "it belongs to [[webhook]] secrets; API keys are under \"Developers\" in Stripe's dashboard",
+            ),
+            _ if key.starts_with("pk_") => {
+                wrong("a publishable key", "that one is for browsers and can create nothing")
+            }
+            _ if !key.bytes().all(|b| b.is_ascii_graphic()) => {
+                wrong("white space or other odd characters inside a key", "")
+            }
+            _ if key.starts_with("sk_") || key.starts_with("rk_") => Some(Some(SecretString::from(key))),
+            _ => wrong("something else", "the value is taken as it is, without quotes around it"),
         }
     }
 

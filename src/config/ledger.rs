@@ -27,6 +27,17 @@ pub enum OnOutage {
     Deliver,
 }
 
+/// What a Redis server must promise before events are kept on it: acknowledged and not yet delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// `appendfsync always`: on disk before the answer (default).
+    Always,
+    /// `appendfsync everysec`: a crash may cost the last second's.
+    EverySecond,
+    /// Whatever it does.
+    None,
+}
+
 /// `[ledger]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Ledger {
@@ -42,6 +53,8 @@ pub struct Ledger {
     pub retention: Duration,
     /// Default `refuse`.
     pub on_outage: OnOutage,
+    /// Default `always`. SQLite always keeps it.
+    pub durability: Durability,
 }
 
 impl Ledger {
@@ -63,6 +76,14 @@ impl Ledger {
         let on_outage = section.text("on_outage", "refuse", |text| {
             units::word(text, &[("refuse", OnOutage::Refuse), ("deliver", OnOutage::Deliver)])
         });
+        let durability = section.text("durability", "always", |text| {
+            let words = [
+                ("always", Durability::Always),
+                ("everysec", Durability::EverySecond),
+                ("none", Durability::None),
+            ];
+            units::word(text, &words)
+        });
         Some(Ledger {
             url: url?,
             prefix: prefix?,
@@ -70,6 +91,7 @@ impl Ledger {
             command_timeout: command_timeout?,
             retention: retention?,
             on_outage: on_outage?,
+            durability: durability?,
         })
     }
 }

@@ -5,7 +5,9 @@ use super::faults::{Fault, Faults};
 use super::placeholder::Env;
 use super::section::{Reading, Section};
 use super::webhook::Taken;
-use super::{Admin, Backend, BackendUrl, Config, Ledger, Listen, Log, Server, Webhook};
+use super::{
+    Admin, Backend, BackendUrl, Checkout, Config, Ledger, LedgerUrl, Listen, Log, Server, State, Webhook,
+};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
@@ -138,7 +140,7 @@ impl<'r, 'a, 'i> ConfigFile<'r, 'a, 'i> {
 
     fn config(&self) -> Option<Config> {
         let mut top = Section::top(self.reading, self.table);
-        for name in ["server", "admin", "log", "backend", "ledger", "webhook"] {
+        for name in ["server", "admin", "log", "backend", "ledger", "webhook", "checkout"] {
             top.know(name);
         }
         top.finish();
@@ -151,6 +153,8 @@ impl<'r, 'a, 'i> ConfigFile<'r, 'a, 'i> {
         let backend = Backend::read(backend_section);
         let ledger = Ledger::read(ledger_section);
         let webhooks = self.webhooks();
+        let mut checkout_section = self.section("checkout");
+        let checkout = Checkout::read(&mut checkout_section);
 
         if let (Some(server), Some(admin)) = (&server, &admin)
             && same_address(&server.listen, &admin.listen)
@@ -172,6 +176,24 @@ impl<'r, 'a, 'i> ConfigFile<'r, 'a, 'i> {
                 "the program would hand every request to itself",
             );
         }
+        if let (Some(checkout), Some(webhooks)) = (&checkout, &webhooks) {
+            no_path_twice(&checkout_section, checkout, webhooks);
+        }
+        checkout_section.finish();
+        if let (Some(ledger), Some(webhooks)) = (&ledger, &webhooks)
+            && ledger.url == LedgerUrl::None
+            && let Some(webhook) = webhooks.iter().find(|webhook| webhook.keeps())
+        {
+            ledger_section.fault(
+                "url",
+                "\"none\"".to_owned(),
+                "a ledger that keeps events",
+                &format!(
+                    "webhook \"{}\" has delivery queued or hybrid, for some types at least",
+                    webhook.name
+                ),
+            );
+        }
         for section in sections {
             section.finish();
         }
@@ -182,6 +204,7 @@ impl<'r, 'a, 'i> ConfigFile<'r, 'a, 'i> {
             backend: backend?,
             ledger: ledger?,
             webhooks: webhooks?,
+            checkout: checkout?,
         })
     }
 
@@ -216,6 +239,26 @@ impl<'r, 'a, 'i> ConfigFile<'r, 'a, 'i> {
             section.finish();
         }
         webhooks.into_iter().collect()
+    }
+}
+
+/// A checkout's path must not mean a webhook's, nor lie beneath one, where the guard would refuse it.
+fn no_path_twice(section: &Section, checkout: &Checkout, webhooks: &[Webhook]) {
+    if checkout.state() != State::On {
+        return;
+    }
+    for path in &checkout.paths {
+        let low = path.to_ascii_lowercase();
+        let guarded = webhooks.iter().find(|webhook| {
+            let guarded = webhook.path.trim_end_matches('/').to_ascii_lowercase();
+            let rest = low.strip_prefix(&guarded);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '.']))
+        });
+        if let Some(webhook) = guarded {
+            let expected = "a path that is not a webhook's, nor beneath one";
+            let help = format!("the webhook \"{}\" guards it", webhook.path);
+            section.fault("paths", format!("\"{path}\""), expected, &help);
+        }
     }
 }
 
@@ -280,7 +323,7 @@ mod tests {
         let missing = Path::new("/nonexistent");
         let built_in = Source::find(None, env(&[SECRET]), missing).load().unwrap();
         assert_eq!(secrets(&built_in.webhooks[0]), ["whsec_test"]);
-        for minimal in ["", "[[webhook]]\n", "[server]\n[admin]\n[log]\n[backend]\n[ledger]\n"] {
+        for minimal in ["", "[[webhook]]\n", "[server]\n[admin]\n[log]\n[backend]\n[ledger]\n[checkout]\n"] {
             let config = load(minimal, &[SECRET]).unwrap();
             assert_eq!(format!("{config:#?}"), format!("{built_in:#?}"), "{minimal:?}");
             assert_eq!(secrets(&config.webhooks[0]), ["whsec_test"]);
@@ -289,12 +332,18 @@ mod tests {
 
     #[test]
     fn the_built_in_file_names_every_key() {
-        for section in ["server", "admin", "log", "backend", "ledger", "webhook"] {
+        for section in ["server", "admin", "log", "backend", "ledger", "webhook", "checkout"] {
             let wrong =
                 if section == "webhook" { "[[webhook]]\nx = 1" } else { &format!("[{section}]\nx = 1") };
             let faults = load(wrong, &[SECRET]).unwrap_err();
             let known = faults.iter().next().unwrap().expected.strip_prefix("one of ").unwrap().to_owned();
-            let table: toml::Table = BUILT_IN.parse().unwrap();
+            // What has no default stands there as an example, behind a # without a space.
+            let plain = |line: &str| match line.strip_prefix('#') {
+                Some(example) if !example.starts_with(' ') => example.to_owned(),
+                Some(_) | None => line.to_owned(),
+            };
+            let text: Vec<String> = BUILT_IN.lines().map(plain).collect();
+            let table: toml::Table = text.join("\n").parse().unwrap();
             let table = match &table[section] {
                 toml::Value::Array(list) => list[0].as_table().unwrap().clone(),
                 other => other.as_table().unwrap().clone(),

@@ -4,6 +4,7 @@
 
 mod admin;
 mod backend;
+mod checkout;
 mod entry;
 mod faults;
 mod ledger;
@@ -21,13 +22,14 @@ mod webhook;
 
 pub use admin::Admin;
 pub use backend::{Backend, BackendUrl};
+pub use checkout::{Checkout, Identity, Mode, Price, Rate, State, UiMode};
 pub use faults::{Fault, Faults};
-pub use ledger::{Ledger, LedgerUrl, OnOutage};
+pub use ledger::{Durability, Ledger, LedgerUrl, OnOutage};
 pub use load::{BUILT_IN, Source};
 pub use log::{Log, LogFormat};
 pub use redis_url::{RedisTarget, RedisUrl, SentinelTarget};
 pub use server::{Listen, Server};
-pub use webhook::{Livemode, Webhook};
+pub use webhook::{Delivery, Livemode, Rule, Webhook};
 
 /// The whole configuration.
 #[derive(Debug, Clone)]
@@ -44,4 +46,6 @@ pub struct Config {
     pub ledger: Ledger,
     /// `[[webhook]]`: the guarded paths, in the file's order. Never empty.
     pub webhooks: Vec<Webhook>,
+    /// `[checkout]`: what is sold at the edge; off unless there is a key and a price.
+    pub checkout: Checkout,
 }

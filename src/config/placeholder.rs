@@ -1,6 +1,6 @@
 //! Caddy's placeholders in strings: `{$NAME}`, `{$NAME:default}` and `{file./path}`. They may stand inside one
 //! another (`{file.{$CREDENTIALS_DIRECTORY}/stripe}`). As with Caddy, the default counts when the variable is
-//! not set, not when it is blank. It never decides what a value means.
+//! not set, not when it is blank. `{CHECKOUT_SESSION_ID}` is Stripe's own and stays. It never decides what a value means.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -11,6 +11,10 @@ pub(super) type Env = BTreeMap<String, String>;
 
 /// The largest file that `{file.…}` takes in, in bytes: Caddy's own limit.
 const FILE_LIMIT: u64 = 1 << 20;
+
+/// What Stripe itself replaces, in the URLs of a Checkout Session
+/// (<https://docs.stripe.com/payments/checkout/custom-success-page>).
+const STRIPES_OWN: &str = "CHECKOUT_SESSION_ID";
 
 /// A string with its placeholders replaced.
 #[derive(Debug, Default, PartialEq)]
@@ -94,6 +98,8 @@ impl Expanded {
                 Ok(text) => self.text.push_str(&text),
                 Err(error) => self.faults.push(PlaceholderFault::File(path.text, error.to_string())),
             }
+        } else if inside == STRIPES_OWN {
+            self.push_literal(&format!("{{{inside}}}"));
         } else {
             self.faults.push(PlaceholderFault::Unknown(format!("{{{inside}}}")));
         }

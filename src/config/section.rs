@@ -129,7 +129,7 @@ impl<'r, 'a, 'i> Section<'r, 'a, 'i> {
         self.scalar(key, default, &expected, |value| match value {
             Scalar::Integer(number) => number.parse().ok().filter(|number| range.contains(number)),
             Scalar::Text(text) => text.parse().ok().filter(|number| range.contains(number)),
-            Scalar::Flag(_) => None,
+            Scalar::Float(_) | Scalar::Flag(_) => None,
         })
     }
 
@@ -156,13 +156,22 @@ impl<'r, 'a, 'i> Section<'r, 'a, 'i> {
         }
     }
 
+    /// A share of something: a number from 0 to 1; a string may stand for it if it holds a placeholder.
+    pub(super) fn share(&mut self, key: &'static str, default: f64) -> Option<f64> {
+        let whole = |text: &str| text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+        self.scalar(key, default, "a number from 0 to 1", |value| match value {
+            Scalar::Integer(text) | Scalar::Float(text) | Scalar::Text(text) => whole(text),
+            Scalar::Flag(_) => None,
+        })
+    }
+
     /// `true` or `false`; a string may stand for it if it holds a placeholder.
     pub(super) fn flag(&mut self, key: &'static str, default: bool) -> Option<bool> {
         self.scalar(key, default, "true or false", |value| match value {
             Scalar::Flag(flag) => Some(flag),
             Scalar::Text("true") => Some(true),
             Scalar::Text("false") => Some(false),
-            Scalar::Text(_) | Scalar::Integer(_) => None,
+            Scalar::Text(_) | Scalar::Integer(_) | Scalar::Float(_) => None,
         })
     }
 
@@ -203,6 +212,73 @@ impl<'r, 'a, 'i> Section<'r, 'a, 'i> {
     /// The text of a key as it stands in the file, placeholders and all.
     pub(super) fn raw(&self, key: &str) -> Option<&'r str> {
         self.table?.get(key)?.get_ref().as_str()
+    }
+
+    /// A string that `parse` understands and that has no default.
+    pub(super) fn required<T>(
+        &mut self,
+        key: &'static str,
+        expected: &str,
+        parse: impl Fn(&str) -> Result<T, Wrong>,
+    ) -> Option<T> {
+        if self.table.is_some_and(|table| table.contains_key(key)) {
+            return self.text(key, "", parse);
+        }
+        self.known.push(key);
+        // A section that is no table has its fault already.
+        self.table?;
+        self.entry(key).wrong("nothing".to_owned(), expected.to_owned(), String::new())
+    }
+
+    /// The key to Stripe's API, or a blank string for none; given by a placeholder, `default` if the file has no such key.
+    pub(super) fn api_key_or_blank(
+        &mut self,
+        key: &'static str,
+        default: &str,
+    ) -> Option<Option<SecretString>> {
+        match self.value(key) {
+            None => self.entry(key).api_key_or_blank(default),
+            Some((entry, DeValue::String(text))) => entry.api_key_or_blank(text),
+            Some((entry, other)) => {
+                entry.wrong(kind(other).to_owned(), PLACEHOLDER.to_owned(), String::new())
+            }
+        }
+    }
+
+    /// The table under a key, to be read as a section of its own. `name` is its whole name: `checkout.identity`.
+    pub(super) fn table(&mut self, key: &'static str, name: &'static str) -> Section<'r, 'a, 'i> {
+        self.known.push(key);
+        Section::new(self.reading, name, self.table.and_then(|table| table.get(key)))
+    }
+
+    /// The tables of a list under a key, each to be read as a section of its own. None if the file has no such key.
+    pub(super) fn tables(
+        &mut self,
+        key: &'static str,
+        name: &'static str,
+    ) -> Option<Vec<Section<'r, 'a, 'i>>> {
+        match self.value(key) {
+            None => Some(Vec::new()),
+            Some((_, DeValue::Array(list))) => {
+                Some(list.iter().map(|value| Section::new(self.reading, name, Some(value))).collect())
+            }
+            Some((entry, other)) => {
+                let help = format!("there may be several: write [[{name}]]");
+                entry.wrong(kind(other).to_owned(), "a list of tables".to_owned(), help)
+            }
+        }
+    }
+
+    /// Whatever stands in the table, key by key, with where each stands. All of its keys are known.
+    pub(super) fn contents(
+        &self,
+    ) -> impl Iterator<Item = (&'r str, Entry<'r, 'a>, &'r DeValue<'i>)> + use<'r, 'a, 'i> {
+        let (reading, name) = (self.reading, self.name);
+        self.table.into_iter().flatten().map(move |(key, value)| {
+            let line = Some(reading.line(key.span().start));
+            let entry = Entry { reading, key: format!("{name}.{}", key.get_ref()), line };
+            (&**key.get_ref(), entry, value.get_ref())
+        })
     }
 
     /// Notes a fault of a key that was read and understood, and is wrong all the same.
@@ -269,6 +345,7 @@ impl<'r, 'a, 'i> Section<'r, 'a, 'i> {
         let Some((entry, value)) = self.value(key) else { return Some(default) };
         let taken = match value {
             DeValue::Integer(number) => take(Scalar::Integer(&number.to_string())),
+            DeValue::Float(number) => take(Scalar::Float(&number.to_string())),
             DeValue::Boolean(flag) => take(Scalar::Flag(*flag)),
             DeValue::String(text) if text.contains("{$") || text.contains("{file.") => {
                 return entry.parse(text, &|text: &str| {
@@ -330,6 +407,7 @@ impl<'r, 'a, 'i> Section<'r, 'a, 'i> {
 /// What a number or flag may be written as.
 enum Scalar<'v> {
     Integer(&'v str),
+    Float(&'v str),
     Flag(bool),
     Text(&'v str),
 }

@@ -54,6 +54,11 @@ pub(super) fn tolerance(text: &str) -> Result<Duration, Wrong> {
     Ok(tolerance)
 }
 
+/// A wait between two attempts: from nothing to 30 days.
+pub(super) fn wait(text: &str) -> Result<Duration, Wrong> {
+    duration(text, Duration::ZERO..=30 * DAY, "0s to 30d")
+}
+
 /// A retention: from an hour to ten years.
 pub(super) fn retention(text: &str) -> Result<Duration, Wrong> {
     duration(text, 3600 * SECOND..=3650 * DAY, "1h to 3650d")

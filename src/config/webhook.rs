@@ -2,7 +2,7 @@
 
 use super::names;
 use super::section::Section;
-use super::units;
+use super::units::{self, Wrong};
 use secrecy::SecretString;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,6 +16,26 @@ pub enum Livemode {
     Live,
     /// `livemode: false` only.
     Test,
+}
+
+/// How an event reaches the backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    /// While Stripe waits for the backend's own answer (default).
+    Inline,
+    /// After Stripe had its 200.
+    Queued,
+    /// While Stripe waits, up to the deadline; after that as queued.
+    Hybrid,
+}
+
+/// One `[[webhook.rule]]`: another way to deliver for some event types. The first that matches counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// Event types; `*` at the end of one matches any rest. Never empty.
+    pub types: Vec<String>,
+    /// How they reach the backend.
+    pub delivery: Delivery,
 }
 
 /// One `[[webhook]]`.
@@ -43,7 +63,22 @@ pub struct Webhook {
     pub livemode: Livemode,
     /// Connect accounts that are forwarded, `*` for all and for none. Default `["*"]`.
     pub accounts: Vec<String>,
+    /// Default `inline`.
+    pub delivery: Delivery,
+    /// How long Stripe waits for a hybrid delivery, from the request's head. Default 8 s.
+    pub deadline: Duration,
+    /// The waits between attempts at a kept event; after the last it is dead. Default 5 s to 24 h.
+    pub retry: Vec<Duration>,
+    /// By how much of itself a wait may vary, 0 to 1. Default 0.2.
+    pub jitter: f64,
+    /// Deliveries of kept events at once, in this process. Default 8.
+    pub max_concurrent: usize,
+    /// Other ways for some types, in the file's order.
+    pub rules: Vec<Rule>,
 }
+
+/// The default `retry`: ten attempts over two days.
+const RETRY: [&str; 9] = ["5s", "30s", "2m", "10m", "1h", "3h", "6h", "12h", "24h"];
 
 /// The longest body that may be allowed: it is held in memory whole.
 const MOST_BODY: u64 = 1 << 30;
@@ -70,9 +105,15 @@ impl Webhook {
         let accounts = section.list("accounts", &["*"], names::account).and_then(|accounts| {
             some(section, "accounts", accounts, "[\"*\"] forwards every account's events")
         });
-        // The one way to deliver that this version has; written out, a file says what it relies on.
-        let delivery = section.text("delivery", "inline", |text| units::word(text, &[("inline", ())]));
-        delivery?;
+        let delivery = section.text("delivery", "inline", way);
+        let deadline = section.text("deadline", "8s", units::timeout);
+        let retry = section.list("retry", &RETRY, units::wait);
+        let jitter = section.share("jitter", 0.2);
+        let max_concurrent = section.whole("max_concurrent", 8, 1..=1024);
+        let rules = section.tables("rule", "webhook.rule").and_then(|tables| {
+            let rules: Vec<_> = tables.into_iter().map(Rule::read).collect();
+            rules.into_iter().collect::<Option<Vec<_>>>()
+        });
         Some(Webhook {
             path: path?,
             name: name?,
@@ -85,8 +126,36 @@ impl Webhook {
             types: types?,
             livemode: livemode?,
             accounts: accounts?,
+            delivery: delivery?,
+            deadline: deadline?,
+            retry: retry?,
+            jitter: jitter?,
+            max_concurrent: usize::try_from(max_concurrent?).unwrap_or(usize::MAX),
+            rules: rules?,
         })
     }
+
+    /// Whether events are kept here, for some types at least.
+    pub fn keeps(&self) -> bool {
+        let keeps = |delivery| matches!(delivery, Delivery::Queued | Delivery::Hybrid);
+        keeps(self.delivery) || self.rules.iter().any(|rule| keeps(rule.delivery))
+    }
+}
+
+impl Rule {
+    fn read(mut section: Section) -> Option<Rule> {
+        let types = section.list("types", &[], names::type_pattern);
+        let types = types
+            .and_then(|types| some(&section, "types", types, "a rule is for some types: [\"invoice.*\"]"));
+        let delivery = section.required("delivery", "\"inline\", \"queued\" or \"hybrid\"", way);
+        section.finish();
+        Some(Rule { types: types?, delivery: delivery? })
+    }
+}
+
+fn way(text: &str) -> Result<Delivery, Wrong> {
+    let ways = [("inline", Delivery::Inline), ("queued", Delivery::Queued), ("hybrid", Delivery::Hybrid)];
+    units::word(text, &ways)
 }
 
 fn some(section: &Section, key: &'static str, list: Vec<String>, help: &str) -> Option<Vec<String>> {

@@ -1,10 +1,13 @@
-//! A webhook's whole body, within its limit. The deadline is the caller's.
+//! A request's whole body, within its limits, for those requests that are answered here.
 
 use bytes::{Bytes, BytesMut};
+use std::time::Duration;
+use tokio::time::timeout;
 
 use super::connection::Connection;
+use super::gate::Pass;
 use crate::http1::chunked::{Decoder, Step};
-use crate::http1::head::Framing;
+use crate::http1::head::{Fields, Framing};
 
 /// What is read at once of a chunked body.
 const READ: usize = 16 * 1024;
@@ -16,12 +19,51 @@ pub enum BodyFault {
     TooLarge,
     /// Its coding is faulty.
     Malformed,
+    /// It did not come in time.
+    TooSlow,
+    /// Its place at the gate was needed while it was waited for.
+    SentAway,
     /// The client has left.
     Gone,
 }
 
+/// How long a body may be, in bytes, and how long all of it may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// In bytes.
+    pub limit: u64,
+    /// For the whole.
+    pub within: Duration,
+}
+
+/// Whether the client waits to be told that its body is wanted (RFC 9110, 10.1.1).
+pub fn awaited(head: &[u8], fields: &Fields) -> bool {
+    fields.values(head, "expect").any(|value| value.eq_ignore_ascii_case(b"100-continue"))
+}
+
+/// Waits for the whole body, for as long as its place at the gate is not needed.
+pub async fn receive(
+    connection: &mut Connection,
+    awaited: bool,
+    framing: Framing,
+    bounds: Bounds,
+    pass: &mut Pass,
+) -> Result<Bytes, BodyFault> {
+    if awaited && connection.send(b"HTTP/1.1 100 Continue\r\n\r\n", b"").await.is_err() {
+        return Err(BodyFault::Gone);
+    }
+    let read = tokio::select! {
+        // A body that came with its head is taken before anything waits.
+        biased;
+        read = timeout(bounds.within, read(connection, framing, bounds.limit)) => read,
+        () = pass.sent_away() => return Err(BodyFault::SentAway),
+    };
+    pass.stay();
+    read.unwrap_or(Err(BodyFault::TooSlow))
+}
+
 /// Reads it. A body of known length is not copied.
-pub async fn read(connection: &mut Connection, framing: Framing, limit: u64) -> Result<Bytes, BodyFault> {
+async fn read(connection: &mut Connection, framing: Framing, limit: u64) -> Result<Bytes, BodyFault> {
     match framing {
         Framing::Length(length) if length > limit => Err(BodyFault::TooLarge),
         Framing::Length(length) => {

@@ -2,14 +2,19 @@
 //! is, is decided below.
 //!
 //! A request's way: [`listener`] accepts, `serve` reads the head and routes it by [`route`] and [`path`]; a webhook
-//! goes through `gate`, `body` and `webhook`, all else to pingora through `proxy`.
+//! goes through `gate`, `body` and `webhook`, an order through `asked`, `gate`, `body` and `checkout`, all else
+//! to pingora through `proxy`.
 
+mod asked;
 mod body;
+mod checkout;
+mod client;
 pub mod connection;
 pub mod drain;
 mod forwarded;
 mod gate;
 pub mod listener;
+mod page;
 pub mod path;
 mod proxy;
 pub mod reply;
@@ -37,6 +42,8 @@ use upstream::Upstream;
 
 /// Idle connections to the backend that pingora keeps.
 const KEPT_UPSTREAM: usize = 512;
+/// Orders being read or taken to Stripe at once. Each waits for its turn there; so many are a sale's first seconds.
+const ORDERS: usize = 1024;
 
 /// What every connection is served with. Cheap to clone.
 #[derive(Clone)]
@@ -50,6 +57,7 @@ struct Edge {
     routes: Arc<ArcSwap<Routes>>,
     intake: Intake,
     gate: Arc<Gate>,
+    orders: Arc<Gate>,
     metrics: Arc<Metrics>,
     drain: Arc<Drain>,
     attempt_timeout: Duration,
@@ -68,10 +76,10 @@ impl Front {
         let upstream = Upstream::new(resolver, &config.backend);
         let pass_through = PassThrough { upstream, metrics: metrics.clone() };
         let conf = ServerConf { upstream_keepalive_pool_size: KEPT_UPSTREAM, ..ServerConf::default() };
-        let gate = Gate::new(config.server.max_webhooks);
+        let (gate, orders) = (Gate::new(config.server.max_webhooks), Gate::new(ORDERS));
         let attempt_timeout = config.backend.connect_timeout + config.backend.response_timeout;
         Front {
-            edge: Arc::new(Edge { routes, intake, gate, metrics, drain, attempt_timeout }),
+            edge: Arc::new(Edge { routes, intake, gate, orders, metrics, drain, attempt_timeout }),
             pingora: Arc::new(pingora::proxy::http_proxy(&Arc::new(conf), pass_through)),
         }
     }

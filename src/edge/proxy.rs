@@ -87,7 +87,8 @@ impl ProxyHttp for PassThrough {
             return FailToProxy { error_code: 0, can_reuse_downstream: false };
         };
         let reply = Reply::of(outcome);
-        let html = forwarded::wants_html(&session.req_header().headers);
+        let accept = session.req_header().headers.get_all(http::header::ACCEPT);
+        let html = forwarded::wants_html(&accept.iter().map(|value| value.as_bytes()).collect::<Vec<_>>());
         let reply = if html { reply.for_people() } else { reply };
         // pingora ends the connection after this, whatever it is told.
         session.set_keepalive(None);

@@ -13,21 +13,25 @@ use crate::clock;
 use crate::intake::{self, Fate};
 use crate::outcome::Outcome;
 
+mod checkout;
+
 const JSON: &[u8] = b"application/json";
 const HTML: &[u8] = b"text/html; charset=utf-8";
 
 /// An answer of ours, ready to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
-    /// What it says.
-    pub outcome: Outcome,
+    /// What it says, as `Countersign-Outcome`.
+    pub code: &'static str,
     /// Its status.
     pub status: u16,
     /// Its body.
     pub body: Bytes,
+    message: Cow<'static, str>,
     content_type: Option<Bytes>,
     retry_after: Option<u64>,
-    allow: bool,
+    allow: Option<&'static str>,
+    more: Vec<(&'static str, Bytes)>,
 }
 
 /// Status, what the caller should know, `Retry-After` in seconds.
@@ -36,7 +40,8 @@ const fn row(outcome: Outcome) -> (u16, &'static str, Option<u64>) {
         // Of these two the backend says the status and the body.
         Outcome::Delivered => (200, "The backend took the event.", None),
         Outcome::BackendRefused => (502, "The backend refused the event.", None),
-        Outcome::Duplicate => (200, "This event was delivered before.", None),
+        Outcome::Queued => (200, "The event is kept, and reaches the backend later.", None),
+        Outcome::Duplicate => (200, "This event was delivered before, or is kept for delivery.", None),
         Outcome::Ignored => (200, "The endpoint does not forward such events.", None),
         Outcome::InFlight => (409, "This event is being delivered right now; send it again later.", Some(1)),
         Outcome::SignatureMissing => (
@@ -114,7 +119,9 @@ static BODIES: LazyLock<Vec<Bytes>> = LazyLock::new(|| Outcome::ALL.iter().map(|
 fn json(outcome: Outcome) -> Bytes {
     let code = outcome.code();
     match outcome {
-        Outcome::Duplicate | Outcome::Ignored => format!(r#"{{"received": true, "{code}": true}}"#).into(),
+        Outcome::Queued | Outcome::Duplicate | Outcome::Ignored => {
+            format!(r#"{{"received": true, "{code}": true}}"#).into()
+        }
         _ => format!(r#"{{"error": {{"code": "{code}", "message": "{}"}}}}"#, row(outcome).1).into(),
     }
 }
@@ -122,14 +129,16 @@ fn json(outcome: Outcome) -> Bytes {
 impl Reply {
     /// The answer that needs nothing but its outcome.
     pub fn of(outcome: Outcome) -> Reply {
-        let (status, _, retry_after) = row(outcome);
+        let (status, message, retry_after) = row(outcome);
         Reply {
-            outcome,
+            code: outcome.code(),
             status,
             body: BODIES[outcome as usize].clone(),
+            message: message.into(),
             content_type: Some(Bytes::from_static(JSON)),
             retry_after,
-            allow: matches!(outcome, Outcome::MethodNotAllowed),
+            allow: matches!(outcome, Outcome::MethodNotAllowed).then_some("POST"),
+            more: Vec::new(),
         }
     }
 
@@ -138,7 +147,8 @@ impl Reply {
         match fate {
             Fate::Delivered(answer) => Reply::passed_on(answer),
             Fate::InFlight { retry_after } => Reply::of(Outcome::InFlight).after(*retry_after),
-            Fate::Duplicate
+            Fate::Queued
+            | Fate::Duplicate
             | Fate::Ignored
             | Fate::Refused(_)
             | Fate::LedgerUnavailable(_)
@@ -149,18 +159,22 @@ impl Reply {
     /// The backend's own answer: status, type and as much of the body as was kept.
     pub fn passed_on(answer: &Answer) -> Reply {
         Reply {
-            outcome: intake::outcome_of_answer(answer),
+            code: intake::outcome_of_answer(answer).code(),
             status: answer.head.status,
             body: answer.body.clone(),
+            message: Cow::default(),
             content_type: answer.head.content_type.clone(),
             retry_after: None,
-            allow: false,
+            allow: None,
+            more: Vec::new(),
         }
     }
 
     /// The same for a person with a browser.
     pub fn for_people(mut self) -> Reply {
-        let (status, message, _) = row(self.outcome);
+        let status = self.status;
+        // What Stripe says may quote what the client wrote.
+        let message = self.message.replace('&', "&amp;").replace('<', "&lt;");
         let page = format!(
             "<!doctype html>\n<html lang=en><meta charset=utf-8><title>{status}</title><h1>{status}</h1><p>{message}</p></html>\n"
         );
@@ -213,12 +227,13 @@ impl Reply {
         [
             self.content_type.as_deref().map(|v| ("Content-Type", v.into())),
             length.map(|v| ("Content-Length", v.into())),
-            Some(("Countersign-Outcome", self.outcome.code().as_bytes().into())),
+            Some(("Countersign-Outcome", self.code.as_bytes().into())),
             self.retry_after.map(|v| ("Retry-After", v.to_string().into_bytes().into())),
-            self.allow.then_some(("Allow", b"POST"[..].into())),
+            self.allow.map(|v| ("Allow", v.as_bytes().into())),
         ]
         .into_iter()
         .flatten()
+        .chain(self.more.iter().map(|(name, value)| (*name, value[..].into())))
     }
 }
 
@@ -240,7 +255,7 @@ mod tests {
             assert_eq!(outcome as usize, index, "the table is laid out by Outcome::ALL");
             let reply = Reply::of(outcome);
             let body: serde_json::Value = serde_json::from_slice(&reply.body).unwrap();
-            if matches!(outcome, Outcome::Duplicate | Outcome::Ignored) {
+            if matches!(outcome, Outcome::Queued | Outcome::Duplicate | Outcome::Ignored) {
                 assert_eq!(body, serde_json::json!({"received": true, (outcome.code()): true}));
             } else {
                 assert_eq!(body["error"]["code"], outcome.code());

@@ -10,12 +10,14 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::Edge;
+use super::checkout;
 use super::connection::{Connection, End};
 use super::forwarded;
 use super::proxy::PassThrough;
 use super::reply::{self, Reply};
-use super::route::Route;
+use super::route::{Errand, Route};
 use super::webhook::{self, Handled};
+use crate::checkout::Checkout;
 use crate::endpoint::Endpoint;
 use crate::http1::head::{self, Fields, Framing, Outline};
 use crate::outcome::Outcome;
@@ -50,6 +52,7 @@ pub(super) struct Arrived {
 
 enum Routed {
     Webhook(Arc<Endpoint>),
+    Checkout(Arc<Checkout>, Errand),
     Refused(Outcome),
     Pass(Option<Outcome>),
 }
@@ -74,8 +77,11 @@ pub(super) async fn serve(
         };
         let handled = match routed {
             Routed::Webhook(endpoint) => webhook::handle(edge, &endpoint, &mut connection, arrived).await,
+            Routed::Checkout(shop, errand) => {
+                Handled::Answered(checkout::handle(edge, &shop, errand, &mut connection, arrived).await)
+            }
             Routed::Refused(outcome) => {
-                Handled::Answered(early(edge, &mut connection, arrived, outcome).await)
+                Handled::Answered(early(edge, &mut connection, arrived, &Reply::of(outcome)).await)
             }
             Routed::Pass(verdict) => Handled::Pass(verdict),
         };
@@ -106,6 +112,7 @@ fn route(edge: &Edge, length: usize, outline: Outline<'_>) -> (Arrived, Routed) 
         Route::Pass if outline.method == b"CONNECT" => Routed::Refused(Outcome::RequestMalformed),
         Route::Pass => Routed::Pass(None),
         Route::Webhook(endpoint) => Routed::Webhook(endpoint.clone()),
+        Route::Checkout(checkout, errand) => Routed::Checkout(checkout.clone(), errand),
         Route::Ambiguous { reason, enforce } => {
             edge.metrics.guard_rejected(reason.code());
             if enforce {
@@ -138,12 +145,7 @@ async fn pass(
 }
 
 /// Answers before the body was read. The head is taken; the body is read away where that is cheap.
-pub(super) async fn early(
-    edge: &Edge,
-    connection: &mut Connection,
-    arrived: Arrived,
-    outcome: Outcome,
-) -> Next {
+pub(super) async fn early(edge: &Edge, connection: &mut Connection, arrived: Arrived, reply: &Reply) -> Next {
     let head = connection.take(arrived.length);
     let Ok(fields) = Fields::parse(&head) else {
         let _ = connection.send(&reply::raw(Outcome::RequestMalformed), b"").await;
@@ -156,7 +158,6 @@ pub(super) async fn early(
         Framing::Chunked => None,
     };
     let keep = skip.is_some() && fields.keep_alive() && !edge.drain.begun();
-    let reply = Reply::of(outcome);
     let body = if head.starts_with(b"HEAD ") { &b""[..] } else { &reply.body };
     if connection.send(&reply.head(keep), body).await.is_err() {
         return Next::Close;

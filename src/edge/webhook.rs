@@ -3,10 +3,10 @@
 
 use bytes::Bytes;
 use std::sync::Arc;
-use tokio::time::timeout;
+use std::time::Instant;
 
 use super::Edge;
-use super::body::{self, BodyFault};
+use super::body::{self, BodyFault, Bounds};
 use super::connection::Connection;
 use super::forwarded::{self, Origin};
 use super::gate::Pass;
@@ -49,6 +49,8 @@ struct Visit<'a> {
     edge: &'a Edge,
     endpoint: &'a Arc<Endpoint>,
     connection: &'a mut Connection,
+    /// When its head had arrived.
+    started: Instant,
 }
 
 /// How a visit ended.
@@ -69,7 +71,7 @@ pub(super) async fn handle(
 ) -> Handled {
     let started = clock::instant();
     let _in_flight = edge.metrics.in_flight();
-    let ended = Visit { edge, endpoint, connection }.run(arrived).await;
+    let ended = Visit { edge, endpoint, connection, started }.run(arrived).await;
     let took = started.elapsed();
     endpoint.metrics.answered(ended.outcome, took);
     log(endpoint, &ended, took.as_micros() as f64 / 1e3);
@@ -154,8 +156,9 @@ impl Visit<'_> {
     }
 
     async fn answer_early(self, arrived: Arrived, outcome: Outcome) -> Ended {
-        let next = early(self.edge, self.connection, arrived, outcome).await;
-        let status = Some(Reply::of(outcome).status);
+        let reply = Reply::of(outcome);
+        let next = early(self.edge, self.connection, arrived, &reply).await;
+        let status = Some(reply.status);
         Ended { handled: Handled::Answered(next), outcome, status, receipt: None }
     }
 
@@ -167,28 +170,19 @@ impl Visit<'_> {
         framing: Framing,
         pass: &mut Pass,
     ) -> Result<Bytes, Option<Outcome>> {
-        let awaited = fields.values(head, "expect").any(|v| v.eq_ignore_ascii_case(b"100-continue"));
-        if awaited && self.connection.send(b"HTTP/1.1 100 Continue\r\n\r\n", b"").await.is_err() {
-            return Err(None);
-        }
-        let (limit, within) = (self.endpoint.max_body, self.endpoint.body_timeout);
-        let read = tokio::select! {
-            // A body that came with its head is taken before anything waits.
-            biased;
-            read = timeout(within, body::read(self.connection, framing, limit)) => read,
-            () = pass.sent_away() => return Err(Some(Outcome::Overloaded)),
-        };
-        pass.stay();
+        let bounds = Bounds { limit: self.endpoint.max_body, within: self.endpoint.body_timeout };
+        let read = body::receive(self.connection, body::awaited(head, fields), framing, bounds, pass).await;
         match read {
             // The body may have taken what time there was.
-            Ok(Ok(_)) if !self.edge.drain.has_time_for(self.edge.attempt_timeout) => {
+            Ok(_) if !self.edge.drain.has_time_for(self.edge.attempt_timeout) => {
                 Err(Some(Outcome::ShuttingDown))
             }
-            Ok(Ok(body)) => Ok(body),
-            Ok(Err(BodyFault::TooLarge)) => Err(Some(Outcome::BodyTooLarge)),
-            Ok(Err(BodyFault::Malformed)) => Err(Some(Outcome::BodyMalformed)),
-            Ok(Err(BodyFault::Gone)) => Err(None),
-            Err(_) => Err(Some(Outcome::BodyTooSlow)),
+            Ok(body) => Ok(body),
+            Err(BodyFault::TooLarge) => Err(Some(Outcome::BodyTooLarge)),
+            Err(BodyFault::Malformed) => Err(Some(Outcome::BodyMalformed)),
+            Err(BodyFault::TooSlow) => Err(Some(Outcome::BodyTooSlow)),
+            Err(BodyFault::SentAway) => Err(Some(Outcome::Overloaded)),
+            Err(BodyFault::Gone) => Err(None),
         }
     }
 
@@ -201,6 +195,7 @@ impl Visit<'_> {
             // Only what the ledger is keyed by: the app gets the query byte for byte.
             query: &String::from_utf8_lossy(query),
             body,
+            arrived: self.started,
         };
         self.edge.intake.receive(letter, || self.carried(head, fields)).await
     }

@@ -5,20 +5,28 @@
 //! ```text
 //!  claim ─▶ first seen, FAILED, or RUNNING with its lease over ─▶ RUNNING(lease) ─Delivered─▶ DELIVERED
 //!           RUNNING, lease not over ─▶ InFlight                        │
-//!           DELIVERED ─▶ Duplicate                                     └─Failed, token current─▶ FAILED
+//!           DELIVERED, and whatever is kept ─▶ Duplicate               └─Failed, token current─▶ FAILED
+//!
+//!  keep ──▶ the same, with a parcel: PENDING, or RUNNING(lease) at once
+//!  due ───▶ PENDING whose time has come, or kept RUNNING with its lease over ─▶ RUNNING(lease) ─Delivered─▶ DELIVERED
+//!                                           PENDING(due) ◀─Retry, token current─┤        the parcel is dropped
+//!                                                   DEAD ◀─Dead, token current──┘        the parcel stays
+//!  redeliver: DEAD or PENDING ─▶ PENDING, due now      forget: whatever is not RUNNING ─▶ gone
 //! ```
 //!
-//! `Delivered` records from any state and with any token: the backend's 2xx is a fact. `Failed` needs the current
-//! token, so a holder that comes late cannot undo what another has leased since. DELIVERED and FAILED are forgotten
-//! `retention` after they were settled, RUNNING never.
+//! `Delivered` records from any state and with any token: the backend's 2xx is a fact. Every other settlement needs the
+//! current token, so a holder that comes late cannot undo what another has leased since. DELIVERED and FAILED are
+//! forgotten `retention` after they were settled; RUNNING, PENDING and DEAD never.
 
 mod metered;
 mod none;
+mod record;
 pub mod redis;
 pub mod sqlite;
 mod tokens;
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -26,6 +34,7 @@ use async_trait::async_trait;
 
 pub use metered::Metered;
 pub use none::NoLedger;
+pub use record::{Acted, Action, Backlog, Filter, Page, Parcel, Record, State, Way};
 
 /// A record of events. Cheap to call from many tasks at once.
 #[async_trait]
@@ -47,11 +56,54 @@ pub trait Ledger: Send + Sync + 'static {
     /// Whether it can take claims now. Cheap: tells what the last work came to, does none.
     fn health(&self) -> Health;
 
-    /// How many events are RUNNING, by endpoint. Endpoints without any may be missing.
+    /// Takes an event in with all that its delivery needs, in one step. With a `lease`, counted from before this call,
+    /// it is also the caller's to deliver at once; without, it is due at once.
+    ///
+    /// [`Kept::Leased`] and [`Kept::Queued`] are durable when they are returned.
+    ///
+    /// # Errors
+    /// The ledger is out of reach, or keeps nothing. The event may have been kept all the same.
+    async fn keep(
+        &self,
+        arrival: Arrival,
+        parcel: Parcel,
+        lease: Option<Duration>,
+    ) -> Result<Kept, LedgerError>;
+
+    /// Leases up to `most` kept events of an endpoint that are due, the most overdue first.
+    ///
+    /// # Errors
+    /// The ledger is out of reach; what was leased all the same comes back when its lease ends.
+    async fn due(
+        &self,
+        endpoint: &str,
+        most: usize,
+        lease: Duration,
+    ) -> Result<Vec<(Lease, Parcel)>, LedgerError>;
+
+    /// What is not settled, by endpoint. Endpoints without any may be missing.
     ///
     /// # Errors
     /// The ledger is out of reach.
-    async fn running(&self) -> Result<Vec<(Arc<str>, u64)>, LedgerError>;
+    async fn backlog(&self) -> Result<Vec<Backlog>, LedgerError>;
+
+    /// The records that a filter lets through, a page of `most` at a time, from where `after` (a page's `next`) says.
+    ///
+    /// # Errors
+    /// The ledger is out of reach, or `after` is of no page.
+    async fn list(&self, filter: &Filter, after: Option<&str>, most: usize) -> Result<Page, LedgerError>;
+
+    /// One record, with its parcel if that is still kept.
+    ///
+    /// # Errors
+    /// The ledger is out of reach.
+    async fn show(&self, key: &EventKey) -> Result<Option<(Record, Option<Parcel>)>, LedgerError>;
+
+    /// An operator's action on one event. Durable when it is returned.
+    ///
+    /// # Errors
+    /// The ledger is out of reach.
+    async fn act(&self, key: &EventKey, action: Action) -> Result<Acted, LedgerError>;
 }
 
 /// What makes two arrivals the same event. The query belongs to it because Stripe upgrades an API version with a
@@ -64,6 +116,25 @@ pub struct EventKey {
     pub query: Box<str>,
     /// Stripe's id, `evt_…`.
     pub id: Box<str>,
+}
+
+/// `ID?QUERY ENDPOINT`: an id has no `?` in it and a query no space, so no two keys are spelled alike.
+impl fmt::Display for EventKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let EventKey { endpoint, query, id } = self;
+        write!(f, "{id}?{query} {endpoint}")
+    }
+}
+
+/// The error shows nothing of the text.
+impl FromStr for EventKey {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<EventKey, Self::Err> {
+        let parts = text.split_once('?').and_then(|(id, rest)| Some((id, rest.split_once(' ')?)));
+        let (id, (query, endpoint)) = parts.ok_or("an event is named ID?QUERY ENDPOINT")?;
+        Ok(EventKey { endpoint: endpoint.into(), query: query.into(), id: id.into() })
+    }
 }
 
 /// A verified event at the door.
@@ -92,7 +163,24 @@ pub enum Claim {
         /// When that lease ends, from now; never zero.
         retry_after: Duration,
     },
-    /// It was delivered before.
+    /// It was delivered before, or is kept for delivery.
+    Duplicate,
+}
+
+/// The answer to an event that is to be kept.
+#[derive(Debug)]
+#[must_use]
+pub enum Kept {
+    /// It is kept, and the caller's to deliver.
+    Leased(Lease),
+    /// It is kept, and due.
+    Queued,
+    /// A delivery of it, which is not kept, holds a lease.
+    InFlight {
+        /// When that lease ends, from now; never zero.
+        retry_after: Duration,
+    },
+    /// It is kept already, or was delivered before.
     Duplicate,
 }
 
@@ -146,8 +234,22 @@ pub enum Settlement {
         /// That status.
         status: u16,
     },
-    /// Anything else.
+    /// Anything else, of an event that is not kept: its next arrival is admitted again.
     Failed {
+        /// The backend's status, if it answered.
+        status: Option<u16>,
+    },
+    /// Anything else, of a kept one: another attempt is due later.
+    Retry {
+        /// The backend's status, if it answered.
+        status: Option<u16>,
+        /// How much later.
+        wait: Duration,
+        /// Whether the attempt counts: one that could not even connect does not.
+        counts: bool,
+    },
+    /// The last attempt at a kept one failed.
+    Dead {
         /// The backend's status, if it answered.
         status: Option<u16>,
     },
@@ -158,7 +260,7 @@ pub enum Settlement {
 pub enum Settled {
     /// It is durable.
     Recorded,
-    /// A `Failed` of a holder that came late: its token is no longer the current one, and nothing was changed.
+    /// Anything but `Delivered`, of a holder that came late: its token is no longer the current one, and nothing was changed.
     Superseded,
 }
 

@@ -1,11 +1,13 @@
 //! `[ledger] url = "none"`: remembers nothing, so every claim is leased as the first.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{Arrival, Claim, Health, Lease, Ledger, LedgerError, Settled, Settlement, Unsettled};
+use super::{
+    Acted, Action, Arrival, Backlog, Claim, EventKey, Filter, Health, Kept, Lease, Ledger, LedgerError, Page,
+    Parcel, Record, Settled, Settlement, Unsettled,
+};
 use crate::clock;
 
 /// No ledger and no dedup: for measuring, and for backends that keep their own.
@@ -26,14 +28,34 @@ impl Ledger for NoLedger {
         Health::Ready
     }
 
-    async fn running(&self) -> Result<Vec<(Arc<str>, u64)>, LedgerError> {
+    /// The configuration lets nobody ask for it.
+    async fn keep(&self, _: Arrival, _: Parcel, _: Option<Duration>) -> Result<Kept, LedgerError> {
+        Err(LedgerError::new("without a ledger nothing can be kept: ledger.url is none"))
+    }
+
+    async fn due(&self, _: &str, _: usize, _: Duration) -> Result<Vec<(Lease, Parcel)>, LedgerError> {
         Ok(Vec::new())
+    }
+
+    async fn backlog(&self) -> Result<Vec<Backlog>, LedgerError> {
+        Ok(Vec::new())
+    }
+
+    async fn list(&self, _: &Filter, _: Option<&str>, _: usize) -> Result<Page, LedgerError> {
+        Ok(Page { records: Vec::new(), next: None })
+    }
+
+    async fn show(&self, _: &EventKey) -> Result<Option<(Record, Option<Parcel>)>, LedgerError> {
+        Ok(None)
+    }
+
+    async fn act(&self, _: &EventKey, _: Action) -> Result<Acted, LedgerError> {
+        Ok(Acted::Unknown)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::EventKey;
     use super::*;
 
     #[tokio::test]
@@ -57,6 +79,6 @@ mod tests {
             let settled = NoLedger.settle(lease, Settlement::Delivered { status: 200 }).await;
             assert_eq!(settled.unwrap(), Settled::Recorded);
         }
-        assert_eq!(NoLedger.running().await.unwrap(), []);
+        assert_eq!(NoLedger.backlog().await.unwrap(), []);
     }
 }

@@ -4,7 +4,9 @@
 use super::labels::{DeliveryResult, Mode};
 use crate::outcome::Outcome;
 use prometheus::core::Collector;
-use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+use prometheus::{
+    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+};
 use prometheus::{Opts, Registry};
 
 const NAMESPACE: &str = "countersign";
@@ -29,6 +31,7 @@ pub(super) struct Families {
     pub delivery_seconds: HistogramVec,
     pub undeduplicated: IntCounterVec,
     pub events: IntGaugeVec,
+    pub oldest_pending: GaugeVec,
     pub ledger_seconds: HistogramVec,
     pub ledger_errors: IntCounterVec,
     pub settle_failures: IntCounter,
@@ -36,6 +39,9 @@ pub(super) struct Families {
     pub proxy_requests: IntCounterVec,
     pub proxy_seconds: Histogram,
     pub guard_rejections: IntCounterVec,
+    pub checkout_requests: IntCounterVec,
+    pub checkout_seconds: Histogram,
+    pub stripe_api_seconds: HistogramVec,
     pub in_flight: IntGauge,
     pub build_info: IntGaugeVec,
 }
@@ -95,6 +101,16 @@ impl Families {
                 &["endpoint"],
             ),
             events: gauges("events", "Events in the ledger that are not settled.", &["endpoint", "state"]),
+            oldest_pending: registered(
+                registry,
+                GaugeVec::new(
+                    named(
+                        "oldest_pending_seconds",
+                        "How long the oldest event that waits for its delivery has been here; 0 if none waits.",
+                    ),
+                    &["endpoint"],
+                ),
+            ),
             ledger_seconds: seconds(
                 "ledger_seconds",
                 "How long a call of the ledger took.",
@@ -135,6 +151,24 @@ impl Families {
                 "guard_rejections_total",
                 "Requests refused before they were routed, by why.",
                 &["reason"],
+            ),
+            checkout_requests: counters(
+                "checkout_requests_total",
+                "Requests to a checkout path, by what they were answered.",
+                &["outcome"],
+            ),
+            checkout_seconds: registered(
+                registry,
+                Histogram::with_opts(HistogramOpts {
+                    common_opts: named("checkout_seconds", "From an order's head to its answer."),
+                    buckets: WEBHOOK_BUCKETS.to_vec(),
+                }),
+            ),
+            stripe_api_seconds: seconds(
+                "stripe_api_seconds",
+                "How long one attempt at Stripe's API took, by what came of it.",
+                &["outcome"],
+                &WEBHOOK_BUCKETS,
             ),
             in_flight: registered(
                 registry,

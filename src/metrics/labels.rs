@@ -58,16 +58,25 @@ impl Class {
 pub enum Mode {
     /// While Stripe waits for the backend's own answer.
     Inline,
+    /// After Stripe had its answer.
+    Queued,
+    /// While Stripe waits for a while, and afterwards.
+    Hybrid,
+    /// Because an operator asked for it.
+    Redelivery,
 }
 
 impl Mode {
     /// Every mode, in the order of the enum.
-    pub const ALL: [Mode; 1] = [Mode::Inline];
+    pub const ALL: [Mode; 4] = [Mode::Inline, Mode::Queued, Mode::Hybrid, Mode::Redelivery];
 
     /// The label's value.
     pub const fn label(self) -> &'static str {
         match self {
             Mode::Inline => "inline",
+            Mode::Queued => "queued",
+            Mode::Hybrid => "hybrid",
+            Mode::Redelivery => "redelivery",
         }
     }
 }
@@ -109,24 +118,62 @@ impl DeliveryResult {
     }
 }
 
-/// A call of the ledger that a webhook waits for: the `op` label.
+/// A call of the ledger that a webhook or the worker waits for: the `op` label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum LedgerOp {
     /// Asking whether an event may be delivered, and leasing it.
     Claim,
     /// Recording what came of it.
     Settle,
+    /// Taking an event in with its payload.
+    Keep,
+    /// Leasing kept events that are due.
+    Due,
 }
 
 impl LedgerOp {
     /// Every operation, in the order of the enum.
-    pub const ALL: [LedgerOp; 2] = [LedgerOp::Claim, LedgerOp::Settle];
+    pub const ALL: [LedgerOp; 4] = [LedgerOp::Claim, LedgerOp::Settle, LedgerOp::Keep, LedgerOp::Due];
 
     /// The label's value.
     pub const fn label(self) -> &'static str {
         match self {
             LedgerOp::Claim => "claim",
             LedgerOp::Settle => "settle",
+            LedgerOp::Keep => "keep",
+            LedgerOp::Due => "due",
+        }
+    }
+}
+
+/// What came of one attempt at Stripe's API: the `outcome` label of `stripe_api_seconds`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ApiResult {
+    /// A 2xx.
+    Ok,
+    /// Stripe said no: a 4xx.
+    Refused,
+    /// A 5xx, or an answer that is none of Stripe's.
+    Failed,
+    /// No connection, or it broke off.
+    Unreachable,
+    /// No answer within `timeout`.
+    Timeout,
+}
+
+impl ApiResult {
+    /// Every result, in the order of the enum.
+    pub const ALL: [ApiResult; 5] =
+        [ApiResult::Ok, ApiResult::Refused, ApiResult::Failed, ApiResult::Unreachable, ApiResult::Timeout];
+
+    /// The label's value.
+    pub const fn label(self) -> &'static str {
+        match self {
+            ApiResult::Ok => "ok",
+            ApiResult::Refused => "refused",
+            ApiResult::Failed => "failed",
+            ApiResult::Unreachable => "unreachable",
+            ApiResult::Timeout => "timeout",
         }
     }
 }
@@ -140,6 +187,7 @@ mod tests {
         assert!(Class::ALL.iter().enumerate().all(|(i, c)| *c as usize == i));
         assert!(Mode::ALL.iter().enumerate().all(|(i, m)| *m as usize == i));
         assert!(DeliveryResult::ALL.iter().enumerate().all(|(i, r)| *r as usize == i));
+        assert!(ApiResult::ALL.iter().enumerate().all(|(i, r)| *r as usize == i));
         assert!(LedgerOp::ALL.iter().enumerate().all(|(i, o)| *o as usize == i));
     }
 

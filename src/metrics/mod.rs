@@ -8,13 +8,15 @@ mod families;
 mod labels;
 
 pub use endpoint::EndpointMetrics;
-pub use labels::{Class, DeliveryResult, LedgerOp, Mode};
+pub use labels::{ApiResult, Class, DeliveryResult, LedgerOp, Mode};
 
 use families::Families;
 use prometheus::{Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use crate::outcome::checkout::CheckoutOutcome;
 
 /// The `Content-Type` of what [`Metrics::render`] makes: Prometheus' text format.
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
@@ -32,6 +34,11 @@ pub struct Metrics {
     settle_failures: IntCounter,
     ledger_resets: IntCounter,
     in_flight: IntGauge,
+    /// By [`CheckoutOutcome`], as it is declared.
+    checkouts: [IntCounter; CheckoutOutcome::ALL.len()],
+    checkout_seconds: Histogram,
+    /// By [`ApiResult`], as it is declared.
+    stripe_api: [Histogram; ApiResult::ALL.len()],
 }
 
 impl Default for Metrics {
@@ -59,6 +66,11 @@ impl Metrics {
             settle_failures: families.settle_failures.clone(),
             ledger_resets: families.ledger_resets.clone(),
             in_flight: families.in_flight.clone(),
+            checkouts: CheckoutOutcome::ALL
+                .map(|outcome| families.checkout_requests.with_label_values(&[outcome.code()])),
+            checkout_seconds: families.checkout_seconds.clone(),
+            stripe_api: ApiResult::ALL
+                .map(|result| families.stripe_api_seconds.with_label_values(&[result.label()])),
             endpoints: Mutex::default(),
             families,
             registry,
@@ -148,15 +160,31 @@ impl Metrics {
         self.ledger_resets.inc();
     }
 
-    /// How many events of an endpoint are being delivered, as the ledger has it.
-    pub fn set_running(&self, endpoint: &str, n: u64) {
-        let gauge = self.families.events.with_label_values(&[endpoint, "running"]);
-        gauge.set(i64::try_from(n).unwrap_or(i64::MAX));
+    /// A request to a checkout path was answered; `took` counts from its head.
+    pub fn checked_out(&self, outcome: CheckoutOutcome, took: Duration) {
+        self.checkouts[outcome as usize].inc();
+        self.checkout_seconds.observe(took.as_secs_f64());
     }
 
-    /// Nobody knows how many events are running: leaves the series out until [`Metrics::set_running`] says it again.
-    pub fn running_unknown(&self) {
+    /// One attempt at Stripe's API is over.
+    pub fn stripe_called(&self, result: ApiResult, took: Duration) {
+        self.stripe_api[result as usize].observe(took.as_secs_f64());
+    }
+
+    /// How many events of an endpoint are not settled, as the ledger has it, and how long the oldest of those that wait
+    /// has been here; zero if none does.
+    pub fn set_backlog(&self, endpoint: &str, running: u64, pending: u64, dead: u64, oldest: Duration) {
+        for (state, count) in [("running", running), ("pending", pending), ("dead", dead)] {
+            let gauge = self.families.events.with_label_values(&[endpoint, state]);
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        self.families.oldest_pending.with_label_values(&[endpoint]).set(oldest.as_secs_f64());
+    }
+
+    /// Nobody knows what is not settled: leaves the series out until [`Metrics::set_backlog`] says it again.
+    pub fn backlog_unknown(&self) {
         self.families.events.reset();
+        self.families.oldest_pending.reset();
     }
 
     /// Everything in Prometheus' text format ([`CONTENT_TYPE`]).
@@ -200,7 +228,7 @@ mod tests {
         let metrics = Metrics::new();
         metrics.endpoint("/webhooks/stripe", 2);
         metrics.guard_reasons(&["spelling"]);
-        metrics.set_running("/webhooks/stripe", 0);
+        metrics.set_backlog("/webhooks/stripe", 0, 0, 0, Duration::ZERO);
         metrics
     }
 
@@ -235,6 +263,9 @@ mod tests {
             "countersign_settle_failures_total",
             "countersign_ledger_resets_total",
             "countersign_inflight",
+            r#"countersign_checkout_requests_total{outcome="created"}"#,
+            "countersign_checkout_seconds_count",
+            r#"countersign_stripe_api_seconds_count{outcome="timeout"}"#,
         ] {
             assert_eq!(value(&metrics, series), Some(0.0), "{series}");
         }
@@ -245,7 +276,7 @@ mod tests {
         let metrics = full();
         let endpoint = metrics.endpoint("/webhooks/stripe", 2);
         let second = Duration::from_secs(1);
-        let table: [(&str, Count); 11] = [
+        let table: [(&str, Count); 13] = [
             (
                 r#"countersign_webhook_requests_total{endpoint="/webhooks/stripe",outcome="in_flight"}"#,
                 Box::new(|| endpoint.answered(Outcome::InFlight, second)),
@@ -282,7 +313,15 @@ mod tests {
             ),
             (
                 r#"countersign_events{endpoint="/webhooks/stripe",state="running"}"#,
-                Box::new(|| metrics.set_running("/webhooks/stripe", 1)),
+                Box::new(|| metrics.set_backlog("/webhooks/stripe", 1, 0, 0, Duration::ZERO)),
+            ),
+            (
+                r#"countersign_checkout_requests_total{outcome="price_unknown"}"#,
+                Box::new(|| metrics.checked_out(CheckoutOutcome::PriceUnknown, second)),
+            ),
+            (
+                r#"countersign_stripe_api_seconds_count{outcome="refused"}"#,
+                Box::new(|| metrics.stripe_called(ApiResult::Refused, second)),
             ),
         ];
         let counts = || -> std::collections::BTreeMap<String, f64> {
@@ -346,10 +385,10 @@ mod tests {
     fn an_endpoint_that_is_gone_leaves_no_series_behind() {
         let metrics = full();
         metrics.endpoint("old", 3).set_enforced(false);
-        metrics.set_running("old", 1);
+        metrics.set_backlog("old", 1, 0, 0, Duration::ZERO);
         metrics.retain(&["/webhooks/stripe"]);
-        metrics.running_unknown();
-        metrics.set_running("/webhooks/stripe", 0);
+        metrics.backlog_unknown();
+        metrics.set_backlog("/webhooks/stripe", 0, 0, 0, Duration::ZERO);
         assert!(!metrics.render().contains(r#"endpoint="old""#), "{}", metrics.render());
         assert!(metrics.render().contains(r#"endpoint="/webhooks/stripe""#));
         assert_eq!(metrics.endpoints(), ["/webhooks/stripe"]);
@@ -365,10 +404,10 @@ mod tests {
     #[test]
     fn nobody_knowing_what_runs_leaves_the_series_out() {
         let metrics = full();
-        metrics.set_running("/webhooks/stripe", 3);
+        metrics.set_backlog("/webhooks/stripe", 3, 0, 0, Duration::ZERO);
         let series = r#"countersign_events{endpoint="/webhooks/stripe",state="running"}"#;
         assert_eq!(value(&metrics, series), Some(3.0));
-        metrics.running_unknown();
+        metrics.backlog_unknown();
         assert_eq!(value(&metrics, series), None);
     }
 
@@ -427,12 +466,18 @@ mod tests {
             rows(PAGE, "\n## Outcomes\n").into_iter().map(|mut row| row[0].remove(0)).collect();
         assert_eq!(outcomes, Outcome::ALL.map(Outcome::code));
 
+        let outcomes: Vec<_> =
+            rows(PAGE, "\n## Checkout outcomes\n").into_iter().map(|mut row| row[0].remove(0)).collect();
+        assert_eq!(outcomes, CheckoutOutcome::ALL.map(CheckoutOutcome::code));
+
         let others = rows(PAGE, "\n## Other labels\n");
         let values = |label: &str| others.iter().find(|row| row[0] == [label]).map(|row| row[1].clone());
         assert_eq!(values("mode").unwrap(), Mode::ALL.map(Mode::label));
         assert_eq!(values("result").unwrap(), DeliveryResult::ALL.map(DeliveryResult::label));
         assert_eq!(values("op").unwrap(), LedgerOp::ALL.map(LedgerOp::label));
         assert_eq!(values("class").unwrap(), Class::ALL.map(Class::label));
-        assert_eq!(values("state").unwrap(), ["running"]);
+        let api = others.iter().find(|row| row[0] == ["outcome", "stripe_api_seconds"]).unwrap();
+        assert_eq!(api[1], ApiResult::ALL.map(ApiResult::label));
+        assert_eq!(values("state").unwrap(), ["running", "pending", "dead"]);
     }
 }

@@ -1,5 +1,5 @@
-//! The proof that an event was verified: [`VerifiedEvent`] is made here and nowhere else, and nothing else can be
-//! delivered. What an event is says [`parse`]; whether its signature holds says `signature`.
+//! The proof that an event was verified: [`VerifiedEvent`] is made here and nowhere else, by [`verify`] or of what was
+//! kept after it ([`kept`]), and nothing else can be delivered. What an event is says [`parse`]; whether its signature holds says `signature`.
 
 pub use super::envelope::{Envelope, PayloadFault, parse};
 pub use super::json::JsonFault;
@@ -25,6 +25,18 @@ pub struct VerifiedEvent {
 }
 
 impl VerifiedEvent {
+    fn new(envelope: Envelope<'_>, body: &Bytes, secret: usize) -> VerifiedEvent {
+        VerifiedEvent {
+            id: Text::new(envelope.id, body),
+            kind: Text::new(envelope.kind, body),
+            created: envelope.created,
+            livemode: envelope.livemode,
+            account: envelope.account.map(|account| Text::new(account, body)),
+            secret,
+            body: body.clone(),
+        }
+    }
+
     /// The payload, byte for byte as it was signed.
     pub fn body(&self) -> &Bytes {
         &self.body
@@ -91,6 +103,13 @@ impl Rejection {
     }
 }
 
+/// An event that was verified before it was kept: read anew from its payload. `None` if that is no event, which no
+/// ledger of ours holds.
+pub fn kept(body: Bytes) -> Option<VerifiedEvent> {
+    let envelope = parse(&body).ok()?;
+    Some(VerifiedEvent::new(envelope, &body, 0))
+}
+
 /// Judges a webhook as [`signature::verify`] does, with the same arguments, and then reads its envelope: a body that
 /// nobody vouched for is not parsed.
 pub fn verify<'h>(
@@ -102,15 +121,7 @@ pub fn verify<'h>(
 ) -> Result<VerifiedEvent, Rejection> {
     let signed = signature::verify(secrets, headers, &body, now, tolerance)?;
     let envelope = parse(&body)?;
-    Ok(VerifiedEvent {
-        id: Text::new(envelope.id, &body),
-        kind: Text::new(envelope.kind, &body),
-        created: envelope.created,
-        livemode: envelope.livemode,
-        account: envelope.account.map(|account| Text::new(account, &body)),
-        secret: signed.secret,
-        body,
-    })
+    Ok(VerifiedEvent::new(envelope, &body, signed.secret))
 }
 
 /// A string of the envelope.

@@ -178,6 +178,7 @@ fn check_says_what_a_good_configuration_comes_to() {
             ("STRIPE_WEBHOOK_SECRET", "whsec_hush1,whsec_hush2"),
             ("CONNECT_SECRET", "whsec_hush3"),
             ("DELIVERY_SECRET", "whsec_hush4"),
+            ("SELLING_KEY", "rk_live_hush5"),
         ],
         b"",
     );
@@ -190,6 +191,7 @@ fn check_says_what_a_good_configuration_comes_to() {
         "ledger         sqlite:/var/lib/countersign/ledger.db",
         "webhook        /webhooks/stripe (shop), 2 secrets, deliveries signed with a secret of their own",
         "webhook        /webhooks/stripe/connect, 3 secrets",
+        "checkout       /api/checkout /shop/buy, 2 prices, a live key",
         "warning        webhook \"shop\" is a dry run",
     ] {
         assert!(said.out().contains(line), "{line} is not in:\n{}", said.out());

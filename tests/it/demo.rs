@@ -1,7 +1,8 @@
-//! `make run`, as a newcomer runs it: on ports of its own, from start to Ctrl-C.
+//! `make run`, as a newcomer runs it: on ports of its own, from start to Ctrl-C. [`Demo`] is what it takes to look at it.
 
 use crate::front::{Tool, free_port, have, taken};
 use crate::harness::{Address, Client, Request, Response, until};
+use serde_json::json;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::Command;
@@ -11,22 +12,45 @@ use tempfile::TempDir;
 /// `make run` builds first, which is nothing new where the whole suite runs, and minutes where this test runs alone.
 const BUILD: Duration = Duration::from_secs(900);
 
+/// Where each part listens, by the name that `make run` has for it. The site comes first.
+const PORTS: [&str; 5] = ["PORT", "COUNTERSIGN_PORT", "BACKEND_PORT", "ADMIN_PORT", "STRIPE_PORT"];
+
+/// A running `make run`, which ends when this is dropped.
+pub struct Demo {
+    make: Tool,
+    ports: [(&'static str, u16); 5],
+    _run_dir: TempDir,
+}
+
+impl Demo {
+    /// Starts it, and waits until it serves.
+    pub async fn start() -> Demo {
+        let run_dir = TempDir::new().unwrap();
+        let ports = PORTS.map(|name| (name, free_port()));
+        let mut make = make_run(run_dir.path(), &ports);
+        tokio::time::timeout(BUILD, async {
+            while !make.said("Serving until Ctrl-C") {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        })
+        .await
+        .expect("it serves within the time to build it");
+        Demo { make, ports, _run_dir: run_dir }
+    }
+
+    /// Where a part listens.
+    pub fn port(&self, name: &str) -> u16 {
+        self.ports.iter().find(|(own, _)| *own == name).expect("one of its names").1
+    }
+}
+
 #[tokio::test]
 async fn make_run_shows_a_genuine_a_repeated_a_forged_and_an_altered_event_and_ends_cleanly_on_ctrl_c() {
     if !have("make") || !have("caddy") {
         return;
     }
-    let run_dir = TempDir::new().unwrap();
-    let ports = ["PORT", "COUNTERSIGN_PORT", "BACKEND_PORT", "ADMIN_PORT"].map(|name| (name, free_port()));
-    let mut make = make_run(run_dir.path(), &ports);
-
-    tokio::time::timeout(BUILD, async {
-        while !make.said("Serving until Ctrl-C") {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    })
-    .await
-    .expect("it serves within the time to build it");
+    let mut demo = Demo::start().await;
+    let make = &mut demo.make;
     let told = make.log();
     let at = |words: &str| told.find(words).unwrap_or_else(|| panic!("{words:?} is not in what it said"));
     let order = [
@@ -46,7 +70,7 @@ async fn make_run_shows_a_genuine_a_repeated_a_forged_and_an_altered_event_and_e
         assert!(part.contains(status) && part.contains(code), "{status} {code}: {part}");
     }
 
-    let [site, ..] = ports.map(|(_, port)| port);
+    let [(_, site), ..] = demo.ports;
     let backend_was_told = get(site, "/api/told").await.json();
     assert_eq!(backend_was_told.as_array().map(Vec::len), Some(1), "{backend_was_told}");
     assert_eq!(backend_was_told[0]["type"], "checkout.session.completed");
@@ -56,9 +80,38 @@ async fn make_run_shows_a_genuine_a_repeated_a_forged_and_an_altered_event_and_e
     make.signal("INT");
     until("its end", async || make.ended().then_some(())).await;
     assert!(make.log().contains("stopped"));
-    for (name, port) in ports {
+    for (name, port) in demo.ports {
         assert!(!taken(port), "{name} is still taken");
     }
+}
+
+#[tokio::test]
+async fn make_run_sells_and_the_backend_grants_access_when_the_fake_stripe_was_paid() {
+    if !have("make") || !have("caddy") {
+        return;
+    }
+    let demo = Demo::start().await;
+    let [site, stripe] = ["PORT", "STRIPE_PORT"].map(|name| demo.port(name));
+    let order = Request::post("/api/checkout", r#"{"price": "story", "customer_email": "ada@example.com"}"#);
+    let order = send(site, &order.header("Content-Type", "application/json")).await;
+    assert_eq!(order.status, 200, "{}", order.text());
+    let order = order.json();
+    let page = order["url"].as_str().unwrap().strip_prefix(&format!("http://127.0.0.1:{stripe}")).unwrap();
+
+    let paid = send(stripe, &Request::post(page, "")).await;
+    let id = order["id"].as_str().unwrap();
+    let thanks = format!("http://localhost:{site}/thanks.html?session_id={id}");
+    assert_eq!((paid.status, paid.header("location")), (303, Some(thanks.as_str())));
+    let status = get(site, &format!("/api/checkout/{id}")).await.json();
+    assert_eq!(status, json!({ "status": "complete", "payment_status": "paid" }));
+    let told = get(site, "/api/told").await.json();
+    let about = told
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|event| event["about"] == id)
+        .expect("told before the buyer is back");
+    assert_eq!(about["did"], "access granted to ada@example.com");
 }
 
 #[tokio::test]
@@ -69,8 +122,7 @@ async fn make_run_names_a_port_that_is_taken_and_starts_nothing() {
     let run_dir = TempDir::new().unwrap();
     let holder = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = holder.local_addr().unwrap().port();
-    let mut ports = ["PORT", "COUNTERSIGN_PORT", "ADMIN_PORT"].map(|name| (name, free_port())).to_vec();
-    ports.push(("BACKEND_PORT", port));
+    let ports = PORTS.map(|name| (name, if name == "BACKEND_PORT" { port } else { free_port() }));
     let mut make = make_run(run_dir.path(), &ports);
 
     until("its end", async || make.ended().then_some(())).await;
@@ -95,11 +147,18 @@ fn make_run(run_dir: &Path, ports: &[(&str, u16)]) -> Tool {
             make.env_remove(name);
         }
     }
-    make.env("CARGO_TARGET_DIR", target).env_remove("STRIPE_WEBHOOK_SECRET").env_remove("MAKEFLAGS");
+    make.env("CARGO_TARGET_DIR", target)
+        .env_remove("STRIPE_WEBHOOK_SECRET")
+        .env_remove("STRIPE_SECRET_KEY")
+        .env_remove("MAKEFLAGS");
     Tool::start(&mut make)
 }
 
 async fn get(port: u16, target: &str) -> Response {
+    send(port, &Request::get(target)).await
+}
+
+async fn send(port: u16, request: &Request) -> Response {
     let address = Address::Tcp((Ipv4Addr::LOCALHOST, port).into());
-    Client::connect(&address).await.send(&Request::get(target).header("Connection", "close")).await
+    Client::connect(&address).await.send(&request.clone().header("Connection", "close")).await
 }

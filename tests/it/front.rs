@@ -84,9 +84,14 @@ pub struct Caddy {
 impl Caddy {
     /// Starts it in front of whatever listens, or will listen, at `program`.
     pub async fn start(program: &Address) -> Caddy {
+        Caddy::start_serving(program, Path::new("examples/site")).await
+    }
+
+    /// The same, with the files of another site.
+    pub async fn start_serving(program: &Address, site: &Path) -> Caddy {
         // Nothing reserves a free port until Caddy has it: another process may be quicker.
         for _ in 0..5 {
-            let mut caddy = Caddy::launch(program, free_port());
+            let mut caddy = Caddy::launch(program, site, free_port());
             if caddy.listening().await {
                 return caddy;
             }
@@ -95,14 +100,14 @@ impl Caddy {
         panic!("caddy found no port");
     }
 
-    fn launch(program: &Address, port: u16) -> Caddy {
+    fn launch(program: &Address, site: &Path, port: u16) -> Caddy {
         let mut command = Command::new("caddy");
         command
             .args(["run", "--config", "Caddyfile", "--adapter", "caddyfile"])
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .env("SITE_ADDRESS", format!("http://:{port}"))
             .env("COUNTERSIGN", program.text())
-            .env_remove("SITE_ROOT");
+            .env("SITE_ROOT", site);
         let address = Address::Tcp((Ipv4Addr::LOCALHOST, port).into());
         Caddy { tool: Tool::start(&mut command), address }
     }
@@ -155,6 +160,12 @@ pub fn npm(package: &str) -> Option<PathBuf> {
     let folder =
         Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("npm").join("node_modules").join(package);
     (folder.is_dir() || skipped(package)).then_some(folder)
+}
+
+/// The folder with Stripe's Python SDK, which `scripts/setup test` brings; `None` as [`have`] says no.
+pub fn python_sdk() -> Option<PathBuf> {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("python");
+    (folder.join("stripe").is_dir() || skipped("Stripe's Python SDK")).then_some(folder)
 }
 
 fn skipped(what: &str) -> bool {

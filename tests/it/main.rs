@@ -7,18 +7,23 @@
     reason = "a test that cannot go on should stop right there"
 )]
 
+mod chromium;
+#[path = "../../examples/stripe/fake/mod.rs"]
 mod fake_stripe;
 mod front;
 mod harness;
 
 mod admin;
+mod browser;
 mod caddy;
+mod checkout;
 mod cli;
 mod config;
 mod crowd;
 mod delivery;
 mod demo;
 mod endpoint;
+mod fake_stripe_api;
 mod guard;
 mod house;
 mod ledger;
@@ -28,9 +33,11 @@ mod once;
 mod papers;
 mod passthrough;
 mod prometheus;
+mod queued;
 mod redis_faults;
 mod replicas;
 mod sdk;
+mod sdk_requests;
 mod signals;
 mod smoke;
 mod smuggling;

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::server::{SETTINGS, Server};
 use super::trouble;
-use crate::config::{RedisTarget, RedisUrl, SentinelTarget};
+use crate::config::{Durability, RedisTarget, RedisUrl, SentinelTarget};
 use crate::ledger::{Health, LedgerError};
 use crate::metrics::Metrics;
 
@@ -36,6 +36,7 @@ pub(super) struct Options {
     pub(super) url: RedisUrl,
     pub(super) connect_timeout: Duration,
     pub(super) command_timeout: Duration,
+    pub(super) durability: Durability,
     /// The key that shows whether a server is the one it was.
     pub(super) marker: String,
     /// Loaded whenever a connection is made.
@@ -49,6 +50,8 @@ enum State {
         connection: MultiplexedConnection,
         /// Which connection of this link it is, from 1.
         number: u64,
+        /// Why no events are to be kept on this server, if so.
+        short: Option<Arc<str>>,
     },
     Down(Arc<str>),
 }
@@ -73,7 +76,7 @@ impl Link {
             options,
             metrics,
         });
-        let keeper = Keeper { link: Arc::clone(&link), made: 0, marker: None, said: Vec::new() };
+        let keeper = Keeper { link: Arc::clone(&link), made: 0, marker: None, short: None, said: Vec::new() };
         tokio::spawn(link.end.clone().run_until_cancelled_owned(keeper.keep()));
         link
     }
@@ -118,7 +121,7 @@ impl Link {
 
     fn connection(&self) -> Result<(MultiplexedConnection, u64), LedgerError> {
         match &*self.state.borrow() {
-            State::Up { connection, number } => Ok((connection.clone(), *number)),
+            State::Up { connection, number, .. } => Ok((connection.clone(), *number)),
             State::Down(reason) => Err(LedgerError::new(reason.clone())),
         }
     }
@@ -129,6 +132,15 @@ impl Link {
         let newer = |state: &State| matches!(state, State::Up { number, .. } if *number > broken);
         let _ = timeout(RESEND, states.wait_for(newer)).await;
         self.connection()
+    }
+
+    /// Whether the server promises enough for events to be kept on it.
+    pub(super) fn keeps(&self) -> Result<(), LedgerError> {
+        match &*self.state.borrow() {
+            State::Up { short: Some(why), .. } => Err(self.error(why)),
+            State::Up { .. } => Ok(()),
+            State::Down(reason) => Err(LedgerError::new(reason.clone())),
+        }
     }
 
     fn down(&self, why: &str) {
@@ -147,6 +159,8 @@ struct Keeper {
     made: u64,
     /// The marker that was seen last, on whatever connection.
     marker: Option<String>,
+    /// Why no events are to be kept on the server it is connected to, if so.
+    short: Option<Arc<str>>,
     /// The concerns that were logged last: each is said once, not at every connection.
     said: Vec<String>,
 }
@@ -193,6 +207,7 @@ impl Keeper {
             tracing::warn!(ledger = %options.url, "{concern}");
         }
         self.said = concerns;
+        self.short = server.falls_short_of(options.durability).map(Into::into);
         Ok(connection)
     }
 
@@ -224,7 +239,8 @@ impl Keeper {
     }
 
     fn up(&self, connection: &MultiplexedConnection) {
-        self.link.state.send_replace(State::Up { connection: connection.clone(), number: self.made });
+        let (connection, short) = (connection.clone(), self.short.clone());
+        self.link.state.send_replace(State::Up { connection, number: self.made, short });
     }
 
     /// Writes the marker, and sees whether it is the one that was written before.

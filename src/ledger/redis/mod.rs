@@ -4,32 +4,39 @@
 //!
 //! ```text
 //!  PREFIX:{e}:ID?QUERY ENDPOINT   an event's record, a string; settled ones expire by retention
+//!  PREFIX:{e}:/ID?QUERY ENDPOINT  its parcel, a hash, while it may still be needed
 //!  PREFIX:{e}:running             the keys of RUNNING records, by the end of their lease
+//!  PREFIX:{e}:due ENDPOINT        of kept events: PENDING by when they are due, RUNNING by the end of their lease
+//!  PREFIX:{e}:kept ENDPOINT       the same by when they came
+//!  PREFIX:{e}:dead ENDPOINT       DEAD ones, by when they were given up
+//!  PREFIX:{e}:endpoints           the endpoints that have had kept events
 //!  PREFIX:{e}:marker              which server this is: gone when it has lost its data
 //! ```
 //!
 //! The hash tag keeps all of it on one node of a Cluster, since a script's keys have to be together.
 
+mod keys;
 mod link;
+mod record;
 mod server;
 mod trouble;
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use redis::{Cmd, FromRedisValue, Script, Value};
 
+use self::keys::Keys;
 use self::link::{Link, Options};
 use super::tokens::Tokens;
-use super::{Arrival, Claim, EventKey, Health, Lease, Ledger, LedgerError, Settled, Settlement, Unsettled};
+use super::{
+    Acted, Action, Arrival, Backlog, Claim, EventKey, Filter, Health, Kept, Lease, Ledger, LedgerError, Page,
+    Parcel, Record, Settled, Settlement, State, Unsettled,
+};
 use crate::clock;
-use crate::config::{self, RedisUrl};
+use crate::config::{self, Durability, RedisUrl};
 use crate::metrics::Metrics;
-
-const CLAIM: &str = include_str!("claim.lua");
-const SETTLE: &str = include_str!("settle.lua");
 
 /// Where a Redis ledger is, and how it is used.
 #[derive(Debug, Clone)]
@@ -44,6 +51,8 @@ pub struct RedisOptions {
     pub command_timeout: Duration,
     /// Settled events are forgotten this much later.
     pub retention: Duration,
+    /// What the server must promise before events are kept on it.
+    pub durability: Durability,
 }
 
 impl RedisOptions {
@@ -55,6 +64,7 @@ impl RedisOptions {
             connect_timeout: ledger.connect_timeout,
             command_timeout: ledger.command_timeout,
             retention: ledger.retention,
+            durability: ledger.durability,
         }
     }
 }
@@ -63,10 +73,39 @@ impl RedisOptions {
 pub struct RedisLedger {
     link: Arc<Link>,
     keys: Keys,
-    claim: Script,
-    settle: Script,
+    scripts: Scripts,
     retention: Duration,
     tokens: Mutex<Tokens>,
+}
+
+/// One for each transition.
+struct Scripts {
+    claim: Script,
+    settle: Script,
+    keep: Script,
+    due: Script,
+    retry: Script,
+    act: Script,
+    backlog: Script,
+}
+
+impl Scripts {
+    fn new() -> Scripts {
+        Scripts {
+            claim: Script::new(include_str!("claim.lua")),
+            settle: Script::new(include_str!("settle.lua")),
+            keep: Script::new(include_str!("keep.lua")),
+            due: Script::new(include_str!("due.lua")),
+            retry: Script::new(include_str!("retry.lua")),
+            act: Script::new(include_str!("act.lua")),
+            backlog: Script::new(include_str!("backlog.lua")),
+        }
+    }
+
+    fn all(&self) -> [&Script; 7] {
+        let Scripts { claim, settle, keep, due, retry, act, backlog } = self;
+        [claim, settle, keep, due, retry, act, backlog]
+    }
 }
 
 impl RedisLedger {
@@ -77,8 +116,7 @@ impl RedisLedger {
     pub fn start(options: RedisOptions, metrics: Arc<Metrics>) -> RedisLedger {
         RedisLedger {
             keys: Keys::new(&options.prefix),
-            claim: Script::new(CLAIM),
-            settle: Script::new(SETTLE),
+            scripts: Scripts::new(),
             retention: options.retention,
             tokens: Mutex::default(),
             link: Link::start(link_to(&options), metrics),
@@ -100,16 +138,25 @@ impl RedisLedger {
         self.link.close();
     }
 
-    fn token(&self) -> Result<u64, LedgerError> {
+    fn token(&self) -> Result<String, LedgerError> {
         let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
-        tokens.next().map_err(|error| LedgerError::new(format!("the system gives no randomness: {error}")))
+        let token = tokens.next();
+        token.map(hex).map_err(|error| LedgerError::new(format!("the system gives no randomness: {error}")))
     }
 
-    /// A script on an event's record and the running, before its arguments.
-    fn on(&self, script: &Script, record: &str) -> Cmd {
-        let mut command = Cmd::with_capacity(10, 256);
-        command.arg("EVALSHA").arg(script.get_hash()).arg(2).arg(record).arg(&self.keys.running);
-        command
+    /// Runs a command in a task of its own, which goes on when its caller leaves.
+    async fn finish(&self, command: Cmd) -> Result<Value, LedgerError> {
+        let link = Arc::clone(&self.link);
+        let sent = tokio::spawn(async move { link.send(&command).await }).await;
+        sent.unwrap_or_else(|_| Err(LedgerError::new("its task was stopped")))
+    }
+
+    /// The keys of an event, in the order that scripts on kept events have them.
+    fn keys_of(&self, key: &EventKey) -> [String; 6] {
+        let record = self.keys.record(key);
+        let of = |what| self.keys.of_endpoint(what, &key.endpoint);
+        let parcel = self.keys.parcel(&record);
+        [record, self.keys.running.clone(), parcel, of("due"), of("kept"), of("dead")]
     }
 }
 
@@ -118,29 +165,51 @@ impl Ledger for RedisLedger {
     async fn claim(&self, arrival: Arrival, lease: Duration) -> Result<Claim, LedgerError> {
         let ends = clock::instant() + lease;
         let token = self.token()?;
-        let mut command = self.on(&self.claim, &self.keys.record(&arrival.key));
-        command.arg(hex(token)).arg(millis(lease)).arg(description(&arrival));
-        match answer(self.link.send(&command).await?)? {
-            (1, attempt) => Ok(Claim::Leased(Lease::new(arrival, attempt, token, ends))),
+        let mut command =
+            evalsha(&self.scripts.claim, &[&self.keys.record(&arrival.key), &self.keys.running]);
+        command.arg(&token).arg(millis(lease)).arg(record::description(&arrival));
+        match parsed::<(u8, u32)>(self.link.send(&command).await?)? {
+            (1, attempt) => Ok(Claim::Leased(Lease::new(arrival, attempt, number(&token), ends))),
             (2, left) => Ok(Claim::InFlight { retry_after: Duration::from_millis(left.into()) }),
             (3, _) => Ok(Claim::Duplicate),
-            other => Err(LedgerError::new(format!("a claim was answered {other:?}"))),
+            other => Err(nonsense(&other)),
         }
     }
 
     async fn settle(&self, lease: Lease, settlement: Settlement) -> Result<Settled, Unsettled> {
-        let (state, status) = match settlement {
-            Settlement::Delivered { status } => ("D", status),
-            Settlement::Failed { status } => ("F", status.unwrap_or_default()),
+        let keys = self.keys_of(lease.key());
+        let keys: Vec<_> = keys.iter().map(String::as_str).collect();
+        let token = hex(lease.token);
+        let command = match settlement {
+            Settlement::Delivered { .. } | Settlement::Failed { .. } => {
+                let (state, status) = match settlement {
+                    Settlement::Delivered { status } => ("D", Some(status)),
+                    Settlement::Failed { status }
+                    | Settlement::Retry { status, .. }
+                    | Settlement::Dead { status } => ("F", status),
+                };
+                let mut command = evalsha(&self.scripts.settle, &keys);
+                command.arg(token).arg(state).arg(status.unwrap_or_default()).arg(millis(self.retention));
+                command.arg(lease.attempt).arg(record::description(&lease.arrival));
+                command
+            }
+            Settlement::Retry { status, wait, counts } => {
+                let mut command = evalsha(&self.scripts.retry, &keys);
+                command
+                    .arg(token)
+                    .arg("P")
+                    .arg(status.unwrap_or_default())
+                    .arg(millis(wait))
+                    .arg(u8::from(counts));
+                command
+            }
+            Settlement::Dead { status } => {
+                let mut command = evalsha(&self.scripts.retry, &keys);
+                command.arg(token).arg("X").arg(status.unwrap_or_default()).arg(0).arg(1);
+                command
+            }
         };
-        let mut command = self.on(&self.settle, &self.keys.record(lease.key()));
-        command.arg(hex(lease.token)).arg(state).arg(status).arg(millis(self.retention));
-        command.arg(lease.attempt).arg(description(&lease.arrival));
-        let link = Arc::clone(&self.link);
-        // A task of its own: it goes on when its caller leaves.
-        let sent = tokio::spawn(async move { link.send(&command).await }).await;
-        let sent = sent.unwrap_or_else(|_| Err(LedgerError::new("the settlement's task was stopped")));
-        match sent.and_then(parsed::<u8>) {
+        match self.finish(command).await.and_then(parsed::<u8>) {
             Ok(0) => Ok(Settled::Superseded),
             Ok(_) => Ok(Settled::Recorded),
             Err(error) => Err(Unsettled { lease, error }),
@@ -151,16 +220,191 @@ impl Ledger for RedisLedger {
         self.link.health()
     }
 
-    async fn running(&self) -> Result<Vec<(Arc<str>, u64)>, LedgerError> {
-        let mut command = Cmd::new();
-        command.arg("ZRANGE").arg(&self.keys.running).arg(0).arg(-1);
-        let keys: Vec<String> = parsed(self.link.send(&command).await?)?;
-        let mut counts = HashMap::new();
-        for endpoint in keys.iter().filter_map(|key| self.keys.endpoint(key)) {
-            *counts.entry(endpoint).or_default() += 1;
+    async fn keep(
+        &self,
+        arrival: Arrival,
+        parcel: Parcel,
+        lease: Option<Duration>,
+    ) -> Result<Kept, LedgerError> {
+        self.link.keeps()?;
+        let ends = clock::instant() + lease.unwrap_or_default();
+        let token = self.token()?;
+        let [record, running, parcel_key, due, kept, _] = self.keys_of(&arrival.key);
+        let keys = [&record, &running, &parcel_key, &due, &kept, &self.keys.endpoints];
+        let mut command = evalsha(&self.scripts.keep, &keys.map(String::as_str));
+        command.arg(&token).arg(lease.map_or(0, millis)).arg(record::description(&arrival));
+        command.arg(&*arrival.key.endpoint).arg(record::letter(parcel.way));
+        command.arg(&parcel.head[..]).arg(&parcel.signature[..]).arg(&parcel.body[..]);
+        match parsed::<(u8, u32)>(self.link.send(&command).await?)? {
+            (1, attempt) => Ok(Kept::Leased(Lease::new(arrival, attempt, number(&token), ends))),
+            (2, left) => Ok(Kept::InFlight { retry_after: Duration::from_millis(left.into()) }),
+            (3, _) => Ok(Kept::Duplicate),
+            (4, _) => Ok(Kept::Queued),
+            other => Err(nonsense(&other)),
         }
-        Ok(counts.into_iter().map(|(endpoint, count)| (endpoint.into(), count)).collect())
     }
+
+    async fn due(
+        &self,
+        endpoint: &str,
+        most: usize,
+        lease: Duration,
+    ) -> Result<Vec<(Lease, Parcel)>, LedgerError> {
+        type Leased = (String, u32, String, String, String, Vec<u8>, Vec<u8>, Vec<u8>);
+        let ends = clock::instant() + lease;
+        let of = |what| self.keys.of_endpoint(what, endpoint);
+        let mut command = evalsha(&self.scripts.due, &[&of("due"), &of("kept"), &self.keys.running]);
+        command.arg(millis(lease)).arg(&self.keys.stem);
+        for _ in 0..most {
+            command.arg(self.token()?);
+        }
+        let leased = parsed::<Vec<Leased>>(self.finish(command).await?)?;
+        let held = leased.into_iter().map(|(key, attempt, token, way, says, head, signature, body)| {
+            let arrival = self.keys.event(&key).and_then(|key| record::arrival(key, &says));
+            let (arrival, way) = arrival.zip(record::way(&way)).ok_or_else(|| nonsense(&key))?;
+            let parcel = Parcel { way, head: head.into(), signature: signature.into(), body: body.into() };
+            Ok((Lease::new(arrival, attempt, number(&token), ends), parcel))
+        });
+        held.collect()
+    }
+
+    async fn backlog(&self) -> Result<Vec<Backlog>, LedgerError> {
+        let mut command = evalsha(&self.scripts.backlog, &[&self.keys.running, &self.keys.endpoints]);
+        command.arg(&self.keys.stem);
+        let told = parsed::<Vec<(String, u64, u64, u64, i64)>>(self.link.send(&command).await?)?;
+        let backlogs = told.into_iter().map(|(endpoint, running, pending, dead, oldest)| Backlog {
+            endpoint: endpoint.into(),
+            running,
+            pending,
+            dead,
+            oldest_pending: u64::try_from(oldest).ok().map(Duration::from_millis).filter(|_| pending > 0),
+        });
+        Ok(backlogs.filter(|backlog| backlog.running + backlog.pending + backlog.dead > 0).collect())
+    }
+
+    async fn list(&self, filter: &Filter, after: Option<&str>, most: usize) -> Result<Page, LedgerError> {
+        let sources = self.sources(filter).await?;
+        let (mut source, mut cursor) = match after {
+            None => (0, 0),
+            Some(place) => {
+                place_of(place).ok_or_else(|| LedgerError::new("there is no page that begins there"))?
+            }
+        };
+        let (mut records, mut looked_at) = (Vec::new(), 0);
+        while let Some(set) = sources.get(source) {
+            let (next, keys) = self.scan(set.as_deref(), cursor).await?;
+            looked_at += keys.len();
+            let found = self.records(&keys).await?;
+            records.extend(found.into_iter().filter(|record| filter.takes(record)));
+            (source, cursor) = if next == 0 { (source + 1, 0) } else { (source, next) };
+            if records.len() >= most || looked_at >= LOOKED_AT {
+                break;
+            }
+        }
+        let next = (source < sources.len()).then(|| format!("{source}.{cursor}"));
+        Ok(Page { records, next })
+    }
+
+    async fn show(&self, key: &EventKey) -> Result<Option<(Record, Option<Parcel>)>, LedgerError> {
+        let record = self.keys.record(key);
+        let mut get = Cmd::new();
+        get.arg("GET").arg(&record);
+        let Some(text) = parsed::<Option<String>>(self.link.send(&get).await?)? else { return Ok(None) };
+        let (found, way) = record::parse(key.clone(), &text).ok_or_else(|| nonsense(&record))?;
+        let Some(way) = way else { return Ok(Some((found, None))) };
+        let mut get = Cmd::new();
+        get.arg("HMGET").arg(self.keys.parcel(&record)).arg("head").arg("signature").arg("body");
+        type Held = (Option<Vec<u8>>, Option<Vec<u8>>, Option<Vec<u8>>);
+        let parcel = match parsed::<Held>(self.link.send(&get).await?)? {
+            (Some(head), Some(signature), Some(body)) => {
+                Some(Parcel { way, head: head.into(), signature: signature.into(), body: body.into() })
+            }
+            _ => None,
+        };
+        Ok(Some((found, parcel)))
+    }
+
+    async fn act(&self, key: &EventKey, action: Action) -> Result<Acted, LedgerError> {
+        let keys = self.keys_of(key);
+        let mut command = evalsha(&self.scripts.act, &keys.each_ref().map(String::as_str));
+        command.arg(match action {
+            Action::Redeliver => "redeliver",
+            Action::Forget => "forget",
+        });
+        match parsed::<u8>(self.finish(command).await?)? {
+            0 => Ok(Acted::Unknown),
+            1 => Ok(Acted::Done),
+            2 => Ok(Acted::Running),
+            3 => Ok(Acted::PayloadGone),
+            other => Err(nonsense(&other)),
+        }
+    }
+}
+
+/// Keys looked at for one page: a filter that lets little through must not occupy a server for long.
+const LOOKED_AT: usize = 20_000;
+/// Keys that one step of a scan looks at.
+const SCANNED: usize = 500;
+
+/// Pages.
+impl RedisLedger {
+    /// The sets whose members are asked for; `None` is every key there is.
+    async fn sources(&self, filter: &Filter) -> Result<Vec<Option<String>>, LedgerError> {
+        let what = match filter.state {
+            Some(State::Running) => return Ok(vec![Some(self.keys.running.clone())]),
+            Some(State::Pending) => "kept",
+            Some(State::Dead) => "dead",
+            Some(State::Delivered | State::Failed) | None => return Ok(vec![None]),
+        };
+        let endpoints = match &filter.endpoint {
+            Some(endpoint) => vec![endpoint.clone()],
+            None => {
+                let mut members = Cmd::new();
+                members.arg("SMEMBERS").arg(&self.keys.endpoints);
+                let mut endpoints = parsed::<Vec<String>>(self.link.send(&members).await?)?;
+                endpoints.sort_unstable();
+                endpoints
+            }
+        };
+        Ok(endpoints.iter().map(|endpoint| Some(self.keys.of_endpoint(what, endpoint))).collect())
+    }
+
+    /// A step of a scan: where the next begins, 0 after the last; and the keys of records.
+    async fn scan(&self, set: Option<&str>, cursor: u64) -> Result<(u64, Vec<String>), LedgerError> {
+        let mut command = Cmd::new();
+        let (next, keys) = match set {
+            Some(set) => {
+                command.arg("ZSCAN").arg(set).arg(cursor).arg("COUNT").arg(SCANNED);
+                let (next, members) = parsed::<(u64, Vec<(String, f64)>)>(self.link.send(&command).await?)?;
+                (next, members.into_iter().map(|(key, _)| key).collect())
+            }
+            None => {
+                command.arg("SCAN").arg(cursor).arg("MATCH").arg(format!("{}*", self.keys.stem));
+                command.arg("COUNT").arg(SCANNED).arg("TYPE").arg("string");
+                parsed::<(u64, Vec<String>)>(self.link.send(&command).await?)?
+            }
+        };
+        Ok((next, keys))
+    }
+
+    /// The records under these keys, where they are still there.
+    async fn records(&self, keys: &[String]) -> Result<Vec<Record>, LedgerError> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut command = Cmd::new();
+        command.arg("MGET").arg(keys);
+        let texts = parsed::<Vec<Option<String>>>(self.link.send(&command).await?)?;
+        let read =
+            |(key, text): (&String, Option<String>)| Some(record::parse(self.keys.event(key)?, &text?)?.0);
+        Ok(keys.iter().zip(texts).filter_map(read).collect())
+    }
+}
+
+/// Where a page begins: `SOURCE.CURSOR`.
+fn place_of(text: &str) -> Option<(usize, u64)> {
+    let (source, cursor) = text.split_once('.')?;
+    Some((source.parse().ok()?, cursor.parse().ok()?))
 }
 
 impl Drop for RedisLedger {
@@ -174,60 +418,31 @@ fn link_to(options: &RedisOptions) -> Options {
         url: options.url.clone(),
         connect_timeout: options.connect_timeout,
         command_timeout: options.command_timeout,
+        durability: options.durability,
         marker: Keys::new(&options.prefix).marker,
-        scripts: [CLAIM, SETTLE].map(Script::new).into(),
+        scripts: Scripts::new().all().map(Script::clone).into(),
         probe: Script::new(include_str!("probe.lua")),
     }
 }
 
-/// How keys are spelled.
-struct Keys {
-    stem: String,
-    running: String,
-    marker: String,
-}
-
-impl Keys {
-    fn new(prefix: &str) -> Keys {
-        let stem = format!("{prefix}:{{e}}:");
-        Keys { running: format!("{stem}running"), marker: format!("{stem}marker"), stem }
-    }
-
-    /// An id has no `?` in it and a query no space, so no two events share a key.
-    fn record(&self, key: &EventKey) -> String {
-        let EventKey { endpoint, query, id } = key;
-        [&self.stem, &**id, "?", query, " ", endpoint].concat()
-    }
-
-    /// The endpoint in a record's key.
-    fn endpoint<'k>(&self, record: &'k str) -> Option<&'k str> {
-        let (_, endpoint) = record.strip_prefix(&self.stem)?.split_once(' ')?;
-        Some(endpoint)
-    }
-}
-
-/// What a record says of its event: `type created livemode account`. The account is last, since it may be anything.
-fn description(arrival: &Arrival) -> String {
-    let created = arrival.created.map_or_else(|| "-".to_owned(), |created| created.to_string());
-    let livemode = match arrival.livemode {
-        Some(true) => "live",
-        Some(false) => "test",
-        None => "-",
-    };
-    [&arrival.kind, " ", &created, " ", livemode, " ", arrival.account.as_deref().unwrap_or("-")].concat()
+/// A script on these keys, before its arguments.
+fn evalsha(script: &Script, keys: &[&str]) -> Cmd {
+    let mut command = Cmd::with_capacity(3 + keys.len() + 8, 512);
+    command.arg("EVALSHA").arg(script.get_hash()).arg(keys.len()).arg(keys);
+    command
 }
 
 fn hex(token: u64) -> String {
     format!("{token:016x}")
 }
 
-fn millis(duration: Duration) -> u64 {
-    duration.as_millis().try_into().unwrap_or(u64::MAX)
+/// The token that [`hex`] spelled.
+fn number(hex: &str) -> u64 {
+    u64::from_str_radix(hex, 16).unwrap_or_default()
 }
 
-/// A claim's answer.
-fn answer(value: Value) -> Result<(u8, u32), LedgerError> {
-    parsed(value)
+fn millis(duration: Duration) -> u64 {
+    duration.as_millis().try_into().unwrap_or(u64::MAX)
 }
 
 fn parsed<T: FromRedisValue>(value: Value) -> Result<T, LedgerError> {
@@ -235,52 +450,6 @@ fn parsed<T: FromRedisValue>(value: Value) -> Result<T, LedgerError> {
         .map_err(|error| LedgerError::new(format!("an answer that makes no sense: {error}")))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn key(endpoint: &str, query: &str, id: &str) -> EventKey {
-        EventKey { endpoint: endpoint.into(), query: query.into(), id: id.into() }
-    }
-
-    #[test]
-    fn a_records_key_begins_with_the_prefix_and_tells_its_endpoint() {
-        let keys = Keys::new("staging");
-        let record = keys.record(&key("my shop", "version=2", "evt_1"));
-        assert_eq!(record, "staging:{e}:evt_1?version=2 my shop");
-        assert_eq!(keys.endpoint(&record), Some("my shop"));
-        assert_eq!(keys.endpoint("production:{e}:evt_1? my shop"), None);
-        for fixed in [&keys.running, &keys.marker] {
-            assert!(fixed.starts_with("staging:{e}:") && keys.endpoint(fixed).is_none());
-        }
-    }
-
-    #[test]
-    fn no_two_events_share_a_key() {
-        let keys = Keys::new("c");
-        let others = [
-            key("a", "", "evt_1"),
-            key("a", "b", "evt_1"),
-            key("a b", "", "evt_1"),
-            key("a?b", "", "evt_1"),
-            key("b", "?a", "evt_1"),
-            key("", "", "evt_1"),
-        ];
-        let spelled: std::collections::HashSet<_> = others.iter().map(|key| keys.record(key)).collect();
-        assert_eq!(spelled.len(), others.len());
-    }
-
-    #[test]
-    fn a_description_has_four_words_and_then_whatever_the_account_is() {
-        let mut arrival = Arrival {
-            key: key("a", "", "evt_1"),
-            kind: "charge.succeeded".into(),
-            created: Some(1_760_000_000),
-            livemode: Some(true),
-            account: Some("acct_1".into()),
-        };
-        assert_eq!(description(&arrival), "charge.succeeded 1760000000 live acct_1");
-        arrival = Arrival { created: None, livemode: None, account: None, ..arrival };
-        assert_eq!(description(&arrival), "charge.succeeded - - -");
-    }
+fn nonsense(answer: &impl std::fmt::Debug) -> LedgerError {
+    LedgerError::new(format!("an answer that makes no sense: {answer:?}"))
 }

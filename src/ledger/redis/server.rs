@@ -3,6 +3,8 @@
 
 use std::collections::HashMap;
 
+use crate::config::Durability;
+
 /// A server, as far as its INFO and CONFIG could be read. Absent is what it did not say.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Server {
@@ -55,6 +57,27 @@ impl Server {
             (Some(false), _, None) => "no appendonly".to_owned(),
             (None, _, _) => "unknown".to_owned(),
         }
+    }
+
+    /// Why events must not be kept on it under this demand, if so.
+    pub(super) fn falls_short_of(&self, durability: Durability) -> Option<String> {
+        let synced = |enough: &[&str]| {
+            self.log == Some(true) && self.sync.as_deref().is_some_and(|sync| enough.contains(&sync))
+        };
+        let (kept, wanted) = match durability {
+            Durability::Always => (synced(&["always"]), "appendonly yes and appendfsync always"),
+            Durability::EverySecond => {
+                (synced(&["always", "everysec"]), "appendonly yes and appendfsync everysec")
+            }
+            Durability::None => (true, ""),
+        };
+        (!kept).then(|| {
+            format!(
+                "queued and hybrid events need a server with {wanted}, and one that lets CONFIG GET say so (it has: {}); \
+                 ledger.durability says what is accepted",
+                self.persistence()
+            )
+        })
     }
 
     /// One sentence for each way in which it may forget what it was told.
@@ -126,6 +149,25 @@ mod tests {
         assert_eq!(concerns.len(), 2, "{concerns:?}");
         assert!(concerns[0].contains("maxmemory-policy is allkeys-lru"), "{concerns:?}");
         assert!(concerns[1].contains("set appendonly yes"), "{concerns:?}");
+    }
+
+    #[test]
+    fn events_are_kept_where_the_server_promises_enough() {
+        use Durability::{Always, EverySecond, None};
+        for (pairs, keeps) in [
+            (&[("appendonly", "yes"), ("appendfsync", "always")][..], [true, true, true]),
+            (&[("appendonly", "yes"), ("appendfsync", "everysec")], [false, true, true]),
+            (&[("appendonly", "yes"), ("appendfsync", "no")], [false, false, true]),
+            (&[("appendonly", "no"), ("appendfsync", "always")], [false, false, true]),
+            (&[("appendonly", "yes")], [false, false, true]),
+            (&[], [false, false, true]),
+        ] {
+            let server = Server::read("", &settings(pairs));
+            let found = [Always, EverySecond, None].map(|wanted| server.falls_short_of(wanted).is_none());
+            assert_eq!(found, keeps, "{pairs:?}");
+        }
+        let why = Server::read(INFO, &HashMap::new()).falls_short_of(Always).unwrap();
+        assert!(why.contains("appendfsync always") && why.contains("no appendonly"), "{why}");
     }
 
     #[test]

@@ -12,14 +12,16 @@ mod granted;
 mod house;
 mod index;
 mod keeper;
+mod kept;
 mod lock;
 mod mess;
 mod queue;
+mod reader;
 mod schema;
 mod store;
 mod writer;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -32,7 +34,10 @@ use self::index::KeyHasher;
 use self::keeper::{Keeper, Order};
 use self::queue::{Job, Queue};
 use self::writer::Writer;
-use super::{Arrival, Claim, Health, Lease, Ledger, LedgerError, Settled, Settlement, Unsettled};
+use super::{
+    Acted, Action, Arrival, Backlog, Claim, EventKey, Filter, Health, Kept, Lease, Ledger, LedgerError, Page,
+    Parcel, Record, Settled, Settlement, Unsettled,
+};
 use crate::clock;
 
 /// How long a claim waits for a disk that does not answer. Longer than any lock is waited for, and no longer than
@@ -100,6 +105,27 @@ impl SqliteLedger {
         self.orders.send(Order::Sweep(answer)).map_err(|_| stopped())?;
         swept.await.unwrap_or_else(|_| Err(stopped()))
     }
+
+    /// The writer's answer, as long as the disk is worth waiting for.
+    async fn in_time<T>(&self, answer: oneshot::Receiver<Result<T, LedgerError>>) -> Result<T, LedgerError> {
+        match tokio::time::timeout(PATIENCE, answer).await {
+            Ok(answered) => answered.unwrap_or_else(|_| Err(refuse(&self.path, "its writer stopped"))),
+            Err(_) => Err(refuse(&self.path, "its disk did not answer in time")),
+        }
+    }
+
+    /// Reads beside the writer, where blocking is allowed.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Path) -> Result<T, LedgerError> + Send + 'static,
+    ) -> Result<T, LedgerError> {
+        if let Health::NotReady { reason } = self.queue.health() {
+            return Err(LedgerError { reason });
+        }
+        let path = self.path.clone();
+        let reading = tokio::task::spawn_blocking(move || read(&path));
+        reading.await.unwrap_or_else(|_| Err(refuse(&self.path, "its reader stopped")))
+    }
 }
 
 #[async_trait]
@@ -108,10 +134,7 @@ impl Ledger for SqliteLedger {
         let ends = clock::instant() + lease;
         let (answer, claimed) = oneshot::channel();
         self.queue.push(Job::Claim { arrival, lease, ends, answer });
-        match tokio::time::timeout(PATIENCE, claimed).await {
-            Ok(answered) => answered.unwrap_or_else(|_| Err(refuse(&self.path, "its writer stopped"))),
-            Err(_) => Err(refuse(&self.path, "its disk did not answer in time")),
-        }
+        self.in_time(claimed).await
     }
 
     async fn settle(&self, lease: Lease, settlement: Settlement) -> Result<Settled, Unsettled> {
@@ -128,13 +151,49 @@ impl Ledger for SqliteLedger {
         self.queue.health()
     }
 
-    async fn running(&self) -> Result<Vec<(Arc<str>, u64)>, LedgerError> {
-        if let Health::NotReady { reason } = self.queue.health() {
-            return Err(LedgerError { reason });
-        }
-        let path = self.path.clone();
-        let counted = tokio::task::spawn_blocking(move || schema::count_running(&path));
-        counted.await.unwrap_or_else(|_| Err(refuse(&self.path, "its reader stopped")))
+    async fn keep(
+        &self,
+        arrival: Arrival,
+        parcel: Parcel,
+        lease: Option<Duration>,
+    ) -> Result<Kept, LedgerError> {
+        let ends = clock::instant() + lease.unwrap_or_default();
+        let (answer, kept) = oneshot::channel();
+        self.queue.push(Job::Keep { arrival, parcel, lease, ends, answer });
+        self.in_time(kept).await
+    }
+
+    async fn due(
+        &self,
+        endpoint: &str,
+        most: usize,
+        lease: Duration,
+    ) -> Result<Vec<(Lease, Parcel)>, LedgerError> {
+        let ends = clock::instant() + lease;
+        let (answer, due) = oneshot::channel();
+        self.queue.push(Job::Due { endpoint: endpoint.into(), most, lease, ends, answer });
+        self.in_time(due).await
+    }
+
+    async fn backlog(&self) -> Result<Vec<Backlog>, LedgerError> {
+        let now = i64::try_from(clock::unix().as_millis()).unwrap_or(i64::MAX);
+        self.read(move |path| reader::backlog(path, now)).await
+    }
+
+    async fn list(&self, filter: &Filter, after: Option<&str>, most: usize) -> Result<Page, LedgerError> {
+        let (filter, after) = (filter.clone(), after.map(str::to_owned));
+        self.read(move |path| reader::list(path, &filter, after.as_deref(), most)).await
+    }
+
+    async fn show(&self, key: &EventKey) -> Result<Option<(Record, Option<Parcel>)>, LedgerError> {
+        let key = key.clone();
+        self.read(move |path| reader::show(path, &key)).await
+    }
+
+    async fn act(&self, key: &EventKey, action: Action) -> Result<Acted, LedgerError> {
+        let (answer, acted) = oneshot::channel();
+        self.queue.push(Job::Act { key: key.clone(), action, answer });
+        self.in_time(acted).await
     }
 }
 

@@ -9,8 +9,10 @@ use tokio::sync::oneshot;
 
 use super::filter::Filter;
 use super::index::KeyHash;
-use super::store::State;
-use crate::ledger::{Arrival, Claim, Health, Lease, LedgerError, Settled, Settlement, Unsettled};
+use crate::ledger::{
+    Acted, Action, Arrival, Claim, EventKey, Health, Kept, Lease, LedgerError, Parcel, Settled, Settlement,
+    State, Unsettled,
+};
 
 /// One thing for the writer to do, and where to say what came of it.
 pub(super) enum Job {
@@ -25,6 +27,25 @@ pub(super) enum Job {
         lease: Lease,
         settlement: Settlement,
         answer: oneshot::Sender<Result<Settled, Unsettled>>,
+    },
+    Keep {
+        arrival: Arrival,
+        parcel: Parcel,
+        lease: Option<Duration>,
+        ends: Instant,
+        answer: oneshot::Sender<Result<Kept, LedgerError>>,
+    },
+    Due {
+        endpoint: Box<str>,
+        most: usize,
+        lease: Duration,
+        ends: Instant,
+        answer: oneshot::Sender<Result<Vec<(Lease, Parcel)>, LedgerError>>,
+    },
+    Act {
+        key: EventKey,
+        action: Action,
+        answer: oneshot::Sender<Result<Acted, LedgerError>>,
     },
     Chore {
         chore: Chore,
@@ -41,6 +62,9 @@ impl Job {
         match self {
             Job::Claim { answer, .. } => drop(answer.send(Err(error))),
             Job::Settle { lease, answer, .. } => drop(answer.send(Err(Unsettled { lease, error }))),
+            Job::Keep { answer, .. } => drop(answer.send(Err(error))),
+            Job::Due { answer, .. } => drop(answer.send(Err(error))),
+            Job::Act { answer, .. } => drop(answer.send(Err(error))),
             Job::Chore { answer, .. } => drop(answer.send(Err(error))),
         }
     }

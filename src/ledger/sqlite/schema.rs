@@ -5,17 +5,15 @@
 //! found through the index in memory first (`index`), then in the archive; where both have it, `events` is right.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use super::LedgerError;
 use super::fault::{explain, refuse};
-use super::store::State;
 
 /// The version this program reads and writes, kept in `user_version`.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 /// `CtSn`, kept in `application_id`: what tells the file from another program's database.
 const APPLICATION: i64 = 0x4374_536e;
@@ -25,7 +23,7 @@ const APPLICATION: i64 = 0x4374_536e;
 const BUSY: Duration = Duration::from_millis(400);
 
 /// Times are Unix milliseconds, except `created`, which is Stripe's and in seconds. States are those of
-/// [`State`]. `due`: when a RUNNING event's lease ends.
+/// [`State`](crate::ledger::State). `due`: when a RUNNING event's lease ends, or a PENDING one is to be delivered.
 const TABLES: &str = "
     CREATE TABLE events (
         seq      INTEGER PRIMARY KEY,
@@ -61,6 +59,24 @@ const TABLES: &str = "
     ) STRICT, WITHOUT ROWID;
 ";
 
+/// What came with version 2: what is kept of events that are delivered later, by their `seq`. `queue` has those that
+/// are not DEAD; its `due` is the event's. It stands apart, so that moving an event in it does not write its payload.
+const KEPT: &str = "
+    CREATE TABLE parcels (
+        seq       INTEGER PRIMARY KEY,
+        way       INTEGER NOT NULL,
+        head      BLOB    NOT NULL,
+        signature BLOB    NOT NULL,
+        body      BLOB    NOT NULL
+    ) STRICT;
+    CREATE TABLE queue (
+        endpoint TEXT    NOT NULL,
+        due      INTEGER NOT NULL,
+        seq      INTEGER NOT NULL,
+        PRIMARY KEY (endpoint, due, seq)
+    ) STRICT, WITHOUT ROWID;
+";
+
 /// Opens the file for the writer, making it and its tables if need be.
 ///
 /// # Errors
@@ -73,8 +89,8 @@ pub(super) fn open(path: &Path) -> Result<Connection, LedgerError> {
     let mut conn = Connection::open_with_flags(path, flags).map_err(|e| explain(path, &e))?;
     let version = check(&conn, path)?;
     set_up(&conn, 8 * 1024).map_err(|e| explain(path, &e))?;
-    if version == 0 {
-        create(&mut conn).map_err(|e| explain(path, &e))?;
+    if version < VERSION {
+        bring_up(&mut conn, version).map_err(|e| explain(path, &e))?;
     }
     Ok(conn)
 }
@@ -87,16 +103,6 @@ pub(super) fn open_beside(path: &Path) -> Result<Connection, LedgerError> {
     let conn = Connection::open_with_flags(path, flags).map_err(|e| explain(path, &e))?;
     set_up(&conn, 512).map_err(|e| explain(path, &e))?;
     Ok(conn)
-}
-
-/// How many events are RUNNING, by endpoint, through a connection of its own.
-pub(super) fn count_running(path: &Path) -> Result<Vec<(Arc<str>, u64)>, LedgerError> {
-    let count = |conn: &Connection| -> rusqlite::Result<Vec<(Arc<str>, u64)>> {
-        conn.prepare("SELECT endpoint, count(*) FROM events WHERE state = ?1 GROUP BY endpoint")?
-            .query_map([State::Running], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs())))?
-            .collect()
-    };
-    count(&open_beside(path)?).map_err(|e| explain(path, &e))
 }
 
 /// Writes something that changes nothing, through to the disk: whether the file can be written.
@@ -119,7 +125,7 @@ fn check(conn: &Connection, path: &Path) -> Result<i64, LedgerError> {
     if application != APPLICATION {
         return Err(refuse(path, "it is another program's database; name a file of its own for the ledger"));
     }
-    if version != VERSION {
+    if !(1..=VERSION).contains(&version) {
         return Err(refuse(
             path,
             &format!("it was written by a newer Countersign (schema {version}; this one knows {VERSION})"),
@@ -141,9 +147,13 @@ fn set_up(conn: &Connection, cache_kib: i64) -> rusqlite::Result<()> {
     conn.pragma_update(None, "trusted_schema", false)
 }
 
-fn create(conn: &mut Connection) -> rusqlite::Result<()> {
+/// Makes what a file of this version lacks, all of it or nothing.
+fn bring_up(conn: &mut Connection, version: i64) -> rusqlite::Result<()> {
     let transaction = Transaction::new(conn, TransactionBehavior::Immediate)?;
-    transaction.execute_batch(TABLES)?;
+    if version < 1 {
+        transaction.execute_batch(TABLES)?;
+    }
+    transaction.execute_batch(KEPT)?;
     transaction.pragma_update(None, "application_id", APPLICATION)?;
     transaction.pragma_update(None, "user_version", VERSION)?;
     transaction.commit()
@@ -165,8 +175,27 @@ mod tests {
 
     #[test]
     fn a_file_of_a_newer_version_is_refused() {
-        let made = format!("{TABLES} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = 2");
-        assert!(refused(&made).ends_with("written by a newer Countersign (schema 2; this one knows 1)"));
+        let made = format!("{TABLES} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = 3");
+        assert!(refused(&made).ends_with("written by a newer Countersign (schema 3; this one knows 2)"));
+    }
+
+    #[test]
+    fn a_file_of_the_version_before_is_brought_up_and_keeps_what_it_has() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("l.db");
+        let made = format!("{TABLES} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = 1");
+        let old = Connection::open(&path).unwrap();
+        old.execute_batch(&made).unwrap();
+        old.execute_batch("INSERT INTO archive VALUES ('evt_1', 'a', '', 't', 1, 1, NULL, 1, 2, 1, 200, 1)")
+            .unwrap();
+        drop(old);
+        for _ in 0..2 {
+            let conn = open(&path).unwrap();
+            let count = |table: &str| -> i64 {
+                conn.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
+            };
+            assert_eq!((count("archive"), count("parcels"), count("queue")), (1, 0, 0));
+        }
     }
 
     #[test]

@@ -11,24 +11,25 @@ use super::chores::Chores;
 use super::filter::Filter;
 use super::granted::Granted;
 use super::index::{Index, KeyHash, KeyHasher};
+use super::kept::Kept;
 use super::queue::Chore;
 use crate::ledger::tokens::Tokens;
-use crate::ledger::{Arrival, EventKey, Lease, Settled, Settlement};
+use crate::ledger::{Acted, Action, Arrival, EventKey, Lease, Parcel, Settled, Settlement, State, Way};
 
 /// A lease in the file that ends this much later than one granted now would was written while the clock was wrong.
 const IMPLAUSIBLE: Duration = Duration::from_secs(60 * 60);
 
-/// A state as the file knows it. 4 and 5 are kept for PENDING and DEAD.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
-    Running = 1,
-    Delivered = 2,
-    Failed = 3,
-}
-
+/// A state as the file knows it.
 impl ToSql for State {
     fn to_sql(&self) -> Result<ToSqlOutput<'_>> {
-        Ok((*self as i64).into())
+        let number: i64 = match self {
+            State::Running => 1,
+            State::Delivered => 2,
+            State::Failed => 3,
+            State::Pending => 4,
+            State::Dead => 5,
+        };
+        Ok(number.into())
     }
 }
 
@@ -38,6 +39,8 @@ impl FromSql for State {
             1 => Ok(State::Running),
             2 => Ok(State::Delivered),
             3 => Ok(State::Failed),
+            4 => Ok(State::Pending),
+            5 => Ok(State::Dead),
             other => Err(FromSqlError::OutOfRange(other)),
         }
     }
@@ -51,12 +54,38 @@ pub(super) struct Now {
     pub(super) instant: Instant,
 }
 
-/// A claim's outcome; it becomes a [`Claim`](crate::ledger::Claim) once it is committed.
+/// What came of a claim, or of an event that was to be kept; callers are told once it is committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Claimed {
     Leased { attempt: u32, token: u64 },
+    Queued,
     InFlight { retry_after: Duration },
     Duplicate,
+}
+
+/// A kept event that was leased because it was due.
+pub(super) struct Due {
+    pub(super) arrival: Arrival,
+    pub(super) attempt: u32,
+    pub(super) token: u64,
+    pub(super) parcel: Parcel,
+}
+
+/// How an event is taken in.
+enum Intake<'p> {
+    /// To be delivered at once, and not kept.
+    Lease(Duration),
+    /// Kept; due at once, or delivered at once.
+    Keep(&'p Parcel, Option<Duration>),
+}
+
+impl Intake<'_> {
+    fn lease(&self) -> Option<Duration> {
+        match self {
+            Intake::Lease(lease) => Some(*lease),
+            Intake::Keep(_, lease) => *lease,
+        }
+    }
 }
 
 pub(super) struct Store<'c> {
@@ -74,6 +103,10 @@ pub(super) struct Store<'c> {
     fail: Statement<'c>,
     read_archive: Statement<'c>,
     unarchive: Statement<'c>,
+    open: Statement<'c>,
+    describe: Statement<'c>,
+    forget: Statement<'c>,
+    kept: Kept<'c>,
     chores: Chores<'c>,
 }
 
@@ -96,7 +129,7 @@ impl<'c> Store<'c> {
             begin: conn.prepare("BEGIN IMMEDIATE")?,
             commit: conn.prepare("COMMIT")?,
             read: conn.prepare(
-                "SELECT state, attempts, due FROM events WHERE seq = ?1 AND id = ?2 AND endpoint = ?3 AND query = ?4",
+                "SELECT state, attempts, due, token FROM events WHERE seq = ?1 AND id = ?2 AND endpoint = ?3 AND query = ?4",
             )?,
             append: conn.prepare(
                 "INSERT INTO events (seq, id, endpoint, query, type, created, livemode, account, seen, state, attempts, \
@@ -105,6 +138,15 @@ impl<'c> Store<'c> {
             lease: conn.prepare(
                 "UPDATE events SET state = 1, attempts = ?2, token = ?3, due = ?4, settled = NULL WHERE seq = ?1",
             )?,
+            open: conn.prepare(
+                "UPDATE events SET state = ?2, status = coalesce(?3, status), attempts = ?4, token = NULL, due = ?5, \
+                 settled = ?6 WHERE seq = ?1",
+            )?,
+            describe: conn.prepare(
+                "SELECT id, query, type, created, livemode, account, endpoint FROM events WHERE seq = ?1",
+            )?,
+            forget: conn.prepare("DELETE FROM events WHERE seq = ?1")?,
+            kept: Kept::new(conn)?,
             deliver: conn.prepare(
                 "UPDATE events SET state = 2, status = ?2, token = NULL, due = NULL, settled = ?3 \
                  WHERE seq = ?1 AND id = ?4 AND endpoint = ?5 AND query = ?6",
@@ -141,45 +183,153 @@ impl<'c> Store<'c> {
         now: Now,
         granted: &mut Granted,
     ) -> Result<Claimed> {
+        self.take_in(arrival, &Intake::Lease(lease), now, granted)
+    }
+
+    pub(super) fn keep(
+        &mut self,
+        arrival: &Arrival,
+        parcel: &Parcel,
+        lease: Option<Duration>,
+        now: Now,
+        granted: &mut Granted,
+    ) -> Result<Claimed> {
+        self.take_in(arrival, &Intake::Keep(parcel, lease), now, granted)
+    }
+
+    fn take_in(
+        &mut self,
+        arrival: &Arrival,
+        intake: &Intake<'_>,
+        now: Now,
+        granted: &mut Granted,
+    ) -> Result<Claimed> {
         let hash = self.hash(&arrival.key);
-        if let Some(ends) = granted.ends(hash)
-            && ends > now.instant
-        {
-            return Ok(Claimed::InFlight { retry_after: ends - now.instant });
-        }
+        let ours = granted.ends(hash);
         if let Some(seq) = self.index.seq(hash) {
             if let Some(known) = self.read(seq, &arrival.key)? {
-                let ours = granted.ends(hash).is_some();
-                let claimed = self.claim_known(seq, known, lease, now, ours)?;
+                if self.kept.holds(seq) {
+                    return Ok(Claimed::Duplicate);
+                }
+                if let Some(ends) = ours.filter(|ends| *ends > now.instant) {
+                    return Ok(Claimed::InFlight { retry_after: ends - now.instant });
+                }
+                let claimed = self.take_known(seq, known, arrival, intake, now, ours.is_some())?;
                 if let Claimed::Leased { .. } = claimed {
-                    granted.grant(hash, now.instant + lease);
+                    granted.grant(hash, now.instant + intake.lease().unwrap_or_default());
                 }
                 return Ok(claimed);
             }
             self.index.remove(hash, seq); // an outsider deleted the row
         }
-        let (attempt, seen) = match self.read_archive(&arrival.key, hash)? {
-            None => (1, now.unix),
-            Some((State::Delivered, ..)) => return Ok(Claimed::Duplicate),
+        if let Some(ends) = ours.filter(|ends| *ends > now.instant) {
+            return Ok(Claimed::InFlight { retry_after: ends - now.instant });
+        }
+        let (attempts, seen) = match self.read_archive(&arrival.key, hash)? {
+            None => (0, now.unix),
             Some((State::Failed | State::Running, attempts, seen)) => {
                 self.unarchive(&arrival.key)?;
-                (attempts.saturating_add(1), seen)
+                (attempts, seen)
             }
+            Some((State::Delivered | State::Pending | State::Dead, ..)) => return Ok(Claimed::Duplicate),
         };
-        let token = self.token()?;
-        let due = now.unix.saturating_add(millis(lease));
-        let row = Row {
-            seen,
-            state: State::Running,
-            attempt,
-            status: None,
-            token: Some(token),
-            due: Some(due),
-            settled: None,
+        let (claimed, due) = self.admit(attempts, intake.lease(), now)?;
+        let (state, attempt, token) = match claimed {
+            Claimed::Leased { attempt, token } => (State::Running, attempt, Some(token)),
+            _ => (State::Pending, attempts, None),
         };
-        self.append(arrival, hash, &row)?;
-        granted.grant(hash, now.instant + lease);
-        Ok(Claimed::Leased { attempt, token })
+        let row = Row { seen, state, attempt, status: None, token, due: Some(due), settled: None };
+        let seq = self.append(arrival, hash, &row)?;
+        if let Intake::Keep(parcel, _) = intake {
+            self.kept.put(seq, &arrival.key.endpoint, due, parcel)?;
+        }
+        if let Some(lease) = intake.lease() {
+            granted.grant(hash, now.instant + lease);
+        }
+        Ok(claimed)
+    }
+
+    /// An event that has a row in the log and no parcel. Of a lease that is `ours`, [`Granted`] has said that it is over.
+    fn take_known(
+        &mut self,
+        seq: i64,
+        known: Known,
+        arrival: &Arrival,
+        intake: &Intake<'_>,
+        now: Now,
+        ours: bool,
+    ) -> Result<Claimed> {
+        match known.state {
+            State::Delivered | State::Pending | State::Dead => return Ok(Claimed::Duplicate),
+            State::Running if !ours => {
+                // Another process granted it: the file's time is all there is.
+                let left = known.due.unwrap_or_default().saturating_sub(now.unix);
+                let left = Duration::from_millis(u64::try_from(left).unwrap_or_default());
+                let asked = intake.lease().unwrap_or_default();
+                if !left.is_zero() && left < asked + IMPLAUSIBLE {
+                    return Ok(Claimed::InFlight { retry_after: left });
+                }
+            }
+            State::Failed | State::Running => {}
+        }
+        let (claimed, due) = self.admit(known.attempts, intake.lease(), now)?;
+        match claimed {
+            Claimed::Leased { attempt, token } => {
+                self.lease.execute((seq, attempt, token as i64, due))?;
+            }
+            _ => self.reopen(seq, State::Pending, None, known.attempts, Some(due), None)?,
+        }
+        if let Intake::Keep(parcel, _) = intake {
+            self.kept.put(seq, &arrival.key.endpoint, due, parcel)?;
+        }
+        Ok(claimed)
+    }
+
+    /// A lease, and when it ends; or a place in the queue, from now.
+    fn admit(&mut self, attempts: u32, lease: Option<Duration>, now: Now) -> Result<(Claimed, i64)> {
+        let Some(lease) = lease else { return Ok((Claimed::Queued, now.unix)) };
+        let (attempt, token) = (attempts.saturating_add(1), self.token()?);
+        Ok((Claimed::Leased { attempt, token }, now.unix.saturating_add(millis(lease))))
+    }
+
+    /// Leases kept events of an endpoint that are due.
+    pub(super) fn due(
+        &mut self,
+        endpoint: &str,
+        most: usize,
+        lease: Duration,
+        now: Now,
+        granted: &mut Granted,
+    ) -> Result<Vec<Due>> {
+        let mut leased = Vec::new();
+        for (was, seq) in self.kept.due(endpoint, now.unix, most)? {
+            let described = self.describe(seq)?.zip(self.kept.parcel(seq)?);
+            let Some((arrival, parcel)) = described else {
+                // An outsider deleted the row.
+                self.kept.remove(seq, endpoint, Some(was))?;
+                continue;
+            };
+            let hash = self.hash(&arrival.key);
+            let known = self.read(seq, &arrival.key)?;
+            let due = now.unix.saturating_add(millis(lease));
+            match (known, granted.ends(hash).filter(|ends| *ends > now.instant)) {
+                // The file's clock says that our own lease is over, the one that counts says that it is not.
+                (Some(known), Some(ends)) => {
+                    let due = now.unix.saturating_add(millis(ends - now.instant));
+                    self.reopen(seq, known.state, None, known.attempts, Some(due), None)?;
+                    self.kept.move_to(seq, endpoint, Some(was), Some(due))?;
+                }
+                (Some(known), None) => {
+                    let (attempt, token) = (known.attempts.saturating_add(1), self.token()?);
+                    self.lease.execute((seq, attempt, token as i64, due))?;
+                    self.kept.move_to(seq, endpoint, Some(was), Some(due))?;
+                    granted.grant(hash, now.instant + lease);
+                    leased.push(Due { arrival, attempt, token, parcel });
+                }
+                (None, _) => self.kept.remove(seq, endpoint, Some(was))?,
+            }
+        }
+        Ok(leased)
     }
 
     pub(super) fn settle(
@@ -192,6 +342,11 @@ impl<'c> Store<'c> {
         let hash = self.hash(lease.key());
         let seq = self.index.seq(hash);
         match settlement {
+            // Of a kept event nothing is failed: it is tried again.
+            Settlement::Failed { status } if seq.is_some_and(|seq| self.kept.holds(seq)) => {
+                let retry = Settlement::Retry { status, wait: Duration::ZERO, counts: true };
+                return self.settle(lease, retry, now, granted);
+            }
             Settlement::Failed { status } => {
                 let Some(seq) = seq else { return Ok(Settled::Superseded) };
                 if self.fail.execute((seq, status, now.unix, lease.token as i64))? == 0 {
@@ -200,6 +355,10 @@ impl<'c> Store<'c> {
             }
             Settlement::Delivered { status } => {
                 let EventKey { endpoint, query, id } = lease.key();
+                if let Some(seq) = seq.filter(|seq| self.kept.holds(*seq)) {
+                    let was = self.read(seq, lease.key())?.and_then(|known| known.due);
+                    self.kept.remove(seq, endpoint, was)?;
+                }
                 let known = match seq {
                     Some(seq) => self.deliver.execute((seq, status, now.unix, id, &**endpoint, query))? == 1,
                     None => false,
@@ -208,9 +367,78 @@ impl<'c> Store<'c> {
                     self.deliver_unlogged(lease, hash, status, now)?;
                 }
             }
+            Settlement::Retry { status, wait, counts } => {
+                let Some((seq, known)) = self.held(seq, lease)? else { return Ok(Settled::Superseded) };
+                let due = now.unix.saturating_add(millis(wait));
+                let attempts = known.attempts.saturating_sub(u32::from(!counts));
+                self.reopen(seq, State::Pending, status, attempts, Some(due), None)?;
+                self.kept.move_to(seq, &lease.key().endpoint, known.due, Some(due))?;
+            }
+            Settlement::Dead { status } => {
+                let Some((seq, known)) = self.held(seq, lease)? else { return Ok(Settled::Superseded) };
+                self.reopen(seq, State::Dead, status, known.attempts, None, Some(now.unix))?;
+                self.kept.move_to(seq, &lease.key().endpoint, known.due, None)?;
+            }
         }
         granted.settle(hash);
         Ok(Settled::Recorded)
+    }
+
+    /// The row of a kept event that this lease still holds.
+    fn held(&mut self, seq: Option<i64>, lease: &Lease) -> Result<Option<(i64, Known)>> {
+        let Some(seq) = seq.filter(|seq| self.kept.holds(*seq)) else { return Ok(None) };
+        let known = self.read(seq, lease.key())?;
+        let holds = |known: &Known| known.state == State::Running && known.token == Some(lease.token as i64);
+        Ok(known.filter(holds).map(|known| (seq, known)))
+    }
+
+    /// Does what an operator asks for.
+    pub(super) fn act(
+        &mut self,
+        key: &EventKey,
+        action: Action,
+        now: Now,
+        granted: &Granted,
+    ) -> Result<Acted> {
+        let hash = self.hash(key);
+        let seq = self.index.seq(hash);
+        let known = match seq {
+            Some(seq) => self.read(seq, key)?,
+            None => None,
+        };
+        let (Some(seq), Some(known)) = (seq, known) else {
+            return Ok(match (self.read_archive(key, hash)?, action) {
+                (None, _) => Acted::Unknown,
+                (Some(_), Action::Redeliver) => Acted::PayloadGone,
+                (Some(_), Action::Forget) => {
+                    self.unarchive(key)?;
+                    Acted::Done
+                }
+            });
+        };
+        let held = granted.ends(hash).is_some_and(|ends| ends > now.instant)
+            || known.due.is_some_and(|due| due > now.unix);
+        if known.state == State::Running && held {
+            return Ok(Acted::Running);
+        }
+        match action {
+            Action::Redeliver if !self.kept.holds(seq) => return Ok(Acted::PayloadGone),
+            Action::Redeliver => {
+                self.reopen(seq, State::Pending, None, 0, Some(now.unix), None)?;
+                self.kept.set_way(seq, Way::Redelivery)?;
+                self.kept.move_to(seq, &key.endpoint, known.due, Some(now.unix))?;
+            }
+            Action::Forget => {
+                if self.kept.holds(seq) {
+                    self.kept.remove(seq, &key.endpoint, known.due)?;
+                }
+                self.forget.execute([seq])?;
+                self.index.remove(hash, seq);
+                // It may have been copied there on its way out of the log.
+                self.unarchive(key)?;
+            }
+        }
+        Ok(Acted::Done)
     }
 
     fn token(&mut self) -> Result<u64> {
@@ -227,40 +455,12 @@ impl<'c> Store<'c> {
         self.conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
     }
 
-    /// A claim for an event with a row in the log. Of a lease that is `ours`, [`Granted`] has said that it is over.
-    fn claim_known(
-        &mut self,
-        seq: i64,
-        known: Known,
-        lease: Duration,
-        now: Now,
-        ours: bool,
-    ) -> Result<Claimed> {
-        match known.state {
-            State::Delivered => return Ok(Claimed::Duplicate),
-            State::Running if !ours => {
-                // Another process granted it: the file's time is all there is.
-                let left = known.due.unwrap_or_default().saturating_sub(now.unix);
-                let left = Duration::from_millis(u64::try_from(left).unwrap_or_default());
-                if !left.is_zero() && left < lease + IMPLAUSIBLE {
-                    return Ok(Claimed::InFlight { retry_after: left });
-                }
-            }
-            State::Failed | State::Running => {}
-        }
-        let attempt = known.attempts.saturating_add(1);
-        let token = self.token()?;
-        let due = now.unix.saturating_add(millis(lease));
-        self.lease.execute((seq, attempt, token as i64, due))?;
-        Ok(Claimed::Leased { attempt, token })
-    }
-
     /// A 2xx for an event that the log no longer holds: archived since, or the file is another.
     fn deliver_unlogged(&mut self, lease: &Lease, hash: KeyHash, status: u16, now: Now) -> Result<()> {
         let (attempt, seen) = match self.read_archive(lease.key(), hash)? {
             None => (lease.attempt, now.unix),
             Some((State::Delivered, ..)) => return Ok(()),
-            Some((State::Failed | State::Running, attempts, seen)) => {
+            Some((_, attempts, seen)) => {
                 self.unarchive(lease.key())?;
                 (attempts, seen)
             }
@@ -274,10 +474,39 @@ impl<'c> Store<'c> {
             due: None,
             settled: Some(now.unix),
         };
-        self.append(&lease.arrival, hash, &row)
+        self.append(&lease.arrival, hash, &row).map(drop)
     }
 
-    fn append(&mut self, arrival: &Arrival, hash: KeyHash, row: &Row) -> Result<()> {
+    /// Puts a row's event back to where it is not being delivered.
+    fn reopen(
+        &mut self,
+        seq: i64,
+        state: State,
+        status: Option<u16>,
+        attempts: u32,
+        due: Option<i64>,
+        settled: Option<i64>,
+    ) -> Result<()> {
+        self.open.execute((seq, state, status, attempts, due, settled)).map(drop)
+    }
+
+    /// The arrival that a row is of.
+    fn describe(&mut self, seq: i64) -> Result<Option<Arrival>> {
+        let describe = |row: &rusqlite::Row<'_>| {
+            let (id, query, endpoint): (String, String, String) = (row.get(0)?, row.get(1)?, row.get(6)?);
+            let (kind, account): (String, Option<String>) = (row.get(2)?, row.get(5)?);
+            Ok(Arrival {
+                key: EventKey { endpoint: endpoint.into(), query: query.into(), id: id.into() },
+                kind: kind.into(),
+                created: row.get(3)?,
+                livemode: row.get(4)?,
+                account: account.map(Into::into),
+            })
+        };
+        self.describe.query_row([seq], describe).optional()
+    }
+
+    fn append(&mut self, arrival: &Arrival, hash: KeyHash, row: &Row) -> Result<i64> {
         let EventKey { endpoint, query, id } = &arrival.key;
         let seq = self.index.next_seq();
         self.append.execute(rusqlite::params![
@@ -298,14 +527,14 @@ impl<'c> Store<'c> {
             row.settled,
         ])?;
         self.index.insert(hash, seq);
-        Ok(())
+        Ok(seq)
     }
 
     /// The row that the index has for an event. That it is this event's is the row's to say.
     fn read(&mut self, seq: i64, key: &EventKey) -> Result<Option<Known>> {
         self.read
             .query_row((seq, &key.id, &*key.endpoint, &key.query), |row| {
-                Ok(Known { state: row.get(0)?, attempts: row.get(1)?, due: row.get(2)? })
+                Ok(Known { state: row.get(0)?, attempts: row.get(1)?, due: row.get(2)?, token: row.get(3)? })
             })
             .optional()
     }
@@ -335,6 +564,7 @@ struct Known {
     state: State,
     attempts: u32,
     due: Option<i64>,
+    token: Option<i64>,
 }
 
 /// What a row in the log has beside its arrival.

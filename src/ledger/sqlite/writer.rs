@@ -26,9 +26,9 @@ use super::lock::{LifeLock, beside};
 use super::mess::Mess;
 use super::queue::{Chore, Job, Queue};
 use super::schema;
-use super::store::{Claimed, Now, Store};
+use super::store::{Claimed, Due, Now, Store};
 use crate::clock;
-use crate::ledger::{Claim, Lease, Settled, Settlement};
+use crate::ledger::{Acted, Claim, Kept, Lease, Settled, Settlement};
 
 /// The most transitions of one transaction: bounds how long the first of them waits for the last.
 const GROUP: usize = 256;
@@ -179,6 +179,17 @@ impl Writer {
                 Job::Settle { lease, settlement, .. } => {
                     Outcome::Settled(store.settle(lease, *settlement, now, granted)?)
                 }
+                Job::Keep { answer, .. } if answer.is_closed() => Outcome::Skipped,
+                Job::Keep { arrival, parcel, lease, .. } => {
+                    Outcome::Claimed(store.keep(arrival, parcel, *lease, now, granted)?)
+                }
+                Job::Due { answer, .. } if answer.is_closed() => Outcome::Skipped,
+                Job::Due { endpoint, most, lease, .. } => {
+                    let due = store.due(endpoint, *most, *lease, now, granted)?;
+                    rows += due.len();
+                    Outcome::Due(due)
+                }
+                Job::Act { key, action, .. } => Outcome::Acted(store.act(key, *action, now, granted)?),
                 Job::Chore { epoch, .. } if *epoch != self.epoch => Outcome::Skipped,
                 Job::Chore { chore, .. } => {
                     let touched = store.chore(chore)?;
@@ -211,7 +222,7 @@ impl Writer {
                         Claim::Leased(Lease::new(arrival, attempt, token, ends))
                     }
                     Claimed::InFlight { retry_after } => Claim::InFlight { retry_after },
-                    Claimed::Duplicate => Claim::Duplicate,
+                    Claimed::Duplicate | Claimed::Queued => Claim::Duplicate,
                 };
                 if let Err(Ok(Claim::Leased(lease))) = answer.send(Ok(claim)) {
                     let (answer, _) = oneshot::channel();
@@ -222,10 +233,39 @@ impl Writer {
                     });
                 }
             }
+            (Job::Keep { arrival, ends, answer, .. }, Outcome::Claimed(claimed)) => {
+                let kept = match claimed {
+                    Claimed::Leased { attempt, token } => {
+                        Kept::Leased(Lease::new(arrival, attempt, token, ends))
+                    }
+                    Claimed::Queued => Kept::Queued,
+                    Claimed::InFlight { retry_after } => Kept::InFlight { retry_after },
+                    Claimed::Duplicate => Kept::Duplicate,
+                };
+                if let Err(Ok(Kept::Leased(lease))) = answer.send(Ok(kept)) {
+                    self.hand_back(lease);
+                }
+            }
+            (Job::Due { ends, answer, .. }, Outcome::Due(due)) => {
+                let leased = due.into_iter().map(|Due { arrival, attempt, token, parcel }| {
+                    (Lease::new(arrival, attempt, token, ends), parcel)
+                });
+                if let Err(Ok(leased)) = answer.send(Ok(leased.collect())) {
+                    leased.into_iter().for_each(|(lease, _)| self.hand_back(lease));
+                }
+            }
+            (Job::Act { answer, .. }, Outcome::Acted(acted)) => drop(answer.send(Ok(acted))),
             (Job::Settle { answer, .. }, Outcome::Settled(settled)) => drop(answer.send(Ok(settled))),
             (Job::Chore { answer, .. }, Outcome::Done(rows)) => drop(answer.send(Ok(rows))),
             (job, _) => job.fail(refuse(&self.path, "it was opened anew meanwhile")),
         }
+    }
+
+    /// A kept event that nobody takes any more is due again.
+    fn hand_back(&self, lease: Lease) {
+        let (answer, _) = oneshot::channel();
+        let settlement = Settlement::Retry { status: None, wait: Duration::ZERO, counts: false };
+        self.queue.push(Job::Settle { lease, settlement, answer });
     }
 
     /// Waits until an outsider's lock is gone.
@@ -264,7 +304,9 @@ impl Writer {
 /// What came of a job, to be told once it is durable.
 enum Outcome {
     Claimed(Claimed),
+    Due(Vec<Due>),
     Settled(Settled),
+    Acted(Acted),
     Done(u64),
     /// Nobody waits for it any more, or it was for another opening of the file.
     Skipped,

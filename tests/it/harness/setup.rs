@@ -62,6 +62,11 @@ impl Setup {
         self
     }
 
+    /// The first webhook with these secrets.
+    pub fn webhook_secrets(self, secrets: &[&str]) -> Setup {
+        self.env("STRIPE_WEBHOOK_SECRET", &secrets.join(","))
+    }
+
     /// Without a ledger.
     pub fn no_ledger(self) -> Setup {
         self.set("ledger.url", "none")

@@ -5,9 +5,12 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use countersign::clock;
+use countersign::config::Durability;
 use countersign::ledger::redis::{RedisLedger, RedisOptions};
 use countersign::ledger::sqlite::SqliteLedger;
-use countersign::ledger::{Claim, Ledger, Settled};
+use countersign::ledger::{
+    Acted, Action, Claim, Filter, Kept, Lease, Ledger, Parcel, Settled, Settlement, State, Way,
+};
 use countersign::metrics::Metrics;
 
 use super::{DOWN, ENDPOINT, LONG, OK, arrival, at, leased, ready, taken_over};
@@ -157,14 +160,14 @@ contract! {
             held.push(leased(&*ledger, at("a", "", &format!("evt_{n}")), LONG).await);
         }
         held.push(leased(&*ledger, at("b", "", "evt_1"), LONG).await);
-        let mut running = ledger.running().await.unwrap();
+        let mut running = counts(&*ledger).await;
         running.sort();
-        assert_eq!(running, [("a".into(), 3), ("b".into(), 1)]);
+        assert_eq!(running, [("a".into(), [3, 0, 0]), ("b".into(), [1, 0, 0])]);
         for lease in held {
             let settlement = if lease.attempt() % 2 == 0 { DOWN } else { OK };
             ledger.settle(lease, settlement).await.unwrap();
         }
-        assert_eq!(ledger.running().await.unwrap(), []);
+        assert_eq!(ledger.backlog().await.unwrap(), []);
     }
 
     a_settlement_goes_on_when_its_caller_leaves(ledger, kind keeps MONTH) {
@@ -176,6 +179,257 @@ contract! {
             matches!(ledger.claim(arrival("evt_1"), LONG).await.unwrap(), Claim::Duplicate).then_some(())
         })
         .await;
+    }
+
+    a_kept_event_is_due_at_once_and_comes_back_whole(ledger, kind keeps MONTH) {
+        let kept = arrival("evt_1");
+        assert!(matches!(ledger.keep(kept.clone(), parcel("evt_1"), None).await.unwrap(), Kept::Queued));
+        let [(lease, held)] = &due(&*ledger, 9).await[..] else { panic!("not one is due") };
+        assert_eq!((lease.key(), lease.attempt(), held), (&kept.key, 1, &parcel("evt_1")));
+        assert!(lease.remaining(clock::instant()) > LONG / 2);
+        assert_eq!(due(&*ledger, 9).await.len(), 0, "it is leased");
+        let (record, shown) = ledger.show(&kept.key).await.unwrap().unwrap();
+        assert_eq!((record.state, record.attempts, shown), (State::Running, 1, Some(parcel("evt_1"))));
+        assert_eq!((record.kind, record.created, record.livemode), (kept.kind, kept.created, kept.livemode));
+        assert_eq!(record.account, kept.account);
+    }
+
+    a_kept_event_may_be_leased_at_once_and_comes_back_when_that_lease_is_over(ledger, kind keeps MONTH) {
+        let short = Some(Duration::from_millis(40));
+        let Kept::Leased(first) = ledger.keep(arrival("evt_1"), parcel("evt_1"), short).await.unwrap() else { panic!() };
+        assert_eq!(first.attempt(), 1);
+        let leased = super::super::until("due", || async { due(&*ledger, 9).await.pop() }).await;
+        assert_eq!((leased.0.attempt(), leased.1), (2, parcel("evt_1")));
+        // Too late: another holds it.
+        assert_eq!(ledger.settle(first, RETRY).await.unwrap(), Settled::Superseded);
+        assert_eq!(ledger.settle(leased.0, OK).await.unwrap(), Settled::Recorded);
+    }
+
+    a_copy_of_a_kept_event_is_a_duplicate_whatever_became_of_it(ledger, kind keeps MONTH) {
+        for settlement in [None, Some(RETRY), Some(DEAD), Some(OK)] {
+            let id = format!("evt_{}", settlement.map_or("kept".to_owned(), |s| format!("{s:?}").len().to_string()));
+            let expect_duplicate = async || {
+                let claim = ledger.claim(arrival(&id), LONG).await.unwrap();
+                assert!(matches!(claim, Claim::Duplicate), "{claim:?}");
+                for lease in [None, Some(LONG)] {
+                    let kept = ledger.keep(arrival(&id), parcel(&id), lease).await.unwrap();
+                    assert!(matches!(kept, Kept::Duplicate), "{kept:?}");
+                }
+            };
+            assert!(matches!(ledger.keep(arrival(&id), parcel(&id), None).await.unwrap(), Kept::Queued));
+            expect_duplicate().await;
+            let (lease, _) = due(&*ledger, 1).await.pop().unwrap();
+            expect_duplicate().await;
+            if let Some(settlement) = settlement {
+                assert_eq!(ledger.settle(lease, settlement).await.unwrap(), Settled::Recorded);
+                expect_duplicate().await;
+            }
+        }
+    }
+
+    a_failed_event_can_be_kept_and_goes_on_counting_its_attempts(ledger, kind keeps MONTH) {
+        let lease = leased(&*ledger, arrival("evt_1"), LONG).await;
+        let Kept::InFlight { retry_after } = ledger.keep(arrival("evt_1"), parcel("evt_1"), None).await.unwrap() else { panic!() };
+        assert!(retry_after <= LONG && retry_after > LONG / 2, "{retry_after:?}");
+        ledger.settle(lease, DOWN).await.unwrap();
+        assert!(matches!(ledger.keep(arrival("evt_1"), parcel("evt_1"), None).await.unwrap(), Kept::Queued));
+        assert_eq!(due(&*ledger, 1).await[0].0.attempt(), 2);
+    }
+
+    a_retry_is_due_when_its_wait_is_over_and_counts_if_it_is_to(ledger, kind keeps MONTH) {
+        let _ = ledger.keep(arrival("evt_1"), parcel("evt_1"), None).await.unwrap();
+        for (counts, attempt) in [(true, 1), (false, 2), (false, 2), (true, 2), (true, 3)] {
+            let (lease, held) = super::super::until("due", || async { due(&*ledger, 9).await.pop() }).await;
+            assert_eq!((lease.attempt(), held), (attempt, parcel("evt_1")));
+            let settlement = Settlement::Retry { status: Some(503), wait: Duration::from_millis(30), counts };
+            assert_eq!(ledger.settle(lease, settlement).await.unwrap(), Settled::Recorded);
+        }
+        let (lease, _) = super::super::until("due", || async { due(&*ledger, 9).await.pop() }).await;
+        ledger.settle(lease, Settlement::Retry { status: None, wait: LONG, counts: true }).await.unwrap();
+        assert_eq!(due(&*ledger, 9).await.len(), 0, "its wait is not over");
+        let (record, _) = ledger.show(&arrival("evt_1").key).await.unwrap().unwrap();
+        assert_eq!((record.state, record.status, record.attempts), (State::Pending, Some(503), 4));
+    }
+
+    a_dead_event_is_kept_and_never_due(ledger, kind keeps MONTH) {
+        let _ = ledger.keep(arrival("evt_1"), parcel("evt_1"), None).await.unwrap();
+        let (lease, _) = due(&*ledger, 1).await.pop().unwrap();
+        assert_eq!(ledger.settle(lease, DEAD).await.unwrap(), Settled::Recorded);
+        assert_eq!(due(&*ledger, 9).await.len(), 0);
+        let (record, held) = ledger.show(&arrival("evt_1").key).await.unwrap().unwrap();
+        assert_eq!((record.state, record.status, held), (State::Dead, Some(500), Some(parcel("evt_1"))));
+        assert!(record.settled.is_some() && record.due.is_none());
+    }
+
+    a_delivery_drops_the_payload_whoever_made_it(ledger, kind keeps MONTH) {
+        let short = Some(Duration::from_millis(40));
+        let Kept::Leased(late) = ledger.keep(arrival("evt_1"), parcel("evt_1"), short).await.unwrap() else { panic!() };
+        let (current, _) = super::super::until("due", || async { due(&*ledger, 9).await.pop() }).await;
+        assert_eq!(ledger.settle(late, OK).await.unwrap(), Settled::Recorded);
+        let (record, held) = ledger.show(&arrival("evt_1").key).await.unwrap().unwrap();
+        assert_eq!((record.state, held), (State::Delivered, None));
+        assert_eq!(ledger.settle(current, RETRY).await.unwrap(), Settled::Superseded);
+        assert_eq!(due(&*ledger, 9).await.len(), 0);
+        assert_eq!(ledger.backlog().await.unwrap(), []);
+    }
+
+    a_late_holder_cannot_undo_what_another_has_leased_since(ledger, kind keeps MONTH) {
+        for settlement in [RETRY, DEAD, DOWN] {
+            let id = format!("evt_{}", format!("{settlement:?}").len());
+            let short = Some(Duration::from_millis(40));
+            let Kept::Leased(late) = ledger.keep(arrival(&id), parcel(&id), short).await.unwrap() else { panic!() };
+            let (current, _) = super::super::until("due", || async { due(&*ledger, 9).await.pop() }).await;
+            assert_eq!(ledger.settle(late, settlement).await.unwrap(), Settled::Superseded, "{settlement:?}");
+            assert_eq!(due(&*ledger, 9).await.len(), 0);
+            assert_eq!(ledger.settle(current, OK).await.unwrap(), Settled::Recorded);
+        }
+    }
+
+    the_most_overdue_comes_first_and_no_more_than_asked_for(ledger, kind keeps MONTH) {
+        for n in 0..6 {
+            let id = format!("evt_{n}");
+            let _ = ledger.keep(arrival(&id), parcel(&id), None).await.unwrap();
+            // Their times are milliseconds.
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        let mut order = Vec::new();
+        for most in [2, 1, 9] {
+            let leased = due(&*ledger, most).await;
+            assert!(leased.len() <= most);
+            order.extend(leased.into_iter().map(|(lease, _)| lease.key().id.to_string()));
+        }
+        assert_eq!(order, ["evt_0", "evt_1", "evt_2", "evt_3", "evt_4", "evt_5"]);
+    }
+
+    an_endpoint_is_given_its_own_events_only(ledger, kind keeps MONTH) {
+        let _ = ledger.keep(at("a", "", "evt_1"), parcel("a"), None).await.unwrap();
+        let _ = ledger.keep(at("a b", "q=1", "evt_1"), parcel("b"), None).await.unwrap();
+        assert_eq!(ledger.due("b", 9, LONG).await.unwrap().len(), 0);
+        let leased = ledger.due("a b", 9, LONG).await.unwrap();
+        assert_eq!((leased.len(), &leased[0].1, &*leased[0].0.key().query), (1, &parcel("b"), "q=1"));
+    }
+
+    no_event_is_leased_to_two(ledger, kind keeps MONTH) {
+        for n in 0..60 {
+            let id = format!("evt_{n}");
+            let _ = ledger.keep(arrival(&id), parcel(&id), None).await.unwrap();
+        }
+        let mut workers = tokio::task::JoinSet::new();
+        for _ in 0..6 {
+            let ledger = Arc::clone(&ledger);
+            workers.spawn(async move {
+                let mut ids = Vec::new();
+                loop {
+                    let leased = due(&*ledger, 3).await;
+                    if leased.is_empty() {
+                        return ids;
+                    }
+                    ids.extend(leased.iter().map(|(lease, _)| lease.key().id.to_string()));
+                }
+            });
+        }
+        let mut ids = workers.join_all().await.concat();
+        ids.sort();
+        let whole = ids.len();
+        ids.dedup();
+        assert_eq!((ids.len(), whole), (60, 60));
+    }
+
+    an_operator_can_have_a_dead_event_delivered_again_with_its_whole_schedule(ledger, kind keeps MONTH) {
+        let key = arrival("evt_1").key;
+        assert_eq!(ledger.act(&key, Action::Redeliver).await.unwrap(), Acted::Unknown);
+        let _ = ledger.keep(arrival("evt_1"), parcel("evt_1"), None).await.unwrap();
+        for _ in 0..2 {
+            let (lease, _) = due(&*ledger, 1).await.pop().unwrap();
+            assert_eq!(lease.attempt(), 1);
+            assert_eq!(ledger.act(&key, Action::Redeliver).await.unwrap(), Acted::Running);
+            ledger.settle(lease, DEAD).await.unwrap();
+            assert_eq!(ledger.act(&key, Action::Redeliver).await.unwrap(), Acted::Done);
+        }
+        let (lease, held) = due(&*ledger, 1).await.pop().unwrap();
+        assert_eq!(held, Parcel { way: Way::Redelivery, ..parcel("evt_1") });
+        // What waits can be hurried.
+        ledger.settle(lease, Settlement::Retry { status: None, wait: LONG, counts: true }).await.unwrap();
+        assert_eq!(ledger.act(&key, Action::Redeliver).await.unwrap(), Acted::Done);
+        let (lease, _) = due(&*ledger, 1).await.pop().unwrap();
+        ledger.settle(lease, OK).await.unwrap();
+        assert_eq!(ledger.act(&key, Action::Redeliver).await.unwrap(), Acted::PayloadGone);
+    }
+
+    what_is_forgotten_is_new_when_it_comes_again(ledger, kind keeps MONTH) {
+        let key = arrival("evt_1").key;
+        assert_eq!(ledger.act(&key, Action::Forget).await.unwrap(), Acted::Unknown);
+        for settlement in [None, Some(DEAD), Some(OK)] {
+            let _ = ledger.keep(arrival("evt_1"), parcel("evt_1"), None).await.unwrap();
+            if let Some(settlement) = settlement {
+                let (lease, _) = due(&*ledger, 1).await.pop().unwrap();
+                assert_eq!(lease.attempt(), 1);
+                assert_eq!(ledger.act(&key, Action::Forget).await.unwrap(), Acted::Running);
+                ledger.settle(lease, settlement).await.unwrap();
+            }
+            assert_eq!(ledger.act(&key, Action::Forget).await.unwrap(), Acted::Done);
+            assert_eq!(ledger.show(&key).await.unwrap(), None);
+            assert_eq!((due(&*ledger, 9).await.len(), ledger.backlog().await.unwrap()), (0, vec![]));
+        }
+        assert_eq!(leased(&*ledger, arrival("evt_1"), LONG).await.attempt(), 1);
+    }
+
+    the_backlog_is_counted_by_endpoint_and_state(ledger, kind keeps MONTH) {
+        for (endpoint, ids) in [("a", 0..5), ("b", 5..6)] {
+            for n in ids {
+                let _ = ledger.keep(at(endpoint, "", &format!("evt_{n}")), parcel("x"), None).await.unwrap();
+            }
+        }
+        let mut held = ledger.due("a", 3, LONG).await.unwrap();
+        ledger.settle(held.pop().unwrap().0, DEAD).await.unwrap();
+        let _inline = leased(&*ledger, at("a", "", "evt_inline"), LONG).await;
+        let mut counted = counts(&*ledger).await;
+        counted.sort();
+        assert_eq!(counted, [("a".into(), [3, 2, 1]), ("b".into(), [0, 1, 0])]);
+        let backlog = ledger.backlog().await.unwrap();
+        let oldest: Vec<_> = backlog.iter().map(|backlog| backlog.oldest_pending.unwrap()).collect();
+        assert!(oldest.iter().all(|age| *age < LONG), "{oldest:?}");
+    }
+
+    records_are_listed_by_filter_page_by_page(ledger, kind keeps MONTH) {
+        for n in 0..25 {
+            let lease = leased(&*ledger, at("a", "", &format!("evt_a{n}")), LONG).await;
+            ledger.settle(lease, if n < 20 { OK } else { DOWN }).await.unwrap();
+        }
+        for n in 0..7 {
+            let id = format!("evt_b{n}");
+            let _ = ledger.keep(at("b", "v=2", &id), parcel(&id), None).await.unwrap();
+        }
+        for (lease, _) in ledger.due("b", 3, LONG).await.unwrap() {
+            ledger.settle(lease, DEAD).await.unwrap();
+        }
+        let all = Filter::default;
+        for (filter, expected) in [
+            (all(), 32),
+            (Filter { state: Some(State::Delivered), ..all() }, 20),
+            (Filter { state: Some(State::Failed), ..all() }, 5),
+            (Filter { state: Some(State::Pending), ..all() }, 4),
+            (Filter { state: Some(State::Dead), endpoint: Some("b".to_owned()), ..all() }, 3),
+            (Filter { state: Some(State::Dead), endpoint: Some("a".to_owned()), ..all() }, 0),
+            (Filter { state: Some(State::Running), ..all() }, 0),
+            (Filter { id: Some("evt_b6".to_owned()), ..all() }, 1),
+            (Filter { kind: Some("checkout.*".to_owned()), endpoint: Some("b".to_owned()), ..all() }, 7),
+            (Filter { kind: Some("invoice.*".to_owned()), ..all() }, 0),
+        ] {
+            let (mut keys, mut after) = (Vec::new(), None);
+            loop {
+                let page = ledger.list(&filter, after.as_deref(), 4).await.unwrap();
+                keys.extend(page.records.into_iter().map(|record| record.key.to_string()));
+                after = page.next;
+                if after.is_none() {
+                    break;
+                }
+            }
+            keys.sort();
+            keys.dedup();
+            assert_eq!(keys.len(), expected, "{filter:?}: {keys:?}");
+        }
+        ledger.list(&all(), Some("nowhere"), 4).await.unwrap_err();
     }
 
     retention_forgets_what_was_settled_and_nothing_else(ledger, kind keeps Duration::from_millis(1)) {
@@ -207,6 +461,26 @@ contract! {
         assert_eq!(kind.sweep().await, 0);
         assert!(matches!(ledger.claim(arrival("evt_1"), LONG).await.unwrap(), Claim::Duplicate));
     }
+}
+
+const RETRY: Settlement = Settlement::Retry { status: Some(500), wait: Duration::ZERO, counts: true };
+const DEAD: Settlement = Settlement::Dead { status: Some(500) };
+
+/// A parcel that is not another's.
+fn parcel(mark: &str) -> Parcel {
+    let bytes = |what: &str| bytes::Bytes::from(format!("{what} of {mark} \0\r\n"));
+    Parcel { way: Way::Queued, head: bytes("head"), signature: bytes("signature"), body: bytes("body") }
+}
+
+/// What of the endpoint is due, leased.
+async fn due(ledger: &dyn Ledger, most: usize) -> Vec<(Lease, Parcel)> {
+    ledger.due(ENDPOINT, most, LONG).await.unwrap()
+}
+
+/// Running, pending and dead by endpoint.
+async fn counts(ledger: &dyn Ledger) -> Vec<(Arc<str>, [u64; 3])> {
+    let backlog = ledger.backlog().await.unwrap();
+    backlog.into_iter().map(|b| (b.endpoint, [b.running, b.pending, b.dead])).collect()
 }
 
 /// Polls a future once.
@@ -266,5 +540,6 @@ fn options(url: &str, retention: Duration) -> RedisOptions {
         connect_timeout: Duration::from_secs(2),
         command_timeout: Duration::from_secs(1),
         retention,
+        durability: Durability::Always,
     }
 }

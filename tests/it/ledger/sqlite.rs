@@ -150,7 +150,7 @@ async fn a_ledger_out_of_reach_at_start_says_why_and_comes_up_by_itself() {
     .await;
     assert!(reason.contains("data/ledger.db"), "{reason}");
     at_once(ledger.claim(arrival("evt_1"), LONG)).await.unwrap_err();
-    ledger.running().await.unwrap_err();
+    ledger.backlog().await.unwrap_err();
     ledger.sweep_now().await.unwrap_err();
 
     std::fs::remove_file(&parent).unwrap();

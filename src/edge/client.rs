@@ -1,0 +1,57 @@
+//! Which address a request came from, as far as the proxies on its way are believed. Pure.
+
+use ipnet::IpNet;
+use std::net::{IpAddr, SocketAddr};
+
+use super::forwarded::trusted;
+
+/// The client's address: reading `X-Forwarded-For` from the right, the first that is no trusted proxy's. `None` where that
+/// is not known: all that is written there is trusted, or it cannot be read.
+pub fn address<'a>(
+    peer: Option<IpAddr>,
+    proxies: &[IpNet],
+    forwarded_for: impl Iterator<Item = &'a [u8]>,
+) -> Option<IpAddr> {
+    if !trusted(peer, proxies) {
+        return peer;
+    }
+    let values: Vec<_> = forwarded_for.collect();
+    let hops = values.iter().rev().flat_map(|value| value.rsplit(|&byte| byte == b','));
+    for hop in hops {
+        let text = str::from_utf8(hop).ok()?.trim();
+        let address = text.parse().or_else(|_| text.parse().map(|at: SocketAddr| at.ip())).ok()?;
+        if !trusted(Some(address), proxies) {
+            return Some(address);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_client_is_the_first_from_the_right_that_is_no_trusted_proxy() {
+        let proxies: Vec<IpNet> = ["10.0.0.0/8", "127.0.0.1/32"].map(|net| net.parse().unwrap()).into();
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let cases: [(Option<&str>, &[&str], Option<&str>); 12] = [
+            (Some("203.0.113.9"), &[], Some("203.0.113.9")),
+            (Some("203.0.113.9"), &["198.51.100.1"], Some("203.0.113.9")),
+            (Some("10.0.0.1"), &["203.0.113.9"], Some("203.0.113.9")),
+            (Some("10.0.0.1"), &["198.51.100.1, 203.0.113.9"], Some("203.0.113.9")),
+            (Some("10.0.0.1"), &["198.51.100.1", "203.0.113.9, 10.0.0.2"], Some("203.0.113.9")),
+            (Some("::ffff:10.0.0.1"), &["2001:db8::1"], Some("2001:db8::1")),
+            (None, &["203.0.113.9:4711"], Some("203.0.113.9")),
+            (Some("10.0.0.1"), &[], None),
+            (Some("10.0.0.1"), &["10.0.0.3, 127.0.0.1"], None),
+            (Some("10.0.0.1"), &["203.0.113.9, unknown"], None),
+            (Some("10.0.0.1"), &[""], None),
+            (None, &[], None),
+        ];
+        for (peer, values, expected) in cases {
+            let found = address(peer.map(ip), &proxies, values.iter().map(|value| value.as_bytes()));
+            assert_eq!(found, expected.map(ip), "{peer:?} {values:?}");
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! How a record is written, and back: what stands in `claim.lua`. The scripts write all of it but the description, which
+//! they take as it is.
+
+use crate::ledger::{Arrival, EventKey, Record, State, Way};
+
+/// What a record says of its event: `type created livemode account`. The account is last, since it may be anything.
+pub(super) fn description(arrival: &Arrival) -> String {
+    let created = arrival.created.map_or_else(|| "-".to_owned(), |created| created.to_string());
+    let livemode = match arrival.livemode {
+        Some(true) => "live",
+        Some(false) => "test",
+        None => "-",
+    };
+    [&arrival.kind, " ", &created, " ", livemode, " ", arrival.account.as_deref().unwrap_or("-")].concat()
+}
+
+/// The arrival that a description is of.
+pub(super) fn arrival(key: EventKey, description: &str) -> Option<Arrival> {
+    let mut words = description.splitn(4, ' ');
+    let mut word = || words.next();
+    Some(Arrival {
+        key,
+        kind: word()?.into(),
+        created: word()?.parse().ok(),
+        livemode: match word()? {
+            "live" => Some(true),
+            "test" => Some(false),
+            _ => None,
+        },
+        account: word().filter(|account| *account != "-").map(Into::into),
+    })
+}
+
+/// A record, and the way of its parcel if it has one.
+pub(super) fn parse(key: EventKey, text: &str) -> Option<(Record, Option<Way>)> {
+    let mut words = text.splitn(9, ' ');
+    let mut word = || words.next();
+    let state = match word()? {
+        "R" => State::Running,
+        "F" => State::Failed,
+        "D" => State::Delivered,
+        "P" => State::Pending,
+        "X" => State::Dead,
+        _ => return None,
+    };
+    let attempts = word()?.parse().ok()?;
+    let _token = word()?;
+    let due: i64 = word()?.parse().ok()?;
+    let status: u16 = word()?.parse().ok()?;
+    let seen = word()?.parse().ok()?;
+    let settled: i64 = word()?.parse().ok()?;
+    let way = way(word()?);
+    let Arrival { key, kind, created, livemode, account } = arrival(key, word()?)?;
+    let record = Record {
+        key,
+        kind,
+        created,
+        livemode,
+        account,
+        state,
+        attempts,
+        status: (status != 0).then_some(status),
+        seen,
+        due: (due != 0).then_some(due),
+        settled: (settled != 0).then_some(settled),
+    };
+    Some((record, way))
+}
+
+/// The letter for a way.
+pub(super) fn letter(way: Way) -> &'static str {
+    match way {
+        Way::Queued => "q",
+        Way::Hybrid => "h",
+        Way::Redelivery => "r",
+    }
+}
+
+/// The way of a letter; `None` for `-`, which is not kept.
+pub(super) fn way(letter: &str) -> Option<Way> {
+    Way::ALL.into_iter().find(|way| self::letter(*way) == letter)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key() -> EventKey {
+        EventKey { endpoint: "a".into(), query: "".into(), id: "evt_1".into() }
+    }
+
+    #[test]
+    fn a_description_leads_back_to_its_arrival() {
+        for (created, livemode, account) in [
+            (Some(1_760_000_000), Some(true), Some("acct_1")),
+            (None, Some(false), Some("acct with spaces")),
+            (None, None, None),
+        ] {
+            let account = account.map(Into::into);
+            let arrival = Arrival { key: key(), kind: "charge.succeeded".into(), created, livemode, account };
+            assert_eq!(super::arrival(key(), &description(&arrival)), Some(arrival));
+        }
+    }
+
+    #[test]
+    fn a_record_is_read_as_the_scripts_write_it() {
+        let (record, way) = parse(key(), "X 7 00ff 0 503 1000 2000 h a.b 5 live acct_1").unwrap();
+        assert_eq!((record.state, record.attempts, record.status), (State::Dead, 7, Some(503)));
+        assert_eq!(
+            (record.seen, record.due, record.settled, way),
+            (1000, None, Some(2000), Some(Way::Hybrid))
+        );
+        assert_eq!((&*record.kind, record.account.as_deref()), ("a.b", Some("acct_1")));
+        let (record, way) = parse(key(), "R 1 00ff 9000 0 1000 0 - a.b - - -").unwrap();
+        assert_eq!((record.state, record.status, record.due, way), (State::Running, None, Some(9000), None));
+        for torn in ["", "R", "R 1 00ff 9000 0 1000 0", "Q 1 00ff 0 0 0 0 - a - - -"] {
+            assert_eq!(parse(key(), torn), None, "{torn}");
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! What clients get, beside sessions.
+
+use super::{Shop, form, order};
+use crate::harness::{Request, until};
+use serde_json::json;
+
+#[tokio::test]
+async fn a_form_and_a_browser_are_sent_on_and_a_script_is_told_where() {
+    let shop = Shop::open().await;
+    let browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
+    for (request, status) in [
+        (form("price=pro"), 303),
+        (form("price=pro").header("Accept", browser), 303),
+        (order(r#"{"price": "pro"}"#).header("Accept", browser), 303),
+        (order(r#"{"price": "pro"}"#).header("Accept", "application/json"), 200),
+        (order(r#"{"price": "pro"}"#).header("Accept", "*/*"), 200),
+    ] {
+        let answer = shop.program.send(&request).await;
+        assert_eq!((answer.status, answer.outcome()), (status, "created"), "{}", answer.text());
+        let told = answer.json();
+        assert_eq!(answer.header("location"), told["url"].as_str().filter(|_| status == 303));
+        assert_eq!(answer.header("cache-control"), Some("no-store"));
+        assert_eq!(answer.header("content-type"), Some("application/json"));
+    }
+}
+
+#[tokio::test]
+async fn a_person_is_told_of_a_fault_on_a_page_and_a_script_in_json() {
+    let shop = Shop::open().await;
+    let answer = shop.program.send(&form("price=gold").header("Accept", "text/html")).await;
+    assert_eq!((answer.status, answer.outcome()), (400, "price_unknown"));
+    assert_eq!(answer.header("content-type"), Some("text/html; charset=utf-8"));
+    assert!(answer.text().contains("There is no such price."), "{}", answer.text());
+    shop.program.send(&form("price=gold")).await.expect_error(400, "price_unknown");
+}
+
+#[tokio::test]
+async fn a_sessions_status_is_told_and_nothing_personal() {
+    let shop = Shop::open().await;
+    let created = shop.order(r#"{"price": "pro", "customer_email": "ada@shop.example"}"#).await.json();
+    let id = created["id"].as_str().unwrap();
+    let status = Request::get(&format!("/api/checkout/{id}"));
+    let told = shop.program.send(&status).await;
+    assert_eq!(
+        (told.status, told.outcome(), told.header("cache-control")),
+        (200, "status", Some("no-store"))
+    );
+    assert_eq!(told.json(), json!({"status": "open", "payment_status": "unpaid"}));
+    shop.stripe.pay(id, "ada@shop.example").await.unwrap();
+    let told =
+        shop.program.send(&status.clone().target(&format!("/api/create-checkout-session/{id}?x"))).await;
+    assert_eq!(told.json(), json!({"status": "complete", "payment_status": "paid"}));
+    let none = shop.program.send(&status.method("HEAD")).await;
+    assert_eq!((none.status, none.body.length, none.outcome()), (200, 0, "status"));
+
+    let asked = shop.stripe.calls().len();
+    for target in ["cs_test_gone", "cs_prod_1", "1", "", "cs_test_1/expire", "..%2faccounts", "cs_test_1%3fx"]
+    {
+        let answer = shop.program.send(&Request::get(&format!("/api/checkout/{target}"))).await;
+        answer.expect_error(404, "session_unknown");
+    }
+    assert_eq!(shop.stripe.calls().len(), asked + 1, "only what can be a session's id is asked for");
+    assert_eq!(shop.backend.count(), 0);
+}
+
+#[tokio::test]
+async fn other_methods_types_and_codings_are_refused_and_the_connection_stays() {
+    let shop = Shop::open_with(|s| s.set("checkout.max_body", "1KiB")).await;
+    let mut client = shop.program.connect().await;
+    let json = order(r#"{"price": "pro"}"#);
+    for (request, status, code, allow) in [
+        (Request::get("/api/checkout"), 405, "method_not_allowed", Some("POST, OPTIONS")),
+        (json.clone().method("PUT"), 405, "method_not_allowed", Some("POST, OPTIONS")),
+        (
+            json.clone().target("/api/checkout/cs_test_1"),
+            405,
+            "method_not_allowed",
+            Some("GET, HEAD, OPTIONS"),
+        ),
+        (json.clone().without("Content-Type"), 415, "content_type_unsupported", None),
+        (json.clone().with("Content-Type", "text/plain"), 415, "content_type_unsupported", None),
+        (
+            json.clone().with("Content-Type", "multipart/form-data; boundary=x"),
+            415,
+            "content_type_unsupported",
+            None,
+        ),
+        (json.clone().header("Content-Type", "text/plain"), 415, "content_type_unsupported", None),
+        (json.clone().header("Content-Encoding", "gzip"), 415, "body_encoded", None),
+        (
+            json.clone().header("Idempotency-Key", "a").header("Idempotency-Key", "b"),
+            400,
+            "field_invalid",
+            None,
+        ),
+    ] {
+        let answer = client.send(&request).await;
+        answer.expect_error(status, code);
+        assert_eq!((answer.header("allow"), answer.header("cache-control")), (allow, Some("no-store")));
+    }
+    let fine = client.send(&json.header("Content-Encoding", "identity")).await;
+    assert_eq!(fine.outcome(), "created");
+    let long = format!(r#"{{"price": "pro", "locale": "{}"}}"#, "x".repeat(1024));
+    shop.program.send(&order(&long)).await.expect_error(413, "body_too_large");
+    shop.program.send(&order(&long).chunked(100)).await.expect_error(413, "body_too_large");
+    shop.program
+        .send(&order("zz\r\n").with("Transfer-Encoding", "chunked").without("Content-Length"))
+        .await
+        .expect_error(400, "body_malformed");
+    assert_eq!(shop.stripe.calls().len(), 1);
+}
+
+#[tokio::test]
+async fn a_client_that_waits_to_be_told_is_told_to_go_on_or_no() {
+    let shop = Shop::open().await;
+    let expecting = order(r#"{"price": "pro"}"#).header("Expect", "100-continue");
+    let mut client = shop.program.connect().await;
+    client.write(expecting.head_bytes()).await;
+    assert_eq!(client.answer_head().await.status, 100);
+    client.write(expecting.body_bytes()).await;
+    assert_eq!(client.answer().await.outcome(), "created");
+    let refused = expecting.with("Content-Type", "text/plain");
+    let mut client = shop.program.connect().await;
+    client.write(refused.head_bytes()).await;
+    client.answer().await.expect_error(415, "content_type_unsupported");
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_in_the_middle_is_counted_and_orders_nothing() {
+    let shop = Shop::open().await;
+    let mut client = shop.program.connect().await;
+    let request = order(r#"{"price": "pro"}"#);
+    client.write(request.head_bytes()).await;
+    client.write(&request.body_bytes()[..5]).await;
+    drop(client);
+    until("it to be counted", async || (shop.count("body_malformed").await == 1.0).then_some(())).await;
+    assert_eq!(shop.stripe.calls().len(), 0);
+}

@@ -1,0 +1,87 @@
+//! The checkout over a reload and at the program's end.
+
+use super::{Shop, form, order, prices, setup};
+use crate::fake_stripe::{Fault, PRICE};
+use crate::harness::{Setup, until, within};
+use toml::toml;
+
+const PRO: &str = r#"{"price": "pro"}"#;
+
+async fn reload(shop: &Shop, setup: &Setup, reloads: usize) {
+    shop.program.reconfigure(setup);
+    shop.program.sighup();
+    until("the reload", async || {
+        (shop.log().matches(r#""message":"reloaded""#).count() == reloads).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_reload_takes_prices_and_keys_in_force_and_keeps_the_connections() {
+    let shop =
+        Shop::open_with(|s| s.file("key", "sk_test_one\n").set("checkout.secret_key", "{file.key}")).await;
+    let base = || setup(&shop.backend, &shop.stripe).set("checkout.secret_key", "{file.key}");
+    assert_eq!(shop.order(PRO).await.outcome(), "created");
+
+    std::fs::write(shop.program.path("key"), "sk_test_two\n").unwrap();
+    let other = toml! {
+        [[price]]
+        id = PRICE
+        name = "gold"
+    };
+    reload(&shop, &base().set("checkout.price", other["price"].clone()), 1).await;
+    shop.order(PRO).await.expect_error(400, "price_unknown");
+    assert_eq!(shop.order(r#"{"price": "gold"}"#).await.outcome(), "created");
+    let calls = shop.stripe.calls();
+    let keys: Vec<_> = calls.iter().filter_map(|call| call.header("authorization")).collect();
+    assert_eq!(keys, ["Bearer sk_test_one", "Bearer sk_test_two"]);
+    assert_eq!(shop.stripe.connections(), 1);
+
+    // Off, and on again.
+    reload(&shop, &Setup::new(&shop.backend), 2).await;
+    assert_eq!(shop.order(PRO).await.text(), r#"{"applied":true}"#);
+    reload(&shop, &base().set("checkout.price", prices()), 3).await;
+    assert_eq!(shop.order(PRO).await.outcome(), "created");
+    // A faulty one leaves the old in force.
+    shop.program.reconfigure(&base().set("checkout.success_url", ""));
+    shop.program.sighup();
+    shop.program.wait_for_log("the fault", |line| line["faults"].is_string()).await;
+    assert_eq!(shop.order(PRO).await.outcome(), "created");
+}
+
+#[tokio::test]
+async fn a_reload_forgets_nobody_who_has_used_his_allowance() {
+    let limited =
+        |s: Setup| s.set("checkout.rate_limit", "1/h").set("server.trusted_proxies", vec!["127.0.0.1"]);
+    let shop = Shop::open_with(limited).await;
+    let request = form("price=pro").header("X-Forwarded-For", "203.0.113.1");
+    assert_eq!(shop.program.send(&request).await.outcome(), "created");
+    reload(&shop, &limited(setup(&shop.backend, &shop.stripe)), 1).await;
+    shop.program.send(&request).await.expect_error(429, "rate_limited");
+    let other = limited(setup(&shop.backend, &shop.stripe)).set("checkout.rate_limit", "9/h");
+    reload(&shop, &other, 2).await;
+    assert_eq!(shop.program.send(&request).await.outcome(), "created", "another limit counts anew");
+}
+
+#[tokio::test]
+async fn an_order_under_way_at_the_end_is_finished_and_what_comes_too_late_for_that_is_refused() {
+    let mut shop =
+        Shop::open_with(|s| s.set("checkout.timeout", "1s").set("server.shutdown_grace", "4s")).await;
+    let (held, release) = Fault::held();
+    shop.stripe.next(held);
+    let mut client = shop.program.connect().await;
+    client.write(order(PRO).bytes()).await;
+    within("Stripe to be asked", shop.stripe.await_calls(1)).await;
+    // It has begun before the end has, and is whole only then: three attempts of a second, and what lies between them,
+    // do not fit into the grace.
+    let mut late = shop.program.connect().await;
+    late.write(&order(PRO).bytes()[..20]).await;
+    shop.program.sigterm();
+    shop.program.wait_for_log("the drain", |line| line["message"] == "draining").await;
+    release.now();
+    let answer = client.answer().await;
+    assert_eq!((answer.outcome(), answer.header("connection")), ("created", Some("close")));
+    late.write(&order(PRO).bytes()[20..]).await;
+    late.answer().await.expect_error(503, "shutting_down");
+    assert!(shop.program.wait_exit().await.success());
+}

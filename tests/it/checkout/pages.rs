@@ -1,0 +1,94 @@
+//! Pages of other origins: who may order, and what browsers are told.
+
+use super::{Shop, form, order};
+use crate::harness::{Request, Response};
+
+fn preflight(origin: &str) -> Request {
+    Request::new("OPTIONS", "/api/checkout")
+        .header("Origin", origin)
+        .header("Access-Control-Request-Method", "POST")
+        .header("Access-Control-Request-Headers", "content-type,idempotency-key")
+}
+
+/// Whether the answer lets this origin read it, and says that it depends on the origin.
+fn readable(answer: &Response, origin: &str) -> bool {
+    assert_eq!(answer.header("vary"), Some("Origin"));
+    answer.header("access-control-allow-origin") == Some(origin)
+        && answer.header("access-control-allow-credentials") == Some("true")
+}
+
+#[tokio::test]
+async fn the_pages_own_origin_may_order_and_no_other() {
+    let shop = Shop::open().await;
+    let own = format!("https://{}", Request::HOST);
+    let json = order(r#"{"price": "pro"}"#);
+    let cases = [
+        (json.clone().header("Origin", &own).header("Sec-Fetch-Site", "same-origin"), true),
+        (json.clone(), true),
+        (json.clone().header("Sec-Fetch-Site", "same-origin"), true),
+        (
+            json.clone()
+                .header("X-Forwarded-Host", "www.other.example")
+                .header("Origin", "https://www.other.example"),
+            true,
+        ),
+        (json.clone().header("X-Forwarded-Host", "www.other.example").header("Origin", &own), false),
+        (json.clone().header("Origin", "https://evil.example"), false),
+        (json.clone().header("Origin", "null"), false),
+        (json.clone().header("Origin", &format!("{own}.evil.example")), false),
+        (json.clone().header("Sec-Fetch-Site", "cross-site"), false),
+        (form("price=pro").header("Origin", "https://evil.example"), false),
+        (Request::get("/api/checkout/cs_test_1").header("Origin", "https://evil.example"), false),
+        (preflight("https://evil.example"), false),
+    ];
+    let mut orders = 0;
+    for (request, fine) in cases {
+        let answer = shop.program.send(&request).await;
+        if fine {
+            orders += 1;
+            assert_eq!(answer.outcome(), "created", "{request:?}");
+        } else {
+            answer.expect_error(403, "origin_forbidden");
+            assert_eq!(answer.header("access-control-allow-origin"), None);
+        }
+    }
+    assert_eq!(shop.stripe.calls().len(), orders);
+    let answer = shop.program.send(&json.header("Origin", &own)).await;
+    assert!(readable(&answer, &own));
+}
+
+#[tokio::test]
+async fn a_listed_origin_may_order_and_is_told_so_before_it_does() {
+    let (app, evil) = ("https://app.shop.example", "https://evil.example");
+    let shop = Shop::open_with(|s| s.set("checkout.allowed_origins", vec![app])).await;
+    let asked = shop.program.send(&preflight(app)).await;
+    assert_eq!((asked.status, asked.outcome(), asked.body.length), (204, "preflight", 0));
+    assert!(readable(&asked, app));
+    assert_eq!(asked.header("access-control-allow-methods"), Some("POST, OPTIONS"));
+    let headers = asked.header("access-control-allow-headers").unwrap().to_ascii_lowercase();
+    assert!(headers.contains("content-type") && headers.contains("idempotency-key"), "{headers}");
+
+    let ordered = shop.program.send(&order(r#"{"price": "pro"}"#).header("Origin", app)).await;
+    assert_eq!(ordered.outcome(), "created");
+    assert!(readable(&ordered, app));
+    let refused = shop.program.send(&order(r#"{"price": "x"}"#).header("Origin", app)).await;
+    refused.expect_error(400, "price_unknown");
+    assert!(readable(&refused, app), "the page can read what was wrong");
+    for origin in [evil, &format!("https://{}", Request::HOST)] {
+        shop.program.send(&preflight(origin)).await.expect_error(403, "origin_forbidden");
+    }
+    let status = Request::new("OPTIONS", "/api/checkout/cs_test_1").header("Origin", app);
+    let asked = shop.program.send(&status).await;
+    assert_eq!(asked.header("access-control-allow-methods"), Some("GET, HEAD, OPTIONS"));
+}
+
+#[tokio::test]
+async fn the_host_that_an_untrusted_peer_claims_is_not_the_pages_own() {
+    let shop = Shop::open_with(|s| s.set("server.trusted_proxies", vec!["192.0.2.1"])).await;
+    let forged = order(r#"{"price": "pro"}"#)
+        .header("X-Forwarded-Host", "evil.example")
+        .header("Origin", "https://evil.example");
+    shop.program.send(&forged).await.expect_error(403, "origin_forbidden");
+    let own = order(r#"{"price": "pro"}"#).header("Origin", &format!("https://{}", Request::HOST));
+    assert_eq!(shop.program.send(&own).await.outcome(), "created");
+}

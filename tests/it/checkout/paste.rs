@@ -1,0 +1,166 @@
+//! What `docs/checkout.md` shows to paste works as it stands: each piece is taken from the page and used.
+
+use super::{Shop, form, setup};
+use crate::fake_stripe::FakeStripe;
+use crate::front::{Tool, free_port, have, taken};
+use crate::harness::{Address, Answer, Backend, Client, Program, Request, Setup, until};
+use std::process::{Command, Stdio};
+
+const PAGE: &str = include_str!("../../../docs/checkout.md");
+
+/// The first piece of this language under a heading.
+fn piece(heading: &str, language: &str) -> &'static str {
+    let part = PAGE.split_once(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("no {heading}")).1;
+    let piece = part.split_once(&format!("```{language}\n")).expect("a piece").1;
+    piece.split("```").next().expect("its end")
+}
+
+/// The script of a piece of HTML.
+fn script(html: &str) -> &str {
+    let script = html.rsplit_once("<script>").expect("a script").1;
+    script.split("</script>").next().expect("its end")
+}
+
+/// The value of an attribute.
+fn attribute<'a>(tag: &'a str, name: &str) -> Option<&'a str> {
+    tag.split_once(&format!("{name}=\""))?.1.split('"').next()
+}
+
+/// Runs a page's script in Node, with as much of a browser as it needs; what it prints.
+async fn browse(program: &Program, script: &str, after: &str) -> String {
+    let base = program.proxy().url();
+    let browser = format!(
+        r#"
+        const net = globalThis.fetch;
+        globalThis.fetch = (path, options) => net(new URL(path, "{base}"), options);
+        const elements = {{}};
+        const element = () => ({{ listeners: {{}}, addEventListener(name, f) {{ this.listeners[name] = f }} }});
+        globalThis.document = {{ getElementById: (id) => elements[id] ??= element() }};
+        globalThis.location = {{ href: "", search: process.env.SEARCH ?? "" }};
+        globalThis.alert = (text) => console.log("alert", text);
+        globalThis.Stripe = () => ({{ initEmbeddedCheckout: async ({{ fetchClientSecret }}) =>
+            (console.log(await fetchClientSecret()), {{ mount() {{}} }}) }});
+        {script}
+        {after}
+        "#
+    );
+    // Stripe is in this very process, and has to answer meanwhile.
+    let node = move || Command::new("node").args(["-e", &browser]).stdin(Stdio::null()).output();
+    let output = tokio::task::spawn_blocking(node).await.expect("no panic").expect("node starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+/// The shop that the page configures, its price's id being one that the fake sells.
+async fn shop(more: impl FnOnce(Setup) -> Setup) -> Shop {
+    let (stripe, backend) = (FakeStripe::start().await, Backend::start().await);
+    let program = Program::start(more(setup(&backend, &stripe))).await;
+    Shop { stripe, backend, program }
+}
+
+#[tokio::test]
+async fn the_form_buys() {
+    let shop = shop(|s| s).await;
+    let html = piece("### A form", "html");
+    let (action, method) = (attribute(html, "action").unwrap(), attribute(html, "method").unwrap());
+    let fields: Vec<_> = html
+        .split("<input")
+        .skip(1)
+        .map(|input| format!("{}={}", attribute(input, "name").unwrap(), attribute(input, "value").unwrap()))
+        .collect();
+    let request = form(&fields.join("&")).target(action).method(&method.to_uppercase());
+    let answer = shop.program.send(&request.header("Accept", "text/html")).await;
+    assert_eq!((answer.status, answer.outcome()), (303, "created"), "{}", answer.text());
+}
+
+#[tokio::test]
+async fn the_script_buys_and_its_page_afterwards_knows() {
+    if !have("node") {
+        return;
+    }
+    let shop = shop(|s| s).await;
+    let click = r#"elements.buy.listeners.click().then(() => console.log(location.href));"#;
+    let url = browse(&shop.program, script(piece("### fetch", "html")), click).await;
+    let call = shop.stripe.only_call();
+    assert_eq!(call.header("idempotency-key").map(str::len), Some(64), "its own key counts");
+    let id = url.rsplit('/').next().unwrap();
+    let session = shop.stripe.session(id).unwrap_or_else(|| panic!("{url} leads to no session"));
+    assert_eq!(session["url"], url);
+
+    let page = script(piece("### The page afterwards", "html"));
+    let asks = format!("location.search = \"?session_id={id}\";{page}");
+    let shows = r#"setTimeout(() => console.log(elements.status.textContent), 500);"#;
+    assert_eq!(browse(&shop.program, &asks, shows).await, "Not paid yet.");
+    shop.stripe.pay(id, "ada@shop.example").await.unwrap();
+    assert_eq!(browse(&shop.program, &asks, shows).await, "Thank you!");
+}
+
+#[tokio::test]
+async fn the_embedded_form_gets_its_secret() {
+    if !have("node") {
+        return;
+    }
+    let shop = shop(|s| {
+        s.set("checkout.ui_mode", "embedded_page")
+            .set("checkout.success_url", "")
+            .set("checkout.return_url", "https://shop.example/back")
+    })
+    .await;
+    let secret = browse(&shop.program, script(piece("### Embedded", "html")), "").await;
+    let id = secret.split("_secret").next().unwrap();
+    assert_eq!(shop.stripe.session(id).unwrap()["client_secret"], secret);
+}
+
+#[tokio::test]
+async fn the_configuration_sells() {
+    let (stripe, backend) = (FakeStripe::start().await, Backend::start().await);
+    let text = piece("## Turn it on", "toml").replace("price_1ExampleOfYourOwn", crate::fake_stripe::PRICE);
+    let table: toml::Table = text.parse().unwrap();
+    let mut setup = Setup::new(&backend)
+        .env("STRIPE_API_BASE", &stripe.api_base())
+        .env("STRIPE_SECRET_KEY", crate::fake_stripe::KEY);
+    for (key, value) in table["checkout"].as_table().unwrap() {
+        setup = setup.set(&format!("checkout.{key}"), value.clone());
+    }
+    let program = Program::start(setup).await;
+    assert_eq!(program.send(&form("price=pro&quantity=5")).await.status, 303);
+    let status = Request::get("/api/checkout/cs_test_gone");
+    program.send(&status).await.expect_error(404, "session_unknown");
+}
+
+#[tokio::test]
+async fn caddy_says_who_buys_and_no_client_does() {
+    if !have("caddy") {
+        return;
+    }
+    let who = piece("## Who buys", "toml").parse::<toml::Table>().unwrap();
+    let shop = shop(|s| s.set("checkout.identity", who["checkout"]["identity"].clone())).await;
+    let auth = Backend::start().await;
+    auth.answers(Answer::status(200).header("X-User-Id", "42").header("X-User-Email", "ada@shop.example"));
+    let port = free_port();
+    let site = piece("## Who buys", "caddyfile")
+        .replace("auth:9091", &auth.address().text())
+        .replace("countersign:8080", &shop.program.proxy().text());
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("Caddyfile");
+    std::fs::write(&file, format!("{{\n\tadmin off\n}}\nhttp://:{port} {{\n{site}\n}}\n")).unwrap();
+    let mut caddy =
+        Tool::start(Command::new("caddy").args(["run", "--adapter", "caddyfile", "--config"]).arg(&file));
+    until("caddy listening", async || {
+        assert!(!caddy.ended(), "{}", caddy.log());
+        taken(port).then_some(())
+    })
+    .await;
+
+    let mut forged = form("price=pro&client_reference_id=forged");
+    for name in ["X-User-Id", "x-user-email", "X_User_Id", "X-User_Id", "X_User-Email"] {
+        forged = forged.header(name, "forged");
+    }
+    let address = Address::parse(&format!("127.0.0.1:{port}"));
+    let answer = Client::connect(&address).await.send(&forged).await;
+    assert_eq!((answer.status, answer.outcome()), (303, "created"), "{}", answer.text());
+    let call = shop.stripe.only_call();
+    assert_eq!(call.param("client_reference_id").as_deref(), Some("42"));
+    assert_eq!(call.param("customer_email").as_deref(), Some("ada@shop.example"));
+    assert!(!call.body.contains("forged"), "{}", call.body);
+}

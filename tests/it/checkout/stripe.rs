@@ -1,0 +1,365 @@
+//! Talking to Stripe: what it is told, what its faults become, when it is asked again, and what nobody ever sees.
+
+use super::{Shop, form, order, setup};
+use crate::fake_stripe::{Error, FakeStripe, Fault, KEY, PRICE};
+use crate::front::{Tool, free_port, have, taken};
+use crate::harness::{Backend, Client, Program, Request, SECRET, until, within};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::process::Command;
+use std::time::Duration;
+use tokio::task::JoinSet;
+
+const PRO: &str = r#"{"price": "pro"}"#;
+
+#[tokio::test]
+async fn stripe_is_told_who_calls_in_which_version_and_with_which_key() {
+    let shop = Shop::open_with(|s| s.env("STRIPE_SECRET_KEY", "rk_test_restricted")).await;
+    assert_eq!(shop.order(PRO).await.outcome(), "created");
+    let call = shop.stripe.only_call();
+    let version = env!("CARGO_PKG_VERSION");
+    for (name, value) in [
+        ("authorization", "Bearer rk_test_restricted"),
+        ("stripe-version", "2026-10-28.endive"),
+        ("content-type", "application/x-www-form-urlencoded"),
+        ("accept", "application/json"),
+        ("user-agent", &format!("Countersign/{version}")),
+    ] {
+        assert_eq!(call.header(name), Some(value), "{name}");
+    }
+    let client: Value = serde_json::from_str(call.header("x-stripe-client-user-agent").unwrap()).unwrap();
+    assert_eq!(client["application"]["name"], "Countersign");
+    assert_eq!(client["application"]["version"], version);
+    assert!(call.header("idempotency-key").unwrap().starts_with("countersign-"));
+    assert_eq!(call.header("stripe-account"), None);
+}
+
+/// A fault, what the client gets, `error.code` and `error.param`, how often Stripe was asked.
+type Case = (&'static str, u16, &'static str, &'static str, &'static str, usize);
+
+#[tokio::test]
+async fn each_of_stripes_errors_has_its_answer_and_is_asked_again_as_the_contract_says() {
+    let cases: [Case; 16] = [
+        ("resource_missing_price", 400, "stripe_refused", "resource_missing", "line_items[0][price]", 1),
+        ("parameter_missing", 400, "stripe_refused", "parameter_missing", "line_items", 1),
+        ("parameter_unknown", 400, "stripe_refused", "parameter_unknown", "colour", 1),
+        ("idempotency_params_mismatch", 400, "stripe_refused", "idempotency_error", "", 1),
+        ("no_such_session", 400, "stripe_refused", "resource_missing", "session", 1),
+        ("bad_key", 502, "stripe_key_refused", "stripe_key_refused", "", 1),
+        ("permission", 502, "stripe_key_refused", "stripe_key_refused", "", 1),
+        ("card_declined", 402, "stripe_card_refused", "card_declined", "", 1),
+        ("idempotency_key_in_use", 409, "stripe_conflict", "stripe_conflict", "", 3),
+        ("lock_conflict", 409, "stripe_conflict", "stripe_conflict", "", 3),
+        ("lock_timeout", 409, "stripe_conflict", "stripe_conflict", "", 3),
+        ("rate_limited", 429, "stripe_rate_limited", "stripe_rate_limited", "", 1),
+        ("api_error", 502, "stripe_failed", "stripe_failed", "", 3),
+        ("api_error_no_retry", 502, "stripe_failed", "stripe_failed", "", 1),
+        ("api_error_replayed", 502, "stripe_failed", "stripe_failed", "", 1),
+        ("unavailable", 502, "stripe_failed", "stripe_failed", "", 3),
+    ];
+    for (name, status, outcome, code, param, attempts) in cases {
+        let shop = Shop::open().await;
+        let said = Error::named(name).unwrap();
+        shop.stripe.always(move || Some(Fault::named(name)));
+        let answer = shop.order(PRO).await;
+        let error = answer.json()["error"].clone();
+        let seen = (answer.status, answer.outcome(), error["code"].as_str().unwrap());
+        assert_eq!(seen, (status, outcome, code), "{name}");
+        assert_eq!(error["param"].as_str().unwrap_or_default(), param, "{name}");
+        assert_eq!(answer.header("retry-after").is_some(), matches!(status, 409 | 429), "{name}");
+        let calls = shop.stripe.calls();
+        assert_eq!(calls.len(), attempts, "{name}");
+        let keys: Vec<_> = calls.iter().map(|call| (call.header("idempotency-key"), &call.body)).collect();
+        assert!(keys.windows(2).all(|two| two[0] == two[1]), "{name}: every attempt is the same");
+        // A card's refusal is for its owner; what Stripe says of the configuration or the key is for nobody outside.
+        let shown = error["message"].as_str().unwrap() == "Your card has insufficient funds.";
+        assert_eq!(shown, name == "card_declined", "{name}: {error} {said:?}");
+        let line = shop
+            .program
+            .wait_for_log(name, |line| {
+                line["message"] == "checkout"
+                    && line["outcome"] == outcome
+                    && line["stripe.attempts"] == attempts as u64
+                    && line["status"] == status
+            })
+            .await;
+        let ours = matches!(outcome, "stripe_key_refused" | "stripe_refused") && code != "idempotency_error";
+        assert_eq!(line["level"] == "ERROR", ours, "{name}: {line}");
+        assert!(
+            line["stripe.request_id"].as_str().is_some_and(|id| id.starts_with("req_")),
+            "{name}: {line}"
+        );
+        assert_eq!(shop.stripe.sessions(), 0, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_stripes_is_asked_for_again_and_then_a_502() {
+    let shop = Shop::open().await;
+    shop.stripe.always(|| Some(Fault::bad_gateway()));
+    shop.order(PRO).await.expect_error(502, "stripe_failed");
+    assert_eq!(shop.stripe.calls().len(), 3);
+    let failed = shop.program.metric(r#"stripe_api_seconds_count{outcome="failed"}"#).await;
+    assert_eq!(failed, 3.0);
+}
+
+#[tokio::test]
+async fn an_order_whose_answer_is_lost_is_sent_again_with_its_key_and_creates_one_session() {
+    type Loss = (&'static str, fn() -> Fault);
+    let lost: [Loss; 4] = [
+        ("unread", Fault::drop_unread),
+        ("read", Fault::drop_read),
+        ("done", Fault::drop_done),
+        ("cut", Fault::cut),
+    ];
+    for (what, fault) in lost {
+        let shop = Shop::open().await;
+        shop.stripe.next(fault());
+        let answer = shop.order(PRO).await;
+        assert_eq!(answer.outcome(), "created", "{what}: {}", answer.text());
+        assert_eq!(shop.stripe.sessions(), 1, "{what}");
+        let calls = shop.stripe.calls();
+        let keys: Vec<_> = calls.iter().map(|call| call.header("idempotency-key").unwrap()).collect();
+        assert!(keys.windows(2).all(|two| two[0] == two[1]), "{what}: {keys:?}");
+    }
+}
+
+#[tokio::test]
+async fn two_failures_are_survived_and_a_third_is_the_answer() {
+    let shop = Shop::open().await;
+    for _ in 0..2 {
+        shop.stripe.next(Fault::named("unavailable"));
+    }
+    assert_eq!(shop.order(PRO).await.outcome(), "created");
+    for _ in 0..3 {
+        shop.stripe.next(Fault::drop_read());
+    }
+    shop.order(PRO).await.expect_error(502, "stripe_unreachable");
+    assert_eq!(shop.stripe.sessions(), 1);
+}
+
+#[tokio::test]
+async fn stripes_own_word_on_when_to_come_back_is_kept_or_passed_on() {
+    let shop = Shop::open().await;
+    let asks = |seconds| Error::named("unavailable").unwrap().header("Retry-After", seconds);
+    shop.stripe.next(Fault::error(asks("1")));
+    let started = tokio::time::Instant::now();
+    assert_eq!(shop.order(PRO).await.outcome(), "created");
+    assert!(started.elapsed() >= Duration::from_secs(1));
+    // No buyer waits half a minute for a page.
+    shop.stripe.next(Fault::error(asks("30")));
+    shop.order(PRO).await.expect_error(502, "stripe_failed");
+    shop.stripe.next(Fault::error(Error::named("rate_limited").unwrap().header("Retry-After", "30")));
+    let answer = shop.order(PRO).await;
+    answer.expect_error(429, "stripe_rate_limited");
+    assert_eq!(answer.header("retry-after"), Some("30"));
+}
+
+#[tokio::test]
+async fn a_stripe_that_hangs_or_is_not_there_is_said_so() {
+    let shop = Shop::open_with(|s| s.set("checkout.timeout", "200ms")).await;
+    shop.stripe.always(|| Some(Fault::slow(Duration::from_secs(60))));
+    shop.order(PRO).await.expect_error(504, "stripe_timeout");
+    assert_eq!(shop.stripe.calls().len(), 3);
+    let status = Request::get("/api/checkout/cs_test_1");
+    shop.program.send(&status).await.expect_error(504, "stripe_timeout");
+
+    let backend = Backend::start().await;
+    let gone = FakeStripe::start().await;
+    let setup = setup(&backend, &gone);
+    drop(gone);
+    let program = Program::start(setup).await;
+    program.send(&order(PRO)).await.expect_error(502, "stripe_unreachable");
+    let line = program.wait_for_log("the checkout", |line| line["message"] == "checkout").await;
+    assert!(line["reason"].as_str().unwrap().contains("onnection refused"), "{line}");
+}
+
+#[tokio::test]
+async fn a_slow_answer_is_waited_for_and_other_orders_pass_it() {
+    let shop = Shop::open().await;
+    let (held, release) = Fault::held();
+    shop.stripe.next(held);
+    let mut first = shop.program.connect().await;
+    first.write(order(PRO).bytes()).await;
+    within("the first to be asked", shop.stripe.await_calls(1)).await;
+    assert_eq!(shop.order(PRO).await.outcome(), "created");
+    release.now();
+    assert_eq!(first.answer().await.outcome(), "created");
+}
+
+#[tokio::test]
+async fn a_thousand_orders_at_once_open_sixteen_connections_at_most_and_none_is_lost() {
+    const ORDERS: usize = 1000;
+    let shop = Shop::open().await;
+    shop.stripe.always(|| Some(Fault::slow(Duration::from_millis(20))));
+    let mut clients = JoinSet::new();
+    for _ in 0..ORDERS {
+        let address = shop.program.proxy().clone();
+        clients.spawn(async move {
+            let mut client = Client::connect(&address).await;
+            client.send(&form("price=pro")).await.outcome().to_owned()
+        });
+    }
+    let outcomes = clients.join_all().await;
+    assert_eq!(outcomes.iter().filter(|outcome| *outcome == "created").count(), ORDERS);
+    assert_eq!(shop.stripe.sessions(), ORDERS);
+    assert!(shop.stripe.connections() <= 16, "{} connections", shop.stripe.connections());
+}
+
+#[tokio::test]
+async fn over_tls_stripe_is_spoken_to_in_http2_and_a_burst_still_opens_sixteen_connections_at_most() {
+    const ORDERS: usize = 1000;
+    if !have("caddy") {
+        return;
+    }
+    // Caddy stands in for the TLS in front of the real one, and tells who came how.
+    let (stripe, backend) = (FakeStripe::start().await, Backend::start().await);
+    stripe.always(|| Some(Fault::slow(Duration::from_millis(20))));
+    let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
+    let config = format!(
+        "{{\n\tadmin off\n\tskip_install_trust\n\tauto_https disable_redirects\n\tstorage file_system {0}\n}}\n\
+         https://localhost:{port} {{\n\ttls internal\n\treverse_proxy {1} {{\n\
+         \t\theader_up X-Proto {{http.request.proto}}\n\t\theader_up X-Port {{http.request.remote.port}}\n\t}}\n}}\n",
+        folder.path().display(),
+        stripe.api_base().trim_start_matches("http://"),
+    );
+    let file = folder.path().join("Caddyfile");
+    std::fs::write(&file, config).unwrap();
+    let mut caddy =
+        Tool::start(Command::new("caddy").args(["run", "--adapter", "caddyfile", "--config"]).arg(&file));
+    let root = folder.path().join("pki/authorities/local/root.crt");
+    until("caddy listening with a certificate", async || {
+        assert!(!caddy.ended(), "{}", caddy.log());
+        (taken(port) && root.exists()).then_some(())
+    })
+    .await;
+    let setup = setup(&backend, &stripe)
+        .env("STRIPE_API_BASE", &format!("https://localhost:{port}"))
+        .env("SSL_CERT_FILE", root.to_str().unwrap());
+    let program = Program::start(setup).await;
+    let mut clients = JoinSet::new();
+    for _ in 0..ORDERS {
+        let address = program.proxy().clone();
+        clients.spawn(async move {
+            let mut client = Client::connect(&address).await;
+            client.send(&form("price=pro")).await.outcome().to_owned()
+        });
+    }
+    let outcomes = clients.join_all().await;
+    assert_eq!(
+        outcomes.iter().filter(|outcome| *outcome == "created").count(),
+        ORDERS,
+        "{:?}",
+        program.log().last()
+    );
+    let calls = stripe.calls();
+    let said = |name: &str| -> BTreeSet<&str> { calls.iter().filter_map(|call| call.header(name)).collect() };
+    assert_eq!(said("x-proto"), BTreeSet::from(["HTTP/2.0"]));
+    assert!(said("x-port").len() <= 16, "{:?}", said("x-port"));
+}
+
+#[tokio::test]
+async fn neither_the_key_nor_a_buyer_stands_in_the_log_or_in_an_answer() {
+    let (key, other) = ("sk_test_hush1", "sk_test_hush2");
+    let shop = Shop::open_with(|s| {
+        s.env("STRIPE_SECRET_KEY", key)
+            .env("OTHER", other)
+            .set("log.level", "trace")
+            .set("checkout.metadata", vec!["note"])
+    })
+    .await;
+    let body = r#"{"price": "pro", "customer_email": "hush3@shop.example", "client_reference_id": "hush4",
+        "metadata": {"note": "hush5"}}"#;
+    let mut said = String::new();
+    let echo = "No such thing: hush3@shop.example sk_test_hush1";
+    for fault in [
+        None,
+        Some(Fault::named("bad_key")),
+        Some(Fault::named("permission")),
+        Some(Fault::named("api_error_no_retry")),
+        Some(Fault::error(Error::coded("line_items", "x", echo))),
+        Some(Fault::error(Error::new(
+            401,
+            "invalid_request_error",
+            "",
+            "Invalid API Key provided: sk_test_hush1",
+        ))),
+        Some(Fault::bad_gateway()),
+        Some(Fault::drop_read()),
+    ] {
+        if let Some(fault) = fault {
+            shop.stripe.next(fault);
+        }
+        let request = order(body).header("Idempotency-Key", "hush6-which-is-long-enough-to-count");
+        said += &shop.program.send(&request).await.text();
+    }
+    let reloaded = setup(&shop.backend, &shop.stripe).set("checkout.secret_key", "{$OTHER}");
+    shop.program.reconfigure(&reloaded);
+    shop.program.sighup();
+    shop.program.wait_for_log("the reload", |line| line["message"] == "reloaded").await;
+    shop.program.reconfigure(&setup(&shop.backend, &shop.stripe).set("checkout.secret_key", other));
+    shop.program.sighup();
+    shop.program.wait_for_log("the faulty reload", |line| line["faults"].is_string()).await;
+    let all = said + &shop.log() + &shop.program.metrics().await;
+    assert!(all.contains("cs_test_") && all.contains("req_"), "something was logged");
+    // An address is echoed nowhere, the session's URL only to whoever ordered.
+    for secret in ["hush1", "hush2", "hush3", "hush4", "hush5", "hush6"] {
+        let at = all.find(secret).map(|at| &all[at.saturating_sub(200)..(at + 100).min(all.len())]);
+        assert_eq!(at, None, "{secret}");
+    }
+}
+
+#[tokio::test]
+async fn an_order_leaves_one_line_and_a_question_none() {
+    let shop = Shop::open().await;
+    let id = shop.order(PRO).await.json()["id"].as_str().unwrap().to_owned();
+    shop.program.send(&Request::get(&format!("/api/checkout/{id}"))).await;
+    shop.order(r#"{"price": "gold"}"#).await;
+    let refused = shop.program.wait_for_log("the refusal", |line| line["outcome"] == "price_unknown").await;
+    let lines: Vec<Value> =
+        shop.program.log().iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let lines: Vec<_> = lines.iter().filter(|line| line["message"] == "checkout").collect();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    let created = lines[0];
+    assert_eq!(
+        (&created["outcome"], &created["status"], &created["session.id"], &created["stripe.attempts"]),
+        (&"created".into(), &200.into(), &id.as_str().into(), &1.into())
+    );
+    assert!(created["duration_ms"].as_f64().is_some());
+    assert_eq!((&refused["level"], refused.get("stripe.attempts")), (&"INFO".into(), Some(&0.into())));
+    let call = shop.stripe.calls().remove(0);
+    assert_eq!(call.param("line_items[0][price]").as_deref(), Some(PRICE));
+}
+
+#[tokio::test]
+async fn check_probe_says_whether_stripe_takes_the_key_and_creates_nothing() {
+    let (stripe, backend) = (FakeStripe::start().await, Backend::start().await);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("c.toml");
+    std::fs::write(&file, setup(&backend, &stripe).set("ledger.url", "none").text()).unwrap();
+    let base = stripe.api_base();
+    let check = async || {
+        let (file, base) = (file.clone(), base.clone());
+        let command = move || {
+            Command::new(env!("CARGO_BIN_EXE_countersign"))
+                .args(["check", "--probe", "--config"])
+                .arg(file)
+                .envs([
+                    ("STRIPE_WEBHOOK_SECRET", SECRET),
+                    ("STRIPE_SECRET_KEY", KEY),
+                    ("STRIPE_API_BASE", &base),
+                ])
+                .output()
+        };
+        let output = tokio::task::spawn_blocking(command).await.unwrap().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (code, said) = check().await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains(&format!("stripe         reached: {base}, which takes the key")), "{said}");
+    stripe.next(Fault::named("bad_key"));
+    let (code, said) = check().await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("stripe         FAILED: ") && said.contains("Stripe answered 401"), "{said}");
+    assert_eq!(stripe.sessions(), 0);
+}

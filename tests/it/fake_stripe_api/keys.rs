@@ -1,0 +1,60 @@
+//! Idempotency keys are kept as Stripe keeps them.
+
+use super::{client, create, least, send};
+use crate::fake_stripe::{FakeStripe, Fault};
+use crate::harness::{until, within};
+use serde_json::json;
+
+#[tokio::test]
+async fn a_key_brings_the_first_answer_back_and_nothing_else() {
+    let stripe = FakeStripe::start().await;
+    let keyed = |body: &str| create(body).header("Idempotency-Key", "order-1");
+    let first = send(&stripe, &keyed(&least())).await;
+    let again = send(&stripe, &keyed(&least())).await;
+    assert_eq!((first.status, first.header("idempotent-replayed")), (200, None));
+    assert_eq!((again.status, again.header("idempotent-replayed")), (200, Some("true")));
+    assert_eq!(first.body.bytes, again.body.bytes);
+    let other = send(&stripe, &keyed(&format!("{}&locale=de", least()))).await;
+    assert_eq!((other.status, &other.json()["error"]["type"]), (400, &json!("idempotency_error")));
+    let elsewhere = send(&stripe, &keyed(&least()).header("Stripe-Account", "acct_1")).await;
+    assert_eq!((elsewhere.status, elsewhere.header("idempotent-replayed")), (200, None));
+    assert_eq!(stripe.sessions(), 2);
+}
+
+#[tokio::test]
+async fn a_key_keeps_a_500_but_neither_a_refusal_nor_a_503() {
+    let stripe = FakeStripe::start().await;
+    let keyed = |key: &str, body: &str| create(body).header("Idempotency-Key", key);
+    stripe.next(Fault::named("api_error"));
+    for replayed in [None, Some("true")] {
+        let answer = send(&stripe, &keyed("a", &least())).await;
+        assert_eq!((answer.status, answer.header("idempotent-replayed")), (500, replayed));
+    }
+    stripe.next(Fault::named("unavailable"));
+    assert_eq!(send(&stripe, &keyed("b", &least())).await.status, 503);
+    assert_eq!(send(&stripe, &keyed("b", &least())).await.status, 200);
+    assert_eq!(send(&stripe, &keyed("c", "mode=payment")).await.status, 400);
+    assert_eq!(send(&stripe, &keyed("c", &least())).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_key_in_use_is_a_conflict_until_the_work_is_done() {
+    let stripe = FakeStripe::start().await;
+    let keyed = create(&least()).header("Idempotency-Key", "order-2");
+    let (held, release) = Fault::held();
+    stripe.next(held);
+    let mut first = client(&stripe).await;
+    first.write(keyed.bytes()).await;
+    within("the first call", stripe.await_calls(1)).await;
+    let second = send(&stripe, &keyed).await;
+    assert_eq!((second.status, second.header("stripe-should-retry")), (409, Some("true")));
+    // The caller leaves; Stripe goes on.
+    drop(first);
+    release.now();
+    let replayed = until("the first call's end", async || {
+        let answer = send(&stripe, &keyed).await;
+        (answer.status == 200).then_some(answer)
+    });
+    assert_eq!(replayed.await.header("idempotent-replayed"), Some("true"));
+    assert_eq!(stripe.sessions(), 1);
+}

@@ -1,0 +1,280 @@
+//! The fake Stripe is one that tests can lean on: it refuses what Stripe refuses, keeps idempotency keys as Stripe does,
+//! and breaks as it is told to.
+
+mod buying;
+mod faults;
+mod keys;
+
+use crate::fake_stripe::{FakeStripe, KEY, MONTHLY_PRICE, OTHER_PRICE, PRICE, Settings};
+use crate::harness::{Address, Client, Request, Response, within};
+use serde_json::{Value, json};
+use std::io;
+
+const SESSIONS: &str = "/v1/checkout/sessions";
+
+/// A call to the API, with the usual key.
+fn call(method: &str, target: &str, body: &str) -> Request {
+    Request::new(method, target)
+        .header("Authorization", &format!("Bearer {KEY}"))
+        .header("Content-Type", "application/x-www-form-urlencoded")
+        .body(body)
+}
+
+fn create(body: &str) -> Request {
+    call("POST", SESSIONS, body)
+}
+
+/// The least that makes a session.
+fn least() -> String {
+    format!(
+        "mode=payment&success_url=https%3A%2F%2Fshop.test%2Fthanks&line_items[0][price]={PRICE}&line_items[0][quantity]=2"
+    )
+}
+
+async fn client(stripe: &FakeStripe) -> Client {
+    Client::connect(&Address::parse(stripe.api_base().strip_prefix("http://").unwrap())).await
+}
+
+async fn send(stripe: &FakeStripe, request: &Request) -> Response {
+    client(stripe).await.send(request).await
+}
+
+async fn try_send(stripe: &FakeStripe, request: &Request) -> io::Result<Response> {
+    let mut client = client(stripe).await;
+    client.write(request.bytes()).await;
+    client.try_answer().await
+}
+
+/// `error.code` and `error.param` beside the status.
+fn fault(answer: &Response) -> (u16, Value, Value) {
+    let json = answer.json();
+    (answer.status, json["error"]["code"].clone(), json["error"]["param"].clone())
+}
+
+#[tokio::test]
+async fn a_session_is_created_shown_again_and_expired() {
+    let stripe = FakeStripe::start().await;
+    let made =
+        send(&stripe, &create(&format!("{}&metadata[shelf]=spring&client_reference_id=member-7", least())))
+            .await;
+    assert_eq!(made.status, 200, "{}", made.text());
+    assert!(made.header("request-id").unwrap().starts_with("req_"));
+    let session = made.json();
+    let id = session["id"].as_str().unwrap();
+    assert!(id.strip_prefix("cs_test_").unwrap().bytes().all(|byte| byte.is_ascii_alphanumeric()), "{id}");
+    assert_eq!(session["url"], format!("{}/c/pay/{id}", stripe.api_base()));
+    assert_eq!((&session["amount_total"], &session["currency"]), (&json!(2400), &json!("eur")));
+    assert_eq!((&session["status"], &session["payment_status"]), (&json!("open"), &json!("unpaid")));
+    assert_eq!(
+        (&session["metadata"], &session["client_reference_id"]),
+        (&json!({ "shelf": "spring" }), &json!("member-7"))
+    );
+
+    let shown = send(&stripe, &call("GET", &format!("{SESSIONS}/{id}?expand[]=line_items"), "")).await.json();
+    assert_eq!(shown["line_items"]["data"][0]["price"]["id"], PRICE);
+    let expired = send(&stripe, &call("POST", &format!("{SESSIONS}/{id}/expire"), "")).await.json();
+    assert_eq!((&expired["status"], &expired["url"]), (&json!("expired"), &Value::Null));
+    let gone = send(&stripe, &call("GET", &format!("{SESSIONS}/cs_test_gone"), "")).await;
+    assert_eq!(fault(&gone), (404, json!("resource_missing"), json!("session")));
+}
+
+#[tokio::test]
+async fn the_words_for_where_the_buyer_pays_depend_on_the_version() {
+    let stripe = FakeStripe::start().await;
+    let body = |ui_mode: &str| {
+        format!(
+            "mode=payment&ui_mode={ui_mode}&return_url=https://shop.test/back&line_items[0][price]={PRICE}&line_items[0][quantity]=1"
+        )
+    };
+    for (version, ui_mode, status) in [
+        ("2026-10-28.endive", "embedded_page", 200),
+        ("2026-03-25.dahlia", "embedded", 400),
+        ("2025-09-30.clover", "embedded", 200),
+        ("2025-09-30.clover", "embedded_page", 400),
+    ] {
+        let answer = send(&stripe, &create(&body(ui_mode)).header("Stripe-Version", version)).await;
+        assert_eq!(answer.status, status, "{version} {ui_mode}: {}", answer.text());
+        if status == 200 {
+            let session = answer.json();
+            assert!(session["client_secret"].as_str().unwrap().starts_with(session["id"].as_str().unwrap()));
+            assert_eq!(session["url"], Value::Null);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_stripe_would_refuse_is_refused_with_code_and_param() {
+    refuses_what_stripe_would(Settings { schema: None, ..Settings::default() }).await;
+}
+
+#[tokio::test]
+async fn what_stripe_would_refuse_is_refused_where_its_own_description_is_at_hand_too() {
+    let settings = Settings::default();
+    if settings.schema.is_none() {
+        eprintln!("SKIPPED: no copy of Stripe's description of its API beside the project");
+        return;
+    }
+    refuses_what_stripe_would(settings.clone()).await;
+    let stripe = FakeStripe::start_with(settings).await.unwrap();
+    for (more, param) in [
+        ("automatic_tax[enabled]=maybe", "automatic_tax[enabled]"),
+        ("automatic_tax[colour]=red", "automatic_tax[colour]"),
+        ("allow_promotion_codes[0]=true", "allow_promotion_codes"),
+        ("locale=tlh", "locale"),
+        (
+            "shipping_address_collection[allowed_countries][0]=Atlantis",
+            "shipping_address_collection[allowed_countries][0]",
+        ),
+    ] {
+        let answer = send(&stripe, &create(&format!("{}&{more}", least()))).await;
+        assert_eq!((answer.status, &answer.json()["error"]["param"]), (400, &json!(param)), "{more}");
+    }
+}
+
+#[tokio::test]
+async fn every_mode_and_every_way_to_give_a_key_works() {
+    let stripe = FakeStripe::start().await;
+    let url = "success_url=https://shop.test/thanks";
+    for body in [
+        format!(
+            "mode=subscription&{url}&line_items[0][price]={MONTHLY_PRICE}&line_items[0][quantity]=1&line_items[1][price]={PRICE}&line_items[1][quantity]=1"
+        ),
+        format!("mode=setup&{url}&currency=eur"),
+        format!(
+            "mode=payment&{url}&line_items[0][price]={PRICE}&line_items[0][quantity]=1&line_items[1][price]={OTHER_PRICE}&line_items[1][quantity]=3&automatic_tax[enabled]=true"
+        ),
+    ] {
+        assert_eq!(send(&stripe, &create(&body)).await.status, 200, "{body}");
+    }
+    for (authorization, status) in [
+        ("Bearer sk_test_abc", 200),
+        ("Bearer rk_live_abc", 200),
+        // sk_test_abc: and rk_test_a:
+        ("Basic c2tfdGVzdF9hYmM6", 200),
+        ("Basic cmtfdGVzdF9hOg==", 200),
+        ("Bearer pk_test_abc", 401),
+        ("Bearer sk_test_", 401),
+        ("", 401),
+    ] {
+        let request = Request::new("POST", SESSIONS).header("Authorization", authorization).body(least());
+        assert_eq!(send(&stripe, &request).await.status, status, "{authorization}");
+    }
+}
+
+#[tokio::test]
+async fn sessions_have_the_members_that_stripe_describes_and_no_others() {
+    let Some(description) = beside_the_description("openapi_checkout_subset.json") else { return };
+    let description: Value = serde_json::from_str(&description).unwrap();
+    let described = &description["components"]["schemas"]["Checkout_Sessions_Session"];
+    let stripe = FakeStripe::start().await;
+    let item = format!("line_items[0][price]={MONTHLY_PRICE}&line_items[0][quantity]=1");
+    for body in [
+        least(),
+        format!("mode=subscription&ui_mode=embedded_page&return_url=https://shop.test/back&{item}"),
+        "mode=setup&success_url=https://shop.test/thanks&currency=eur".to_owned(),
+    ] {
+        let made = send(&stripe, &create(&body)).await.json();
+        let id = made["id"].as_str().unwrap();
+        within("the payment", stripe.pay(id, "")).await.unwrap();
+        for session in [&made, &stripe.session(id).unwrap()] {
+            for required in described["required"].as_array().unwrap() {
+                assert!(session.get(required.as_str().unwrap()).is_some(), "{body}: no {required}");
+            }
+            for (name, value) in session.as_object().unwrap() {
+                let property = &described["properties"][name];
+                assert!(!property.is_null(), "{body}: {name} is not Stripe's");
+                let fits = match property["type"].as_str() {
+                    _ if value.is_null() => property["nullable"] == true,
+                    Some("string") => value.is_string(),
+                    Some("integer") => value.is_u64(),
+                    Some("boolean") => value.is_boolean(),
+                    Some("array") => value.is_array(),
+                    _ => true,
+                };
+                let words = property["enum"].as_array();
+                assert!(
+                    fits && words.is_none_or(|w| value.is_null() || w.contains(value)),
+                    "{body}: {name}: {value}"
+                );
+            }
+        }
+    }
+}
+
+async fn refuses_what_stripe_would(settings: Settings) {
+    let stripe = FakeStripe::start_with(settings).await.unwrap();
+    let none = Value::Null;
+    let url = "success_url=https://shop.test/thanks";
+    let item = format!("line_items[0][price]={PRICE}&line_items[0][quantity]=1");
+    for (body, code, param) in [
+        (format!("{url}&{item}"), json!("parameter_missing"), "mode"),
+        (format!("mode=gift&{url}&{item}"), none.clone(), "mode"),
+        (format!("mode=payment&{item}"), json!("parameter_missing"), "success_url"),
+        (format!("mode=payment&success_url=thanks&{item}"), json!("url_invalid"), "success_url"),
+        (format!("mode=payment&{url}"), json!("parameter_missing"), "line_items"),
+        (format!("mode=payment&{url}&{item}&colour=red"), json!("parameter_unknown"), "colour"),
+        (
+            format!("mode=payment&{url}&{item}&line_items[0][size]=9"),
+            json!("parameter_unknown"),
+            "line_items[0][size]",
+        ),
+        (
+            format!("mode=payment&{url}&line_items[0][price]=price_gone&line_items[0][quantity]=1"),
+            json!("resource_missing"),
+            "line_items[0][price]",
+        ),
+        (
+            format!("mode=payment&{url}&line_items[0][price]={PRICE}&line_items[0][quantity]=x"),
+            json!("parameter_invalid_integer"),
+            "line_items[0][quantity]",
+        ),
+        (
+            format!("mode=payment&{url}&line_items[0][price]={PRICE}&line_items[0][quantity]=0"),
+            none.clone(),
+            "line_items[0][quantity]",
+        ),
+        (
+            format!("mode=payment&{url}&line_items[0][price]={MONTHLY_PRICE}&line_items[0][quantity]=1"),
+            none.clone(),
+            "line_items[0][price]",
+        ),
+        (format!("mode=subscription&{url}&{item}"), none.clone(), "mode"),
+        (format!("mode=setup&{url}&currency=eur&{item}"), none.clone(), "line_items"),
+        (format!("mode=payment&{url}&{item}&return_url=https://shop.test"), none.clone(), "return_url"),
+        (
+            format!("mode=payment&{url}&{item}&customer=cus_1&customer_email=a@b.test"),
+            none.clone(),
+            "customer",
+        ),
+        (
+            format!("mode=payment&{url}&{item}&customer_email=nobody"),
+            json!("email_invalid"),
+            "customer_email",
+        ),
+        (
+            format!("mode=payment&{url}&{item}&client_reference_id={}", "x".repeat(201)),
+            none.clone(),
+            "client_reference_id",
+        ),
+        (
+            format!("mode=payment&{url}&{item}&metadata[{}]=1", "k".repeat(41)),
+            none.clone(),
+            &format!("metadata[{}]", "k".repeat(41)),
+        ),
+        (format!("mode=payment&{url}&{item}&expires_at=1"), none.clone(), "expires_at"),
+    ] {
+        let answer = send(&stripe, &create(&body)).await;
+        assert_eq!(fault(&answer), (400, code, json!(param)), "{body}");
+    }
+    assert_eq!(stripe.sessions(), 0);
+}
+
+/// A file from where Stripe's description lies; `None`, said aloud, where there is none.
+fn beside_the_description(name: &str) -> Option<String> {
+    let folder = Settings::default().schema.and_then(|path| Some(path.parent()?.to_owned()));
+    let found = folder.and_then(|folder| std::fs::read_to_string(folder.join(name)).ok());
+    if found.is_none() {
+        eprintln!("SKIPPED: no copy of Stripe's {name} beside the project");
+    }
+    found
+}
