@@ -11,11 +11,12 @@ RUN_DIR          ?= .run
 # release, or dev for a quick build.
 PROFILE          ?= release
 
-.PHONY: help run test bench fmt lint doc
+.PHONY: help run test test-stack bench fmt lint doc
 
 help:
 	@echo 'make run    set up, build, start backend, Countersign, Caddy and a fake Stripe: buy at http://localhost:$(PORT)'
 	@echo 'make test   set up, run every test'
+	@echo 'make test-stack   build the images, start podman-compose.yml and test it'
 	@echo 'make bench  measure, beside HAProxy, nginx and Caddy'
 	@echo 'make fmt    format;   make lint   check format and lints;   make doc   build the documentation'
 
@@ -33,6 +34,10 @@ run:
 test:
 	@scripts/setup test
 	@scripts/test
+
+# Needs podman and podman-compose; says so where they are missing.
+test-stack:
+	@scripts/test-stack
 
 bench:
 	@scripts/setup bench
