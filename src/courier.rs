@@ -18,6 +18,7 @@ use bytes::Bytes;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 
@@ -63,6 +64,28 @@ pub struct Delivery {
     pub mode: Mode,
     /// Whether Stripe signed it a moment ago, so that its own signature still holds. It is signed anew if not.
     pub fresh: bool,
+    /// What it has of `max_concurrent`, if that counts here.
+    pub slot: Option<Slot>,
+}
+
+/// The place of one delivery among those at once. Given back when our request to the app is over, settled or not.
+pub struct Slot {
+    permit: Option<OwnedSemaphorePermit>,
+    bell: Arc<Notify>,
+}
+
+impl Slot {
+    /// A place; `bell` is rung when it is free.
+    pub fn new(permit: OwnedSemaphorePermit, bell: Arc<Notify>) -> Slot {
+        Slot { permit: Some(permit), bell }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        drop(self.permit.take());
+        self.bell.notify_one();
+    }
 }
 
 /// Why an attempt brought no answer.
@@ -109,7 +132,7 @@ impl Courier {
             self.settle(lease, put_off(mode, Duration::ZERO)).await;
             return Err(Undelivered::LeaseTooShort);
         }
-        let (head, event) = complete(delivery, attempt);
+        let (head, event, slot) = complete(delivery, attempt);
         let started = clock::instant();
         match self.backend.send(head, event.body().clone()).await {
             Ok(pending) => {
@@ -117,10 +140,16 @@ impl Courier {
                 let success = pending.head().success();
                 let answer = if success {
                     let settlement = Settlement::Delivered { status };
-                    tokio::join!(pending.finish(), self.settle(lease, settlement)).0
+                    let finish = async {
+                        let answer = pending.finish().await;
+                        drop(slot);
+                        answer
+                    };
+                    tokio::join!(finish, self.settle(lease, settlement)).0
                 } else {
                     // Only once the answer is read is our request over, and may another attempt begin.
                     let answer = pending.finish().await;
+                    drop(slot);
                     let asked = answer.head.retry_after.as_deref().and_then(patience);
                     let settlement = failure(mode, &endpoint, attempt, Some(status), asked);
                     tell_if_dead(&endpoint, &event, attempt, settlement);
@@ -132,6 +161,7 @@ impl Courier {
                 Ok(answer)
             }
             Err(error) => {
+                drop(slot);
                 tell(&endpoint, &event, mode, attempt, result_of(&error), None, started.elapsed());
                 let settlement = match error {
                     BackendError::Unreachable(_) => put_off(mode, UNREACHED),
@@ -262,8 +292,8 @@ fn patience(value: &[u8]) -> Option<Duration> {
 }
 
 /// The head that leaves: the original's, and what is ours to say.
-fn complete(delivery: Delivery, attempt: u32) -> (Vec<u8>, VerifiedEvent) {
-    let Delivery { event, endpoint, mut head, signature, mode, fresh } = delivery;
+fn complete(delivery: Delivery, attempt: u32) -> (Vec<u8>, VerifiedEvent, Option<Slot>) {
+    let Delivery { event, endpoint, mut head, signature, mode, fresh, slot } = delivery;
     let now = i64::try_from(clock::unix().as_secs()).unwrap_or(i64::MAX);
     match &endpoint.delivery_secret {
         Some(secret) => head.add("Stripe-Signature", signature::sign([secret], now, event.body()).as_bytes()),
@@ -278,7 +308,7 @@ fn complete(delivery: Delivery, attempt: u32) -> (Vec<u8>, VerifiedEvent) {
     head.add("Countersign-Type", event.kind().as_bytes());
     head.add("Countersign-Attempt", attempt.to_string().as_bytes());
     head.add("Countersign-Delivery", mode.label().as_bytes());
-    (head.finish(event.body().len()), event)
+    (head.finish(event.body().len()), event, slot)
 }
 
 /// Goes on until the ledger has it. A failure is worth recording only while its lease holds: after that the ledger

@@ -11,7 +11,7 @@ use tokio_util::task::TaskTracker;
 use crate::backend::{Answer, BackendError, RequestHead};
 use crate::clock;
 use crate::config::{self, OnOutage};
-use crate::courier::{Courier, Delivery, Undelivered};
+use crate::courier::{Courier, Delivery, Slot, Undelivered};
 use crate::endpoint::Endpoint;
 use crate::ledger::{Arrival, Claim, EventKey, Kept, Ledger, LedgerError, Parcel, Way};
 use crate::metrics::Mode;
@@ -167,6 +167,7 @@ impl Intake {
                 config::Delivery::Hybrid => Mode::Hybrid,
             },
             fresh: true,
+            slot: None,
         };
         let (attempt, fate) = match way {
             config::Delivery::Inline => self.carry(delivery, query.into()).await,
@@ -212,12 +213,14 @@ impl Intake {
     /// for which there is no slot is the worker's at once.
     async fn wait_a_while(
         &self,
-        delivery: Delivery,
+        mut delivery: Delivery,
         query: Box<str>,
         arrived: Instant,
     ) -> (Option<u32>, Fate) {
+        // When its slot is free, the worker may have use for it.
         let slot = delivery.endpoint.slots.clone().try_acquire_owned().ok();
-        let lease = slot.as_ref().map(|_| self.courier.lease());
+        delivery.slot = slot.map(|permit| Slot::new(permit, self.bell.clone()));
+        let lease = delivery.slot.as_ref().map(|_| self.courier.lease());
         let kept = self.ledger.keep(arrival(&delivery, query), parcel(&delivery, Way::Hybrid), lease).await;
         let lease = match kept {
             Ok(Kept::Leased(lease)) => lease,
@@ -233,8 +236,7 @@ impl Intake {
         // In a task of its own: it goes on past the deadline, and counts.
         let delivering = self.background.spawn(async move {
             let delivered = courier.deliver(delivery, Some(lease)).await;
-            drop(slot);
-            // Its slot is free, and it may be due again.
+            // It may be due again.
             bell.notify_one();
             delivered
         });

@@ -10,14 +10,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Notify, OwnedSemaphorePermit};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::backend::{BackendError, RequestHead};
 use crate::clock;
-use crate::courier::{Courier, Delivery, Undelivered};
+use crate::courier::{Courier, Delivery, Slot, Undelivered};
 use crate::endpoint::Endpoint;
 use crate::ledger::{Backlog, Lease, Ledger, LedgerError, Parcel, Way};
 use crate::metrics::{Metrics, Mode};
@@ -164,7 +164,7 @@ impl Worker {
         endpoint: Arc<Endpoint>,
         lease: Lease,
         parcel: Parcel,
-        slot: Option<OwnedSemaphorePermit>,
+        slot: Option<Slot>,
     ) -> bool {
         let Parcel { way, head, signature, body } = parcel;
         let Some(event) = event::kept(body) else {
@@ -182,12 +182,14 @@ impl Worker {
             Way::Redelivery => Mode::Redelivery,
         };
         let head = RequestHead::begun(&head);
-        let delivery = Delivery { event, endpoint, head, signature, mode, fresh: false };
+        let delivery = Delivery { event, endpoint, head, signature, mode, fresh: false, slot };
         let delivered = self.courier.deliver(delivery, Some(lease)).await;
-        drop(slot);
         matches!(delivered, Err(Undelivered::Backend(BackendError::Unreachable(_))))
     }
 }
+
+/// What the ledger gave.
+type Due = Result<Vec<(Lease, Parcel)>, LedgerError>;
 
 /// One endpoint's deliveries.
 struct Lane {
@@ -200,6 +202,11 @@ struct Lane {
     gone: Option<Arc<Endpoint>>,
     /// Leased and not begun.
     stock: VecDeque<(Lease, Parcel)>,
+    /// The ledger is being asked for more.
+    restocking: JoinSet<Due>,
+    /// When it is to be asked next, at the earliest: it had nothing.
+    ask_at: Instant,
+    /// Begun and not settled.
     under_way: JoinSet<(bool, Duration)>,
     /// How long deliveries take, roughly.
     pace: Duration,
@@ -217,6 +224,8 @@ impl Lane {
             lanes,
             gone: None,
             stock: VecDeque::new(),
+            restocking: JoinSet::new(),
+            ask_at: Instant::now(),
             under_way: JoinSet::new(),
             pace: SLOW,
             paused: false,
@@ -230,25 +239,30 @@ impl Lane {
         let mut empty = 0;
         while !self.worker.drain.is_cancelled() {
             self.begin();
-            self.restock().await;
-            self.begin();
-            if self.under_way.is_empty() {
-                empty += 1;
-                if empty > LINGER
-                    && self.worker.configured(&self.name).is_none_or(|endpoint| !endpoint.keeps())
-                {
-                    break;
-                }
-                let _ = timeout(if self.paused { PAUSE } else { self.look() }, self.bell.notified()).await;
-                continue;
-            }
-            empty = 0;
-            // A delivery that is over frees a slot; a bell may mean that another one's is.
+            self.restock();
             tokio::select! {
-                Some(delivered) = self.under_way.join_next() => self.ended(delivered.unwrap_or_default()).await,
-                () = self.bell.notified() => {}
-                () = self.worker.drain.cancelled() => {}
+                Some(delivered) = self.under_way.join_next() => {
+                    self.ended(delivered.unwrap_or_default()).await;
+                }
+                Some(due) = self.restocking.join_next() => {
+                    let nothing = !self.take(due.unwrap_or_else(|_| Ok(Vec::new())));
+                    empty = if nothing && self.under_way.is_empty() { empty + 1 } else { 0 };
+                    if empty > LINGER && self.worker.configured(&self.name).is_none_or(|e| !e.keeps()) {
+                        break;
+                    }
+                }
+                // Something was kept, or a slot is free. To a paused lane that says nothing of the backend.
+                () = self.bell.notified() => {
+                    if !self.paused {
+                        self.ask_at = Instant::now();
+                    }
+                }
+                () = sleep_until(self.ask_at), if self.wants() > 0 => {}
+                () = self.worker.drain.cancelled() => break,
             }
+        }
+        while let Some(due) = self.restocking.join_next().await {
+            self.take(due.unwrap_or_else(|_| Ok(Vec::new())));
         }
         self.hand_back().await;
         while self.under_way.join_next().await.is_some() {}
@@ -265,42 +279,70 @@ impl Lane {
         self.worker.configured(&self.name).map_or(1, |endpoint| endpoint.max_concurrent)
     }
 
-    /// Leases so that no slot waits for the ledger: as long as deliveries are quick, some more than there are slots,
-    /// in one go and only when little is left, since each call is a commit. A paused lane takes one at a time.
-    async fn restock(&mut self) {
+    /// How many more are to be leased, so that no slot waits for the ledger: as long as deliveries are quick some more
+    /// than there are slots, in one go and only when little is left, since each call is a commit. A paused lane takes
+    /// one at a time.
+    fn wants(&self) -> usize {
         let slots = self.most();
         let most = match self.paused {
             true => 1 - self.under_way.len().min(1),
             // Whatever waits here must still have the time for its attempt.
-            false if self.pace < SLOW => 4 * slots,
+            false if self.pace < SLOW => 8 * slots,
             false => slots.saturating_sub(self.under_way.len()),
         };
-        if self.stock.len() * 2 >= most || self.worker.courier.is_behind() {
+        let little = self.stock.len() * 2 < most;
+        if little && self.restocking.is_empty() { most - self.stock.len() } else { 0 }
+    }
+
+    /// Asks the ledger for what is due, beside everything else.
+    fn restock(&mut self) {
+        let wanted = self.wants();
+        if wanted == 0 || Instant::now() < self.ask_at {
             return;
         }
-        let wanted = most - self.stock.len();
-        match self.worker.ledger.due(&self.name, wanted, self.worker.courier.lease()).await {
+        let (worker, name) = (self.worker.clone(), self.name.clone());
+        self.restocking.spawn(async move {
+            if worker.courier.is_behind() {
+                return Ok(Vec::new());
+            }
+            worker.ledger.due(&name, wanted, worker.courier.lease()).await
+        });
+    }
+
+    /// Whether there was anything.
+    fn take(&mut self, due: Due) -> bool {
+        match due {
             Ok(due) => {
+                let found = !due.is_empty();
                 self.stock.extend(due);
                 self.said = None;
+                if !found {
+                    self.ask_at = Instant::now() + if self.paused { PAUSE } else { self.look() };
+                }
+                found
             }
-            Err(error) if self.said.as_ref() == Some(&error) => {}
             Err(error) => {
-                tracing::warn!(endpoint = &*self.name, %error, "nothing that is due can be leased");
+                self.ask_at = Instant::now() + LOOK;
+                if self.said.as_ref() != Some(&error) {
+                    tracing::warn!(endpoint = &*self.name, %error, "nothing that is due can be leased");
+                }
                 self.said = Some(error);
+                false
             }
         }
     }
 
-    /// Begins deliveries as long as there are slots.
+    /// Begins deliveries as long as there are slots, and not too many that wait to be settled.
     fn begin(&mut self) {
-        while !self.stock.is_empty() && (!self.paused || self.under_way.is_empty()) {
+        let most = if self.paused { 1 } else { 8 * self.most() };
+        while !self.stock.is_empty() && self.under_way.len() < most {
             let endpoint = match self.worker.configured(&self.name) {
                 Some(endpoint) => endpoint,
                 None => self.gone.get_or_insert_with(|| self.worker.gone(&self.name)).clone(),
             };
             let Ok(slot) = endpoint.slots.clone().try_acquire_owned() else { return };
             let Some((lease, parcel)) = self.stock.pop_front() else { return };
+            let slot = Slot::new(slot, self.bell.clone());
             let delivering = self.worker.clone().deliver(endpoint, lease, parcel, Some(slot));
             self.under_way.spawn(async move {
                 let began = clock::instant();
@@ -321,8 +363,8 @@ impl Lane {
             tracing::info!(endpoint = &*self.name, "the backend is back");
         }
         self.paused = unreachable;
-        if unreachable && self.under_way.is_empty() {
-            let _ = timeout(PAUSE, self.worker.drain.cancelled()).await;
+        if unreachable {
+            self.ask_at = Instant::now() + PAUSE;
         }
     }
 

@@ -89,6 +89,19 @@ secrets = ["{{$STRIPE_WEBHOOK_SECRET}}"]
         return [self.binary, "run", "--config", "countersign.toml"], {"STRIPE_WEBHOOK_SECRET": events.SECRET}
 
 
+class Queueing(Countersign):
+    """Keeps its events, for a backend on a port of its own that is not there yet."""
+
+    def __init__(self, binary):
+        super().__init__("countersign queued", binary, "sqlite:ledger.db", "warn")
+
+    def command(self, folder, backend):
+        command, environment = super().command(folder, backend)
+        with open(folder / "countersign.toml", "a") as file:
+            file.write('delivery = "queued"\n')
+        return command, environment
+
+
 class CountersignRedis(Countersign):
     """With a Redis of its own, which runs beside load and backend and keeps nothing on disk."""
 

@@ -63,6 +63,20 @@ def ask(port, request):
         return int(head.split(b" ")[1]), body
 
 
+def write_and_fsync(folder, payload, seconds):
+    """How often a second a payload is written to the end of a file and synced, one after the other."""
+    path = folder / "fsync"
+    with open(path, "wb", buffering=0) as file:
+        began, writes = time.monotonic(), 0
+        while time.monotonic() - began < seconds:
+            file.write(payload)
+            os.fsync(file.fileno())
+            writes += 1
+        rate = writes / (time.monotonic() - began)
+    path.unlink()
+    return rate
+
+
 def family(pid):
     """A process and all that descend from it."""
     children = {}

@@ -63,3 +63,22 @@ def memory(rows):
     print("| | idle | 1,000 idle connections |\n|---|---|---|")
     for row in rows:
         print(f"| {row['name']} | {row['idle']:.1f} | {row['held']:.1f} |")
+
+
+def queued(rows, backlog):
+    """What keeping events costs, and how fast a backlog of them drains."""
+
+    def figures(name):
+        values = [row[name] for row in rows]
+        return f"{median(values):,.0f} ({min(values):,.0f} to {max(values):,.0f})"
+
+    def ratio(name, reference):
+        return f"{median(row[name] / row[reference] for row in rows):.2f}"
+
+    print(f"\n### Queued events of 2 KiB on SQLite, and a backlog of {backlog:,}\n")
+    print("| | a second (min to max) | |\n|---|---|---|")
+    print(f"| write and fsync of the same payload, one after the other | {figures('fsync')} | |")
+    print(f"| kept and acknowledged, 64 at once | {figures('accepted')} | {ratio('accepted', 'fsync')} × fsync |")
+    print(f"| inline, ledger `none`, 8 at once | {figures('plain')} | |")
+    print(f"| the backlog drained, 8 at once | {figures('drained')} | {ratio('drained', 'plain')} × inline |")
+    print(f"\nMemory at most {max(row['memory'] for row in rows):.0f} MiB.")

@@ -94,6 +94,11 @@ async fn events_queued_while_the_backend_is_down_are_delivered_within_a_second_o
         // Longer than ten attempts would take: none of them is used up.
         let refused = r#"deliveries_total{endpoint="/webhooks/stripe",mode="queued",result="unreachable"}"#;
         until("attempts", async || (program.metric(refused).await >= 3.0).then_some(())).await;
+        // One at a time, and no faster than that.
+        let (since, attempts) = (Instant::now(), program.metric(refused).await);
+        until("two more attempts", async || (program.metric(refused).await >= attempts + 2.0).then_some(()))
+            .await;
+        assert!(since.elapsed() > Duration::from_millis(400), "{:?}", since.elapsed());
         assert_eq!(events(&program, "pending").await + events(&program, "running").await, 20.0);
         backend.restart().await;
         let back = Instant::now();
