@@ -35,6 +35,9 @@ const UNREACHED: Duration = Duration::from_millis(500);
 pub const SETTLE_WAIT: Duration = Duration::from_secs(1);
 /// A lease outlives its attempt by this.
 pub const LEASE_MARGIN: Duration = Duration::from_secs(5);
+/// An attempt begins only if it would be over this long before its lease: a timer may be late, and then another holder
+/// would find the lease over with our request still open.
+const SLACK: Duration = Duration::from_secs(1);
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(5);
 
@@ -96,7 +99,7 @@ impl Courier {
         let Delivery { mode, endpoint, .. } = &delivery;
         let (mode, endpoint) = (*mode, endpoint.clone());
         if let Some(held) = &lease
-            && held.remaining(clock::instant()) < self.backend.attempt_timeout()
+            && !fits(self.backend.attempt_timeout(), held.remaining(clock::instant()))
         {
             self.settle(lease, put_off(mode, Duration::ZERO)).await;
             return Err(Undelivered::LeaseTooShort);
@@ -154,6 +157,11 @@ impl Courier {
             self.background.spawn(settling);
         }
     }
+}
+
+/// Whether an attempt may begin with so much left of its lease.
+fn fits(attempt: Duration, left: Duration) -> bool {
+    left >= attempt + SLACK
 }
 
 /// What becomes of an event whose attempt does not count.
@@ -277,6 +285,15 @@ fn result_of(error: &BackendError) -> DeliveryResult {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_attempt_that_would_end_with_its_lease_does_not_begin() {
+        let attempt = Duration::from_secs(32);
+        assert!(fits(attempt, attempt + LEASE_MARGIN));
+        assert!(fits(attempt, attempt + SLACK));
+        assert!(!fits(attempt, attempt + SLACK - Duration::from_nanos(1)));
+        assert!(!fits(attempt, attempt));
+    }
 
     #[test]
     fn a_retry_after_is_seconds_or_a_date_that_is_still_to_come() {
