@@ -43,7 +43,7 @@ fmt:
 
 lint:
 	cargo fmt --check
-	cargo clippy --all-targets -- -D warnings
+	cargo clippy --all-targets --features failpoints -- -D warnings
 
 doc:
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps

@@ -22,6 +22,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::backend::{Answer, Backend, BackendError, RequestHead};
 use crate::clock;
+use crate::crash;
 use crate::endpoint::Endpoint;
 use crate::ledger::{Lease, Ledger, Settled, Settlement, Unsettled};
 use crate::metrics::{DeliveryResult, Metrics, Mode};
@@ -106,6 +107,7 @@ impl Courier {
         }
         let (head, event) = complete(delivery, attempt);
         let started = clock::instant();
+        crash::point("send_before");
         match self.backend.send(head, event.body().clone()).await {
             Ok(pending) => {
                 let status = pending.head().status;
@@ -140,7 +142,9 @@ impl Courier {
 
     /// Gives a kept event back that was leased and not tried.
     pub async fn hand_back(&self, lease: Lease) {
+        crash::point("hand_back_before");
         self.settle(Some(lease), put_off(Mode::Queued, Duration::ZERO)).await;
+        crash::point("hand_back_after");
     }
 
     /// Sends a request that failed its check as it came: what a dry run does. It touches no ledger and is not an event.
@@ -239,9 +243,12 @@ async fn settle_until_recorded(
 ) {
     let mut wait = FIRST_RETRY;
     let mut failures = 0_u32;
+    let (before, after) = crash_points(settlement);
     loop {
+        crash::point(before);
         match ledger.settle(lease, settlement).await {
             Ok(Settled::Recorded | Settled::Superseded) => {
+                crash::point(after);
                 if failures > 0 {
                     tracing::info!(failures, "settlement recorded after all");
                 }
@@ -271,6 +278,16 @@ async fn settle_until_recorded(
         }
         sleep(wait).await;
         wait = (wait * 2).min(LAST_RETRY);
+    }
+}
+
+/// Where a test kills the program before and after a settlement.
+fn crash_points(settlement: Settlement) -> (&'static str, &'static str) {
+    match settlement {
+        Settlement::Delivered { .. } => ("delivered_before", "delivered_after"),
+        Settlement::Failed { .. } => ("failed_before", "failed_after"),
+        Settlement::Retry { .. } => ("retry_before", "retry_after"),
+        Settlement::Dead { .. } => ("dead_before", "dead_after"),
     }
 }
 

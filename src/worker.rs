@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::backend::{BackendError, RequestHead};
 use crate::courier::{Courier, Delivery, Undelivered};
+use crate::crash;
 use crate::endpoint::Endpoint;
 use crate::ledger::{Lease, Ledger, LedgerError, Parcel, Way};
 use crate::metrics::{Metrics, Mode};
@@ -229,6 +230,9 @@ impl Lane {
         // A ledger that is out of reach is told of elsewhere.
         let wanted = most - self.stock.len();
         if let Ok(due) = self.worker.ledger.due(&self.name, wanted, self.worker.courier.lease()).await {
+            if !due.is_empty() {
+                crash::point("due_after");
+            }
             self.stock.extend(due);
         }
     }
