@@ -1,5 +1,6 @@
 //! The promise, put to the proof: an event that was acknowledged reaches the app, and never are two of our requests for one
-//! event open at the same time. With the feature `failpoints` the program is killed at each transition of the protocol.
+//! event open at the same time. The program is killed at each transition of the protocol (`crash`, with the feature
+//! `failpoints`), and a model of the protocol is explored whole (`model`).
 
 #![allow(
     clippy::unwrap_used,
@@ -17,4 +18,5 @@ mod harness;
 mod app;
 #[cfg(feature = "failpoints")]
 mod crash;
+mod model;
 mod sender;
