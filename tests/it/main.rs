@@ -36,6 +36,7 @@ mod queued;
 mod redis_faults;
 mod replicas;
 mod sdk;
+mod sdk_kept;
 mod sdk_requests;
 mod signals;
 mod smoke;
