@@ -88,6 +88,7 @@ impl App {
     }
 
     /// Waits until the books say so.
+    #[cfg(feature = "failpoints")]
     pub async fn wait_for(&self, what: impl Into<String>, wanted: impl Fn(&Books) -> bool) {
         let mut books = self.books.subscribe();
         crate::harness::within(what, async { drop(books.wait_for(|b| wanted(b)).await) }).await;

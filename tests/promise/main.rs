@@ -1,6 +1,6 @@
 //! The promise, put to the proof: an event that was acknowledged reaches the app, and never are two of our requests for one
 //! event open at the same time. The program is killed at each transition of the protocol (`crash`, with the feature
-//! `failpoints`), and a model of the protocol is explored whole (`model`).
+//! `failpoints`), at random under load (`soak`, by `make soak`), and a model of the protocol is explored whole (`model`).
 
 #![allow(
     clippy::unwrap_used,
@@ -20,3 +20,4 @@ mod app;
 mod crash;
 mod model;
 mod sender;
+mod soak;
