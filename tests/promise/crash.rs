@@ -18,6 +18,9 @@ const ABORTED: Option<i32> = Some(6);
 /// How long the app works on an event; far less than it is given.
 const WORK: Duration = Duration::from_millis(30);
 
+/// How long a slow one does: within its time-out, and longer than a restart takes.
+const SLOW: Duration = Duration::from_millis(600);
+
 /// What the app does.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Habit {
@@ -25,7 +28,7 @@ enum Habit {
     /// It fails once, and takes the event then.
     FailsFirst,
     Refuses,
-    /// It takes a good part of its time.
+    /// It takes so long that the program is back before it is done.
     Slow,
 }
 
@@ -56,7 +59,7 @@ const TRANSITIONS: &[(Death, Habit, &[&str])] = &[
     (At("due_after"), Takes, &["queued"]),
     (At("due_after"), FailsFirst, &["hybrid"]),
     (At("send_before"), Takes, ALL),
-    (WhileTheAppWorks, Takes, ALL),
+    (WhileTheAppWorks, Slow, ALL),
     (At("delivered_before"), Takes, ALL),
     (At("delivered_after"), Takes, ALL),
     (At("failed_before"), FailsFirst, INLINE),
@@ -99,7 +102,7 @@ async fn die_everywhere(on_ledger: impl Fn(Setup, usize) -> Setup) {
             .set("webhook.jitter", 0.0)
             .set("webhook.max_concurrent", 1)
             .set("backend.connect_timeout", "300ms")
-            .set("backend.response_timeout", "700ms");
+            .set("backend.response_timeout", "1s");
         let room = room.clone();
         dying.spawn_local(async move {
             let _room = room.acquire_owned().await;
@@ -116,7 +119,7 @@ fn deed(habit: Habit, nth: usize) -> Deed {
         Habit::FailsFirst if nth == 1 => Deed::Answer(WORK, 500),
         Habit::Takes | Habit::FailsFirst => Deed::Answer(WORK, 200),
         Habit::Refuses => Deed::Answer(WORK, 500),
-        Habit::Slow => Deed::Answer(WORK * 15, 200),
+        Habit::Slow => Deed::Answer(SLOW, 200),
     }
 }
 
