@@ -8,15 +8,18 @@ ADMIN_PORT       ?= 9464
 STRIPE_PORT      ?= 12111
 # What it keeps between runs: the ledger, the generated secret, the logs.
 RUN_DIR          ?= .run
+# How long `make soak` goes on.
+MINUTES          ?= 2
 # release, or dev for a quick build.
 PROFILE          ?= release
 
-.PHONY: help run test test-stack bench fmt lint doc
+.PHONY: help run test test-stack soak bench fmt lint doc
 
 help:
 	@echo 'make run    set up, build, start backend, Countersign, Caddy and a fake Stripe: buy at http://localhost:$(PORT)'
 	@echo 'make test   set up, run every test'
 	@echo 'make test-stack   build the images, start podman-compose.yml and test it'
+	@echo 'make soak   load with the program and Redis killed at random, then every event looked up: make soak MINUTES=10'
 	@echo 'make bench  measure, beside HAProxy, nginx and Caddy'
 	@echo 'make fmt    format;   make lint   check format and lints;   make doc   build the documentation'
 
@@ -39,6 +42,10 @@ test:
 test-stack:
 	@scripts/test-stack
 
+soak:
+	@scripts/setup test
+	@scripts/soak $(MINUTES)
+
 bench:
 	@scripts/setup bench
 	benches/run
@@ -48,7 +55,7 @@ fmt:
 
 lint:
 	cargo fmt --check
-	cargo clippy --all-targets -- -D warnings
+	cargo clippy --all-targets --features failpoints -- -D warnings
 
 doc:
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps

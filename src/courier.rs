@@ -24,6 +24,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::backend::{Answer, Backend, BackendError, RequestHead};
 use crate::clock;
+use crate::crash;
 use crate::endpoint::Endpoint;
 use crate::ledger::{Lease, Ledger, Settled, Settlement, Unsettled};
 use crate::metrics::{DeliveryResult, Metrics, Mode};
@@ -37,6 +38,9 @@ const UNREACHED: Duration = Duration::from_millis(500);
 pub const SETTLE_WAIT: Duration = Duration::from_secs(1);
 /// A lease outlives its attempt by this.
 pub const LEASE_MARGIN: Duration = Duration::from_secs(5);
+/// An attempt begins only if it would be over this long before its lease: a timer may be late, and then another holder
+/// would find the lease over with our request still open.
+const SLACK: Duration = Duration::from_secs(1);
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(5);
 
@@ -127,13 +131,14 @@ impl Courier {
         let Delivery { mode, endpoint, .. } = &delivery;
         let (mode, endpoint) = (*mode, endpoint.clone());
         if let Some(held) = &lease
-            && held.remaining(clock::instant()) < self.backend.attempt_timeout()
+            && !fits(self.backend.attempt_timeout(), held.remaining(clock::instant()))
         {
             self.settle(lease, put_off(mode, Duration::ZERO)).await;
             return Err(Undelivered::LeaseTooShort);
         }
         let (head, event, slot) = complete(delivery, attempt);
         let started = clock::instant();
+        crash::point("send_before");
         match self.backend.send(head, event.body().clone()).await {
             Ok(pending) => {
                 let status = pending.head().status;
@@ -179,7 +184,9 @@ impl Courier {
     /// Gives a kept event back that was leased and not tried. Once only: if the ledger does not take it, the lease ends.
     pub async fn hand_back(&self, lease: Lease) {
         let settlement = put_off(Mode::Queued, Duration::ZERO);
+        crash::point("hand_back_before");
         let _ = timeout(SETTLE_WAIT, self.ledger.settle(lease, settlement)).await;
+        crash::point("hand_back_after");
     }
 
     /// Gives up a kept event that can never be delivered.
@@ -244,6 +251,11 @@ fn tell_if_dead(endpoint: &Endpoint, event: &VerifiedEvent, attempt: u32, settle
             "given up: the event is dead, and kept for an operator"
         );
     }
+}
+
+/// Whether an attempt may begin with so much left of its lease.
+fn fits(attempt: Duration, left: Duration) -> bool {
+    left >= attempt + SLACK
 }
 
 /// What becomes of an event whose attempt does not count.
@@ -323,9 +335,12 @@ async fn settle_until_recorded(
     let mut behind = None;
     let mut wait = FIRST_RETRY;
     let mut failures = 0_u32;
+    let (before, after) = crash_points(settlement);
     loop {
+        crash::point(before);
         match ledger.settle(lease, settlement).await {
             Ok(Settled::Recorded | Settled::Superseded) => {
+                crash::point(after);
                 if failures > 0 {
                     tracing::info!(failures, "settlement recorded after all");
                 }
@@ -376,6 +391,16 @@ impl Drop for Behind {
     }
 }
 
+/// Where a test kills the program before and after a settlement.
+fn crash_points(settlement: Settlement) -> (&'static str, &'static str) {
+    match settlement {
+        Settlement::Delivered { .. } => ("delivered_before", "delivered_after"),
+        Settlement::Failed { .. } => ("failed_before", "failed_after"),
+        Settlement::Retry { .. } => ("retry_before", "retry_after"),
+        Settlement::Dead { .. } => ("dead_before", "dead_after"),
+    }
+}
+
 fn result_of(error: &BackendError) -> DeliveryResult {
     match error {
         BackendError::Unreachable(_) => DeliveryResult::Unreachable,
@@ -387,6 +412,15 @@ fn result_of(error: &BackendError) -> DeliveryResult {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_attempt_that_would_end_with_its_lease_does_not_begin() {
+        let attempt = Duration::from_secs(32);
+        assert!(fits(attempt, attempt + LEASE_MARGIN));
+        assert!(fits(attempt, attempt + SLACK));
+        assert!(!fits(attempt, attempt + SLACK - Duration::from_nanos(1)));
+        assert!(!fits(attempt, attempt));
+    }
 
     #[test]
     fn a_retry_after_is_seconds_or_a_date_that_is_still_to_come() {

@@ -12,6 +12,7 @@ use crate::backend::{Answer, BackendError, RequestHead};
 use crate::clock;
 use crate::config::{self, OnOutage};
 use crate::courier::{Courier, Delivery, Slot, Undelivered};
+use crate::crash;
 use crate::endpoint::Endpoint;
 use crate::ledger::{Arrival, Claim, EventKey, Kept, Ledger, LedgerError, Parcel, Way};
 use crate::metrics::Mode;
@@ -174,6 +175,7 @@ impl Intake {
             config::Delivery::Queued => self.queue(delivery, query.into()).await,
             config::Delivery::Hybrid => self.wait_a_while(delivery, query.into(), arrived).await,
         };
+        crash::point("answer_before");
         Receipt { event: Some(event), attempt, fate }
     }
 
@@ -185,7 +187,10 @@ impl Intake {
     /// Claim → deliver → settle.
     async fn carry(&self, delivery: Delivery, query: Box<str>) -> (Option<u32>, Fate) {
         let arrival = arrival(&delivery, query);
-        let lease = match self.ledger.claim(arrival, self.courier.lease()).await {
+        crash::point("claim_before");
+        let claim = self.ledger.claim(arrival, self.courier.lease()).await;
+        crash::point("claim_after");
+        let lease = match claim {
             Ok(Claim::Leased(lease)) => Some(lease),
             Ok(Claim::Duplicate) => return (None, Fate::Duplicate),
             Ok(Claim::InFlight { retry_after }) => return (None, Fate::InFlight { retry_after }),
@@ -200,7 +205,7 @@ impl Intake {
 
     /// Keep, and let the worker deliver.
     async fn queue(&self, delivery: Delivery, query: Box<str>) -> (Option<u32>, Fate) {
-        match self.ledger.keep(arrival(&delivery, query), parcel(&delivery, Way::Queued), None).await {
+        match self.keep(&delivery, query, Way::Queued, None).await {
             Ok(Kept::Queued) => {
                 self.bell.notify_one();
                 (None, Fate::Queued)
@@ -221,7 +226,7 @@ impl Intake {
         let slot = delivery.endpoint.slots.clone().try_acquire_owned().ok();
         delivery.slot = slot.map(|permit| Slot::new(permit, self.bell.clone()));
         let lease = delivery.slot.as_ref().map(|_| self.courier.lease());
-        let kept = self.ledger.keep(arrival(&delivery, query), parcel(&delivery, Way::Hybrid), lease).await;
+        let kept = self.keep(&delivery, query, Way::Hybrid, lease).await;
         let lease = match kept {
             Ok(Kept::Leased(lease)) => lease,
             Ok(Kept::Queued) => {
@@ -245,6 +250,19 @@ impl Intake {
             // It was kept before it was tried, so whatever went wrong, it comes again.
             Ok(_) | Err(_) => (attempt, Fate::Queued),
         }
+    }
+
+    async fn keep(
+        &self,
+        delivery: &Delivery,
+        query: Box<str>,
+        way: Way,
+        lease: Option<Duration>,
+    ) -> Result<Kept, LedgerError> {
+        crash::point("keep_before");
+        let kept = self.ledger.keep(arrival(delivery, query), parcel(delivery, way), lease).await;
+        crash::point("keep_after");
+        kept
     }
 
     /// What becomes of an event that the ledger did not keep just now.

@@ -13,7 +13,7 @@
 //! | 3 | [`checkout`] | an order: what may be bought, by whom, and the session at Stripe that comes of it |
 //! | 2 | [`courier`] | one leased event → backend → settled |
 //! | 1 | [`ledger`], [`backend`], [`endpoint`], [`socket`] | what was seen and what was applied; the HTTP client to the app; one guarded path at work; sockets, TCP or Unix |
-//! | 0 | [`stripe`], [`http1`], [`config`], [`metrics`], [`outcome`], [`schedule`], [`clock`] | no I/O beyond reading a file, no async, time is an argument; only `stripe::api` talks to somebody |
+//! | 0 | [`stripe`], [`http1`], [`config`], [`metrics`], [`outcome`], [`schedule`], [`clock`], [`crash`] | no I/O beyond reading a file, no async, time is an argument; only `stripe::api` talks to somebody |
 //!
 //! Where a rule lives: signatures in [`stripe::signature`], the envelope in [`stripe::event`], what each caller
 //! gets in [`edge::reply`], what may be ordered in [`checkout::order`], the path guard in [`edge::path`], states and leases in [`ledger`].
@@ -26,6 +26,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod courier;
+pub mod crash;
 pub mod edge;
 pub mod endpoint;
 pub mod http1;

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::backend::{BackendError, RequestHead};
 use crate::clock;
 use crate::courier::{Courier, Delivery, Slot, Undelivered};
+use crate::crash;
 use crate::endpoint::Endpoint;
 use crate::ledger::{Backlog, Lease, Ledger, LedgerError, Parcel, Way};
 use crate::metrics::{Metrics, Mode};
@@ -314,6 +315,9 @@ impl Lane {
         match due {
             Ok(due) => {
                 let found = !due.is_empty();
+                if found {
+                    crash::point("due_after");
+                }
                 self.stock.extend(due);
                 self.said = None;
                 if !found {

@@ -155,6 +155,18 @@ pub fn have(command: &str) -> bool {
     found || skipped(command)
 }
 
+/// The library that shows a process another time, for `LD_PRELOAD`; `None` as [`have`] says no.
+pub fn faketime() -> Option<String> {
+    let library = ["x86_64", "aarch64"]
+        .map(|machine| format!("/usr/lib/{machine}-linux-gnu/faketime/libfaketime.so.1"))
+        .into_iter()
+        .find(|path| Path::new(path).exists());
+    if library.is_none() {
+        skipped("libfaketime");
+    }
+    library
+}
+
 /// An npm package of Stripe's, which `scripts/setup test` brings; `None` as [`have`] says no.
 pub fn npm(package: &str) -> Option<PathBuf> {
     let folder =

@@ -39,6 +39,7 @@ mod reconcile;
 mod redis_faults;
 mod replicas;
 mod sdk;
+mod sdk_kept;
 mod sdk_requests;
 mod signals;
 mod smoke;

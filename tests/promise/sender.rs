@@ -1,0 +1,35 @@
+//! Stripe, which sends an event again until it gets a 2xx, wherever the program is by then.
+
+use crate::harness::{Address, Client, Event};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+/// How long it waits before it sends an event again. Stripe's own patience is longer, and worth less to a test.
+const AGAIN: Duration = Duration::from_millis(100);
+
+/// Where the program listens now; nowhere while it is down.
+pub type Door = watch::Receiver<Option<Address>>;
+
+/// Sends an event until it is acknowledged; how often that took.
+pub async fn until_acknowledged(event: &Event, target: &str, mut door: Door) -> usize {
+    for sent in 1.. {
+        let address = match door.wait_for(Option::is_some).await {
+            Ok(address) => address.clone(),
+            Err(_) => panic!("the program is gone for good"),
+        };
+        if let Some(address) = address
+            && send_once(event, target, &address).await.is_ok_and(|status| (200..300).contains(&status))
+        {
+            return sent;
+        }
+        sleep(AGAIN).await;
+    }
+    unreachable!("it goes on until then")
+}
+
+async fn send_once(event: &Event, target: &str, address: &Address) -> std::io::Result<u16> {
+    let mut client = Client::try_connect(address).await?;
+    client.try_write(event.signed().target(target).bytes()).await?;
+    Ok(client.try_answer().await?.status)
+}

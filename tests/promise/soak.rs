@@ -1,0 +1,197 @@
+//! Minutes of load with the program, and Redis, killed again and again at no particular moment. At the end every id is
+//! looked up in the app's books. `make soak MINUTES=2` runs it.
+
+use crate::app::{App, Deed, Visit, overlaps};
+use crate::front::have;
+use crate::harness::{Event, Program, Redis, Setup};
+use crate::sender::until_acknowledged;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::{JoinSet, LocalSet};
+use tokio::time::{Instant, sleep};
+use toml::Value;
+
+/// Senders at each program.
+const SENDERS: usize = 12;
+/// How long the last events may take, once nothing dies any more.
+const AT_LAST: Duration = Duration::from_secs(120);
+const WAYS: [&str; 3] = ["inline", "queued", "hybrid"];
+
+/// What a run came to.
+#[derive(Debug)]
+#[allow(dead_code, reason = "most of it is only printed")]
+struct Counts {
+    ledger: &'static str,
+    kills: usize,
+    redis_kills: usize,
+    sent: usize,
+    acknowledged: usize,
+    delivered: usize,
+    delivered_twice: usize,
+    dead: usize,
+    /// Acknowledged inline, and the program died before a ledger that was out of reach could record it: Stripe does not
+    /// send it again, so its record stays as it was.
+    unrecorded: usize,
+    lost: usize,
+    overlaps: usize,
+}
+
+#[tokio::test]
+#[ignore = "takes minutes: make soak"]
+async fn under_load_and_kills_every_acknowledged_event_is_delivered_and_never_two_requests_are_open() {
+    let minutes = std::env::var_os("MINUTES").map_or(Ok(2.0), |text| text.to_string_lossy().parse());
+    let time = Duration::from_secs_f64(60.0 * minutes.expect("MINUTES is a number"));
+    let counts = LocalSet::new()
+        .run_until(async {
+            let on_redis = async {
+                if have("redis-server") {
+                    Some(soak("redis", Some(Redis::start().await), time).await)
+                } else {
+                    None
+                }
+            };
+            let (sqlite, redis) = tokio::join!(soak("sqlite", None, time), on_redis);
+            [Some(sqlite), redis]
+        })
+        .await;
+    for counts in counts.iter().flatten() {
+        println!("{counts:#?}");
+    }
+    for counts in counts.iter().flatten() {
+        assert!(counts.kills > 0 && counts.delivered > 0, "nothing was shown on {}", counts.ledger);
+        assert_eq!((counts.lost, counts.overlaps), (0, 0), "on {}", counts.ledger);
+    }
+}
+
+/// One program on one ledger, for so long.
+async fn soak(ledger: &'static str, mut redis: Option<Redis>, time: Duration) -> Counts {
+    let app = App::start(|_| deed()).await;
+    let setup = |redis: &Option<Redis>| match redis {
+        Some(redis) => setup(&app).redis(redis),
+        None => setup(&app),
+    };
+    let mut program = Program::start(setup(&redis)).await;
+    let (move_to, door) = watch::channel(Some(program.proxy().clone()));
+    let end = Instant::now() + time;
+    let (sent, acknowledged) = (Rc::new(Cell::new(0)), Rc::new(RefCell::new(vec![])));
+    let mut senders = JoinSet::new();
+    for n in 0..SENDERS {
+        let (door, sent, acknowledged) = (door.clone(), sent.clone(), acknowledged.clone());
+        senders.spawn_local(async move {
+            let targets = WAYS.map(|way| format!("/webhooks/{way}"));
+            for target in targets.iter().cycle().skip(n) {
+                if Instant::now() >= end {
+                    return;
+                }
+                let event = Event::checkout();
+                let tries = until_acknowledged(&event, target, door.clone()).await;
+                sent.set(sent.get() + tries);
+                acknowledged.borrow_mut().push(event.id.clone());
+                if chance(10) {
+                    sent.set(sent.get() + until_acknowledged(&event, target, door.clone()).await);
+                }
+                sleep(Duration::from_millis(random(40))).await;
+            }
+        });
+    }
+
+    let (mut kills, mut redis_kills) = (0, 0);
+    while Instant::now() < end {
+        sleep(Duration::from_millis(500 + random(3500))).await;
+        if let Some(redis) = &mut redis
+            && chance(50)
+        {
+            redis.kill();
+            redis_kills += 1;
+            sleep(Duration::from_millis(random(1500))).await;
+            redis.up().await;
+        }
+        if chance(75) {
+            move_to.send_replace(None);
+            program.kill9();
+            kills += 1;
+            program = program.restart_with(setup(&redis)).await;
+            move_to.send_replace(Some(program.proxy().clone()));
+        }
+    }
+    senders.join_all().await;
+    settled(&program).await;
+
+    let (books, acknowledged) = (app.books(), acknowledged.take());
+    let applied =
+        |id: &String| books.get(id).map_or(0, |visits| visits.iter().filter(|v| Visit::applied(v)).count());
+    let metrics = program.metrics().await;
+    let count = |state: &str| WAYS.iter().map(|way| backlog(&metrics, way, state)).sum();
+    let (dead, unrecorded): (usize, usize) = (count("dead"), count("running"));
+    let delivered = acknowledged.iter().filter(|id| applied(id) > 0).count();
+    Counts {
+        ledger,
+        kills,
+        redis_kills,
+        sent: sent.get(),
+        acknowledged: acknowledged.len(),
+        delivered,
+        delivered_twice: acknowledged.iter().filter(|id| applied(id) > 1).count(),
+        dead,
+        unrecorded,
+        lost: acknowledged.len() - (delivered + dead).min(acknowledged.len()),
+        overlaps: overlaps(&books),
+    }
+}
+
+/// One endpoint for each way to deliver.
+fn setup(app: &App) -> Setup {
+    let mut setup = Setup::to(app.url())
+        .set("backend.connect_timeout", "300ms")
+        .set("backend.response_timeout", "1s")
+        .set("webhook.path", "/webhooks/inline");
+    for (n, way) in WAYS.iter().enumerate() {
+        if n > 0 {
+            setup = setup.webhook(&format!("/webhooks/{way}"), &["{$STRIPE_WEBHOOK_SECRET}"]);
+        }
+        let retry = Value::Array(vec!["200ms".into(); 20]);
+        setup = setup.set(&format!("webhook.{n}.delivery"), *way).set(&format!("webhook.{n}.retry"), retry);
+    }
+    setup
+}
+
+/// Mostly it takes the event, sometimes it fails, sometimes it hangs.
+fn deed() -> Deed {
+    match random(100) {
+        0..2 => Deed::Silence,
+        2..10 => Deed::Answer(Duration::from_millis(random(20)), 500),
+        _ => Deed::Answer(Duration::from_millis(random(60)), 200),
+    }
+}
+
+/// Waits until nothing is on its way any more. Inline, an attempt whose holder died is over when Stripe asks again.
+async fn settled(program: &Program) {
+    let until = Instant::now() + AT_LAST;
+    loop {
+        let metrics = program.metrics().await;
+        let left = |way: &str| backlog(&metrics, way, "pending") + backlog(&metrics, way, "running");
+        if left("queued") + left("hybrid") == 0 {
+            return;
+        }
+        assert!(Instant::now() < until, "not everything was settled within {AT_LAST:?}");
+        sleep(Duration::from_millis(200)).await;
+    }
+}
+
+/// How many events are in this state; more than there can be where the ledger does not say.
+fn backlog(metrics: &str, way: &str, state: &str) -> usize {
+    let series = format!("countersign_events{{endpoint=\"/webhooks/{way}\",state=\"{state}\"}} ");
+    let count = metrics.lines().find_map(|line| line.strip_prefix(&series)?.parse().ok());
+    count.unwrap_or(usize::MAX / 16)
+}
+
+fn chance(percent: u64) -> bool {
+    random(100) < percent
+}
+
+/// A number below `most`.
+fn random(most: u64) -> u64 {
+    getrandom::u64().expect("the system's randomness") % most
+}
