@@ -96,6 +96,7 @@ fn open(runtime: &tokio::runtime::Runtime, server: &Server) -> Arc<RedisLedger> 
         command_timeout: Duration::from_secs(5),
         retention: Duration::from_secs(35 * 24 * 60 * 60),
         durability: Durability::None,
+        keeps: false,
     };
     runtime.block_on(async {
         let ledger = Arc::new(RedisLedger::start(options, Arc::new(Metrics::new())));

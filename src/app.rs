@@ -326,7 +326,11 @@ impl Store {
                 Store::Sqlite(Arc::new(SqliteLedger::start(path.clone(), config.ledger.retention)))
             }
             LedgerUrl::Redis(url) => {
-                let options = RedisOptions::new(url, &config.ledger);
+                let options = RedisOptions::new(
+                    url,
+                    &config.ledger,
+                    config.webhooks.iter().any(|webhook| webhook.keeps()),
+                );
                 Store::Redis(Arc::new(RedisLedger::start(options, metrics.clone())))
             }
         }

@@ -56,8 +56,10 @@ pub(super) fn run(args: Args, env: Env) -> Result<ExitCode, Failure> {
     if !args.probe {
         return Ok(ExitCode::SUCCESS);
     }
-    let mut probes =
-        vec![("backend", probe::backend(&config.backend)), ("ledger", probe::ledger(&config.ledger))];
+    let mut probes = vec![
+        ("backend", probe::backend(&config.backend)),
+        ("ledger", probe::ledger(&config.ledger, config.webhooks.iter().any(Webhook::keeps))),
+    ];
     probes.extend(selling::probe(&config.checkout).map(|probe| ("stripe", probe)));
     let mut code = ExitCode::SUCCESS;
     for (what, probe) in probes {

@@ -53,17 +53,17 @@ pub(super) fn backend(backend: &Backend) -> Probe {
     }
 }
 
-/// Looks whether the ledger can be opened and written to.
-pub(super) fn ledger(ledger: &Ledger) -> Probe {
+/// Looks whether the ledger can be opened and written to, and is fit for events to be kept if `keeps` asks for that.
+pub(super) fn ledger(ledger: &Ledger, keeps: bool) -> Probe {
     match &ledger.url {
         LedgerUrl::None => Probe::Reached("none is configured".to_owned()),
         LedgerUrl::Sqlite(path) => sqlite(path).into(),
-        LedgerUrl::Redis(url) => redis(url, ledger).into(),
+        LedgerUrl::Redis(url) => redis(url, ledger, keeps).into(),
     }
 }
 
-fn redis(url: &RedisUrl, ledger: &Ledger) -> Result<String, String> {
-    let options = RedisOptions::new(url, ledger);
+fn redis(url: &RedisUrl, ledger: &Ledger, keeps: bool) -> Result<String, String> {
+    let options = RedisOptions::new(url, ledger, keeps);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| error.to_string())?;
     let server = runtime.block_on(RedisLedger::look(&options)).map_err(|why| format!("{url}: {why}"))?;

@@ -31,7 +31,7 @@ use survey::Survey;
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
     /// How far back to look [default: to the ledger's first record]; Stripe's list reaches back 30 days
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "AGE", value_parser = age)]
     since: Option<Duration>,
     /// Take the missing ones in, to be delivered
     #[arg(long)]
@@ -258,4 +258,9 @@ impl Progress {
 /// A record's field as text.
 fn field<'a>(record: &'a Value, name: &str) -> &'a str {
     record[name].as_str().unwrap_or_default()
+}
+
+/// How far back: a duration, as the configuration writes them.
+fn age(text: &str) -> Result<std::time::Duration, String> {
+    humantime::parse_duration(text).map_err(|_| "write how far back, as in 7d or 12h".to_owned())
 }

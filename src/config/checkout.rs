@@ -148,12 +148,19 @@ impl Checkout {
         self.secret_key.as_ref().is_some_and(live)
     }
 
-    /// What its keys may not say together; only where it is on.
+    /// What its keys may not say together: of the key and where it goes in any case, since `reconcile` uses it too; of the
+    /// rest only where it is on.
     fn agrees(&self, section: &Section) -> bool {
-        if self.state() != State::On {
-            return true;
-        }
         let mut fine = true;
+        if self.live() && self.api_base.starts_with("http://") {
+            let (expected, help) =
+                ("https://, since the key is a live one", "it would be sent for all to read");
+            section.fault("api_base", "http://".to_owned(), expected, help);
+            fine = false;
+        }
+        if self.state() != State::On {
+            return fine;
+        }
         let mut wrong = |key, found: &str, expected: &str, help: &str| {
             section.fault(key, found.to_owned(), expected, help);
             fine = false;
@@ -195,14 +202,6 @@ impl Checkout {
                     "success_url takes its place",
                 );
             }
-        }
-        if self.live() && self.api_base.starts_with("http://") {
-            wrong(
-                "api_base",
-                "http://",
-                "https://, since the key is a live one",
-                "it would be sent for all to read",
-            );
         }
         fine
     }

@@ -185,7 +185,13 @@ pub(super) fn ledger_url(text: &str) -> Result<LedgerUrl, Wrong> {
         return RedisUrl::parse(text).map(LedgerUrl::Redis);
     }
     let Some(path) = text.strip_prefix("sqlite:") else {
-        return Err(wrong().help("a file's path follows sqlite:, as in \"sqlite:data/ledger.db\""));
+        return Err(match text.split_once("://") {
+            // It may hold a password.
+            Some(_) => wrong()
+                .found("a URL of another scheme")
+                .help("there are redis, rediss, redis+unix, redis+sentinel"),
+            None => wrong().help("a file's path follows sqlite:, as in \"sqlite:data/ledger.db\""),
+        });
     };
     if path.starts_with("//") {
         let path = path.trim_start_matches('/');

@@ -103,7 +103,7 @@ const fn row(outcome: Outcome) -> (u16, &'static str, Option<u64>) {
         Outcome::BackendInvalid => (502, "The backend's answer is not HTTP.", None),
         Outcome::LedgerUnavailable => (
             503,
-            "The ledger is out of reach, so nothing was delivered; send it again later. /readyz on the admin listener says why.",
+            "The ledger is out of reach or not fit for this, so nothing was delivered; send it again later. /readyz on the admin listener and the log say why.",
             Some(5),
         ),
         Outcome::Overloaded => (503, "Too much at once; send it again later.", Some(1)),

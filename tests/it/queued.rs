@@ -313,7 +313,12 @@ async fn a_redis_that_does_not_sync_before_it_answers_keeps_no_events_unless_tha
     let backend = Backend::start().await;
     let redis = Redis::start_with(&["--appendfsync", "everysec"]).await;
     let setup = keeping(Setup::new(&backend).redis(&redis), "queued");
-    let program = Program::start(setup.clone()).await;
+    let program = Program::start_unready(setup.clone()).await;
+    let reason = until("the ledger's reason", async || {
+        let said = program.not_ready().await["checks"]["ledger"]["reason"].take();
+        said.as_str().filter(|why| why.contains("appendfsync always")).map(str::to_owned)
+    });
+    reason.await;
     program.send(&Event::checkout().signed()).await.expect_error(503, "ledger_unavailable");
     program
         .wait_for_log("why", |line| {

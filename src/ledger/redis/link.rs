@@ -21,7 +21,7 @@ use crate::metrics::Metrics;
 /// How often an idle connection is tried.
 const PROBE: Duration = Duration::from_secs(2);
 /// How often the server is asked for its settings: somebody may change them while it runs.
-const LOOK: Duration = Duration::from_secs(30);
+const LOOK: Duration = Duration::from_secs(15);
 /// How soon after one probe a failed command may bring on the next.
 const PROBE_AGAIN: Duration = Duration::from_millis(20);
 const FIRST_RETRY: Duration = Duration::from_millis(50);
@@ -39,6 +39,8 @@ pub(super) struct Options {
     pub(super) connect_timeout: Duration,
     pub(super) command_timeout: Duration,
     pub(super) durability: Durability,
+    /// Whether events are to be kept.
+    pub(super) keeps: bool,
     /// The key that shows whether a server is the one it was.
     pub(super) marker: String,
     /// Loaded whenever a connection is made.
@@ -94,6 +96,9 @@ impl Link {
     pub(super) fn health(&self) -> Health {
         match &*self.state.borrow() {
             State::Up { full: Some(reason), .. } => Health::NotReady { reason: reason.clone() },
+            State::Up { short: Some(why), .. } if self.options.keeps => {
+                Health::NotReady { reason: format!("{}: {why}", self.options.url).into() }
+            }
             State::Up { .. } => Health::Ready,
             State::Down(reason) => Health::NotReady { reason: reason.clone() },
         }
@@ -278,6 +283,9 @@ impl Keeper {
         self.said = concerns;
         let short: Option<Arc<str>> = server.falls_short_of(options.durability).map(Into::into);
         let changed = short != self.short;
+        if let Some(short) = short.as_ref().filter(|_| changed && options.keeps) {
+            tracing::error!(ledger = %options.url, "{short}");
+        }
         self.short = short;
         changed
     }

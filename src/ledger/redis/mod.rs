@@ -54,11 +54,13 @@ pub struct RedisOptions {
     pub retention: Duration,
     /// What the server must promise before events are kept on it.
     pub durability: Durability,
+    /// Whether events are to be kept: a server that does not promise enough is no ledger then.
+    pub keeps: bool,
 }
 
 impl RedisOptions {
-    /// The server at `url`, used as `[ledger]` says.
-    pub fn new(url: &RedisUrl, ledger: &config::Ledger) -> RedisOptions {
+    /// The server at `url`, used as `[ledger]` says; `keeps` says whether any endpoint has events to keep.
+    pub fn new(url: &RedisUrl, ledger: &config::Ledger, keeps: bool) -> RedisOptions {
         RedisOptions {
             url: url.clone(),
             prefix: ledger.prefix.clone(),
@@ -66,6 +68,7 @@ impl RedisOptions {
             command_timeout: ledger.command_timeout,
             retention: ledger.retention,
             durability: ledger.durability,
+            keeps,
         }
     }
 }
@@ -130,6 +133,9 @@ impl RedisLedger {
     /// Why it cannot be a ledger, without its name.
     pub async fn look(options: &RedisOptions) -> Result<String, String> {
         let server = link::look(&link_to(options)).await?;
+        if let Some(short) = server.falls_short_of(options.durability).filter(|_| options.keeps) {
+            return Err(short);
+        }
         let told = format!("version {}, persistence: {}", server.version(), server.persistence());
         Ok([vec![told], server.concerns()].concat().join("; "))
     }
@@ -428,6 +434,7 @@ fn link_to(options: &RedisOptions) -> Options {
         connect_timeout: options.connect_timeout,
         command_timeout: options.command_timeout,
         durability: options.durability,
+        keeps: options.keeps,
         marker: Keys::new(&options.prefix).marker,
         scripts: Scripts::new().all().map(Script::clone).into(),
         probe: Script::new(include_str!("probe.lua")),

@@ -86,6 +86,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, LedgerError> {
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX
         | OpenFlags::SQLITE_OPEN_EXRESCODE;
+    private(path);
     let mut conn = Connection::open_with_flags(path, flags).map_err(|e| explain(path, &e))?;
     let version = check(&conn, path)?;
     set_up(&conn, 8 * 1024).map_err(|e| explain(path, &e))?;
@@ -93,6 +94,13 @@ pub(super) fn open(path: &Path) -> Result<Connection, LedgerError> {
         bring_up(&mut conn, version).map_err(|e| explain(path, &e))?;
     }
     Ok(conn)
+}
+
+/// A new file is for this user alone: it may hold payloads. SQLite gives its other files the same permissions. If that
+/// fails, opening it tells why.
+fn private(path: &Path) {
+    use std::os::unix::fs::OpenOptionsExt;
+    let _ = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
 }
 
 /// Opens the file beside the writer, to read and to checkpoint. It must be there.
@@ -213,6 +221,9 @@ mod tests {
             let mode: String = conn.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
             let sync: i64 = conn.pragma_query_value(None, "synchronous", |row| row.get(0)).unwrap();
             assert_eq!((mode.as_str(), sync), ("wal", 2));
+            let permissions =
+                std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions());
+            assert_eq!(permissions & 0o777, 0o600);
         }
         open_beside(&path).unwrap();
         assert!(open_beside(&dir.path().join("other.db")).is_err());
