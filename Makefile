@@ -13,11 +13,12 @@ MINUTES          ?= 2
 # release, or dev for a quick build.
 PROFILE          ?= release
 
-.PHONY: help run test soak bench fmt lint doc
+.PHONY: help run test test-stack soak bench fmt lint doc
 
 help:
 	@echo 'make run    set up, build, start backend, Countersign, Caddy and a fake Stripe: buy at http://localhost:$(PORT)'
 	@echo 'make test   set up, run every test'
+	@echo 'make test-stack   build the images, start podman-compose.yml and test it'
 	@echo 'make soak   load with the program and Redis killed at random, then every event looked up: make soak MINUTES=10'
 	@echo 'make bench  measure, beside HAProxy, nginx and Caddy'
 	@echo 'make fmt    format;   make lint   check format and lints;   make doc   build the documentation'
@@ -36,6 +37,10 @@ run:
 test:
 	@scripts/setup test
 	@scripts/test
+
+# Needs podman and podman-compose; says so where they are missing.
+test-stack:
+	@scripts/test-stack
 
 soak:
 	@scripts/setup test

@@ -12,10 +12,11 @@ use tokio::time::{sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::admin::events::{Events, Place, TakeIn};
 use crate::admin::{self, AdminState, Readiness};
 use crate::backend::{Backend, Resolver};
 use crate::checkout::Counter;
-use crate::config::{Config, LedgerUrl, Source, State};
+use crate::config::{BackendUrl, Config, LedgerUrl, Source, State};
 use crate::courier::Courier;
 use crate::edge::connection::Limits;
 use crate::edge::drain::Drain;
@@ -95,7 +96,7 @@ async fn serve(source: Source, config: Config) -> ExitCode {
     let (on_outage, background) = (config.ledger.on_outage, settlements.clone());
     let intake = Intake::new(ledger.clone(), courier.clone(), on_outage, bell.clone(), background);
     let mut counter = Counter::new(metrics.clone());
-    let routes = match routes(&config, &metrics, &mut counter) {
+    let routes = match routes(&config, &metrics, &mut counter, &[]) {
         Ok(routes) => Arc::new(ArcSwap::from_pointee(routes)),
         Err(message) => return fail("cannot open the checkout", &message),
     };
@@ -105,6 +106,7 @@ async fn serve(source: Source, config: Config) -> ExitCode {
     };
     let worker =
         Worker::new(ledger.clone(), courier, endpoints, metrics.clone(), bell, drain.token().clone());
+    let roll_call = worker.roll_call();
     settlements.spawn(worker.run());
     let front = Front::new(&config, routes.clone(), intake, resolver, metrics.clone(), drain.clone());
     let limits = Arc::new(Limits {
@@ -116,7 +118,8 @@ async fn serve(source: Source, config: Config) -> ExitCode {
     let readiness = Arc::new(Readiness::new(ledger.clone()));
     let admin_end = CancellationToken::new();
     let admin_address = admin_listener.address();
-    let state = AdminState { metrics: metrics.clone(), ledger, readiness: readiness.clone() };
+    let events = events(&config, &ledger, &routes, roll_call);
+    let state = AdminState { metrics: metrics.clone(), ledger, readiness: readiness.clone(), events };
     let admin = tokio::spawn(admin::serve(admin_listener, state, admin_end.clone()));
     announce(&config, &source, &proxy_listener.address(), &admin_address);
     let max = config.server.max_connections;
@@ -168,12 +171,21 @@ async fn bind(config: &Config) -> Result<(Listener, Listener), String> {
 }
 
 /// The routes that a configuration says, their endpoints and the checkout ready.
-fn routes(config: &Config, metrics: &Metrics, counter: &mut Counter) -> Result<Routes, String> {
+fn routes(
+    config: &Config,
+    metrics: &Metrics,
+    counter: &mut Counter,
+    before: &[Arc<Endpoint>],
+) -> Result<Routes, String> {
     let checkout = counter.open(&config.checkout)?;
-    let endpoints = config
-        .webhooks
-        .iter()
-        .map(|webhook| (webhook.path.clone(), Arc::new(Endpoint::new(webhook, metrics))));
+    let endpoints = config.webhooks.iter().map(|webhook| {
+        let endpoint = Endpoint::new(webhook, metrics);
+        let endpoint = match before.iter().find(|old| *old.name == *webhook.name) {
+            Some(old) => endpoint.replacing(old),
+            None => endpoint,
+        };
+        (webhook.path.clone(), Arc::new(endpoint))
+    });
     Ok(Routes::new(endpoints.collect(), config.server.trusted_proxies.clone()).selling(checkout))
 }
 
@@ -192,6 +204,27 @@ fn announce_checkout(checkout: &crate::config::Checkout) {
     }
 }
 
+/// What the events API needs; `None` without a token.
+fn events(
+    config: &Config,
+    ledger: &Arc<dyn Ledger>,
+    routes: &Arc<ArcSwap<Routes>>,
+    bell: Arc<Notify>,
+) -> Option<Events> {
+    let token = config.admin.token.clone()?;
+    // What is taken in came with no request that would name a host.
+    let host = match &config.backend.url {
+        BackendUrl::Http { .. } => config.backend.url.to_string().replacen("http://", "", 1),
+        BackendUrl::Unix(_) => "localhost".to_owned(),
+    };
+    let routes = routes.clone();
+    let find = move |name: &str| {
+        let routes = routes.load();
+        routes.named(name).map(|(path, endpoint)| Place { path: path.into(), endpoint: endpoint.clone() })
+    };
+    Some(Events { token, take_in: Arc::new(TakeIn::new(ledger.clone(), host, find)), bell })
+}
+
 /// Says what this is and what it guards; loudly, what it only watches.
 fn announce(config: &Config, source: &Source, proxy: &str, admin: &str) {
     tracing::info!(
@@ -207,7 +240,8 @@ fn announce(config: &Config, source: &Source, proxy: &str, admin: &str) {
     announce_checkout(&config.checkout);
     warn(config);
     tracing::info!(listener = "proxy", address = %proxy, "listening");
-    tracing::info!(listener = "admin", address = %admin, "listening");
+    let events_api = config.admin.token.is_some();
+    tracing::info!(listener = "admin", address = %admin, events_api, "listening");
 }
 
 fn warn(config: &Config) {
@@ -248,7 +282,7 @@ fn reload(
     for (section, _) in fixed.iter().filter(|(_, changed)| *changed) {
         tracing::warn!(section, "changed, but only a restart takes it in force");
     }
-    match routes(&config, metrics, counter) {
+    match routes(&config, metrics, counter, &current.load().endpoints()) {
         Ok(routes) => current.store(Arc::new(routes)),
         Err(message) => {
             tracing::error!(

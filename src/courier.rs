@@ -16,6 +16,7 @@
 
 use bytes::Bytes;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
@@ -48,6 +49,8 @@ pub struct Courier {
     ledger: Arc<dyn Ledger>,
     metrics: Arc<Metrics>,
     background: TaskTracker,
+    /// Deliveries with a 2xx that the ledger has not recorded yet.
+    unsettled: Arc<AtomicUsize>,
 }
 
 /// An event to deliver.
@@ -85,7 +88,12 @@ impl Courier {
         metrics: Arc<Metrics>,
         background: TaskTracker,
     ) -> Courier {
-        Courier { backend, ledger, metrics, background }
+        Courier { backend, ledger, metrics, background, unsettled: Arc::default() }
+    }
+
+    /// Whether a 2xx waits for the ledger to record it. Until it has, its event must not be leased anew.
+    pub fn is_behind(&self) -> bool {
+        self.unsettled.load(Ordering::Acquire) > 0
     }
 
     /// How long a lease has to be for an attempt to fit in.
@@ -119,32 +127,41 @@ impl Courier {
                     // Only once the answer is read is our request over, and may another attempt begin.
                     let answer = pending.finish().await;
                     let asked = answer.head.retry_after.as_deref().and_then(patience);
-                    self.settle(lease, failure(mode, &endpoint, attempt, Some(status), asked)).await;
+                    let settlement = failure(mode, &endpoint, attempt, Some(status), asked);
+                    tell_if_dead(&endpoint, &event, attempt, settlement);
+                    self.settle(lease, settlement).await;
                     answer
                 };
                 let result = if success { DeliveryResult::Delivered } else { DeliveryResult::Refused };
-                endpoint.metrics.delivery(mode, result, started.elapsed());
+                tell(&endpoint, &event, mode, attempt, result, Some(status), started.elapsed());
                 Ok(answer)
             }
             Err(error) => {
-                endpoint.metrics.delivery(mode, result_of(&error), started.elapsed());
+                tell(&endpoint, &event, mode, attempt, result_of(&error), None, started.elapsed());
                 let settlement = match error {
                     BackendError::Unreachable(_) => put_off(mode, UNREACHED),
-                    BackendError::Timeout | BackendError::Invalid(_) => {
+                    BackendError::Timeout | BackendError::Unanswered(_) | BackendError::Invalid(_) => {
                         failure(mode, &endpoint, attempt, None, None)
                     }
                 };
+                tell_if_dead(&endpoint, &event, attempt, settlement);
                 self.settle(lease, settlement).await;
                 Err(error.into())
             }
         }
     }
 
-    /// Gives a kept event back that was leased and not tried.
+    /// Gives a kept event back that was leased and not tried. Once only: if the ledger does not take it, the lease ends.
     pub async fn hand_back(&self, lease: Lease) {
         crash::point("hand_back_before");
-        self.settle(Some(lease), put_off(Mode::Queued, Duration::ZERO)).await;
+        let settlement = put_off(Mode::Queued, Duration::ZERO);
+        let _ = timeout(SETTLE_WAIT, self.ledger.settle(lease, settlement)).await;
         crash::point("hand_back_after");
+    }
+
+    /// Gives up a kept event that can never be delivered.
+    pub async fn give_up(&self, lease: Lease) {
+        self.settle(Some(lease), Settlement::Dead { status: None }).await;
     }
 
     /// Sends a request that failed its check as it came: what a dry run does. It touches no ledger and is not an event.
@@ -155,7 +172,9 @@ impl Courier {
 
     async fn settle(&self, lease: Option<Lease>, settlement: Settlement) {
         let Some(lease) = lease else { return };
-        let settling = settle_until_recorded(self.ledger.clone(), self.metrics.clone(), lease, settlement);
+        let (ledger, metrics, unsettled) =
+            (self.ledger.clone(), self.metrics.clone(), self.unsettled.clone());
+        let settling = settle_until_recorded(ledger, metrics, unsettled, lease, settlement);
         let mut settling = Box::pin(settling);
         if timeout(SETTLE_WAIT, &mut settling).await.is_err() {
             self.background.spawn(settling);
@@ -166,6 +185,47 @@ impl Courier {
 /// Whether an attempt may begin with so much left of its lease.
 fn fits(attempt: Duration, left: Duration) -> bool {
     left >= attempt + SLACK
+}
+
+/// Counts an attempt. At a kept event it leaves a line in the log as well, since no webhook's line tells of it; one that
+/// could not connect does not, or an app that is down would fill the log.
+fn tell(
+    endpoint: &Endpoint,
+    event: &VerifiedEvent,
+    mode: Mode,
+    attempt: u32,
+    result: DeliveryResult,
+    status: Option<u16>,
+    took: Duration,
+) {
+    endpoint.metrics.delivery(mode, result, took);
+    if mode == Mode::Inline || result == DeliveryResult::Unreachable {
+        return;
+    }
+    tracing::info!(
+        endpoint = &*endpoint.name,
+        event.id = event.id(),
+        event.r#type = event.kind(),
+        attempt,
+        delivery = mode.label(),
+        outcome = result.label(),
+        status,
+        duration_ms = took.as_micros() as f64 / 1e3,
+        "delivery"
+    );
+}
+
+fn tell_if_dead(endpoint: &Endpoint, event: &VerifiedEvent, attempt: u32, settlement: Settlement) {
+    if let Settlement::Dead { status } = settlement {
+        tracing::warn!(
+            endpoint = &*endpoint.name,
+            event.id = event.id(),
+            event.r#type = event.kind(),
+            attempt,
+            status,
+            "given up: the event is dead, and kept for an operator"
+        );
+    }
 }
 
 /// What becomes of an event whose attempt does not count.
@@ -238,9 +298,11 @@ fn complete(delivery: Delivery, attempt: u32) -> (Vec<u8>, VerifiedEvent) {
 async fn settle_until_recorded(
     ledger: Arc<dyn Ledger>,
     metrics: Arc<Metrics>,
+    unsettled: Arc<AtomicUsize>,
     mut lease: Lease,
     settlement: Settlement,
 ) {
+    let mut behind = None;
     let mut wait = FIRST_RETRY;
     let mut failures = 0_u32;
     let (before, after) = crash_points(settlement);
@@ -258,6 +320,7 @@ async fn settle_until_recorded(
                 if failures == 0 {
                     if matches!(settlement, Settlement::Delivered { .. }) {
                         metrics.settle_failed();
+                        behind = Some(Behind::new(&unsettled));
                     }
                     let id = &*back.key().id;
                     tracing::error!(event.id = id, %error, "the ledger did not take a settlement; trying on");
@@ -277,7 +340,24 @@ async fn settle_until_recorded(
             }
         }
         sleep(wait).await;
-        wait = (wait * 2).min(LAST_RETRY);
+        // A 2xx is to be recorded before anybody can lease the event again.
+        wait = if behind.is_some() { FIRST_RETRY } else { (wait * 2).min(LAST_RETRY) };
+    }
+}
+
+/// One more 2xx that waits for the ledger, until dropped.
+struct Behind(Arc<AtomicUsize>);
+
+impl Behind {
+    fn new(unsettled: &Arc<AtomicUsize>) -> Behind {
+        unsettled.fetch_add(1, Ordering::AcqRel);
+        Behind(unsettled.clone())
+    }
+}
+
+impl Drop for Behind {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -295,7 +375,7 @@ fn result_of(error: &BackendError) -> DeliveryResult {
     match error {
         BackendError::Unreachable(_) => DeliveryResult::Unreachable,
         BackendError::Timeout => DeliveryResult::Timeout,
-        BackendError::Invalid(_) => DeliveryResult::Invalid,
+        BackendError::Unanswered(_) | BackendError::Invalid(_) => DeliveryResult::Invalid,
     }
 }
 

@@ -75,6 +75,14 @@ impl Endpoint {
         }
     }
 
+    /// The same with the slots of the one it replaces, if there are to be as many: what that one has under way counts.
+    pub fn replacing(mut self, old: &Endpoint) -> Endpoint {
+        if old.max_concurrent == self.max_concurrent {
+            self.slots = old.slots.clone();
+        }
+        self
+    }
+
     /// What is left of an endpoint that the configuration does not name any more and that still holds events: they are
     /// delivered one at a time, as Stripe signed them.
     pub fn gone(name: &str, metrics: &Metrics) -> Endpoint {

@@ -116,7 +116,7 @@ pub fn outcome_of_answer(answer: &Answer) -> Outcome {
 /// The word for a backend that gave no answer.
 pub fn outcome_of(error: &BackendError) -> Outcome {
     match error {
-        BackendError::Unreachable(_) => Outcome::BackendUnreachable,
+        BackendError::Unreachable(_) | BackendError::Unanswered(_) => Outcome::BackendUnreachable,
         BackendError::Timeout => Outcome::BackendTimeout,
         BackendError::Invalid(_) => Outcome::BackendInvalid,
     }
@@ -285,11 +285,11 @@ impl Intake {
     /// Whether an event is delivered all the same, without dedup, or what its sender is told.
     fn without_ledger(&self, delivery: &Delivery, error: LedgerError) -> Result<(), Fate> {
         match self.on_outage {
-            OnOutage::Refuse => Err(Fate::LedgerUnavailable(error)),
-            OnOutage::Deliver => {
+            OnOutage::Deliver if error.is_outage() => {
                 delivery.endpoint.metrics.undeduplicated();
                 Ok(())
             }
+            OnOutage::Deliver | OnOutage::Refuse => Err(Fate::LedgerUnavailable(error)),
         }
     }
 }

@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | 5 | `main.rs`, [`cli`], [`app`] | arguments and exit codes; one verb a file; the only file that names every concrete part |
 //! | 4 | [`edge`] | everything that knows pingora: connections, routes, the guard, THE table of answers |
-//! | 4 | [`admin`] | health, metrics |
+//! | 4 | [`admin`] | health, metrics, the events API |
 //! | 4 | [`worker`] | kept events: leases what is due and has it delivered |
 //! | 4 | [`logging`] | whose log lines are written, and in which shape |
 //! | 3 | [`intake`] | a webhook: verify, admit, hand on, say what became of it |

@@ -7,29 +7,35 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::backend::{BackendError, RequestHead};
+use crate::clock;
 use crate::courier::{Courier, Delivery, Undelivered};
 use crate::crash;
 use crate::endpoint::Endpoint;
-use crate::ledger::{Lease, Ledger, LedgerError, Parcel, Way};
+use crate::ledger::{Backlog, Lease, Ledger, LedgerError, Parcel, Way};
 use crate::metrics::{Metrics, Mode};
 use crate::stripe::event;
 
 /// How often an idle lane looks, at the least: what another process left behind, or has put off, is found like this.
 const LOOK: Duration = Duration::from_secs(1);
-/// With many lanes each looks less often, so that all of them together ask the ledger for no more than this.
-const LOOK_SHARE: Duration = Duration::from_millis(500);
 /// How long a paused lane waits before it tries the backend again.
 const PAUSE: Duration = Duration::from_millis(500);
 /// How often the ledger is asked for endpoints that the configuration does not name and that still hold events.
-const ROLL_CALL: Duration = Duration::from_secs(60);
+const ROLL_CALL: Duration = Duration::from_secs(15);
+/// Nobody serves an endpoint that no process has asked for this long. Lanes ask every second, or as many as there are.
+const UNSERVED: Duration = Duration::from_secs(10);
+/// How many times in a row a lane of an endpoint that keeps nothing any more finds nothing before it ends.
+const LINGER: u32 = 3;
+/// With deliveries that take longer than this, a lane leases no more than it can begin.
+const SLOW: Duration = Duration::from_millis(300);
 
 /// Which endpoints there are now.
 pub type Endpoints = dyn Fn() -> Vec<Arc<Endpoint>> + Send + Sync;
@@ -43,6 +49,8 @@ pub struct Worker {
     metrics: Arc<Metrics>,
     /// Rung when there is something to do.
     bell: Arc<Notify>,
+    /// Rung when there may be something for an endpoint that has no lane.
+    roll: Arc<Notify>,
     drain: CancellationToken,
 }
 
@@ -66,42 +74,62 @@ impl Worker {
         bell: Arc<Notify>,
         drain: CancellationToken,
     ) -> Worker {
-        Worker { ledger, courier, endpoints, metrics, bell, drain }
+        Worker { ledger, courier, endpoints, metrics, bell, roll: Arc::default(), drain }
+    }
+
+    /// Rung by whoever has put events of any endpoint to be delivered: an operator.
+    pub fn roll_call(&self) -> Arc<Notify> {
+        self.roll.clone()
     }
 
     /// Works until the program drains, and then until what is under way is over.
     pub async fn run(self) {
         let mut lanes: HashMap<Arc<str>, Arc<Notify>> = HashMap::new();
+        let count = Arc::new(AtomicU32::new(0));
         let mut working = JoinSet::new();
-        let mut next_call = tokio::time::Instant::now();
+        let mut next_call = Instant::now();
         while !self.drain.is_cancelled() {
             let mut names: Vec<Arc<str>> =
                 (self.endpoints)().into_iter().filter(|e| e.keeps()).map(|e| e.name.clone()).collect();
-            if tokio::time::Instant::now() >= next_call
-                && let Ok(backlog) = self.ledger.backlog().await
-            {
-                names.extend(backlog.into_iter().filter(|b| b.pending + b.running > 0).map(|b| b.endpoint));
-                next_call += ROLL_CALL;
+            if Instant::now() >= next_call {
+                names.extend(self.orphans().await);
+                next_call = Instant::now() + ROLL_CALL;
             }
             for name in names {
                 if !lanes.contains_key(&name) {
                     let bell = Arc::new(Notify::new());
                     lanes.insert(name.clone(), bell.clone());
-                    let lane = Lane::new(self.clone(), name, bell);
-                    working.spawn(
-                        lane.run(LOOK.max(LOOK_SHARE * u32::try_from(lanes.len()).unwrap_or(u32::MAX))),
-                    );
+                    count.fetch_add(1, Ordering::Relaxed);
+                    working.spawn(Lane::new(self.clone(), name, bell, count.clone()).run());
                 }
             }
             tokio::select! {
-                () = self.bell.notified() => {}
-                () = sleep(LOOK) => continue,
+                () = self.bell.notified() => lanes.values().for_each(|bell| bell.notify_one()),
+                () = self.roll.notified() => {
+                    next_call = Instant::now();
+                    lanes.values().for_each(|bell| bell.notify_one());
+                }
+                Some(ended) = working.join_next() => {
+                    // A lane whose endpoint is gone and has nothing left; or one that died, and is begun anew.
+                    let name = ended.ok();
+                    lanes.retain(|lane, _| Some(lane) != name.as_ref());
+                    count.store(u32::try_from(lanes.len()).unwrap_or(u32::MAX), Ordering::Relaxed);
+                }
+                () = sleep(LOOK) => {}
                 () = self.drain.cancelled() => {}
             }
-            lanes.values().for_each(|bell| bell.notify_one());
         }
         lanes.values().for_each(|bell| bell.notify_one());
         while working.join_next().await.is_some() {}
+    }
+
+    /// Endpoints that hold events and that nobody serves: they left the configuration. On a shared ledger another
+    /// program may serve what is unknown here.
+    async fn orphans(&self) -> Vec<Arc<str>> {
+        let asked = timeout(LOOK, self.ledger.backlog()).await;
+        let Ok(Ok(backlog)) = asked else { return Vec::new() };
+        let alone = |b: &Backlog| b.unserved.is_none_or(|since| since > UNSERVED);
+        backlog.into_iter().filter(|b| b.kept > 0 && alone(b)).map(|b| b.endpoint).collect()
     }
 
     /// Leases what of an endpoint is due, up to its slots, and delivers all of it.
@@ -109,7 +137,7 @@ impl Worker {
     /// # Errors
     /// The ledger is out of reach.
     pub async fn step(&self, name: &str) -> Result<Step, LedgerError> {
-        let endpoint = self.endpoint(name);
+        let endpoint = self.configured(name).unwrap_or_else(|| self.gone(name));
         let due = self.ledger.due(name, endpoint.max_concurrent, self.courier.lease()).await?;
         let (leased, mut unreachable) = (due.len(), false);
         let mut under_way = JoinSet::new();
@@ -122,10 +150,13 @@ impl Worker {
         Ok(Step { leased, unreachable })
     }
 
-    /// The endpoint as it is configured now, or what is left of one that is not.
-    fn endpoint(&self, name: &str) -> Arc<Endpoint> {
-        let configured = (self.endpoints)().into_iter().find(|endpoint| &*endpoint.name == name);
-        configured.unwrap_or_else(|| Arc::new(Endpoint::gone(name, &self.metrics)))
+    /// The endpoint as it is configured now.
+    fn configured(&self, name: &str) -> Option<Arc<Endpoint>> {
+        (self.endpoints)().into_iter().find(|endpoint| &*endpoint.name == name)
+    }
+
+    fn gone(&self, name: &str) -> Arc<Endpoint> {
+        Arc::new(Endpoint::gone(name, &self.metrics))
     }
 
     /// One attempt. Whether the backend could not be reached.
@@ -143,6 +174,7 @@ impl Worker {
                 event.id = &*lease.key().id,
                 "a kept payload is no event"
             );
+            self.courier.give_up(lease).await;
             return false;
         };
         let mode = match way {
@@ -150,34 +182,11 @@ impl Worker {
             Way::Hybrid => Mode::Hybrid,
             Way::Redelivery => Mode::Redelivery,
         };
-        let (id, kind, attempt) = (event.id().to_owned(), event.kind().to_owned(), lease.attempt());
-        let name = endpoint.name.clone();
-        let delivery =
-            Delivery { event, endpoint, head: RequestHead::begun(&head), signature, mode, fresh: false };
+        let head = RequestHead::begun(&head);
+        let delivery = Delivery { event, endpoint, head, signature, mode, fresh: false };
         let delivered = self.courier.deliver(delivery, Some(lease)).await;
         drop(slot);
-        let (outcome, status) = match &delivered {
-            Ok(answer) if answer.head.success() => ("delivered", Some(answer.head.status)),
-            Ok(answer) => ("refused", Some(answer.head.status)),
-            Err(Undelivered::Backend(BackendError::Unreachable(_))) => ("unreachable", None),
-            Err(Undelivered::Backend(BackendError::Timeout)) => ("timeout", None),
-            Err(Undelivered::Backend(BackendError::Invalid(_))) => ("invalid", None),
-            Err(Undelivered::LeaseTooShort) => ("put_off", None),
-        };
-        let delivery = mode.label();
-        if outcome != "unreachable" {
-            tracing::info!(
-                endpoint = &*name,
-                event.id = id,
-                event.r#type = kind,
-                attempt,
-                delivery,
-                outcome,
-                status,
-                "delivery"
-            );
-        }
-        outcome == "unreachable"
+        matches!(delivered, Err(Undelivered::Backend(BackendError::Unreachable(_))))
     }
 }
 
@@ -186,27 +195,55 @@ struct Lane {
     worker: Worker,
     name: Arc<str>,
     bell: Arc<Notify>,
+    /// How many lanes there are.
+    lanes: Arc<AtomicU32>,
+    /// What stands in for an endpoint that is not configured: made once, since it holds the slots.
+    gone: Option<Arc<Endpoint>>,
     /// Leased and not begun.
     stock: VecDeque<(Lease, Parcel)>,
-    under_way: JoinSet<bool>,
+    under_way: JoinSet<(bool, Duration)>,
+    /// How long deliveries take, roughly.
+    pace: Duration,
     paused: bool,
+    /// Why the ledger gave nothing, when that was said last.
+    said: Option<LedgerError>,
 }
 
 impl Lane {
-    fn new(worker: Worker, name: Arc<str>, bell: Arc<Notify>) -> Lane {
-        Lane { worker, name, bell, stock: VecDeque::new(), under_way: JoinSet::new(), paused: false }
+    fn new(worker: Worker, name: Arc<str>, bell: Arc<Notify>, lanes: Arc<AtomicU32>) -> Lane {
+        Lane {
+            worker,
+            name,
+            bell,
+            lanes,
+            gone: None,
+            stock: VecDeque::new(),
+            under_way: JoinSet::new(),
+            pace: SLOW,
+            paused: false,
+            said: None,
+        }
     }
 
-    async fn run(mut self, look: Duration) {
+    /// Works until the program drains, or until an endpoint that keeps nothing any more has nothing left. Whose lane it
+    /// was.
+    async fn run(mut self) -> Arc<str> {
+        let mut empty = 0;
         while !self.worker.drain.is_cancelled() {
-            let endpoint = self.worker.endpoint(&self.name);
-            self.begin(&endpoint);
-            self.restock(&endpoint).await;
-            self.begin(&endpoint);
+            self.begin();
+            self.restock().await;
+            self.begin();
             if self.under_way.is_empty() {
-                let _ = timeout(if self.paused { PAUSE } else { look }, self.bell.notified()).await;
+                empty += 1;
+                if empty > LINGER
+                    && self.worker.configured(&self.name).is_none_or(|endpoint| !endpoint.keeps())
+                {
+                    break;
+                }
+                let _ = timeout(if self.paused { PAUSE } else { self.look() }, self.bell.notified()).await;
                 continue;
             }
+            empty = 0;
             // A delivery that is over frees a slot; a bell may mean that another one's is.
             tokio::select! {
                 Some(delivered) = self.under_way.join_next() => self.ended(delivered.unwrap_or_default()).await,
@@ -214,53 +251,92 @@ impl Lane {
                 () = self.worker.drain.cancelled() => {}
             }
         }
-        for (lease, _) in self.stock.drain(..) {
-            self.worker.courier.hand_back(lease).await;
-        }
+        self.hand_back().await;
         while self.under_way.join_next().await.is_some() {}
+        self.name
     }
 
-    /// Leases ahead, so that no slot waits for the ledger; in one go and only when little is left, since each call is a
-    /// commit. A paused lane takes one at a time.
-    async fn restock(&mut self, endpoint: &Endpoint) {
-        let most = if self.paused { 1 - self.under_way.len().min(1) } else { 4 * endpoint.max_concurrent };
-        if self.stock.len() * 2 >= most {
+    /// How long an idle lane waits. Up to five of them ask the ledger once a second together.
+    fn look(&self) -> Duration {
+        LOOK * self.lanes.load(Ordering::Relaxed).clamp(1, 5)
+    }
+
+    /// How many deliveries there may be at once.
+    fn most(&self) -> usize {
+        self.worker.configured(&self.name).map_or(1, |endpoint| endpoint.max_concurrent)
+    }
+
+    /// Leases so that no slot waits for the ledger: as long as deliveries are quick, some more than there are slots,
+    /// in one go and only when little is left, since each call is a commit. A paused lane takes one at a time.
+    async fn restock(&mut self) {
+        let slots = self.most();
+        let most = match self.paused {
+            true => 1 - self.under_way.len().min(1),
+            // Whatever waits here must still have the time for its attempt.
+            false if self.pace < SLOW => 4 * slots,
+            false => slots.saturating_sub(self.under_way.len()),
+        };
+        if self.stock.len() * 2 >= most || self.worker.courier.is_behind() {
             return;
         }
-        // A ledger that is out of reach is told of elsewhere.
         let wanted = most - self.stock.len();
-        if let Ok(due) = self.worker.ledger.due(&self.name, wanted, self.worker.courier.lease()).await {
-            if !due.is_empty() {
-                crash::point("due_after");
+        match self.worker.ledger.due(&self.name, wanted, self.worker.courier.lease()).await {
+            Ok(due) => {
+                if !due.is_empty() {
+                    crash::point("due_after");
+                }
+                self.stock.extend(due);
+                self.said = None;
             }
-            self.stock.extend(due);
+            Err(error) if self.said.as_ref() == Some(&error) => {}
+            Err(error) => {
+                tracing::warn!(endpoint = &*self.name, %error, "nothing that is due can be leased");
+                self.said = Some(error);
+            }
         }
     }
 
     /// Begins deliveries as long as there are slots.
-    fn begin(&mut self, endpoint: &Arc<Endpoint>) {
+    fn begin(&mut self) {
         while !self.stock.is_empty() && (!self.paused || self.under_way.is_empty()) {
+            let endpoint = match self.worker.configured(&self.name) {
+                Some(endpoint) => endpoint,
+                None => self.gone.get_or_insert_with(|| self.worker.gone(&self.name)).clone(),
+            };
             let Ok(slot) = endpoint.slots.clone().try_acquire_owned() else { return };
             let Some((lease, parcel)) = self.stock.pop_front() else { return };
-            self.under_way.spawn(self.worker.clone().deliver(endpoint.clone(), lease, parcel, Some(slot)));
+            let delivering = self.worker.clone().deliver(endpoint, lease, parcel, Some(slot));
+            self.under_way.spawn(async move {
+                let began = clock::instant();
+                (delivering.await, began.elapsed())
+            });
         }
     }
 
-    async fn ended(&mut self, unreachable: bool) {
+    async fn ended(&mut self, (unreachable, took): (bool, Duration)) {
+        self.pace = (self.pace * 7 + took) / 8;
         if unreachable && !self.paused {
             tracing::warn!(
                 endpoint = &*self.name,
                 "the backend cannot be reached; its events wait until it can"
             );
-            for (lease, _) in self.stock.drain(..) {
-                self.worker.courier.hand_back(lease).await;
-            }
+            self.hand_back().await;
         } else if !unreachable && self.paused {
             tracing::info!(endpoint = &*self.name, "the backend is back");
         }
         self.paused = unreachable;
         if unreachable && self.under_way.is_empty() {
-            sleep(PAUSE).await;
+            let _ = timeout(PAUSE, self.worker.drain.cancelled()).await;
         }
+    }
+
+    /// What was leased and not begun is for whoever comes next.
+    async fn hand_back(&mut self) {
+        let mut handing = JoinSet::new();
+        for (lease, _) in self.stock.drain(..) {
+            let courier = self.worker.courier.clone();
+            handing.spawn(async move { courier.hand_back(lease).await });
+        }
+        while handing.join_next().await.is_some() {}
     }
 }

@@ -112,6 +112,22 @@ class CountersignRedis(Countersign):
         machine.stop(self.redis)
 
 
+class Selling(Countersign):
+    """The program with a checkout, its Stripe being the backend."""
+
+    def command(self, folder, backend):
+        command, environment = super().command(folder, backend)
+        with open(folder / "countersign.toml", "a") as config:
+            config.write(f"""
+[checkout]
+success_url = "https://shop.example/thanks"
+[[checkout.price]]
+id = "{events.PRICE}"
+name = "pro"
+""")
+        return command, environment | {"STRIPE_SECRET_KEY": events.KEY, "STRIPE_API_BASE": f"http://127.0.0.1:{backend}"}
+
+
 class HAProxy(Contestant):
     def __init__(self, name, buffer):
         # A body is hashed in one buffer, which also holds the head.

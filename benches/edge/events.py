@@ -1,4 +1,4 @@
-"""Events as Stripe lays them out, and pools of ready requests: pool.lua and tools/latency.rs send them."""
+"""Events as Stripe lays them out, orders, and pools of ready requests: pool.lua and tools/latency.rs send them."""
 
 import hmac
 import json
@@ -8,6 +8,9 @@ import time
 SECRET = "whsec_bench_4f6c1c9e0b7a4d5c8e2f1a3b"
 WEBHOOK = "/webhooks/stripe"
 PAGE = "/posts/1"
+CHECKOUT = "/api/checkout"
+KEY = "sk_test_bench"
+PRICE = "price_1Bench"
 SIZES = {"2k": 2 << 10, "8k": 8 << 10, "64k": 64 << 10}
 
 _HEAD = (
@@ -78,6 +81,28 @@ def post(payload, key=SECRET, age=0):
 def get():
     """A request that is nobody's webhook."""
     return f"GET {PAGE} HTTP/1.1\r\nHost: shop.example\r\nUser-Agent: bench\r\nAccept: */*\r\n\r\n".encode()
+
+
+def order():
+    """An order, as a page's script sends it."""
+    body = b'{"price": "pro", "quantity": 1}'
+    head = (
+        f"POST {CHECKOUT} HTTP/1.1\r\nHost: shop.example\r\nUser-Agent: bench\r\nAccept: */*\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+def session():
+    """What Stripe is asked for the same order."""
+    body = (
+        f"mode=payment&line_items[0][price]={PRICE}&line_items[0][quantity]=1"
+        "&success_url=https%3A%2F%2Fshop.example%2Fthanks"
+    )
+    return (
+        f"POST /v1/checkout/sessions HTTP/1.1\r\nHost: api.stripe.com\r\nAuthorization: Bearer {KEY}\r\n"
+        f"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+    ).encode()
 
 
 def pool(path, requests):

@@ -1,13 +1,15 @@
-//! The admin listener: health and metrics, for operators and their tools, never for the site's visitors.
+//! The admin listener: health, metrics and events, for operators and their tools, never for the site's visitors.
 //! It owns what stands at these paths; whether the program is ready is [`Readiness`]', what is counted is `metrics`'.
 //! It never asks the backend: a backend that is down must not take the proxy out of service.
 
+pub mod events;
 mod health;
 mod listener;
 mod scrape;
 
 pub use health::Readiness;
 
+use self::events::Events;
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::socket::Listener;
@@ -30,8 +32,10 @@ pub struct AdminState {
     pub metrics: Arc<Metrics>,
     /// Whether the program is ready.
     pub readiness: Arc<Readiness>,
-    /// Asked for the events that are running.
+    /// Asked for the events there are.
     pub ledger: Arc<dyn Ledger>,
+    /// What the events API needs; `None`: there is none.
+    pub events: Option<Events>,
 }
 
 /// Answers on the listener until `shutdown`, and then for a second at most what is under way.
@@ -49,22 +53,32 @@ pub async fn serve(listener: Listener, state: AdminState, shutdown: Cancellation
     }
 }
 
-fn router(state: AdminState) -> Router {
+fn router(mut state: AdminState) -> Router {
     let health = Router::new()
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
         .with_state(state.readiness.clone());
+    let events = state.events.take().map(|events| events::router(events, state.ledger.clone()));
     let scrape = Router::new().route("/metrics", get(scrape::metrics)).with_state(scrape::Scrape::new(state));
-    health.merge(scrape).method_not_allowed_fallback(method_not_allowed).fallback(not_found)
+    health
+        .merge(scrape)
+        .merge(events.unwrap_or_default())
+        .method_not_allowed_fallback(method_not_allowed)
+        .fallback(not_found)
 }
 
 async fn not_found() -> Response {
-    error(StatusCode::NOT_FOUND, "not_found", "There are /livez, /readyz and /metrics here.")
+    let there = "There are /livez, /readyz and /metrics here, and with a token under [admin] /api/events.";
+    error(StatusCode::NOT_FOUND, "not_found", there)
 }
 
 /// The `Allow` header is axum's.
 async fn method_not_allowed() -> Response {
-    error(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Ask with GET or HEAD.")
+    error(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        "Ask with a method that the Allow header names.",
+    )
 }
 
 fn error(status: StatusCode, code: &str, message: &str) -> Response {
@@ -166,8 +180,12 @@ mod tests {
             let readiness = Arc::new(Readiness::new(ledger.clone()));
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
-            let state =
-                AdminState { metrics: metrics.clone(), readiness: readiness.clone(), ledger: ledger.clone() };
+            let state = AdminState {
+                metrics: metrics.clone(),
+                readiness: readiness.clone(),
+                ledger: ledger.clone(),
+                events: None,
+            };
             let shutdown = CancellationToken::new();
             let served = tokio::spawn(serve(Listener::Tcp(listener), state, shutdown.clone()));
             Admin { ledger, metrics, readiness, address, shutdown, served }
@@ -271,6 +289,8 @@ mod tests {
             running,
             pending,
             dead,
+            kept: pending,
+            unserved: None,
             oldest_pending: (pending > 0).then_some(Duration::from_millis(2500)),
         };
         let said = vec![backlog("/webhooks/stripe", 2, 7, 1), backlog("gone", 1, 0, 0)];
@@ -329,6 +349,7 @@ mod tests {
             metrics: admin.metrics.clone(),
             readiness: admin.readiness.clone(),
             ledger: admin.ledger.clone(),
+            events: None,
         };
         let listener = Listener::Unix(SocketFile(path.clone()), UnixListener::bind(&path).unwrap());
         let served = tokio::spawn(serve(listener, state, admin.shutdown.clone()));

@@ -37,7 +37,7 @@ fn refresh(metrics: &Metrics, backlog: Option<Vec<Backlog>>) {
     for endpoint in metrics.endpoints() {
         metrics.set_backlog(&endpoint, 0, 0, 0, Duration::ZERO);
     }
-    for Backlog { endpoint, running, pending, dead, oldest_pending } in backlog {
+    for Backlog { endpoint, running, pending, dead, oldest_pending, .. } in backlog {
         metrics.set_backlog(&endpoint, running, pending, dead, oldest_pending.unwrap_or_default());
     }
 }

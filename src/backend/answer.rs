@@ -77,7 +77,7 @@ impl Reading {
     /// What it means that the connection was closed before the head was whole.
     pub(super) fn broke_off(&self) -> BackendError {
         if self.buffer.is_empty() {
-            BackendError::Unreachable("it closed the connection without an answer".into())
+            BackendError::Unanswered("it closed the connection without an answer".into())
         } else {
             BackendError::Invalid("it broke off in its head".into())
         }
@@ -291,6 +291,6 @@ mod tests {
         ] {
             assert!(matches!(read(wire.as_bytes(), 3), Err(BackendError::Invalid(_))), "{wire}");
         }
-        assert!(matches!(read(b"", 1), Err(BackendError::Unreachable(_))));
+        assert!(matches!(read(b"", 1), Err(BackendError::Unanswered(_))));
     }
 }

@@ -37,6 +37,9 @@ pub enum BackendError {
     /// The name does not resolve, the connection is refused or was closed before a byte of an answer came.
     #[error("the backend cannot be reached: {0}")]
     Unreachable(String),
+    /// It was sent something, and closed the connection without a byte of an answer.
+    #[error("the backend gave no answer: {0}")]
+    Unanswered(String),
     /// Connecting, or the answer's head, took longer than it may.
     #[error("the backend did not answer in time")]
     Timeout,
@@ -108,7 +111,7 @@ impl Backend {
                 Ok(Ok(())) => break kept,
                 // Not a byte was taken: the connection had died in the pool, and nothing is sent twice.
                 Ok(Err(_)) if message.untouched() => continue,
-                Ok(Err(e)) => return Err(BackendError::Unreachable(e.to_string())),
+                Ok(Err(e)) => return Err(BackendError::Unanswered(e.to_string())),
                 Err(_) => return Err(BackendError::Timeout),
             }
         };
@@ -163,7 +166,7 @@ async fn exchange(message: &mut Message, socket: &mut Socket) -> Result<Reading,
         match read.await {
             Ok(0) => return Err(reading.broke_off()),
             Ok(_) => {}
-            Err(e) => return Err(BackendError::Unreachable(e.to_string())),
+            Err(e) => return Err(BackendError::Unanswered(e.to_string())),
         }
     }
     if !message.sent_whole() {

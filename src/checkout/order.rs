@@ -216,6 +216,7 @@ fn is_locale(text: &str) -> bool {
 mod tests {
     use super::*;
     use crate::checkout::testing::terms;
+    use proptest::prelude::*;
 
     const TERMS: &str = r#"
         metadata = ["campaign", "size"]
@@ -467,6 +468,48 @@ mod tests {
             assert_eq!(Order::read(Shape::Json, body.as_bytes(), &terms).is_ok(), fine, "{count} {mode}");
         }
     }
+
+    proptest! {
+        /// Pieces of good orders, torn and stuck together anyhow.
+        #[test]
+        fn whatever_is_sent_it_is_an_order_within_the_terms_or_refused(
+            pieces in proptest::collection::vec((0..PIECES.len(), 0..40_usize, ".{0,2}"), 0..8),
+            json: bool,
+        ) {
+            let body: String = pieces
+                .iter()
+                .map(|(at, length, between)| {
+                    let piece = PIECES[*at];
+                    String::from_utf8_lossy(&piece.as_bytes()[..(*length).min(piece.len())]).into_owned() + between
+                })
+                .collect();
+            let shape = if json { Shape::Json } else { Shape::Form };
+            let terms = terms(TERMS);
+            if let Ok(order) = Order::read(shape, body.as_bytes(), &terms) {
+                for item in &order.items {
+                    let price = terms.prices.iter().find(|price| price.id == item.price).unwrap();
+                    prop_assert!((price.min..=price.max).contains(&item.quantity), "{body}");
+                }
+                prop_assert!(order.metadata.iter().all(|(key, _)| terms.metadata.contains(key)), "{body}");
+            }
+        }
+    }
+
+    /// What the order above is made of.
+    const PIECES: [&str; 12] = [
+        r#"{"price": "pro", "quantity": 2}"#,
+        r#"{"items": [{"price": "mug", "quantity": 3}]}"#,
+        r#""metadata": {"size": "L"}, "#,
+        r#"{"price": "pro", "#,
+        r#""quantity": 5}"#,
+        "price=pro&quantity=2",
+        "&items[0][price]=mug",
+        "&items[0][quantity]=12",
+        "&metadata[size]=L",
+        "&customer_email=ada%40shop.example",
+        "&locale=de",
+        "&",
+    ];
 
     #[test]
     fn a_shape_is_named_by_the_type_alone() {

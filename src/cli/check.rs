@@ -4,7 +4,7 @@ use super::live;
 use super::probe::{self, Probe};
 use super::selling;
 use super::{EX_CONFIG, Env, Failure};
-use crate::config::{Config, Source, Webhook};
+use crate::config::{Admin, Config, Source, Webhook};
 use clap::Parser;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -77,13 +77,18 @@ fn summary(name: &str, config: &Config) -> String {
     let mut lines = vec![
         ("configuration", name.to_owned()),
         ("server", config.server.listen.to_string()),
-        ("admin", config.admin.listen.to_string()),
+        ("admin", admin(&config.admin)),
         ("backend", config.backend.url.to_string()),
         ("ledger", config.ledger.url.to_string()),
     ];
     lines.extend(config.webhooks.iter().map(|webhook| ("webhook", endpoint(webhook))));
     lines.push(("checkout", selling::summary(&config.checkout)));
     lines.into_iter().map(|(what, is)| format!("{what:<14} {is}\n")).collect()
+}
+
+fn admin(admin: &Admin) -> String {
+    let events = if admin.token.is_some() { "with the events API" } else { "without a token: no events API" };
+    format!("{}, {events}", admin.listen)
 }
 
 fn endpoint(webhook: &Webhook) -> String {

@@ -1,10 +1,13 @@
 //! The command line: one verb a file. A verb reads its arguments, does its work and says how it went; answers go
 //! to standard output, what went wrong to standard error.
 
+mod admin;
 mod check;
 mod events;
 mod live;
 mod probe;
+mod reconcile;
+mod records;
 mod run;
 mod secrets;
 mod selling;
@@ -36,6 +39,7 @@ Examples:
   countersign check --probe                       would it start, and reach what it needs?
   countersign send --type invoice.paid --times 2  a signed test event, and its copy
   countersign send --forge                        an event that must be refused
+  countersign events list --state dead            what was given up on
 
 Exit status: 0 done, 1 failed, 2 wrong usage, 78 wrong configuration.";
 
@@ -45,6 +49,8 @@ enum Verb {
     Check(check::Args),
     Sign(sign::Args),
     Send(send::Args),
+    Events(records::Args),
+    Reconcile(reconcile::Args),
 }
 
 /// Does what `arguments` ask for. `arguments` begins with the program's name.
@@ -66,6 +72,8 @@ pub fn run(
         Verb::Check(args) => check::run(args, env),
         Verb::Sign(args) => sign::run(&args, &env),
         Verb::Send(args) => send::run(&args, &env),
+        Verb::Events(args) => records::run(args, env),
+        Verb::Reconcile(args) => reconcile::run(&args, env),
     };
     match done {
         Ok(code) => code,

@@ -1,6 +1,7 @@
 //! One value's place in the file: replaces the placeholders of its text, parses what comes of it, and notes what
 //! is wrong under its key and line. Here stands what a secret may look like; no secret's value reaches a fault.
 
+use super::admin::Token;
 use super::faults::{Fault, shown};
 use super::placeholder::{Expanded, PlaceholderFault, expand};
 use super::section::Reading;
@@ -15,6 +16,12 @@ const SECRET: &str = "a webhook's signing secret (whsec_…)";
 
 /// What the key to Stripe's API is expected to hold.
 const API_KEY: &str = "a secret or restricted API key (sk_… or rk_…)";
+
+/// What the events API's token is expected to be.
+const TOKEN: &str = "a token of 16 characters or more, none of them a space";
+
+/// A shorter token can be guessed.
+const LEAST_TOKEN: usize = 16;
 
 /// One value's place in the file.
 #[derive(Clone)]
@@ -99,6 +106,25 @@ impl Entry<'_, '_> {
             }
             _ if key.starts_with("sk_") || key.starts_with("rk_") => Some(Some(SecretString::from(key))),
             _ => wrong("something else", "the value is taken as it is, without quotes around it"),
+        }
+    }
+
+    /// The token that a string gives; `Some(None)` if it is blank.
+    pub(super) fn token_or_blank(&self, text: &str) -> Option<Option<Token>> {
+        let expanded = self.secret(text)?;
+        let (token, source) = (expanded.text.trim(), from(&expanded.placeholders.join(", ")));
+        let wrong = |found: &str, help: &str| {
+            self.wrong(format!("{found}{source}"), TOKEN.to_owned(), help.to_owned())
+        };
+        match token {
+            "" => Some(None),
+            _ if !token.bytes().all(|b| b.is_ascii_graphic()) => {
+                wrong("white space or other odd characters inside a token", "")
+            }
+            _ if token.len() < LEAST_TOKEN => {
+                wrong("a token that is too short", "make one with: openssl rand -hex 32")
+            }
+            _ => Some(Some(Token::new(token))),
         }
     }
 

@@ -438,6 +438,12 @@ mod tests {
         }
         assert_eq!(load("", &[SECRET]).unwrap().warnings(), Vec::<String>::new());
         assert_eq!(load("[ledger]\nurl = \"none\"", &[SECRET]).unwrap().warnings().len(), 1);
+        let selling = "[checkout]\nsuccess_url = \"https://a\"\n[[checkout.price]]\nid = \"price_1\"\n";
+        for (timeout, warned) in [("11s", 0), ("12s", 1)] {
+            let text = selling.replacen("success", &format!("timeout = \"{timeout}\"\nsuccess"), 1);
+            let warnings = load(&text, &[SECRET, ("STRIPE_SECRET_KEY", "sk_test_1")]).unwrap().warnings();
+            assert_eq!(warnings.len(), warned, "{warnings:?}");
+        }
     }
 
     #[test]

@@ -20,7 +20,7 @@ mod unknown;
 mod warnings;
 mod webhook;
 
-pub use admin::Admin;
+pub use admin::{Admin, Token};
 pub use backend::{Backend, BackendUrl};
 pub use checkout::{Checkout, Identity, Mode, Price, Rate, State, UiMode};
 pub use faults::{Fault, Faults};
@@ -36,7 +36,7 @@ pub use webhook::{Delivery, Livemode, Rule, Webhook};
 pub struct Config {
     /// `[server]`: the listener that Caddy talks to.
     pub server: Server,
-    /// `[admin]`: health and metrics.
+    /// `[admin]`: health, metrics and the events API.
     pub admin: Admin,
     /// `[log]`.
     pub log: Log,

@@ -113,7 +113,7 @@ impl Expanded {
 }
 
 /// Where the brace closes that was opened just before `text`.
-fn closing(text: &str) -> Option<usize> {
+pub(super) fn closing(text: &str) -> Option<usize> {
     let mut depth = 0_usize;
     for (position, byte) in text.bytes().enumerate() {
         match byte {

@@ -2,6 +2,7 @@
 //! `redis+sentinel://`, which it has no text for. Pure: text in, a target out, or what was expected. It connects to
 //! nothing, and its password is shown nowhere.
 
+use super::placeholder::closing;
 use super::units::Wrong;
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo};
 use secrecy::{ExposeSecret, SecretString};
@@ -148,19 +149,14 @@ fn without_credentials(scheme: &str, rest: &str) -> String {
     }
 }
 
-/// The text without `{$NAME}` and `{file.…}`; of `{$NAME:default}` the default stays.
+/// The text without `{$NAME}` and `{file.…}`; of `{$NAME:default}` the default stays, which may have placeholders too.
 fn without_placeholders(text: &str) -> String {
-    let mut kept = String::new();
-    let mut rest = text;
-    while let Some((before, inside)) = rest.split_once('{') {
-        kept.push_str(before);
-        let (inside, after) = inside.split_once('}').unwrap_or((inside, ""));
-        if let Some(named) = inside.strip_prefix('$') {
-            kept.push_str(named.split_once(':').map_or("", |(_, default)| default));
-        }
-        rest = after;
-    }
-    kept + rest
+    let Some((before, inside)) = text.split_once('{') else { return text.to_owned() };
+    let Some(end) = closing(inside) else { return text.to_owned() };
+    let (placeholder, after) = (&inside[..end], &inside[end + 1..]);
+    let default = placeholder.strip_prefix('$').and_then(|named| named.split_once(':'));
+    let default = default.map_or_else(String::new, |(_, default)| without_placeholders(default));
+    [before, &default, &without_placeholders(after)].concat()
 }
 
 fn wrong() -> Wrong {
@@ -276,6 +272,8 @@ mod tests {
             ("redis+sentinel://s1/m?sentinel_password=pw", true),
             ("redis://:{$PW}@r", false),
             ("redis://me:{file./run/secrets/pw}@r", false),
+            ("{$URL:redis://:{$PW}@r}", false),
+            ("{$URL:redis://:{$PW:pw}@r}", true),
             ("{$URL}", false),
             ("{$URL:redis://r:6379}", false),
             ("redis://r:6379/1", false),

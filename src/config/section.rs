@@ -2,6 +2,7 @@
 //! and notes what is wrong. A key that is absent is read from its default as if that stood in the file, so one
 //! rule covers both. What is left over are unknown keys. It does not know which keys there are.
 
+use super::admin::Token;
 use super::entry::{Entry, PLACEHOLDER};
 use super::faults::{Fault, shown};
 use super::placeholder::Env;
@@ -236,9 +237,24 @@ impl<'r, 'a, 'i> Section<'r, 'a, 'i> {
         key: &'static str,
         default: &str,
     ) -> Option<Option<SecretString>> {
+        self.hidden(key, default, Entry::api_key_or_blank)
+    }
+
+    /// The events API's token, or a blank string for none.
+    pub(super) fn token_or_blank(&mut self, key: &'static str, default: &str) -> Option<Option<Token>> {
+        self.hidden(key, default, Entry::token_or_blank)
+    }
+
+    /// What a placeholder stands for and no fault shows.
+    fn hidden<T>(
+        &mut self,
+        key: &'static str,
+        default: &str,
+        read: impl Fn(&Entry<'r, 'a>, &str) -> Option<T>,
+    ) -> Option<T> {
         match self.value(key) {
-            None => self.entry(key).api_key_or_blank(default),
-            Some((entry, DeValue::String(text))) => entry.api_key_or_blank(text),
+            None => read(&self.entry(key), default),
+            Some((entry, DeValue::String(text))) => read(&entry, text),
             Some((entry, other)) => {
                 entry.wrong(kind(other).to_owned(), PLACEHOLDER.to_owned(), String::new())
             }

@@ -1,6 +1,7 @@
 //! What a configuration may say and rarely should. None of it is a fault: the program starts.
 
-use super::{Config, LedgerUrl, OnOutage};
+use super::{Config, LedgerUrl, OnOutage, State};
+use crate::stripe::api::Api;
 use std::time::Duration;
 
 /// How far back Stripe's dashboard resends an event (<https://docs.stripe.com/webhooks#manual-retries>).
@@ -41,6 +42,14 @@ impl Config {
             warnings.push(
                 "server.shutdown_grace is shorter than backend.response_timeout: stopping may cut a delivery short, \
                  and its event waits for Stripe's next attempt"
+                    .to_owned(),
+            );
+        }
+        let selling = self.checkout.state() == State::On;
+        if selling && self.server.shutdown_grace < Api::longest(self.checkout.timeout) {
+            warnings.push(
+                "server.shutdown_grace is shorter than an order can take (three times checkout.timeout, and 1.5s): \
+                 orders that come while the program stops are refused"
                     .to_owned(),
             );
         }

@@ -10,6 +10,7 @@ use crate::endpoint::Endpoint;
 /// What routing needs to know; replaced as a whole on a reload.
 pub struct Routes {
     guard: Guard,
+    paths: Vec<String>,
     endpoints: Vec<Arc<Endpoint>>,
     checkout: Option<Arc<Checkout>>,
     /// Peers whose `X-Forwarded-*` is believed.
@@ -48,8 +49,8 @@ impl Routes {
     /// The routes to these endpoints, each with its path.
     pub fn new(endpoints: Vec<(String, Arc<Endpoint>)>, trusted_proxies: Vec<IpNet>) -> Routes {
         let guard = Guard::new(endpoints.iter().map(|(path, _)| path.as_str()));
-        let endpoints = endpoints.into_iter().map(|(_, endpoint)| endpoint).collect();
-        Routes { guard, endpoints, checkout: None, trusted_proxies }
+        let (paths, endpoints) = endpoints.into_iter().unzip();
+        Routes { guard, paths, endpoints, checkout: None, trusted_proxies }
     }
 
     /// Every endpoint.
@@ -61,6 +62,12 @@ impl Routes {
     pub fn selling(mut self, checkout: Option<Arc<Checkout>>) -> Routes {
         self.checkout = checkout;
         self
+    }
+
+    /// The endpoint of this name, and its path.
+    pub fn named(&self, name: &str) -> Option<(&str, &Arc<Endpoint>)> {
+        let mut all = self.paths.iter().zip(&self.endpoints);
+        all.find(|(_, endpoint)| *endpoint.name == *name).map(|(path, endpoint)| (path.as_str(), endpoint))
     }
 
     /// Where a request with this raw target goes.

@@ -139,7 +139,15 @@ mod tests {
     }
 
     fn backlog() -> Backlog {
-        Backlog { endpoint: "a".into(), running: 3, pending: 2, dead: 1, oldest_pending: None }
+        Backlog {
+            endpoint: "a".into(),
+            running: 3,
+            pending: 2,
+            dead: 1,
+            kept: 4,
+            oldest_pending: None,
+            unserved: None,
+        }
     }
 
     fn arrival() -> Arrival {

@@ -279,12 +279,23 @@ pub struct Unsettled {
 #[error("{reason}")]
 pub struct LedgerError {
     reason: Arc<str>,
+    outage: bool,
 }
 
 impl LedgerError {
     /// An error with this reason: what is wrong, and with which file or server.
     pub fn new(reason: impl Into<Arc<str>>) -> Self {
-        Self { reason: reason.into() }
+        Self { reason: reason.into(), outage: true }
+    }
+
+    /// A ledger that works, and is not fit for what was asked of it.
+    pub fn unfit(reason: impl Into<Arc<str>>) -> Self {
+        Self { reason: reason.into(), outage: false }
+    }
+
+    /// Whether it passes: an unfit ledger stays unfit.
+    pub fn is_outage(&self) -> bool {
+        self.outage
     }
 }
 

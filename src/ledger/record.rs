@@ -194,8 +194,12 @@ pub struct Backlog {
     pub pending: u64,
     /// Events given up on.
     pub dead: u64,
+    /// Events that are kept and not dead: those that wait, and of those being delivered the kept ones.
+    pub kept: u64,
     /// How long the oldest event that waits has been here.
     pub oldest_pending: Option<Duration>,
+    /// How long ago any process last asked what of it is due; `None` if that is not known, or nobody else could.
+    pub unserved: Option<Duration>,
 }
 
 #[cfg(test)]

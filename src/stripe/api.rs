@@ -86,8 +86,7 @@ pub struct Access<'a> {
     pub timeout: Duration,
 }
 
-/// One call and what came of it.
-#[derive(Debug)]
+/// One call and what came of it. Without `Debug`: an answer may hold what pays.
 pub struct Call {
     /// The answer's body.
     pub result: Result<Bytes, Fault>,
@@ -120,7 +119,7 @@ pub enum Fault {
 }
 
 /// An error as Stripe's API tells it (<https://docs.stripe.com/api/errors>).
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Clone, PartialEq, Eq, Default)]
 pub struct Refused {
     /// The status, 300 to 599.
     pub status: u16,
@@ -140,6 +139,19 @@ impl Refused {
     /// Whether the idempotency key was used for something else before.
     pub fn is_key_reuse(&self) -> bool {
         self.status == 400 && self.kind == "idempotency_error"
+    }
+}
+
+/// Without the message.
+impl std::fmt::Debug for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Refused { status, kind, code, param, .. } = self;
+        f.debug_struct("Refused")
+            .field("status", status)
+            .field("kind", kind)
+            .field("code", code)
+            .field("param", param)
+            .finish_non_exhaustive()
     }
 }
 
@@ -204,6 +216,9 @@ impl Api {
                 }
             };
             self.metrics.stripe_called(result_of(&call.result), started.elapsed());
+            if call.result.is_ok() {
+                return call;
+            }
             // Without randomness all who failed together come back together; that is no reason to fail.
             let random = getrandom::u32().map_or(0.5, |n| f64::from(n) / f64::from(u32::MAX));
             match retry::again(seen, call.attempts, random) {
@@ -370,7 +385,9 @@ mod tests {
             message: Some("ada@example.com".into()),
             ..Refused::default()
         };
-        assert_eq!(Fault::Refused(Box::new(refused)).to_string(), "Stripe answered 400 (card_error, code a)");
+        let fault = Fault::Refused(Box::new(refused));
+        assert_eq!(fault.to_string(), "Stripe answered 400 (card_error, code a)");
+        assert!(!format!("{fault:?}").contains("ada"), "{fault:?}");
     }
 
     #[test]

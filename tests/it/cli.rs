@@ -144,7 +144,7 @@ fn write(folder: &Path, name: &str, text: &str) -> String {
 fn help_is_an_answer_and_wrong_usage_is_not() {
     let help = countersign(&["--help"]);
     assert_eq!((help.code(), help.err().as_str()), (0, ""));
-    for verb in ["run", "check", "sign", "send"] {
+    for verb in ["run", "check", "sign", "send", "events", "reconcile"] {
         assert!(help.out().contains(&format!("\n  {verb} ")), "{}", help.out());
         assert_eq!(countersign(&[verb, "--help"]).code(), 0);
     }
@@ -179,6 +179,7 @@ fn check_says_what_a_good_configuration_comes_to() {
             ("CONNECT_SECRET", "whsec_hush3"),
             ("DELIVERY_SECRET", "whsec_hush4"),
             ("SELLING_KEY", "rk_live_hush5"),
+            ("ADMIN", "hush6-hush6-hush6"),
         ],
         b"",
     );
@@ -186,7 +187,7 @@ fn check_says_what_a_good_configuration_comes_to() {
     for line in [
         "configuration  tests/config/good_every_key.toml",
         "server         127.0.0.1:8000",
-        "admin          unix//run/admin.sock",
+        "admin          unix//run/admin.sock, with the events API",
         "backend        http://[::1]:8081",
         "ledger         sqlite:/var/lib/countersign/ledger.db",
         "webhook        /webhooks/stripe (shop), 2 secrets, deliveries signed with a secret of their own",

@@ -6,7 +6,14 @@ use std::path::{Path, PathBuf};
 fn every_link_of_the_pages_to_a_file_of_the_project_leads_to_one() {
     let home = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut seen = 0;
-    for page in [pages(home), pages(&home.join("docs")), pages(&home.join("docs/decisions"))].concat() {
+    for page in [
+        pages(home),
+        pages(&home.join("docs")),
+        pages(&home.join("docs/decisions")),
+        pages(&home.join("docs/guides")),
+    ]
+    .concat()
+    {
         let text = std::fs::read_to_string(&page).unwrap();
         for link in links(&text).filter(|link| !link.contains("://") && !link.starts_with('#')) {
             let file = link.split('#').next().unwrap_or(link);

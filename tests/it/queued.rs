@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use toml::{Table, Value};
 
 /// The ledgers, each with what keeps it alive.
-async fn ledgers(backend: &Backend) -> Vec<(Setup, Option<Redis>)> {
+pub async fn ledgers(backend: &Backend) -> Vec<(Setup, Option<Redis>)> {
     let mut setups = vec![(Setup::new(backend), None)];
     if have("redis-server") {
         let redis = Redis::start().await;
@@ -19,12 +19,12 @@ async fn ledgers(backend: &Backend) -> Vec<(Setup, Option<Redis>)> {
     setups
 }
 
-fn waits(waits: &[&str]) -> Value {
+pub fn waits(waits: &[&str]) -> Value {
     Value::Array(waits.iter().map(|&wait| wait.into()).collect())
 }
 
 /// An endpoint that keeps its events and tries again soon.
-fn keeping(setup: Setup, delivery: &str) -> Setup {
+pub fn keeping(setup: Setup, delivery: &str) -> Setup {
     setup
         .set("webhook.delivery", delivery)
         .set("webhook.retry", waits(&["50ms"; 9]))

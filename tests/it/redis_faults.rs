@@ -211,7 +211,7 @@ async fn a_user_that_may_not_enough_is_told_what_is_missing() {
         return;
     }
     let redis = Redis::start().await;
-    let () = redis.ask("ACL SETUSER app on >pw ~countersign:* +@all -zadd");
+    let () = redis.ask("ACL SETUSER app on >pw ~countersign:* +@all -sadd");
     let backend = Backend::start().await;
     let url = redis.url().replace("redis://", "redis://app:{$REDIS_PASSWORD}@");
     let setup = Setup::new(&backend).set("ledger.url", url).env("REDIS_PASSWORD", "pw");
@@ -221,12 +221,42 @@ async fn a_user_that_may_not_enough_is_told_what_is_missing() {
     program
         .wait_for_log("what is missing", |line| {
             line["outcome"] == "ledger_unavailable"
-                && line["reason"].as_str().is_some_and(|why| why.contains("ZADD"))
+                && line["reason"].as_str().is_some_and(|why| why.contains("SADD"))
         })
         .await;
-    let () = redis.ask("ACL SETUSER app +zadd");
+    let () = redis.ask("ACL SETUSER app +sadd");
     until("it may", async || (program.send(&Event::checkout().signed()).await.status == 200).then_some(()))
         .await;
+}
+
+#[tokio::test]
+async fn the_documented_permissions_are_enough_for_every_way_to_deliver() {
+    if !have("redis-server") {
+        return;
+    }
+    let page = std::fs::read_to_string("docs/configuration.md").unwrap();
+    let rules = page.split_once("```acl\n").unwrap().1.split_once("\n```").unwrap().0.replace('\n', " ");
+    let redis = Redis::start().await;
+    let () = redis.ask(&format!("ACL SETUSER app on >pw {rules}"));
+    let backend = Backend::start().await;
+    let url = redis.url().replace("redis://", "redis://app:{$REDIS_PASSWORD}@");
+    let setup = Setup::new(&backend).set("ledger.url", url).env("REDIS_PASSWORD", "pw");
+    for delivery in ["inline", "hybrid", "queued"] {
+        let setup = setup.clone().set("webhook.delivery", delivery).set("webhook.retry", vec!["20ms"]);
+        let program = Program::start(setup).await;
+        let before = backend.count();
+        let event = Event::checkout();
+        backend.answers_next(crate::harness::Answer::status(500));
+        let first = program.send(&event.signed()).await.status;
+        assert_eq!(first, if delivery == "inline" { 500 } else { 200 }, "{delivery}");
+        if delivery == "inline" {
+            program.send(&event.signed()).await.expect_delivered(200);
+        }
+        backend.await_request(before + 2).await;
+        program.await_metric(r#"events{endpoint="/webhooks/stripe",state="running"}"#, 0.0).await;
+        program.await_metric(r#"events{endpoint="/webhooks/stripe",state="pending"}"#, 0.0).await;
+        assert!(!program.log().join("\n").contains("may not do that"), "{:?}", program.log());
+    }
 }
 
 #[tokio::test]

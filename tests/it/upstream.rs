@@ -1,7 +1,11 @@
 //! Ways to the backend: down and back, by name, over Unix sockets.
 
-use crate::harness::{Answer, Backend, Event, Program, Request, Setup, within};
+use crate::front::have;
+use crate::harness::{Answer, Backend, Event, Program, Request, Setup, until, within};
 use futures_util::{SinkExt, StreamExt};
+use std::path::Path;
+use std::time::Duration;
+use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
 
 #[tokio::test]
@@ -43,6 +47,42 @@ async fn a_backend_that_is_down_is_a_502_in_json_or_html_and_found_again_at_once
     backend.stop().await;
     backend.restart().await;
     assert_eq!(program.send(&Request::get("/posts/1")).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_backend_whose_name_has_another_address_is_found_within_seconds() {
+    // It answers getaddrinfo from a file that the test can change.
+    let wrapper = ["x86_64", "aarch64"]
+        .map(|machine| format!("/usr/lib/{machine}-linux-gnu/libnss_wrapper.so"))
+        .into_iter()
+        .find(|path| Path::new(path).exists());
+    if wrapper.is_none() && !have("libnss-wrapper") {
+        return;
+    }
+    let mut old = Backend::start().await;
+    let new = Backend::start_beside(&old).await;
+    let folder = tempfile::TempDir::new().unwrap();
+    let hosts = folder.path().join("hosts");
+    std::fs::write(&hosts, "127.0.0.1 shop.test\n").unwrap();
+    let setup = Setup::to(&format!("http://shop.test:{}", old.address().port()))
+        .env("LD_PRELOAD", &wrapper.unwrap())
+        .env("NSS_WRAPPER_HOSTS", hosts.to_str().unwrap());
+    let program = Program::start(setup).await;
+    program.send(&Event::checkout().signed()).await.expect_delivered(200);
+    assert_eq!((old.count(), new.count()), (1, 0));
+
+    old.stop().await;
+    std::fs::write(&hosts, "127.0.0.2 shop.test\n").unwrap();
+    // The wrapper compares times in whole seconds.
+    let later = countersign::clock::wall() + Duration::from_secs(2);
+    std::fs::File::options().append(true).open(&hosts).unwrap().set_modified(later).unwrap();
+    let since = Instant::now();
+    let event = Event::checkout();
+    until("the new address", async || (program.send(&event.signed()).await.status == 200).then_some(()))
+        .await;
+    assert!(since.elapsed() < Duration::from_secs(5), "{:?}", since.elapsed());
+    assert_eq!(program.send(&Request::get("/posts/1")).await.status, 200);
+    assert_eq!((old.count(), new.count()), (1, 2));
 }
 
 #[tokio::test]

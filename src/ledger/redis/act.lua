@@ -7,21 +7,22 @@ local record = redis.call('GET', KEYS[1])
 if not record then
   return 0
 end
-local state, token, due, status, seen, says = string.match(record, '^(%u) %d+ (%x+) (%d+) (%d+) (%d+) %d+ %S (.*)$')
 local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-if state == 'R' and tonumber(due) > now then
+local now = time[1] .. string.sub(time[2] + 1000000, 2, 4)
+if string.sub(record, 1, 1) == 'R' and string.sub(record, 20, 32) - now > 0 then
   return 2
 end
 if ARGV[1] == 'redeliver' and redis.call('EXISTS', KEYS[3]) == 0 then
   return 3
 end
-redis.call('ZREM', KEYS[2], KEYS[1])
+redis.call('SREM', KEYS[2], KEYS[1])
 redis.call('ZREM', KEYS[6], KEYS[1])
 if ARGV[1] == 'redeliver' then
-  redis.call('SET', KEYS[1], table.concat({'P', 0, token, now, status, seen, 0, 'r', says}, ' '))
+  local says = string.match(record, ' .*$', 68)
+  redis.call('SET', KEYS[1], 'P ' .. string.sub(record, 3, 19) .. now .. ' 0000000000000 '
+    .. string.sub(record, 48, 65) .. 'r 0' .. says)
   redis.call('ZADD', KEYS[4], now, KEYS[1])
-  redis.call('ZADD', KEYS[5], seen, KEYS[1])
+  redis.call('ZADD', KEYS[5], string.sub(record, 52, 64), KEYS[1])
 else
   redis.call('DEL', KEYS[1])
   redis.call('UNLINK', KEYS[3])

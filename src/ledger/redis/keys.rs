@@ -8,6 +8,7 @@ pub(super) struct Keys {
     pub(super) stem: String,
     pub(super) running: String,
     pub(super) endpoints: String,
+    pub(super) served: String,
     pub(super) marker: String,
 }
 
@@ -15,7 +16,13 @@ impl Keys {
     pub(super) fn new(prefix: &str) -> Keys {
         let stem = format!("{prefix}:{{e}}:");
         let fixed = |name| format!("{stem}{name}");
-        Keys { running: fixed("running"), endpoints: fixed("endpoints"), marker: fixed("marker"), stem }
+        Keys {
+            running: fixed("running"),
+            endpoints: fixed("endpoints"),
+            served: fixed("served"),
+            marker: fixed("marker"),
+            stem,
+        }
     }
 
     /// An event's record.

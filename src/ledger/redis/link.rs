@@ -19,7 +19,9 @@ use crate::ledger::{Health, LedgerError};
 use crate::metrics::Metrics;
 
 /// How often an idle connection is tried.
-const PROBE: Duration = Duration::from_secs(1);
+const PROBE: Duration = Duration::from_secs(2);
+/// How often the server is asked for its settings: somebody may change them while it runs.
+const LOOK: Duration = Duration::from_secs(30);
 /// How soon after one probe a failed command may bring on the next.
 const PROBE_AGAIN: Duration = Duration::from_millis(20);
 const FIRST_RETRY: Duration = Duration::from_millis(50);
@@ -52,6 +54,8 @@ enum State {
         number: u64,
         /// Why no events are to be kept on this server, if so.
         short: Option<Arc<str>>,
+        /// Why it takes nothing new, if so; what it holds can be delivered and settled all the same.
+        full: Option<Arc<str>>,
     },
     Down(Arc<str>),
 }
@@ -89,6 +93,7 @@ impl Link {
 
     pub(super) fn health(&self) -> Health {
         match &*self.state.borrow() {
+            State::Up { full: Some(reason), .. } => Health::NotReady { reason: reason.clone() },
             State::Up { .. } => Health::Ready,
             State::Down(reason) => Health::NotReady { reason: reason.clone() },
         }
@@ -134,10 +139,20 @@ impl Link {
         self.connection()
     }
 
+    /// Whether the server has room for another event.
+    pub(super) fn takes_more(&self) -> Result<(), LedgerError> {
+        match &*self.state.borrow() {
+            State::Up { full: Some(reason), .. } => Err(LedgerError::new(reason.clone())),
+            State::Up { .. } | State::Down(_) => Ok(()),
+        }
+    }
+
     /// Whether the server promises enough for events to be kept on it.
     pub(super) fn keeps(&self) -> Result<(), LedgerError> {
         match &*self.state.borrow() {
-            State::Up { short: Some(why), .. } => Err(self.error(why)),
+            State::Up { short: Some(why), .. } => {
+                Err(LedgerError::unfit(format!("{}: {why}", self.options.url)))
+            }
             State::Up { .. } => Ok(()),
             State::Down(reason) => Err(LedgerError::new(reason.clone())),
         }
@@ -202,32 +217,41 @@ impl Keeper {
             persistence = server.persistence(),
             "connected to Redis"
         );
-        let concerns = server.concerns();
-        for concern in concerns.iter().filter(|concern| !self.said.contains(concern)) {
-            tracing::warn!(ledger = %options.url, "{concern}");
-        }
-        self.said = concerns;
-        self.short = server.falls_short_of(options.durability).map(Into::into);
+        self.judge(&server);
         Ok(connection)
     }
 
     /// Hands the connection out for as long as it is good. Why it no longer is.
     async fn watch(&mut self, mut connection: MultiplexedConnection) -> String {
-        let mut refused = None;
+        let mut refused: Option<String> = None;
         self.made += 1;
-        self.up(&connection);
+        self.up(&connection, None);
+        let mut look = tokio::time::Instant::now() + LOOK;
         loop {
-            let _ = timeout(PROBE, self.link.suspect.notified()).await;
+            let wait = if refused.is_some() { LAST_RETRY } else { PROBE };
+            let _ = timeout(wait, self.link.suspect.notified()).await;
+            if tokio::time::Instant::now() >= look {
+                look = tokio::time::Instant::now() + LOOK;
+                match look_at(&mut connection).await {
+                    Ok(server) if self.judge(&server) => self.up(&connection, refused.as_deref()),
+                    Ok(_) => {}
+                    Err(error) => return trouble::explain(&error),
+                }
+            }
             match self.probe(&mut connection).await {
                 Ok(()) if refused.take().is_some() => {
                     tracing::info!(ledger = %self.link.options.url, "the ledger takes writes again");
-                    self.up(&connection);
+                    self.up(&connection, None);
                 }
                 Ok(()) => {}
                 Err(error) if trouble::needs_another_connection(&error) => return trouble::explain(&error),
                 Err(error) => {
                     let why = trouble::explain(&error);
-                    self.link.down(&why);
+                    if trouble::is_full(&error) {
+                        self.up(&connection, Some(&why));
+                    } else {
+                        self.link.down(&why);
+                    }
                     if refused.as_ref() != Some(&why) {
                         tracing::error!(ledger = %self.link.options.url, reason = why, "the ledger takes no writes");
                         refused = Some(why);
@@ -238,9 +262,24 @@ impl Keeper {
         }
     }
 
-    fn up(&self, connection: &MultiplexedConnection) {
+    fn up(&self, connection: &MultiplexedConnection, full: Option<&str>) {
+        let full = full.map(|why| format!("{}: {why}", self.link.options.url).into());
         let (connection, short) = (connection.clone(), self.short.clone());
-        self.link.state.send_replace(State::Up { connection, number: self.made, short });
+        self.link.state.send_replace(State::Up { connection, number: self.made, short, full });
+    }
+
+    /// Says what of a server is a concern and was not one before. Whether events may be kept on it has changed.
+    fn judge(&mut self, server: &Server) -> bool {
+        let options = &self.link.options;
+        let concerns = server.concerns();
+        for concern in concerns.iter().filter(|concern| !self.said.contains(concern)) {
+            tracing::warn!(ledger = %options.url, "{concern}");
+        }
+        self.said = concerns;
+        let short: Option<Arc<str>> = server.falls_short_of(options.durability).map(Into::into);
+        let changed = short != self.short;
+        self.short = short;
+        changed
     }
 
     /// Writes the marker, and sees whether it is the one that was written before.

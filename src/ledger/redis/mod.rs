@@ -5,11 +5,12 @@
 //! ```text
 //!  PREFIX:{e}:ID?QUERY ENDPOINT   an event's record, a string; settled ones expire by retention
 //!  PREFIX:{e}:/ID?QUERY ENDPOINT  its parcel, a hash, while it may still be needed
-//!  PREFIX:{e}:running             the keys of RUNNING records, by the end of their lease
+//!  PREFIX:{e}:running             the keys of RUNNING records
 //!  PREFIX:{e}:due ENDPOINT        of kept events: PENDING by when they are due, RUNNING by the end of their lease
 //!  PREFIX:{e}:kept ENDPOINT       the same by when they came
 //!  PREFIX:{e}:dead ENDPOINT       DEAD ones, by when they were given up
 //!  PREFIX:{e}:endpoints           the endpoints that have had kept events
+//!  PREFIX:{e}:served              endpoints by when somebody last asked what of them is due
 //!  PREFIX:{e}:marker              which server this is: gone when it has lost its data
 //! ```
 //!
@@ -168,6 +169,7 @@ impl Ledger for RedisLedger {
         let mut command =
             evalsha(&self.scripts.claim, &[&self.keys.record(&arrival.key), &self.keys.running]);
         command.arg(&token).arg(millis(lease)).arg(record::description(&arrival));
+        self.link.takes_more()?;
         match parsed::<(u8, u32)>(self.link.send(&command).await?)? {
             (1, attempt) => Ok(Claim::Leased(Lease::new(arrival, attempt, number(&token), ends))),
             (2, left) => Ok(Claim::InFlight { retry_after: Duration::from_millis(left.into()) }),
@@ -177,9 +179,13 @@ impl Ledger for RedisLedger {
     }
 
     async fn settle(&self, lease: Lease, settlement: Settlement) -> Result<Settled, Unsettled> {
-        let keys = self.keys_of(lease.key());
-        let keys: Vec<_> = keys.iter().map(String::as_str).collect();
         let token = hex(lease.token);
+        let kept = |state, status: Option<u16>, wait: Duration, counts: bool| {
+            let keys = self.keys_of(lease.key());
+            let mut command = evalsha(&self.scripts.retry, &keys.each_ref().map(String::as_str));
+            command.arg(&token).arg(state).arg(digits(status)).arg(millis(wait)).arg(u8::from(counts));
+            command
+        };
         let command = match settlement {
             Settlement::Delivered { .. } | Settlement::Failed { .. } => {
                 let (state, status) = match settlement {
@@ -188,26 +194,14 @@ impl Ledger for RedisLedger {
                     | Settlement::Retry { status, .. }
                     | Settlement::Dead { status } => ("F", status),
                 };
-                let mut command = evalsha(&self.scripts.settle, &keys);
-                command.arg(token).arg(state).arg(status.unwrap_or_default()).arg(millis(self.retention));
+                let record = self.keys.record(lease.key());
+                let mut command = evalsha(&self.scripts.settle, &[&record, &self.keys.running]);
+                command.arg(&token).arg(state).arg(digits(status)).arg(millis(self.retention));
                 command.arg(lease.attempt).arg(record::description(&lease.arrival));
                 command
             }
-            Settlement::Retry { status, wait, counts } => {
-                let mut command = evalsha(&self.scripts.retry, &keys);
-                command
-                    .arg(token)
-                    .arg("P")
-                    .arg(status.unwrap_or_default())
-                    .arg(millis(wait))
-                    .arg(u8::from(counts));
-                command
-            }
-            Settlement::Dead { status } => {
-                let mut command = evalsha(&self.scripts.retry, &keys);
-                command.arg(token).arg("X").arg(status.unwrap_or_default()).arg(0).arg(1);
-                command
-            }
+            Settlement::Retry { status, wait, counts } => kept("P", status, wait, counts),
+            Settlement::Dead { status } => kept("X", status, Duration::ZERO, true),
         };
         match self.finish(command).await.and_then(parsed::<u8>) {
             Ok(0) => Ok(Settled::Superseded),
@@ -226,6 +220,7 @@ impl Ledger for RedisLedger {
         parcel: Parcel,
         lease: Option<Duration>,
     ) -> Result<Kept, LedgerError> {
+        self.link.takes_more()?;
         self.link.keeps()?;
         let ends = clock::instant() + lease.unwrap_or_default();
         let token = self.token()?;
@@ -253,32 +248,43 @@ impl Ledger for RedisLedger {
         type Leased = (String, u32, String, String, String, Vec<u8>, Vec<u8>, Vec<u8>);
         let ends = clock::instant() + lease;
         let of = |what| self.keys.of_endpoint(what, endpoint);
-        let mut command = evalsha(&self.scripts.due, &[&of("due"), &of("kept"), &self.keys.running]);
-        command.arg(millis(lease)).arg(&self.keys.stem);
+        let keys = [&of("due"), &of("kept"), &self.keys.running, &self.keys.served];
+        let mut command = evalsha(&self.scripts.due, &keys.map(String::as_str));
+        command.arg(millis(lease)).arg(&self.keys.stem).arg(endpoint);
         for _ in 0..most {
             command.arg(self.token()?);
         }
         let leased = parsed::<Vec<Leased>>(self.finish(command).await?)?;
-        let held = leased.into_iter().map(|(key, attempt, token, way, says, head, signature, body)| {
-            let arrival = self.keys.event(&key).and_then(|key| record::arrival(key, &says));
-            let (arrival, way) = arrival.zip(record::way(&way)).ok_or_else(|| nonsense(&key))?;
-            let parcel = Parcel { way, head: head.into(), signature: signature.into(), body: body.into() };
-            Ok((Lease::new(arrival, attempt, number(&token), ends), parcel))
-        });
-        held.collect()
+        let held =
+            leased.into_iter().filter_map(|(key, attempt, token, way, says, head, signature, body)| {
+                let arrival = self.keys.event(&key).and_then(|key| record::arrival(key, &says));
+                let Some((arrival, way)) = arrival.zip(record::way(&way)) else {
+                    tracing::error!(key, "a record that makes no sense is left alone");
+                    return None;
+                };
+                let parcel =
+                    Parcel { way, head: head.into(), signature: signature.into(), body: body.into() };
+                Some((Lease::new(arrival, attempt, number(&token), ends), parcel))
+            });
+        Ok(held.collect())
     }
 
     async fn backlog(&self) -> Result<Vec<Backlog>, LedgerError> {
-        let mut command = evalsha(&self.scripts.backlog, &[&self.keys.running, &self.keys.endpoints]);
+        let keys = [&self.keys.running, &self.keys.endpoints, &self.keys.served];
+        let mut command = evalsha(&self.scripts.backlog, &keys.map(String::as_str));
         command.arg(&self.keys.stem);
-        let told = parsed::<Vec<(String, u64, u64, u64, i64)>>(self.link.send(&command).await?)?;
-        let backlogs = told.into_iter().map(|(endpoint, running, pending, dead, oldest)| Backlog {
-            endpoint: endpoint.into(),
-            running,
-            pending,
-            dead,
-            oldest_pending: u64::try_from(oldest).ok().map(Duration::from_millis).filter(|_| pending > 0),
-        });
+        let told = parsed::<Vec<(String, u64, u64, u64, u64, i64, i64)>>(self.link.send(&command).await?)?;
+        let age = |ms: i64| u64::try_from(ms).ok().map(Duration::from_millis);
+        let backlogs =
+            told.into_iter().map(|(endpoint, running, pending, dead, kept, oldest, idle)| Backlog {
+                endpoint: endpoint.into(),
+                running,
+                pending,
+                dead,
+                kept,
+                oldest_pending: age(oldest).filter(|_| pending > 0),
+                unserved: age(idle),
+            });
         Ok(backlogs.filter(|backlog| backlog.running + backlog.pending + backlog.dead > 0).collect())
     }
 
@@ -374,9 +380,12 @@ impl RedisLedger {
         let mut command = Cmd::new();
         let (next, keys) = match set {
             Some(set) => {
-                command.arg("ZSCAN").arg(set).arg(cursor).arg("COUNT").arg(SCANNED);
-                let (next, members) = parsed::<(u64, Vec<(String, f64)>)>(self.link.send(&command).await?)?;
-                (next, members.into_iter().map(|(key, _)| key).collect())
+                let scan = if set == self.keys.running { "SSCAN" } else { "ZSCAN" };
+                command.arg(scan).arg(set).arg(cursor).arg("COUNT").arg(SCANNED);
+                let (next, mut keys) = parsed::<(u64, Vec<String>)>(self.link.send(&command).await?)?;
+                // Of a sorted set each member is followed by its score, which is no record's key.
+                keys.retain(|key| self.keys.event(key).is_some());
+                (next, keys)
             }
             None => {
                 command.arg("SCAN").arg(cursor).arg("MATCH").arg(format!("{}*", self.keys.stem));
@@ -430,6 +439,11 @@ fn evalsha(script: &Script, keys: &[&str]) -> Cmd {
     let mut command = Cmd::with_capacity(3 + keys.len() + 8, 512);
     command.arg("EVALSHA").arg(script.get_hash()).arg(keys.len()).arg(keys);
     command
+}
+
+/// A status in the three columns that a record has for it.
+fn digits(status: Option<u16>) -> String {
+    format!("{:03}", status.unwrap_or_default())
 }
 
 fn hex(token: u64) -> String {

@@ -43,13 +43,13 @@ pub(super) fn parse(key: EventKey, text: &str) -> Option<(Record, Option<Way>)> 
         "X" => State::Dead,
         _ => return None,
     };
-    let attempts = word()?.parse().ok()?;
     let _token = word()?;
     let due: i64 = word()?.parse().ok()?;
+    let settled: i64 = word()?.parse().ok()?;
     let status: u16 = word()?.parse().ok()?;
     let seen = word()?.parse().ok()?;
-    let settled: i64 = word()?.parse().ok()?;
     let way = way(word()?);
+    let attempts = word()?.parse().ok()?;
     let Arrival { key, kind, created, livemode, account } = arrival(key, word()?)?;
     let record = Record {
         key,
@@ -104,16 +104,16 @@ mod tests {
 
     #[test]
     fn a_record_is_read_as_the_scripts_write_it() {
-        let (record, way) = parse(key(), "X 7 00ff 0 503 1000 2000 h a.b 5 live acct_1").unwrap();
+        let (record, way) = parse(key(), "X 00ff 0000000000000 2000 503 1000 h 7 a.b 5 live acct_1").unwrap();
         assert_eq!((record.state, record.attempts, record.status), (State::Dead, 7, Some(503)));
         assert_eq!(
             (record.seen, record.due, record.settled, way),
             (1000, None, Some(2000), Some(Way::Hybrid))
         );
         assert_eq!((&*record.kind, record.account.as_deref()), ("a.b", Some("acct_1")));
-        let (record, way) = parse(key(), "R 1 00ff 9000 0 1000 0 - a.b - - -").unwrap();
+        let (record, way) = parse(key(), "R 00ff 9000 0000000000000 000 1000 - 1 a.b - - -").unwrap();
         assert_eq!((record.state, record.status, record.due, way), (State::Running, None, Some(9000), None));
-        for torn in ["", "R", "R 1 00ff 9000 0 1000 0", "Q 1 00ff 0 0 0 0 - a - - -"] {
+        for torn in ["", "R", "R 00ff 9000 0 000 1000 -", "Q 00ff 0 0 000 0 - 1 a - - -"] {
             assert_eq!(parse(key(), torn), None, "{torn}");
         }
     }

@@ -15,12 +15,15 @@ pub(super) struct Server {
     log: Option<bool>,
     /// `appendfsync`.
     sync: Option<String>,
+    /// `no-appendfsync-on-rewrite`: it does not sync while it rewrites its log.
+    lazy: bool,
     /// `save`: when it takes snapshots; blank is never.
     snapshots: Option<String>,
 }
 
 /// The settings that are asked for by CONFIG GET.
-pub(super) const SETTINGS: [&str; 4] = ["maxmemory-policy", "appendonly", "appendfsync", "save"];
+pub(super) const SETTINGS: [&str; 5] =
+    ["maxmemory-policy", "appendonly", "appendfsync", "save", "no-appendfsync-on-rewrite"];
 
 impl Server {
     /// Reads INFO's text, and the settings that could be had. CONFIG is what managed servers forbid; INFO tells a part
@@ -38,6 +41,7 @@ impl Server {
                 .map(|value| value == "yes")
                 .or_else(|| field("aof_enabled").map(|value| value == "1")),
             sync: setting("appendfsync"),
+            lazy: setting("no-appendfsync-on-rewrite").is_some_and(|value| value == "yes"),
             snapshots: setting("save"),
         }
     }
@@ -64,11 +68,16 @@ impl Server {
         let synced = |enough: &[&str]| {
             self.log == Some(true) && self.sync.as_deref().is_some_and(|sync| enough.contains(&sync))
         };
+        let evicts = self.eviction.as_deref().is_some_and(|policy| policy.starts_with("allkeys"));
         let (kept, wanted) = match durability {
-            Durability::Always => (synced(&["always"]), "appendonly yes and appendfsync always"),
-            Durability::EverySecond => {
-                (synced(&["always", "everysec"]), "appendonly yes and appendfsync everysec")
-            }
+            Durability::Always => (
+                synced(&["always"]) && !self.lazy && !evicts,
+                "appendonly yes, appendfsync always, no-appendfsync-on-rewrite no and no allkeys eviction",
+            ),
+            Durability::EverySecond => (
+                synced(&["always", "everysec"]) && !evicts,
+                "appendonly yes, appendfsync everysec and no allkeys eviction",
+            ),
             Durability::None => (true, ""),
         };
         (!kept).then(|| {
@@ -157,6 +166,14 @@ mod tests {
         for (pairs, keeps) in [
             (&[("appendonly", "yes"), ("appendfsync", "always")][..], [true, true, true]),
             (&[("appendonly", "yes"), ("appendfsync", "everysec")], [false, true, true]),
+            (
+                &[("appendonly", "yes"), ("appendfsync", "always"), ("no-appendfsync-on-rewrite", "yes")],
+                [false, true, true],
+            ),
+            (
+                &[("appendonly", "yes"), ("appendfsync", "always"), ("maxmemory-policy", "allkeys-lru")],
+                [false, false, true],
+            ),
             (&[("appendonly", "yes"), ("appendfsync", "no")], [false, false, true]),
             (&[("appendonly", "no"), ("appendfsync", "always")], [false, false, true]),
             (&[("appendonly", "yes")], [false, false, true]),

@@ -22,7 +22,7 @@ pub(super) fn explain(error: &RedisError) -> String {
     } else if says("NOREPLICAS") {
         "it has too few replicas in reach to take writes (min-replicas-to-write)"
     } else if says("NOPERM") || text.contains("can't run this command") {
-        "its user may not do that; allow it SCRIPT LOAD, EVALSHA, TIME, GET, SET, ZADD, ZREM and ZRANGE on our prefix"
+        "its user may not do that; docs/configuration.md lists what it needs, SADD and HSET among it"
     } else if says("BUSY") {
         "it is busy with a script"
     } else if error.kind() == ErrorKind::MasterNameNotFoundBySentinel {
@@ -44,6 +44,11 @@ pub(super) fn needs_another_connection(error: &RedisError) -> bool {
 pub(super) fn is_gone(error: &RedisError) -> bool {
     !error.is_timeout()
         && (error.is_connection_dropped() || error.is_io_error() || error.is_unrecoverable_error())
+}
+
+/// Whether the server has no memory for anything new.
+pub(super) fn is_full(error: &RedisError) -> bool {
+    says(error, &error.to_string(), "OOM")
 }
 
 /// Whether the server does not know a script, as after SCRIPT FLUSH or a failover.
@@ -87,8 +92,8 @@ mod tests {
             ("MISCONF Redis is configured to save RDB snapshots, but it's unable to persist", "its disk"),
             ("LOADING Redis is loading the dataset in memory", "loading"),
             ("NOREPLICAS Not enough good replicas to write.", "min-replicas-to-write"),
-            ("NOPERM this user has no permissions to run the 'script|load' command", "SCRIPT LOAD"),
-            ("ERR The user executing the script can't run this command or subcommand script: 9f", "ZADD"),
+            ("NOPERM this user has no permissions to run the 'script|load' command", "lists what it needs"),
+            ("ERR The user executing the script can't run this command or subcommand script: 9f", "SADD"),
             ("BUSY Redis is busy running a script.", "busy"),
             ("ERR something else", "something else"),
         ] {

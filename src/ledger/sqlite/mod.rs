@@ -120,7 +120,7 @@ impl SqliteLedger {
         read: impl FnOnce(&Path) -> Result<T, LedgerError> + Send + 'static,
     ) -> Result<T, LedgerError> {
         if let Health::NotReady { reason } = self.queue.health() {
-            return Err(LedgerError { reason });
+            return Err(LedgerError::new(reason));
         }
         let path = self.path.clone();
         let reading = tokio::task::spawn_blocking(move || read(&path));

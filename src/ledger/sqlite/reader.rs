@@ -38,7 +38,9 @@ pub(super) fn backlog(path: &Path, now: i64) -> std::result::Result<Vec<Backlog>
                 running: 0,
                 pending: 0,
                 dead: 0,
+                kept: 0,
                 oldest_pending: None,
+                unserved: None,
             });
             match state {
                 State::Running => backlog.running = count,
@@ -50,6 +52,13 @@ pub(super) fn backlog(path: &Path, now: i64) -> std::result::Result<Vec<Backlog>
                         Some(Duration::from_millis(u64::try_from(age).unwrap_or_default()));
                 }
                 State::Delivered | State::Failed => {}
+            }
+        }
+        let mut kept = conn.prepare("SELECT endpoint, count(*) FROM queue GROUP BY endpoint")?;
+        let mut rows = kept.query([])?;
+        while let Some(row) = rows.next()? {
+            if let Some(backlog) = backlogs.get_mut(row.get_ref(0)?.as_str()?) {
+                backlog.kept = row.get::<_, i64>(1)?.unsigned_abs();
             }
         }
         Ok(backlogs.into_values().collect())

@@ -46,6 +46,9 @@ impl FromSql for State {
     }
 }
 
+/// Payloads leased at once, in bytes: they are in memory until they are delivered.
+const MOST_DUE: usize = 4 << 20;
+
 /// What time it is, both ways.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Now {
@@ -301,7 +304,7 @@ impl<'c> Store<'c> {
         now: Now,
         granted: &mut Granted,
     ) -> Result<Vec<Due>> {
-        let mut leased = Vec::new();
+        let (mut leased, mut bytes) = (Vec::new(), 0);
         for (was, seq) in self.kept.due(endpoint, now.unix, most)? {
             let described = self.describe(seq)?.zip(self.kept.parcel(seq)?);
             let Some((arrival, parcel)) = described else {
@@ -324,7 +327,11 @@ impl<'c> Store<'c> {
                     self.lease.execute((seq, attempt, token as i64, due))?;
                     self.kept.move_to(seq, endpoint, Some(was), Some(due))?;
                     granted.grant(hash, now.instant + lease);
+                    bytes += parcel.body.len();
                     leased.push(Due { arrival, attempt, token, parcel });
+                    if bytes > MOST_DUE {
+                        break;
+                    }
                 }
                 (None, _) => self.kept.remove(seq, endpoint, Some(was))?,
             }

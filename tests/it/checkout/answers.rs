@@ -1,8 +1,10 @@
 //! What clients get, beside sessions.
 
 use super::{Shop, form, order};
+use crate::fake_stripe::Fault;
 use crate::harness::{Request, until};
 use serde_json::json;
+use std::time::Duration;
 
 #[tokio::test]
 async fn a_form_and_a_browser_are_sent_on_and_a_script_is_told_where() {
@@ -123,6 +125,40 @@ async fn a_client_that_waits_to_be_told_is_told_to_go_on_or_no() {
     let mut client = shop.program.connect().await;
     client.write(refused.head_bytes()).await;
     client.answer().await.expect_error(415, "content_type_unsupported");
+}
+
+#[tokio::test]
+async fn an_order_that_dawdles_is_told_so_after_ten_seconds() {
+    let shop = Shop::open().await;
+    let mut client = shop.program.connect().await;
+    let request = order(r#"{"price": "pro"}"#);
+    let (head, body) = (request.head_bytes(), request.body_bytes());
+    client.write(head).await;
+    let answer = client.drip(&body[..body.len() - 1], Duration::from_secs(1)).await.unwrap();
+    answer.expect_error(408, "body_too_slow");
+    client.closed().await;
+    assert_eq!(shop.stripe.calls().len(), 0);
+}
+
+#[tokio::test]
+async fn who_finds_a_thousand_and_twenty_four_orders_under_way_is_told_to_come_again() {
+    const ORDERS: usize = 1024;
+    let shop = Shop::open().await;
+    shop.stripe.always(|| Some(Fault::slow(Duration::from_secs(60))));
+    let mut clients = Vec::new();
+    for _ in 0..ORDERS {
+        let mut client = shop.program.connect().await;
+        client.write(order(r#"{"price": "pro"}"#).bytes()).await;
+        clients.push(client);
+    }
+    shop.program.await_metric("inflight", ORDERS as f64).await;
+    let answer = shop.order(r#"{"price": "pro"}"#).await;
+    answer.expect_error(503, "overloaded");
+    assert_eq!(answer.header("retry-after"), Some("1"));
+    // What is answered without Stripe, and what passes through, is served all the same.
+    let asked = shop.program.send(&Request::new("OPTIONS", "/api/checkout")).await;
+    assert_eq!(asked.outcome(), "preflight");
+    assert_eq!(shop.program.send(&Request::get("/posts/1")).await.text(), r#"{"applied":true}"#);
 }
 
 #[tokio::test]

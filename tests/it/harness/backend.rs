@@ -69,6 +69,12 @@ impl Backend {
         Backend::at(Address::Unix(path.as_ref().into())).await
     }
 
+    /// Listens on the port of another one, at the loopback address 127.0.0.2: what a container that came back elsewhere
+    /// looks like.
+    pub async fn start_beside(other: &Backend) -> Backend {
+        Backend::at(Address::parse(&format!("127.0.0.2:{}", other.address.port()))).await
+    }
+
     async fn at(address: Address) -> Backend {
         let (requests, heads, next, routes) = (vec![], vec![], VecDeque::new(), vec![]);
         let state = State { requests, heads, connections: 0, open: 0, next, routes, usual: Answer::ok() };

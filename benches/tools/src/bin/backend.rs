@@ -1,5 +1,6 @@
 //! The backend of the benchmark: one thread that answers every request at once, a POST with a small JSON,
-//! `GET /delivered` with the number of POSTs so far, anything else with 1 KiB of text. It knows `Content-Length` and no chunks, keeps connections alive and never fails.
+//! `GET /delivered` with the number of POSTs so far, anything else with 1 KiB of text. A POST to Stripe's API is answered
+//! with a Checkout Session, always the same. It knows `Content-Length` and no chunks, keeps connections alive and never fails.
 //!
 //! `backend 127.0.0.1:9000`
 
@@ -17,6 +18,8 @@ struct Connection {
     head: Vec<u8>,
     /// Bytes of a body that are still to come.
     body: usize,
+    /// What the request is answered with once its body is here.
+    answer: &'static [u8],
 }
 
 fn main() -> io::Result<()> {
@@ -36,7 +39,7 @@ fn main() -> io::Result<()> {
                     next += 1;
                     stream.set_nodelay(true)?;
                     poll.registry().register(&mut stream, token, Interest::READABLE)?;
-                    connections.insert(token, Connection { stream, head: Vec::new(), body: 0 });
+                    connections.insert(token, Connection { stream, head: Vec::new(), body: 0, answer: RECEIVED });
                 }
             } else if let Some(connection) = connections.get_mut(&event.token())
                 && connection.serve(&mut buffer, &mut delivered).is_err()
@@ -73,7 +76,7 @@ impl Connection {
                 bytes = &bytes[taken..];
                 if self.body == 0 {
                     *delivered += 1;
-                    self.stream.write_all(RECEIVED)?;
+                    self.stream.write_all(self.answer)?;
                 }
                 continue;
             }
@@ -83,6 +86,8 @@ impl Connection {
             bytes = &bytes[end + 4 - kept..];
             if self.head.starts_with(b"POST") {
                 self.body = content_length(&self.head[..end]).ok_or(io::ErrorKind::InvalidData)?;
+                let stripe = self.head.starts_with(b"POST /v1/checkout/sessions ");
+                self.answer = if stripe { SESSION } else { RECEIVED };
             } else if self.head.starts_with(b"GET /delivered ") {
                 let count = delivered.to_string();
                 let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", count.len());
@@ -106,6 +111,8 @@ fn content_length(head: &[u8]) -> Option<usize> {
 
 const RECEIVED: &[u8] =
     b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 17\r\n\r\n{\"received\":true}";
+
+const SESSION: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nRequest-Id: req_1Bench\r\nContent-Length: 157\r\n\r\n{\"id\":\"cs_test_a1Bench\",\"object\":\"checkout.session\",\"payment_status\":\"unpaid\",\"status\":\"open\",\"url\":\"https://checkout.stripe.com/c/pay/cs_test_a1Bench00000\"}";
 
 const PAGE: &[u8] = &{
     const HEAD: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 1024\r\n\r\n";

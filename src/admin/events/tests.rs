@@ -1,0 +1,449 @@
+//! The events API over a ledger that says what it is told to say.
+
+use super::*;
+use crate::admin::{AdminState, Readiness, router as whole};
+use crate::config::{Delivery, Livemode, Webhook};
+use crate::endpoint::Endpoint;
+use crate::ledger::{
+    Acted, Action, Arrival, Backlog, Claim, Health, Kept, Lease, Settled, Settlement, State as At, Unsettled,
+    Way,
+};
+use crate::metrics::Metrics;
+use async_trait::async_trait;
+use axum::body::{Body, to_bytes};
+use axum::http;
+use bytes::Bytes;
+use secrecy::SecretString;
+use serde_json::{Value, json};
+use std::sync::Mutex;
+use tower_service::Service;
+
+const TOKEN: &str = "a-token-of-the-tests";
+const SHOP: &str = "/webhooks/stripe";
+
+/// Has these records, in this order, and says `acted` to whatever is asked of it.
+#[derive(Default)]
+struct Scripted {
+    records: Mutex<Vec<(Record, Option<Parcel>)>>,
+    acted: Mutex<Vec<(String, Action)>>,
+    running: Mutex<bool>,
+    down: Mutex<bool>,
+    kept: Mutex<Vec<(Arrival, Parcel)>>,
+}
+
+impl Scripted {
+    fn up(&self) -> Result<(), LedgerError> {
+        if *self.down.lock().unwrap() { Err(LedgerError::new("disk full")) } else { Ok(()) }
+    }
+}
+
+#[async_trait]
+impl Ledger for Scripted {
+    async fn claim(&self, _: Arrival, _: Duration) -> Result<Claim, LedgerError> {
+        panic!("operators claim nothing")
+    }
+
+    async fn settle(&self, _: Lease, _: Settlement) -> Result<Settled, Unsettled> {
+        panic!("operators settle nothing")
+    }
+
+    fn health(&self) -> Health {
+        match self.up() {
+            Ok(()) => Health::Ready,
+            Err(error) => Health::NotReady { reason: error.to_string().into() },
+        }
+    }
+
+    async fn keep(
+        &self,
+        arrival: Arrival,
+        parcel: Parcel,
+        lease: Option<Duration>,
+    ) -> Result<Kept, LedgerError> {
+        self.up()?;
+        assert_eq!(lease, None);
+        if *self.running.lock().unwrap() {
+            return Ok(Kept::InFlight { retry_after: Duration::from_millis(1500) });
+        }
+        let mut kept = self.kept.lock().unwrap();
+        if kept.iter().any(|(known, _)| known.key == arrival.key) {
+            return Ok(Kept::Duplicate);
+        }
+        kept.push((arrival, parcel));
+        Ok(Kept::Queued)
+    }
+
+    async fn due(&self, _: &str, _: usize, _: Duration) -> Result<Vec<(Lease, Parcel)>, LedgerError> {
+        panic!("operators deliver nothing")
+    }
+
+    async fn backlog(&self) -> Result<Vec<Backlog>, LedgerError> {
+        Ok(vec![])
+    }
+
+    async fn list(&self, filter: &Filter, after: Option<&str>, most: usize) -> Result<Page, LedgerError> {
+        self.up()?;
+        let from: usize = match after {
+            None => 0,
+            Some(place) => {
+                place.parse().map_err(|_| LedgerError::new("there is no page that begins there"))?
+            }
+        };
+        let all = self.records.lock().unwrap();
+        let records: Vec<Record> =
+            all.iter().map(|(record, _)| record.clone()).skip(from).take(most).collect();
+        let next = (from + records.len() < all.len()).then(|| (from + records.len()).to_string());
+        Ok(Page { records: records.into_iter().filter(|record| filter.takes(record)).collect(), next })
+    }
+
+    async fn show(&self, key: &EventKey) -> Result<Option<(Record, Option<Parcel>)>, LedgerError> {
+        self.up()?;
+        Ok(self.records.lock().unwrap().iter().find(|(record, _)| record.key == *key).cloned())
+    }
+
+    async fn act(&self, key: &EventKey, action: Action) -> Result<Acted, LedgerError> {
+        self.up()?;
+        let Some((_, parcel)) = self.show(key).await? else { return Ok(Acted::Unknown) };
+        if *self.running.lock().unwrap() {
+            return Ok(Acted::Running);
+        }
+        if parcel.is_none() && action == Action::Redeliver {
+            return Ok(Acted::PayloadGone);
+        }
+        self.acted.lock().unwrap().push((key.to_string(), action));
+        Ok(Acted::Done)
+    }
+}
+
+fn record(id: &str, query: &str, kind: &str, state: At) -> (Record, Option<Parcel>) {
+    let parcel = matches!(state, At::Pending | At::Dead).then(|| Parcel {
+        way: Way::Queued,
+        head: "POST /hush HTTP/1.1\r\n".into(),
+        signature: "t=1,v1=hush".into(),
+        body: "{\"hush\": 1}".into(),
+    });
+    let record = Record {
+        key: EventKey { endpoint: SHOP.into(), query: query.into(), id: id.into() },
+        kind: kind.into(),
+        created: Some(1_767_323_045),
+        livemode: Some(false),
+        account: None,
+        state,
+        attempts: 1,
+        status: None,
+        seen: 1_767_323_046_000,
+        due: None,
+        settled: None,
+    };
+    (record, parcel)
+}
+
+struct Api {
+    ledger: Arc<Scripted>,
+    router: Router,
+    bell: Arc<Notify>,
+}
+
+impl Api {
+    fn new(records: Vec<(Record, Option<Parcel>)>) -> Api {
+        let ledger = Arc::new(Scripted { records: Mutex::new(records), ..Scripted::default() });
+        let webhook = Webhook {
+            path: SHOP.into(),
+            name: SHOP.into(),
+            secrets: vec![SecretString::from("whsec_1"), SecretString::from("whsec_2")],
+            delivery_secret: None,
+            tolerance: Duration::from_secs(300),
+            max_body: 200,
+            body_timeout: Duration::from_secs(1),
+            enforce: true,
+            types: vec!["invoice.*".into()],
+            livemode: Livemode::Any,
+            accounts: vec!["*".into()],
+            delivery: Delivery::Inline,
+            deadline: Duration::from_secs(8),
+            retry: vec![],
+            jitter: 0.0,
+            max_concurrent: 8,
+            rules: vec![],
+        };
+        let metrics = Arc::new(Metrics::new());
+        let endpoint = Arc::new(Endpoint::new(&webhook, &metrics));
+        let find =
+            move |name: &str| (name == SHOP).then(|| Place { path: SHOP.into(), endpoint: endpoint.clone() });
+        let take_in = Arc::new(TakeIn::new(ledger.clone(), "app".into(), find));
+        let bell = Arc::new(Notify::new());
+        let events = Some(Events { token: Token::new(TOKEN), take_in, bell: bell.clone() });
+        let readiness = Arc::new(Readiness::new(ledger.clone()));
+        let router = whole(AdminState { metrics, readiness, ledger: ledger.clone(), events });
+        Api { ledger, router, bell }
+    }
+
+    async fn send(&self, request: http::Request<Body>) -> (u16, http::HeaderMap, Bytes) {
+        let mut router = self.router.clone();
+        let answer = router.as_service().call(request).await.unwrap();
+        let (head, body) = answer.into_parts();
+        (head.status.as_u16(), head.headers, to_bytes(body, usize::MAX).await.unwrap())
+    }
+
+    async fn ask(&self, method: &str, target: &str, body: &str) -> (u16, Value) {
+        let request = http::Request::builder()
+            .method(method)
+            .uri(target)
+            .header("Authorization", format!("Bearer {TOKEN}"))
+            .body(Body::from(body.to_owned()))
+            .unwrap();
+        let (status, _, body) = self.send(request).await;
+        (status, serde_json::from_slice(&body).unwrap_or_default())
+    }
+
+    /// Whether the bell was rung since it was last asked.
+    async fn rang(&self) -> bool {
+        timeout(Duration::ZERO, self.bell.notified()).await.is_ok()
+    }
+
+    /// The status and `error.code`.
+    async fn refused(&self, method: &str, target: &str) -> (u16, String) {
+        let (status, said) = self.ask(method, target, "").await;
+        (status, said["error"]["code"].as_str().unwrap_or_default().to_owned())
+    }
+}
+
+fn shelf() -> Vec<(Record, Option<Parcel>)> {
+    vec![
+        record("evt_1", "", "invoice.paid", At::Dead),
+        record("evt_2", "", "charge.refunded", At::Dead),
+        record("evt_3", "", "invoice.paid", At::Delivered),
+        record("evt_4", "", "invoice.paid", At::Pending),
+        record("evt_4", "version=2", "invoice.paid", At::Pending),
+    ]
+}
+
+fn key(id: &str, query: &str) -> String {
+    format!("{id}%3F{query}%20%2Fwebhooks%2Fstripe")
+}
+
+#[tokio::test]
+async fn without_the_token_nothing_is_told_and_nothing_done() {
+    let api = Api::new(shelf());
+    for given in [None, Some("Bearer wrong"), Some("Bearer"), Some("Basic a-token-of-the-tests"), Some(TOKEN)]
+    {
+        for (method, target) in [
+            ("GET", "/api/events"),
+            ("POST", "/api/events?endpoint=/webhooks/stripe"),
+            ("POST", "/api/events/redeliver"),
+            ("GET", "/api/events/evt_1"),
+            ("DELETE", "/api/events/evt_1"),
+            ("GET", "/api/events/evt_1/payload"),
+            ("POST", "/api/events/evt_1/redeliver"),
+        ] {
+            let mut request = http::Request::builder().method(method).uri(target);
+            if let Some(given) = given {
+                request = request.header("Authorization", given);
+            }
+            let (status, headers, body) = api.send(request.body(Body::empty()).unwrap()).await;
+            assert_eq!(status, 401, "{method} {target} {given:?}");
+            assert_eq!(headers["www-authenticate"], "Bearer");
+            let said: Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(said["error"]["code"], "unauthorized");
+        }
+    }
+    let twice = http::Request::get("/api/events").header("Authorization", format!("Bearer {TOKEN}"));
+    let twice = twice.header("Authorization", format!("Bearer {TOKEN}")).body(Body::empty()).unwrap();
+    assert_eq!(api.send(twice).await.0, 401);
+    assert!(api.ledger.acted.lock().unwrap().is_empty() && api.ledger.kept.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn pages_lead_to_each_other_and_hold_neither_payload_nor_signature() {
+    let api = Api::new(shelf());
+    let (mut after, mut seen) = (String::new(), vec![]);
+    loop {
+        let (status, page) = api.ask("GET", &format!("/api/events?limit=2&after={after}"), "").await;
+        assert_eq!(status, 200);
+        assert!(!page.to_string().contains("hush"), "{page}");
+        seen.extend(page["events"].as_array().unwrap().iter().map(|event| event["key"].clone()));
+        match page["next"].as_str() {
+            Some(next) => after = next.to_owned(),
+            None => break,
+        }
+    }
+    assert_eq!(seen.len(), 5);
+    assert_eq!(seen[4], "evt_4?version=2 /webhooks/stripe");
+    let (_, dead) =
+        api.ask("GET", "/api/events?state=dead&type=invoice.*&endpoint=%2Fwebhooks%2Fstripe", "").await;
+    assert_eq!(dead["events"].as_array().unwrap().len(), 1);
+    assert_eq!(dead["events"][0]["id"], "evt_1");
+}
+
+#[tokio::test]
+async fn an_event_is_named_by_its_key_or_by_an_id_that_only_it_has() {
+    let api = Api::new(shelf());
+    for named in ["evt_1", &key("evt_1", "")] {
+        let (status, shown) = api.ask("GET", &format!("/api/events/{named}"), "").await;
+        assert_eq!((status, &shown["id"], &shown["payload"]["bytes"]), (200, &json!("evt_1"), &json!(11)));
+    }
+    let (status, shown) = api.ask("GET", &format!("/api/events/{}", key("evt_4", "version%3D2")), "").await;
+    assert_eq!((status, &shown["query"]), (200, &json!("version=2")));
+    let (status, said) = api.ask("GET", "/api/events/evt_4", "").await;
+    assert_eq!((status, &said["error"]["code"]), (409, &json!("event_ambiguous")));
+    assert!(
+        said["error"]["message"].as_str().unwrap().contains("evt_4?version=2 /webhooks/stripe"),
+        "{said}"
+    );
+    for unknown in ["evt_9", "evt%209", "%FF", "evt_1%3F%20other", "evt_1%3F"] {
+        assert_eq!(
+            api.refused("GET", &format!("/api/events/{unknown}")).await,
+            (404, "event_unknown".into())
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_payload_is_given_as_it_is_kept_and_gone_once_delivered() {
+    let api = Api::new(shelf());
+    let request =
+        http::Request::get("/api/events/evt_1/payload").header("Authorization", format!("bearer {TOKEN}"));
+    let (status, headers, body) = api.send(request.body(Body::empty()).unwrap()).await;
+    assert_eq!((status, &body[..]), (200, &b"{\"hush\": 1}"[..]));
+    assert_eq!(
+        (&headers["content-type"], &headers["cache-control"]),
+        (&"application/json".parse().unwrap(), &"no-store".parse().unwrap())
+    );
+    assert_eq!(api.refused("GET", "/api/events/evt_3/payload").await, (410, "payload_gone".into()));
+}
+
+#[tokio::test]
+async fn one_event_is_redelivered_or_forgotten_unless_it_cannot_be() {
+    let api = Api::new(shelf());
+    let (status, said) = api.ask("POST", "/api/events/evt_1/redeliver", "").await;
+    assert_eq!((status, said), (202, json!({ "redelivering": "evt_1? /webhooks/stripe" })));
+    assert!(api.rang().await);
+    assert_eq!(api.ask("DELETE", &format!("/api/events/{}", key("evt_4", "")), "").await.0, 204);
+    let expected = [
+        ("evt_1? /webhooks/stripe".to_owned(), Action::Redeliver),
+        ("evt_4? /webhooks/stripe".to_owned(), Action::Forget),
+    ];
+    assert_eq!(*api.ledger.acted.lock().unwrap(), expected);
+
+    let gone = api.refused("POST", "/api/events/evt_3/redeliver").await;
+    assert_eq!(gone, (409, "payload_gone".into()));
+    for (method, target) in [("POST", "/api/events/evt_9/redeliver"), ("DELETE", "/api/events/evt_9")] {
+        assert_eq!(api.refused(method, target).await, (404, "event_unknown".into()), "{method} {target}");
+    }
+    *api.ledger.running.lock().unwrap() = true;
+    for (method, target) in [("POST", "/api/events/evt_1/redeliver"), ("DELETE", "/api/events/evt_1")] {
+        assert_eq!(api.refused(method, target).await, (409, "in_flight".into()), "{method} {target}");
+    }
+}
+
+#[tokio::test]
+async fn all_that_match_are_redelivered_a_page_at_a_time_and_a_dry_run_only_counts() {
+    let many: Vec<_> =
+        (100..250).map(|n| record(&format!("evt_{n}"), "", "invoice.paid", At::Dead)).collect();
+    let api = Api::new([shelf(), many].concat());
+    let (status, dry) = api.ask("POST", "/api/events/redeliver?type=charge.*&dry_run=true", "").await;
+    assert_eq!((status, &dry["matched"], &dry["redelivered"]), (200, &json!(1), &json!(0)));
+    assert!(api.ledger.acted.lock().unwrap().is_empty() && !api.rang().await);
+
+    let (mut after, mut redelivered) = (String::new(), 0);
+    loop {
+        let target = format!("/api/events/redeliver?type=invoice.paid&after={after}");
+        let (status, said) = api.ask("POST", &target, "").await;
+        assert_eq!(
+            (status, &said["payload_gone"], &said["in_flight"]),
+            (200, &json!(0), &json!(0)),
+            "{said}"
+        );
+        redelivered += said["redelivered"].as_u64().unwrap();
+        match said["next"].as_str() {
+            Some(next) => after = next.to_owned(),
+            None => break,
+        }
+    }
+    assert_eq!(redelivered, 151);
+    assert!(api.rang().await);
+    assert_eq!(api.ledger.acted.lock().unwrap().len(), 151);
+    let (_, pending) = api.ask("POST", "/api/events/redeliver?state=pending", "").await;
+    assert_eq!(pending["redelivered"], 2);
+    for state in ["delivered", "failed", "running"] {
+        let refused = api.refused("POST", &format!("/api/events/redeliver?state={state}")).await;
+        assert_eq!(refused, (400, "query_invalid".into()));
+    }
+}
+
+#[tokio::test]
+async fn an_event_that_is_brought_is_signed_and_kept_like_one_that_came() {
+    let api = Api::new(vec![]);
+    let event = r#"{"id": "evt_7", "object": "event", "type": "invoice.paid", "created": 1767323045, "livemode": true}"#;
+    let target = "/api/events?endpoint=%2Fwebhooks%2Fstripe&query=version%3D2";
+    let (status, said) = api.ask("POST", target, event).await;
+    let expected = json!({ "key": "evt_7?version=2 /webhooks/stripe", "received": true, "queued": true });
+    assert_eq!((status, said), (202, expected));
+    assert!(api.rang().await);
+    let (status, said) = api.ask("POST", target, event).await;
+    assert_eq!((status, &said["duplicate"]), (200, &json!(true)));
+    assert!(!api.rang().await);
+    let (arrival, parcel) = api.ledger.kept.lock().unwrap()[0].clone();
+    assert_eq!(
+        (&*arrival.kind, arrival.created, arrival.livemode),
+        ("invoice.paid", Some(1_767_323_045), Some(true))
+    );
+    assert!(parcel.head.starts_with(b"POST /webhooks/stripe?version=2 HTTP/1.1\r\nHost: app\r\n"));
+    assert_eq!((parcel.way, &parcel.body[..]), (Way::Queued, event.as_bytes()));
+    let signature = String::from_utf8(parcel.signature.to_vec()).unwrap();
+    assert_eq!(signature.matches("v1=").count(), 2, "one of each secret");
+
+    let other = event.replace("invoice.paid", "charge.refunded");
+    let (status, said) = api.ask("POST", target, &other).await;
+    assert_eq!((status, &said["ignored"]), (200, &json!(true)));
+    *api.ledger.running.lock().unwrap() = true;
+    assert_eq!(api.ask("POST", target, &event.replace("evt_7", "evt_8")).await.0, 409);
+    assert_eq!(api.ledger.kept.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_brought_and_cannot_be_taken_is_told_why() {
+    let api = Api::new(vec![]);
+    let shop = "/api/events?endpoint=%2Fwebhooks%2Fstripe";
+    let long = format!("{{\"id\": \"{}\"}}", "x".repeat(300));
+    for (target, body, status, code) in [
+        ("/api/events", "{}", 404, "endpoint_unknown"),
+        ("/api/events?endpoint=other", "{}", 404, "endpoint_unknown"),
+        (shop, "{}", 400, "payload_invalid"),
+        (shop, "", 400, "payload_invalid"),
+        (shop, &long, 413, "body_too_large"),
+        (&format!("{shop}&query=a%20b"), "{}", 400, "query_invalid"),
+        (&format!("{shop}&state=dead"), "{}", 400, "query_invalid"),
+    ] {
+        let (got, said) = api.ask("POST", target, body).await;
+        assert_eq!((got, &said["error"]["code"]), (status, &json!(code)), "{target} {said}");
+    }
+}
+
+#[tokio::test]
+async fn a_ledger_out_of_reach_is_503_and_a_page_of_nowhere_is_not() {
+    let api = Api::new(shelf());
+    assert_eq!(api.refused("GET", "/api/events?after=nowhere").await, (400, "after_invalid".into()));
+    assert_eq!(api.refused("GET", "/api/events?stat=dead").await, (400, "query_invalid".into()));
+    *api.ledger.down.lock().unwrap() = true;
+    for (method, target) in [
+        ("GET", "/api/events"),
+        ("GET", "/api/events?after=2"),
+        ("GET", "/api/events/evt_1"),
+        ("POST", "/api/events/redeliver"),
+        ("DELETE", &format!("/api/events/{}", key("evt_1", ""))),
+    ] {
+        assert_eq!(
+            api.refused(method, target).await,
+            (503, "ledger_unavailable".into()),
+            "{method} {target}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn other_methods_and_paths_are_told_what_there_is() {
+    let api = Api::new(vec![]);
+    assert_eq!(api.refused("PUT", "/api/events").await, (405, "method_not_allowed".into()));
+    assert_eq!(api.refused("GET", "/api/other").await, (404, "not_found".into()));
+}
