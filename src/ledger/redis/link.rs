@@ -19,9 +19,9 @@ use crate::ledger::{Health, LedgerError};
 use crate::metrics::Metrics;
 
 /// How often an idle connection is tried.
-const PROBE: Duration = Duration::from_secs(2);
+const PROBE: Duration = Duration::from_secs(3);
 /// How often the server is asked for its settings: somebody may change them while it runs.
-const LOOK: Duration = Duration::from_secs(15);
+const LOOK: Duration = Duration::from_secs(20);
 /// How soon after one probe a failed command may bring on the next.
 const PROBE_AGAIN: Duration = Duration::from_millis(20);
 const FIRST_RETRY: Duration = Duration::from_millis(50);
