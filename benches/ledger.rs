@@ -13,15 +13,16 @@
     reason = "a bench measures time, and stops when it cannot"
 )]
 
+mod load;
+
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use countersign::ledger::sqlite::SqliteLedger;
-use countersign::ledger::{Arrival, Claim, EventKey, Health, Ledger, Settlement};
+use countersign::ledger::{Arrival, EventKey, Health, Ledger};
+use load::load;
 
-const LEASE: Duration = Duration::from_secs(37);
 const RETENTION: Duration = Duration::from_secs(35 * 24 * 60 * 60);
 
 fn main() {
@@ -43,7 +44,7 @@ fn main() {
         rates[0].1.push(naive(&dir.join(format!("naive-{round}.db")), time));
         for (row, tasks) in [(1, 1), (2, 64)] {
             let ledger = open(&runtime, &dir.join(format!("rate-{round}-{tasks}.db")));
-            let claims = runtime.block_on(load(&ledger, tasks, usize::MAX, time));
+            let claims = runtime.block_on(load(&ledger, arrival, tasks, usize::MAX, time));
             rates[row].1.push(claims.len() as f64 / time.as_secs_f64());
             ledger.close();
         }
@@ -73,7 +74,7 @@ fn main() {
             runtime.block_on(fill(&fresh, small));
             for (ledger, times) in [&fresh, &ledger].into_iter().zip(&mut times) {
                 runtime.block_on(rest(ledger));
-                times.extend(runtime.block_on(load(ledger, tasks, events, Duration::MAX)));
+                times.extend(runtime.block_on(load(ledger, arrival, tasks, events, Duration::MAX)));
             }
             fresh.close();
         }
@@ -91,7 +92,7 @@ fn main() {
 
 /// Waits until what the ledger does by itself is done: the keeper does one thing after the other, and archives first.
 async fn rest(ledger: &Arc<SqliteLedger>) {
-    drop(load(ledger, 1, 1, Duration::MAX).await);
+    drop(load(ledger, arrival, 1, 1, Duration::MAX).await);
     ledger.sweep_now().await.unwrap();
 }
 
@@ -115,33 +116,9 @@ fn naive(path: &Path, time: Duration) -> f64 {
     f64::from(events) / start.elapsed().as_secs_f64()
 }
 
-/// So many tasks, each claiming and settling one new event after the other until there were `most` or `time` is up:
-/// how long each claim took.
-async fn load(ledger: &Arc<SqliteLedger>, tasks: usize, most: usize, time: Duration) -> Vec<Duration> {
-    let (start, left) = (Instant::now(), Arc::new(AtomicUsize::new(most)));
-    let mut set = tokio::task::JoinSet::new();
-    for _ in 0..tasks {
-        let (ledger, left) = (Arc::clone(ledger), Arc::clone(&left));
-        set.spawn(async move {
-            let mut claims = Vec::new();
-            let next = |left: usize| left.checked_sub(1);
-            while start.elapsed() < time
-                && left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
-            {
-                let sent = Instant::now();
-                let Claim::Leased(lease) = ledger.claim(arrival(), LEASE).await.unwrap() else { panic!() };
-                claims.push(sent.elapsed());
-                ledger.settle(lease, Settlement::Delivered { status: 200 }).await.unwrap();
-            }
-            claims
-        });
-    }
-    set.join_all().await.concat()
-}
-
 /// Makes it remember so many events, through the front door.
 async fn fill(ledger: &Arc<SqliteLedger>, records: usize) {
-    drop(load(ledger, 256, records, Duration::MAX).await);
+    drop(load(ledger, arrival, 256, records, Duration::MAX).await);
 }
 
 fn open(runtime: &tokio::runtime::Runtime, path: &Path) -> Arc<SqliteLedger> {

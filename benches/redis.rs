@@ -10,18 +10,18 @@
     reason = "a bench measures time, and stops when it cannot"
 )]
 
+mod load;
+
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use countersign::config::Durability;
 use countersign::ledger::redis::{RedisLedger, RedisOptions};
-use countersign::ledger::{Arrival, Claim, EventKey, Health, Ledger, Settlement};
+use countersign::ledger::{Arrival, EventKey, Health, Ledger};
 use countersign::metrics::Metrics;
-
-const LEASE: Duration = Duration::from_secs(37);
+use load::load;
 
 fn main() {
     let quick = std::env::args().any(|argument| argument == "--quick");
@@ -34,14 +34,14 @@ fn main() {
 
     println!("{:<44}{:>12}", "claimed and settled", "events/s");
     for (name, tasks) in [("alone", 1), ("64 at once", 64)] {
-        let claims = runtime.block_on(load(&ledgers[0], tasks, usize::MAX, time));
+        let claims = runtime.block_on(load(&ledgers[0], arrival, tasks, usize::MAX, time));
         println!("{name:<44}{:>12.0}", claims.len() as f64 / time.as_secs_f64());
     }
     few.ask(&["FLUSHALL"]);
 
     let empty = many.memory();
     for (ledger, records) in ledgers.iter().zip([small, large]) {
-        runtime.block_on(load(ledger, 256, records, Duration::MAX));
+        runtime.block_on(load(ledger, arrival, 256, records, Duration::MAX));
     }
     println!("\n{:<44}{:>12.0}", "bytes of memory a record", (many.memory() - empty) as f64 / large as f64);
 
@@ -51,9 +51,9 @@ fn main() {
         for _ in 0..turns {
             // Interleaved; the small one is made small again.
             few.ask(&["FLUSHALL"]);
-            runtime.block_on(load(&ledgers[0], 256, small, Duration::MAX));
+            runtime.block_on(load(&ledgers[0], arrival, 256, small, Duration::MAX));
             for (ledger, times) in ledgers.iter().zip(&mut times) {
-                times.extend(runtime.block_on(load(ledger, tasks, events, Duration::MAX)));
+                times.extend(runtime.block_on(load(ledger, arrival, tasks, events, Duration::MAX)));
             }
         }
         times.iter_mut().for_each(|times| times.sort_unstable());
@@ -63,30 +63,6 @@ fn main() {
             println!("{:<40}{a:>10.0}{b:>12.0}{:>16.0}%", format!("{name}, {what}"), (b / a - 1.0) * 100.0);
         }
     }
-}
-
-/// So many tasks, each claiming and settling one new event after the other until there were `most` or `time` is up:
-/// how long each claim took.
-async fn load(ledger: &Arc<RedisLedger>, tasks: usize, most: usize, time: Duration) -> Vec<Duration> {
-    let (start, left) = (Instant::now(), Arc::new(AtomicUsize::new(most)));
-    let mut set = tokio::task::JoinSet::new();
-    for _ in 0..tasks {
-        let (ledger, left) = (Arc::clone(ledger), Arc::clone(&left));
-        set.spawn(async move {
-            let mut claims = Vec::new();
-            let next = |left: usize| left.checked_sub(1);
-            while start.elapsed() < time
-                && left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).is_ok()
-            {
-                let sent = Instant::now();
-                let Claim::Leased(lease) = ledger.claim(arrival(), LEASE).await.unwrap() else { panic!() };
-                claims.push(sent.elapsed());
-                ledger.settle(lease, Settlement::Delivered { status: 200 }).await.unwrap();
-            }
-            claims
-        });
-    }
-    set.join_all().await.concat()
 }
 
 fn open(runtime: &tokio::runtime::Runtime, server: &Server) -> Arc<RedisLedger> {

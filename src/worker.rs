@@ -54,15 +54,6 @@ pub struct Worker {
     drain: CancellationToken,
 }
 
-/// What came of one step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Step {
-    /// How many events were leased.
-    pub leased: usize,
-    /// Whether the backend could not be reached.
-    pub unreachable: bool,
-}
-
 impl Worker {
     /// A worker for the endpoints that `endpoints` names at any time, until `drain`. `bell` is rung by whoever has
     /// kept an event.
@@ -130,24 +121,6 @@ impl Worker {
         let Ok(Ok(backlog)) = asked else { return Vec::new() };
         let alone = |b: &Backlog| b.unserved.is_none_or(|since| since > UNSERVED);
         backlog.into_iter().filter(|b| b.kept > 0 && alone(b)).map(|b| b.endpoint).collect()
-    }
-
-    /// Leases what of an endpoint is due, up to its slots, and delivers all of it.
-    ///
-    /// # Errors
-    /// The ledger is out of reach.
-    pub async fn step(&self, name: &str) -> Result<Step, LedgerError> {
-        let endpoint = self.configured(name).unwrap_or_else(|| self.gone(name));
-        let due = self.ledger.due(name, endpoint.max_concurrent, self.courier.lease()).await?;
-        let (leased, mut unreachable) = (due.len(), false);
-        let mut under_way = JoinSet::new();
-        for (lease, parcel) in due {
-            under_way.spawn(self.clone().deliver(endpoint.clone(), lease, parcel, None));
-        }
-        while let Some(delivered) = under_way.join_next().await {
-            unreachable |= delivered.unwrap_or_default();
-        }
-        Ok(Step { leased, unreachable })
     }
 
     /// The endpoint as it is configured now.

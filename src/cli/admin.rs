@@ -3,9 +3,9 @@
 
 use super::Failure;
 use crate::config::{Admin as Section, Listen, Token};
+use crate::stripe::api::root;
 use reqwest::{Client, Method, RequestBuilder, redirect};
 use serde_json::Value;
-use std::error::Error;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
@@ -182,15 +182,6 @@ fn addresses(listen: &Listen) -> Result<Vec<SocketAddr>, Failure> {
 
 fn port(addresses: &[SocketAddr]) -> u16 {
     addresses.first().map_or(0, SocketAddr::port)
-}
-
-/// The last cause: "connection refused" rather than "error sending request".
-fn root(error: &reqwest::Error) -> String {
-    let mut cause: &dyn Error = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
-    cause.to_string()
 }
 
 #[cfg(test)]

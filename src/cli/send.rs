@@ -5,11 +5,11 @@ use super::events::{Details, KINDS, Kind, letters};
 use super::sign::{now, payload};
 use super::{Env, Failure, secrets};
 use crate::clock;
+use crate::stripe::api::root;
 use crate::stripe::signature::{self, Secret};
 use clap::Parser;
 use clap::builder::PossibleValuesParser;
 use reqwest::{Client, Response, Url, header, redirect};
-use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -238,15 +238,6 @@ fn alter(body: &mut [u8]) -> Result<(), Failure> {
         None => return Err(Failure::failed("an empty payload has no byte to alter")),
     }
     Ok(())
-}
-
-/// The last cause: "connection refused" rather than "error sending request".
-fn root(error: &reqwest::Error) -> String {
-    let mut cause: &dyn Error = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
-    cause.to_string()
 }
 
 fn random_letters<const N: usize>() -> Result<String, Failure> {

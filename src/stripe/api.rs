@@ -335,7 +335,7 @@ fn text(headers: &HeaderMap, name: &str) -> Option<String> {
 }
 
 /// The last cause: "connection refused" rather than "error sending request".
-fn root(error: &reqwest::Error) -> String {
+pub(crate) fn root(error: &reqwest::Error) -> String {
     let mut cause: &dyn Error = error;
     while let Some(deeper) = cause.source() {
         cause = deeper;
