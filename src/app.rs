@@ -37,6 +37,8 @@ use crate::worker::Worker;
 pub const EX_CONFIG: u8 = 78;
 /// How long the backend's name may take to resolve before the program serves without.
 const FIRST_RESOLVE: Duration = Duration::from_secs(2);
+/// Idle connections to the backend that are kept for what passes through, beside one for each webhook.
+const PASSING: usize = 512;
 /// How long the ledger may take to open before the program serves without, unready.
 const FIRST_OPEN: Duration = Duration::from_secs(1);
 /// How long the ledger may take to close once everything else has.
@@ -84,14 +86,15 @@ async fn serve(source: Source, config: Config) -> ExitCode {
     let resolver = Resolver::new(&config.backend.url);
     let _ = timeout(FIRST_RESOLVE, resolver.resolve()).await;
     let _ = timeout(FIRST_OPEN, opened(&*ledger)).await;
-    let backend = Backend::new(&config.backend, resolver.clone(), config.server.max_webhooks);
+    let backend = Backend::new(&config.backend, resolver.clone(), config.server.max_webhooks + PASSING);
     let drain = Arc::new(Drain::new(config.server.shutdown_grace));
     let (connections, settlements) = (TaskTracker::new(), TaskTracker::new());
 
-    tokio::spawn(resolver.clone().keep_resolving());
+    tokio::spawn(resolver.keep_resolving());
     tokio::spawn(backend.clone().reap());
 
-    let courier = Arc::new(Courier::new(backend, ledger.clone(), metrics.clone(), settlements.clone()));
+    let courier =
+        Arc::new(Courier::new(backend.clone(), ledger.clone(), metrics.clone(), settlements.clone()));
     let bell = Arc::new(Notify::new());
     let (on_outage, background) = (config.ledger.on_outage, settlements.clone());
     let intake = Intake::new(ledger.clone(), courier.clone(), on_outage, bell.clone(), background);
@@ -108,7 +111,7 @@ async fn serve(source: Source, config: Config) -> ExitCode {
         Worker::new(ledger.clone(), courier, endpoints, metrics.clone(), bell, drain.token().clone());
     let roll_call = worker.roll_call();
     settlements.spawn(worker.run());
-    let front = Front::new(&config, routes.clone(), intake, resolver, metrics.clone(), drain.clone());
+    let front = Front::new(&config, routes.clone(), intake, backend, metrics.clone(), drain.clone());
     let limits = Arc::new(Limits {
         header_timeout: config.server.header_timeout,
         idle_timeout: config.server.idle_timeout,

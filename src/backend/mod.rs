@@ -95,6 +95,21 @@ impl Backend {
         }
     }
 
+    /// A kept connection that is still good, if there is one.
+    pub fn kept(&self) -> Option<Socket> {
+        self.shared.pool.take()
+    }
+
+    /// A new connection.
+    pub async fn connect(&self) -> Result<Socket, BackendError> {
+        self.shared.resolver.connect(self.shared.connect_timeout).await
+    }
+
+    /// Keeps a connection that can carry another request.
+    pub fn keep(&self, socket: Socket) {
+        self.shared.pool.put(socket);
+    }
+
     /// Sends one request and waits for the answer's head. `head` is the whole head, blank line included.
     pub async fn send(&self, head: Vec<u8>, body: Bytes) -> Result<Pending, BackendError> {
         let shared = &self.shared;
@@ -103,7 +118,7 @@ impl Backend {
         let mut deadline = Instant::now() + shared.response_timeout;
         let mut socket = loop {
             let Some(mut kept) = shared.pool.take() else {
-                let new = shared.resolver.connect(shared.connect_timeout).await?;
+                let new = self.connect().await?;
                 deadline = latest.min(Instant::now() + shared.response_timeout);
                 break new;
             };

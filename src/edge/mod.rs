@@ -26,11 +26,10 @@ mod webhook;
 
 use arc_swap::ArcSwap;
 use pingora::proxy::HttpProxy;
-use pingora::server::configuration::ServerConf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::backend::Resolver;
+use crate::backend::Backend;
 use crate::config::Config;
 use crate::intake::Intake;
 use crate::metrics::Metrics;
@@ -40,8 +39,6 @@ use proxy::PassThrough;
 use route::Routes;
 use upstream::Upstream;
 
-/// Idle connections to the backend that pingora keeps.
-const KEPT_UPSTREAM: usize = 512;
 /// Orders being read or taken to Stripe at once. Each waits for its turn there; so many are a sale's first seconds.
 const ORDERS: usize = 1024;
 
@@ -69,18 +66,17 @@ impl Front {
         config: &Config,
         routes: Arc<ArcSwap<Routes>>,
         intake: Intake,
-        resolver: Resolver,
+        backend: Backend,
         metrics: Arc<Metrics>,
         drain: Arc<Drain>,
     ) -> Front {
-        let upstream = Upstream::new(resolver, &config.backend);
+        let upstream = Upstream::new(backend);
         let pass_through = PassThrough { upstream, metrics: metrics.clone() };
-        let conf = ServerConf { upstream_keepalive_pool_size: KEPT_UPSTREAM, ..ServerConf::default() };
         let (gate, orders) = (Gate::new(config.server.max_webhooks), Gate::new(ORDERS));
         let attempt_timeout = config.backend.connect_timeout + config.backend.response_timeout;
         Front {
             edge: Arc::new(Edge { routes, intake, gate, orders, metrics, drain, attempt_timeout }),
-            pingora: Arc::new(pingora::proxy::http_proxy(&Arc::new(conf), pass_through)),
+            pingora: Arc::new(pingora::proxy::http_proxy(&Arc::default(), pass_through)),
         }
     }
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::connection::Connection;
 use super::forwarded;
 use super::reply::Reply;
-use super::upstream::{self, Upstream};
+use super::upstream::{Connector, Upstream};
 use crate::clock;
 use crate::metrics::{Class, InFlight, Metrics};
 use crate::outcome::Outcome;
@@ -30,8 +30,8 @@ pub struct PassThrough {
 /// What a request carries through the hooks.
 pub struct Passage {
     started: Instant,
-    /// How many connections to the backend have failed.
-    failures: usize,
+    /// What took it to the backend last.
+    connector: Option<Connector>,
     /// The client was told of a fault.
     told: bool,
     _in_flight: InFlight,
@@ -42,17 +42,24 @@ impl ProxyHttp for PassThrough {
     type CTX = Passage;
 
     fn new_ctx(&self) -> Passage {
-        Passage { started: clock::instant(), failures: 0, told: false, _in_flight: self.metrics.in_flight() }
+        Passage {
+            started: clock::instant(),
+            connector: None,
+            told: false,
+            _in_flight: self.metrics.in_flight(),
+        }
     }
 
     /// Without pingora's compression module, which would touch what passes.
     fn init_downstream_modules(&self, _: &mut pingora::modules::http::HttpModules) {}
 
-    async fn upstream_peer(&self, session: &mut Session, _: &mut Passage) -> Result<Box<HttpPeer>> {
+    async fn upstream_peer(&self, session: &mut Session, passage: &mut Passage) -> Result<Box<HttpPeer>> {
         // What is left of a body that no one reads any more is waited for only so long.
         session.set_total_drain_timeout(Some(PATIENCE));
-        let peer = if session.is_upgrade_req() { self.upstream.tunnel() } else { self.upstream.peer() };
-        peer.ok_or_else(upstream::unresolved)
+        let connector = self.upstream.connector(session.is_upgrade_req());
+        let peer = self.upstream.peer(&connector);
+        passage.connector = Some(connector);
+        Ok(peer)
     }
 
     async fn response_filter(
@@ -70,15 +77,21 @@ impl ProxyHttp for PassThrough {
         Ok(())
     }
 
-    fn fail_to_connect(
+    /// As pingora does it, but that it takes every connection for a new one.
+    fn error_while_proxy(
         &self,
-        _: &mut Session,
         _: &HttpPeer,
-        passage: &mut Passage,
+        session: &mut Session,
         mut e: Box<Error>,
+        passage: &mut Passage,
+        _: bool,
     ) -> Box<Error> {
-        passage.failures += 1;
-        e.set_retry(self.upstream.failed(passage.failures));
+        let kept = passage.connector.as_ref().is_some_and(Connector::kept);
+        if session.req_header().method.is_idempotent() && !session.as_ref().retry_buffer_truncated() {
+            e.retry.decide_reuse(kept);
+        } else {
+            e.set_retry(false);
+        }
         e
     }
 

@@ -1,53 +1,33 @@
-//! The backend's side of an upgrade, connected by us instead of pingora for the sake of one poll.
+//! The backend's side of an upgrade, which holds pingora back for the sake of one poll.
 //!
 //! pingora 0.9 tells its upstream half that the request's body is over, and an upgraded connection ends when its body
 //! does. A backend that answers 101 before that half has looked is taken for one whose client has hung up: one in
 //! five WebSockets fails on a busy machine. So the first read after a write yields once, and what lies ready for that
 //! half is taken before the answer is.
 
-use async_trait::async_trait;
-use pingora::connectors::l4::Connect;
-use pingora::prelude::*;
-use pingora::protocols::l4::socket::SocketAddr;
-use pingora::protocols::l4::stream::Stream;
-use pingora::protocols::l4::virt::{VirtualSockOpt, VirtualSocket, VirtualSocketStream};
+use pingora::protocols::l4::virt::{VirtualSockOpt, VirtualSocket};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
 
 use crate::socket::Socket;
 
-/// Connects to the backend for an upgrade.
+/// A connection to the backend for an upgrade.
 #[derive(Debug)]
-pub struct Tunnel;
-
-#[async_trait]
-impl Connect for Tunnel {
-    async fn connect(&self, address: &SocketAddr) -> Result<Stream> {
-        let connected = match address {
-            SocketAddr::Inet(address) => match TcpStream::connect(address).await {
-                Ok(stream) => stream.set_nodelay(true).map(|()| Socket::Tcp(stream)),
-                Err(e) => Err(e),
-            },
-            SocketAddr::Unix(address) => match address.as_pathname() {
-                Some(path) => UnixStream::connect(path).await.map(Socket::Unix),
-                None => Err(io::ErrorKind::AddrNotAvailable.into()),
-            },
-        };
-        let socket = connected.or_err(ErrorType::ConnectError, "to the backend")?;
-        Ok(Stream::from(VirtualSocketStream::new(Box::new(Yielding { socket, written: false }))))
-    }
-}
-
-#[derive(Debug)]
-struct Yielding {
+pub struct Tunnel {
     socket: Socket,
     written: bool,
 }
 
-impl AsyncRead for Yielding {
+impl Tunnel {
+    /// Over this connection.
+    pub fn new(socket: Socket) -> Tunnel {
+        Tunnel { socket, written: false }
+    }
+}
+
+impl AsyncRead for Tunnel {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -61,7 +41,7 @@ impl AsyncRead for Yielding {
     }
 }
 
-impl AsyncWrite for Yielding {
+impl AsyncWrite for Tunnel {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.written = true;
         Pin::new(&mut self.socket).poll_write(cx, buf)
@@ -76,7 +56,7 @@ impl AsyncWrite for Yielding {
     }
 }
 
-impl VirtualSocket for Yielding {
+impl VirtualSocket for Tunnel {
     fn set_socket_option(&self, _: VirtualSockOpt) -> io::Result<()> {
         Ok(())
     }

@@ -111,6 +111,9 @@ async fn connections_are_kept_on_both_sides() {
     for _ in 0..10 {
         assert_eq!(client.send(&Request::get("/posts/1")).await.status, 200);
     }
+    // Deliveries use it too.
+    program.send(&Event::checkout().signed()).await.expect_delivered(200);
+    assert_eq!(client.send(&Request::get("/posts/1")).await.status, 200);
     assert_eq!(backend.connections(), 1);
     let last = client.send(&Request::get("/posts/1").header("Connection", "close")).await;
     assert_eq!(last.status, 200);

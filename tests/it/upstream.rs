@@ -102,6 +102,25 @@ async fn a_backend_that_breaks_off_breaks_off_at_the_client_too() {
 }
 
 #[tokio::test]
+async fn a_get_that_meets_a_dying_connection_is_sent_again_and_a_post_is_not() {
+    let backend = Backend::start().await;
+    let program = Program::start(&backend).await;
+    // A new connection that dies says something of the backend.
+    backend.answers_next(Answer::close());
+    program.send(&Request::get("/posts/1")).await.expect_error(502, "backend_unreachable");
+    let mut client = program.connect().await;
+    assert_eq!(client.send(&Request::get("/posts/2")).await.status, 200);
+    backend.answers_next(Answer::close());
+    assert_eq!(client.send(&Request::get("/posts/3")).await.status, 200);
+    backend.answers_next(Answer::close());
+    client.send(&Request::post("/api/x", "a=b")).await.expect_error(502, "backend_unreachable");
+    assert_eq!(
+        backend.targets(),
+        ["GET /posts/1", "GET /posts/2", "GET /posts/3", "GET /posts/3", "POST /api/x"]
+    );
+}
+
+#[tokio::test]
 async fn both_sides_may_be_unix_sockets() {
     let folder = tempfile::TempDir::new().unwrap();
     let backend = Backend::start_unix(folder.path().join("app.sock")).await;
