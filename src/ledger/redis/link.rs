@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
-use redis::{AsyncConnectionConfig, Client, Cmd, RedisError, RedisResult, Script, TlsMode, Value, cmd};
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, FromRedisValue, Pipeline, RedisError, RedisResult, Script, TlsMode,
+    Value, cmd,
+};
 use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -122,6 +125,23 @@ impl Link {
             }
         }
         sent.map_err(|error| self.error(&trouble::explain(&error)))
+    }
+
+    /// Sends commands that only read, in one go, and waits for all their answers.
+    ///
+    /// # Errors
+    /// As [`Link::send`] does.
+    pub(super) async fn read<T: FromRedisValue>(&self, commands: &Pipeline) -> Result<T, LedgerError> {
+        let (mut connection, number) = self.connection()?;
+        let mut read = commands.query_async(&mut connection).await;
+        if let Err(error) = &read {
+            self.suspect.notify_one();
+            if trouble::is_gone(error) {
+                let (mut connection, _) = self.connection_after(number).await?;
+                read = commands.query_async(&mut connection).await;
+            }
+        }
+        read.map_err(|error| self.error(&trouble::explain(&error)))
     }
 
     async fn load(&self, mut connection: MultiplexedConnection, command: &Cmd) -> RedisResult<Value> {

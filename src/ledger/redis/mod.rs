@@ -20,20 +20,22 @@ mod keys;
 mod link;
 mod record;
 mod server;
+mod settler;
 mod trouble;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use redis::{Cmd, FromRedisValue, Script, Value};
+use redis::{Cmd, FromRedisValue, Pipeline, Script, Value};
 
 use self::keys::Keys;
 use self::link::{Link, Options};
+use self::settler::{Ended, Settler};
 use super::tokens::Tokens;
 use super::{
     Acted, Action, Arrival, Backlog, Claim, EventKey, Filter, Health, Kept, Lease, Ledger, LedgerError, Page,
-    Parcel, Record, Settled, Settlement, State, Unsettled,
+    Parcel, Record, Settled, Settlement, State, Unsettled, Way,
 };
 use crate::clock;
 use crate::config::{self, Durability, RedisUrl};
@@ -78,7 +80,7 @@ pub struct RedisLedger {
     link: Arc<Link>,
     keys: Keys,
     scripts: Scripts,
-    retention: Duration,
+    settler: Settler,
     tokens: Mutex<Tokens>,
 }
 
@@ -118,13 +120,11 @@ impl RedisLedger {
     ///
     /// While there is no connection, claims fail at once and [`health`](Ledger::health) has the reason.
     pub fn start(options: RedisOptions, metrics: Arc<Metrics>) -> RedisLedger {
-        RedisLedger {
-            keys: Keys::new(&options.prefix),
-            scripts: Scripts::new(),
-            retention: options.retention,
-            tokens: Mutex::default(),
-            link: Link::start(link_to(&options), metrics),
-        }
+        let (keys, scripts) = (Keys::new(&options.prefix), Scripts::new());
+        let link = Link::start(link_to(&options), metrics);
+        let settle = scripts.settle.clone();
+        let settler = Settler::start(Arc::clone(&link), settle, keys.running.clone(), options.retention);
+        RedisLedger { link, keys, scripts, settler, tokens: Mutex::default() }
     }
 
     /// Connects once, and says what the server is and what speaks against it.
@@ -186,34 +186,24 @@ impl Ledger for RedisLedger {
 
     async fn settle(&self, lease: Lease, settlement: Settlement) -> Result<Settled, Unsettled> {
         let token = hex(lease.token);
-        let kept = |state, status: Option<u16>, wait: Duration, counts: bool| {
+        let (record, says) = (self.keys.record(lease.key()), record::description(&lease.arrival));
+        let done = |state, status| {
+            let (token, status) = (token.clone(), digits(status));
+            self.settler.settle(Ended { record, token, state, status, attempt: lease.attempt, says })
+        };
+        let kept = |state, status, wait: Duration, counts: bool| {
             let keys = self.keys_of(lease.key());
             let mut command = evalsha(&self.scripts.retry, &keys.each_ref().map(String::as_str));
             command.arg(&token).arg(state).arg(digits(status)).arg(millis(wait)).arg(u8::from(counts));
-            command
+            async { self.finish(command).await.and_then(parsed::<u8>) }
         };
-        let command = match settlement {
-            Settlement::Delivered { .. } | Settlement::Failed { .. } => {
-                let (state, status) = match settlement {
-                    Settlement::Delivered { status } => ("D", Some(status)),
-                    Settlement::Failed { status }
-                    | Settlement::Retry { status, .. }
-                    | Settlement::Dead { status } => ("F", status),
-                };
-                let record = self.keys.record(lease.key());
-                let mut command = evalsha(&self.scripts.settle, &[&record, &self.keys.running]);
-                command.arg(&token).arg(state).arg(digits(status)).arg(millis(self.retention));
-                command.arg(lease.attempt).arg(record::description(&lease.arrival));
-                command
-            }
-            Settlement::Retry { status, wait, counts } => kept("P", status, wait, counts),
-            Settlement::Dead { status } => kept("X", status, Duration::ZERO, true),
+        let settled = match settlement {
+            Settlement::Delivered { status } => done("D", Some(status)).await,
+            Settlement::Failed { status } => done("F", status).await,
+            Settlement::Retry { status, wait, counts } => kept("P", status, wait, counts).await.map(told),
+            Settlement::Dead { status } => kept("X", status, Duration::ZERO, true).await.map(told),
         };
-        match self.finish(command).await.and_then(parsed::<u8>) {
-            Ok(0) => Ok(Settled::Superseded),
-            Ok(_) => Ok(Settled::Recorded),
-            Err(error) => Err(Unsettled { lease, error }),
-        }
+        settled.map_err(|error| Unsettled { lease, error })
     }
 
     fn health(&self) -> Health {
@@ -251,27 +241,32 @@ impl Ledger for RedisLedger {
         most: usize,
         lease: Duration,
     ) -> Result<Vec<(Lease, Parcel)>, LedgerError> {
-        type Leased = (String, u32, String, String, String, Vec<u8>, Vec<u8>, Vec<u8>);
         let ends = clock::instant() + lease;
         let of = |what| self.keys.of_endpoint(what, endpoint);
         let keys = [&of("due"), &of("kept"), &self.keys.running, &self.keys.served];
         let mut command = evalsha(&self.scripts.due, &keys.map(String::as_str));
         command.arg(millis(lease)).arg(&self.keys.stem).arg(endpoint);
-        for _ in 0..most {
+        for _ in 0..most.min(LEASED_AT_ONCE) {
             command.arg(self.token()?);
         }
         let leased = parsed::<Vec<Leased>>(self.finish(command).await?)?;
-        let held =
-            leased.into_iter().filter_map(|(key, attempt, token, way, says, head, signature, body)| {
-                let arrival = self.keys.event(&key).and_then(|key| record::arrival(key, &says));
-                let Some((arrival, way)) = arrival.zip(record::way(&way)) else {
-                    tracing::error!(key, "a record that makes no sense is left alone");
-                    return None;
-                };
-                let parcel =
-                    Parcel { way, head: head.into(), signature: signature.into(), body: body.into() };
-                Some((Lease::new(arrival, attempt, number(&token), ends), parcel))
-            });
+        if leased.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut parcels = Pipeline::with_capacity(leased.len());
+        for (key, ..) in &leased {
+            parcels.hmget(self.keys.parcel(key), &PARCEL);
+        }
+        let parcels = self.link.read::<Vec<Held>>(&parcels).await?;
+        let held = leased.into_iter().zip(parcels).filter_map(|((key, attempt, token, way, says), held)| {
+            let arrival = self.keys.event(&key).and_then(|key| record::arrival(key, &says));
+            let parcel = record::way(&way).and_then(|way| parcel(way, held));
+            let Some((arrival, parcel)) = arrival.zip(parcel) else {
+                tracing::error!(key, "a record that makes no sense is left alone");
+                return None;
+            };
+            Some((Lease::new(arrival, attempt, number(&token), ends), parcel))
+        });
         Ok(held.collect())
     }
 
@@ -324,15 +319,8 @@ impl Ledger for RedisLedger {
         let Some(text) = parsed::<Option<String>>(self.link.send(&get).await?)? else { return Ok(None) };
         let (found, way) = record::parse(key.clone(), &text).ok_or_else(|| nonsense(&record))?;
         let Some(way) = way else { return Ok(Some((found, None))) };
-        let mut get = Cmd::new();
-        get.arg("HMGET").arg(self.keys.parcel(&record)).arg("head").arg("signature").arg("body");
-        type Held = (Option<Vec<u8>>, Option<Vec<u8>>, Option<Vec<u8>>);
-        let parcel = match parsed::<Held>(self.link.send(&get).await?)? {
-            (Some(head), Some(signature), Some(body)) => {
-                Some(Parcel { way, head: head.into(), signature: signature.into(), body: body.into() })
-            }
-            _ => None,
-        };
+        let get = Cmd::hmget(self.keys.parcel(&record), &PARCEL);
+        let parcel = parcel(way, parsed::<Held>(self.link.send(&get).await?)?);
         Ok(Some((found, parcel)))
     }
 
@@ -353,6 +341,19 @@ impl Ledger for RedisLedger {
     }
 }
 
+/// What a script says of an event that it has leased: its record's key, attempt, token, way, and what its record says.
+type Leased = (String, u32, String, String, String);
+/// The fields of a parcel, and what is in them.
+const PARCEL: [&str; 3] = ["head", "signature", "body"];
+type Held = (Option<Vec<u8>>, Option<Vec<u8>>, Option<Vec<u8>>);
+
+fn parcel(way: Way, held: Held) -> Option<Parcel> {
+    let (Some(head), Some(signature), Some(body)) = held else { return None };
+    Some(Parcel { way, head: head.into(), signature: signature.into(), body: body.into() })
+}
+
+/// Events leased by one script at the most: it occupies the server meanwhile, and its stack has room for some thousands.
+const LEASED_AT_ONCE: usize = 512;
 /// Keys looked at for one page: a filter that lets little through must not occupy a server for long.
 const LOOKED_AT: usize = 20_000;
 /// Keys that one step of a scan looks at.
@@ -439,6 +440,11 @@ fn link_to(options: &RedisOptions) -> Options {
         scripts: Scripts::new().all().map(Script::clone).into(),
         probe: Script::new(include_str!("probe.lua")),
     }
+}
+
+/// What a settling script answers.
+fn told(answer: u8) -> Settled {
+    if answer == 1 { Settled::Recorded } else { Settled::Superseded }
 }
 
 /// A script on these keys, before its arguments.

@@ -56,7 +56,8 @@ async fn a_lease_of_an_earlier_process_is_waited_out_and_then_admitted_as_the_ne
     })
     .await;
     assert_eq!(next.attempt(), 2);
-    assert!(before.elapsed() >= short);
+    // The file knows whole milliseconds.
+    assert!(before.elapsed() + Duration::from_millis(1) >= short);
 }
 
 #[tokio::test]
