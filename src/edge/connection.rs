@@ -33,6 +33,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
+use super::forwarded::Rewritten;
 use crate::http1::chunked::{Decoder, Step};
 use crate::http1::head::{self, Framing};
 use crate::outcome::Outcome;
@@ -91,6 +92,8 @@ pub struct Connection {
     bound: Bound,
     /// The head that pingora reads first, in place of the one that came.
     ahead: Bytes,
+    /// The lines that its head gets on the way to the backend.
+    added: Bytes,
     /// What kind of answer pingora gives: one of the constants above.
     answer: AtomicU8,
     outbox: Vec<u8>,
@@ -129,6 +132,7 @@ impl Connection {
             lingering: false,
             bound: Bound::Length(0),
             ahead: Bytes::new(),
+            added: Bytes::new(),
             answer: AtomicU8::new(ORDINARY),
             outbox: Vec::new(),
             stalled: false,
@@ -266,15 +270,20 @@ impl Connection {
         let _ = timeout(patience, parting).await;
     }
 
-    /// From here on pingora reads: the request whose head of `length` bytes begins the buffer, with `head` in its place.
-    pub fn pass(&mut self, length: usize, framing: Framing, head: Vec<u8>) {
+    /// From here on pingora reads: the request whose head of `length` bytes begins the buffer, `rewritten`.
+    pub fn pass(&mut self, length: usize, framing: Framing, rewritten: Rewritten) {
         self.inbox.advance(length);
-        self.ahead = head.into();
+        (self.ahead, self.added) = (rewritten.head.into(), rewritten.added.into());
         *self.answer.get_mut() = ORDINARY;
         self.bound = match framing {
             Framing::Length(body) => Bound::Length(body),
             Framing::Chunked => Bound::Chunked(Decoder::new()),
         };
+    }
+
+    /// The lines that the head of the request in hand gets on the way to the backend.
+    pub fn added(&self) -> Bytes {
+        self.added.clone()
     }
 
     /// The answer is a stream of events.

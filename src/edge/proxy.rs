@@ -56,7 +56,9 @@ impl ProxyHttp for PassThrough {
     async fn upstream_peer(&self, session: &mut Session, passage: &mut Passage) -> Result<Box<HttpPeer>> {
         // What is left of a body that no one reads any more is waited for only so long.
         session.set_total_drain_timeout(Some(PATIENCE));
-        let connector = self.upstream.connector(session.is_upgrade_req());
+        let connection = Connection::under(session.downstream_session.stream());
+        let added = connection.map(Connection::added).unwrap_or_default();
+        let connector = self.upstream.connector(session.is_upgrade_req(), added);
         let peer = self.upstream.peer(&connector);
         passage.connector = Some(connector);
         Ok(peer)

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::Edge;
 use super::checkout;
 use super::connection::{Connection, End};
-use super::forwarded;
+use super::forwarded::{self, Rewritten};
 use super::proxy::PassThrough;
 use super::reply::{self, Reply};
 use super::route::{Errand, Route};
@@ -126,7 +126,12 @@ fn route(edge: &Edge, length: usize, outline: Outline<'_>) -> (Arrived, Routed) 
 }
 
 /// The head that the backend gets of a request that passes through.
-fn for_backend(edge: &Edge, connection: &Connection, arrived: Arrived, verdict: Option<Outcome>) -> Vec<u8> {
+fn for_backend(
+    edge: &Edge,
+    connection: &Connection,
+    arrived: Arrived,
+    verdict: Option<Outcome>,
+) -> Rewritten {
     let head = &connection.buffered()[..arrived.length];
     let routes = edge.routes.load();
     forwarded::rewrite(head, connection.peer(), &routes.trusted_proxies, verdict.map(Outcome::code))

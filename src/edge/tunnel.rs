@@ -11,19 +11,19 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::socket::Socket;
+use super::upstream::Lent;
 
 /// A connection to the backend for an upgrade.
 #[derive(Debug)]
 pub struct Tunnel {
-    socket: Socket,
+    lent: Lent,
     written: bool,
 }
 
 impl Tunnel {
     /// Over this connection.
-    pub fn new(socket: Socket) -> Tunnel {
-        Tunnel { socket, written: false }
+    pub fn new(lent: Lent) -> Tunnel {
+        Tunnel { lent, written: false }
     }
 }
 
@@ -37,22 +37,22 @@ impl AsyncRead for Tunnel {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        Pin::new(&mut self.socket).poll_read(cx, buf)
+        Pin::new(&mut self.lent).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for Tunnel {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.written = true;
-        Pin::new(&mut self.socket).poll_write(cx, buf)
+        Pin::new(&mut self.lent).poll_write(cx, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(cx)
+        Pin::new(&mut self.lent).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
+        Pin::new(&mut self.lent).poll_shutdown(cx)
     }
 }
 

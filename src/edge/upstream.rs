@@ -4,8 +4,11 @@
 //! `getpeername` for each that it takes out: a tenth of a request. So it gets a connector that it takes every
 //! connection from as if it were new. One that it has no more use for it asks first whether it is still open, to put it
 //! away: it is told that it is not, and the connection is put away here.
+//!
+//! For the same price, what we add to a request's head joins it here, in what pingora has written.
 
 use async_trait::async_trait;
+use bytes::{Buf, Bytes};
 use pingora::connectors::l4::Connect;
 use pingora::prelude::*;
 use pingora::protocols::l4::socket::SocketAddr;
@@ -16,12 +19,15 @@ use std::net::Ipv4Addr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::tunnel::Tunnel;
 use crate::backend::Backend;
 use crate::socket::Socket;
+
+/// How a head ends, after the end of its last line.
+const END: &[u8] = b"\r\n";
 
 /// The backend, for pingora.
 pub struct Upstream {
@@ -37,6 +43,7 @@ pub struct Connector(Arc<Connecting>);
 struct Connecting {
     backend: Backend,
     upgrade: bool,
+    added: Bytes,
     /// It went out over a connection that had been used before.
     kept: AtomicBool,
 }
@@ -49,13 +56,11 @@ impl Upstream {
         Upstream { backend, nowhere }
     }
 
-    /// What takes a request there: for one that asks for an `upgrade`, a connection of its own.
-    pub fn connector(&self, upgrade: bool) -> Connector {
-        Connector(Arc::new(Connecting {
-            backend: self.backend.clone(),
-            upgrade,
-            kept: AtomicBool::new(false),
-        }))
+    /// What takes a request there, with these lines at the end of its head: for one that asks for an `upgrade`, a
+    /// connection of its own.
+    pub fn connector(&self, upgrade: bool, added: Bytes) -> Connector {
+        let (backend, kept) = (self.backend.clone(), AtomicBool::new(false));
+        Connector(Arc::new(Connecting { backend, upgrade, added, kept }))
     }
 
     /// The same as pingora wants it.
@@ -88,23 +93,36 @@ impl Connect for Connecting {
             Some(socket) => socket,
             None => self.backend.connect().await.or_err(ErrorType::ConnectError, "to the backend")?,
         };
-        let socket: Box<dyn VirtualSocket> = match self.upgrade {
-            true => Box::new(Tunnel::new(socket)),
-            false => Box::new(Lent { socket: Some(socket), backend: self.backend.clone() }),
-        };
+        let (backend, added) = (self.backend.clone(), Some(self.added.clone()));
+        let lent = Lent { socket: Some(socket), backend, added, head: Bytes::new() };
+        let socket: Box<dyn VirtualSocket> =
+            if self.upgrade { Box::new(Tunnel::new(lent)) } else { Box::new(lent) };
         Ok(Stream::from(VirtualSocketStream::new(socket)))
     }
 }
 
 /// A connection in pingora's hands, until it has no more use for it.
-struct Lent {
+pub struct Lent {
     socket: Option<Socket>,
     backend: Backend,
+    /// What the head, which is what pingora writes first, has yet to get.
+    added: Option<Bytes>,
+    /// What is left of it to be sent.
+    head: Bytes,
 }
 
 impl Lent {
     fn socket(&mut self) -> io::Result<Pin<&mut Socket>> {
         self.socket.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.head.is_empty() {
+            let head = self.head.clone();
+            let n = ready!(self.socket()?.poll_write(cx, &head))?;
+            self.head.advance(n);
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -133,26 +151,29 @@ impl AsyncRead for Lent {
 
 impl AsyncWrite for Lent {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if let Some(added) = self.added.take() {
+            // pingora writes a head in one piece.
+            let Some(fields) = buf.strip_suffix(END).filter(|fields| fields.ends_with(END)) else {
+                return Poll::Ready(Err(io::ErrorKind::InvalidInput.into()));
+            };
+            self.head = [fields, &added, END].concat().into();
+            // What the kernel does not take now, it is given when pingora flushes.
+            return match self.poll_head(cx) {
+                Poll::Ready(Err(e)) => Poll::Ready(Err(e)),
+                Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(buf.len())),
+            };
+        }
+        ready!(self.poll_head(cx))?;
         self.socket()?.poll_write(cx, buf)
     }
 
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.socket()?.poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_head(cx))?;
         self.socket()?.poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_head(cx))?;
         self.socket()?.poll_shutdown(cx)
     }
 }
