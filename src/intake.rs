@@ -170,10 +170,11 @@ impl Intake {
             fresh: true,
             slot: None,
         };
+        // On the heap: a connection needs no room for a delivery while it has none, and a refusal need not move it.
         let (attempt, fate) = match way {
-            config::Delivery::Inline => self.carry(delivery, query.into()).await,
-            config::Delivery::Queued => self.queue(delivery, query.into()).await,
-            config::Delivery::Hybrid => self.wait_a_while(delivery, query.into(), arrived).await,
+            config::Delivery::Inline => Box::pin(self.carry(delivery, query.into())).await,
+            config::Delivery::Queued => Box::pin(self.queue(delivery, query.into())).await,
+            config::Delivery::Hybrid => Box::pin(self.wait_a_while(delivery, query.into(), arrived)).await,
         };
         crash::point("answer_before");
         Receipt { event: Some(event), attempt, fate }
