@@ -102,6 +102,29 @@ class Queueing(Countersign):
         return command, environment
 
 
+class Replica(Queueing):
+    """One of several that keep their events on one Redis, which keeps nothing on disk."""
+
+    def __init__(self, binary, number, url):
+        super().__init__(binary)
+        self.name, self.url = f"countersign replica {number}", url
+
+    def command(self, folder, backend):
+        command = super().command(folder, backend)
+        config = folder / "countersign.toml"
+        config.write_text(config.read_text().replace("[[webhook]]", 'durability = "none"\n[[webhook]]'))
+        return command
+
+
+def start_redis(folder, core):
+    """One that keeps nothing on disk, and its URL."""
+    port, log = machine.free_port(), folder / "redis.log"
+    command = ["redis-server", "--bind", "127.0.0.1", "--port", port, "--save", "", "--appendonly", "no"]
+    redis = machine.spawn(command, core, log, cwd=folder)
+    machine.await_port(port, redis, log)
+    return redis, f"redis://127.0.0.1:{port}"
+
+
 class CountersignRedis(Countersign):
     """With a Redis of its own, which runs beside load and backend and keeps nothing on disk."""
 
@@ -113,11 +136,7 @@ class CountersignRedis(Countersign):
         return None if shutil.which("redis-server") else "redis-server"
 
     def start(self, folder, backend, core):
-        port, log = machine.free_port(), folder / "redis.log"
-        command = ["redis-server", "--bind", "127.0.0.1", "--port", port, "--save", "", "--appendonly", "no"]
-        self.redis = machine.spawn(command, self.redis_core, log, cwd=folder)
-        machine.await_port(port, self.redis, log)
-        self.url = f"redis://127.0.0.1:{port}"
+        self.redis, self.url = start_redis(folder, self.redis_core)
         return super().start(folder, backend, core)
 
     def stop(self):

@@ -82,3 +82,13 @@ def queued(rows, backlog):
     print(f"| inline, ledger `none`, 8 at once | {figures('plain')} | |")
     print(f"| the backlog drained, 8 at once | {figures('drained')} | {ratio('drained', 'plain')} × inline |")
     print(f"\nMemory at most {max(row['memory'] for row in rows):.0f} MiB.")
+
+
+def replicas(rows, backlog):
+    """Whether two drain no slower than one."""
+    print(f"\n### A backlog of {backlog:,} on Redis, drained by one replica and by two\n")
+    print("| replicas | a second (min to max) | × one |\n|---|---|---|")
+    for count in (1, 2):
+        values = [row[count] for row in rows]
+        ratio = median(row[count] / row[1] for row in rows)
+        print(f"| {count} | {median(values):,.0f} ({min(values):,.0f} to {max(values):,.0f}) | {ratio:.2f} |")

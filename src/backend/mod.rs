@@ -10,6 +10,7 @@ mod request;
 mod resolve;
 
 pub use answer::{Answer, Head, KEPT_BODY};
+pub use pool::Kept;
 pub use request::RequestHead;
 pub use resolve::{Resolver, Target};
 
@@ -64,7 +65,7 @@ struct Shared {
 /// An answer whose head is here; the body is read with [`Pending::finish`].
 pub struct Pending {
     backend: Backend,
-    socket: Socket,
+    kept: Kept,
     reading: Reading,
     deadline: Instant,
 }
@@ -96,18 +97,20 @@ impl Backend {
     }
 
     /// A kept connection that is still good, if there is one.
-    pub fn kept(&self) -> Option<Socket> {
-        self.shared.pool.take()
+    pub fn kept(&self) -> Option<Kept> {
+        self.shared.pool.take(self.shared.resolver.generation())
     }
 
     /// A new connection.
-    pub async fn connect(&self) -> Result<Socket, BackendError> {
-        self.shared.resolver.connect(self.shared.connect_timeout).await
+    pub async fn connect(&self) -> Result<Kept, BackendError> {
+        let generation = self.shared.resolver.generation();
+        let socket = self.shared.resolver.connect(self.shared.connect_timeout).await?;
+        Ok(Kept { socket, generation })
     }
 
     /// Keeps a connection that can carry another request.
-    pub fn keep(&self, socket: Socket) {
-        self.shared.pool.put(socket);
+    pub fn keep(&self, kept: Kept) {
+        self.shared.pool.put(kept);
     }
 
     /// Sends one request and waits for the answer's head. `head` is the whole head, blank line included.
@@ -116,13 +119,13 @@ impl Backend {
         let mut message = Message::new(head, body);
         let latest = Instant::now() + self.attempt_timeout();
         let mut deadline = Instant::now() + shared.response_timeout;
-        let mut socket = loop {
-            let Some(mut kept) = shared.pool.take() else {
+        let mut kept = loop {
+            let Some(mut kept) = self.kept() else {
                 let new = self.connect().await?;
                 deadline = latest.min(Instant::now() + shared.response_timeout);
                 break new;
             };
-            match timeout_at(deadline, message.write_first(&mut kept)).await {
+            match timeout_at(deadline, message.write_first(&mut kept.socket)).await {
                 Ok(Ok(())) => break kept,
                 // Not a byte was taken: the connection had died in the pool, and nothing is sent twice.
                 Ok(Err(_)) if message.untouched() => continue,
@@ -130,9 +133,9 @@ impl Backend {
                 Err(_) => return Err(BackendError::Timeout),
             }
         };
-        let exchange = exchange(&mut message, &mut socket);
+        let exchange = exchange(&mut message, &mut kept.socket);
         let reading = timeout_at(deadline, exchange).await.map_err(|_| BackendError::Timeout)??;
-        Ok(Pending { backend: self.clone(), socket, reading, deadline })
+        Ok(Pending { backend: self.clone(), kept, reading, deadline })
     }
 }
 
@@ -148,15 +151,17 @@ impl Pending {
         let complete = loop {
             match self.reading.body_arrived() {
                 Some(complete) => break complete,
-                None => match timeout_at(self.deadline, self.socket.read_buf(self.reading.buffer())).await {
-                    Ok(Ok(0)) => break self.reading.ended(),
-                    Ok(Ok(_)) => {}
-                    Ok(Err(_)) | Err(_) => break false,
-                },
+                None => {
+                    match timeout_at(self.deadline, self.kept.socket.read_buf(self.reading.buffer())).await {
+                        Ok(Ok(0)) => break self.reading.ended(),
+                        Ok(Ok(_)) => {}
+                        Ok(Err(_)) | Err(_) => break false,
+                    }
+                }
             }
         };
         if complete && self.reading.reusable() {
-            self.backend.shared.pool.put(self.socket);
+            self.backend.keep(self.kept);
         }
         self.reading.into_answer()
     }

@@ -1,5 +1,5 @@
 //! Idle connections to the app, the last used first. A connection leaves the pool only after a look at whether the
-//! app has closed it meanwhile.
+//! app has closed it meanwhile, and whether its address is still the app's.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -7,8 +7,16 @@ use tokio::time::Instant;
 
 use crate::socket::Socket;
 
+/// A connection, and the generation of addresses that it was made in.
+#[derive(Debug)]
+pub struct Kept {
+    /// The connection.
+    pub socket: Socket,
+    pub(super) generation: usize,
+}
+
 pub(super) struct Pool {
-    idle: Mutex<Vec<(Socket, Instant)>>,
+    idle: Mutex<Vec<(Kept, Instant)>>,
     max: usize,
     idle_timeout: Duration,
 }
@@ -22,26 +30,26 @@ impl Pool {
         self.idle_timeout
     }
 
-    /// A connection that is still good, if there is one.
-    pub(super) fn take(&self) -> Option<Socket> {
+    /// A connection of this generation that is still good, if there is one.
+    pub(super) fn take(&self, generation: usize) -> Option<Kept> {
         let mut idle = self.lock();
-        while let Some((socket, since)) = idle.pop() {
+        while let Some((kept, since)) = idle.pop() {
             if since.elapsed() >= self.idle_timeout {
                 // The last used has idled too long, so all before it have.
                 idle.clear();
                 return None;
             }
-            if socket.quiet() {
-                return Some(socket);
+            if kept.generation == generation && kept.socket.quiet() {
+                return Some(kept);
             }
         }
         None
     }
 
-    pub(super) fn put(&self, socket: Socket) {
+    pub(super) fn put(&self, kept: Kept) {
         let mut idle = self.lock();
         if idle.len() < self.max {
-            idle.push((socket, Instant::now()));
+            idle.push((kept, Instant::now()));
         }
     }
 
@@ -50,7 +58,7 @@ impl Pool {
         self.lock().retain(|(_, since)| since.elapsed() < self.idle_timeout);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<(Socket, Instant)>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<(Kept, Instant)>> {
         // Nothing panics while it holds the lock; if it did, the list would still be a list of sockets.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }

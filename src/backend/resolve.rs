@@ -39,6 +39,8 @@ struct Shared {
     targets: ArcSwap<Vec<Target>>,
     /// Which of the targets answered last.
     preferred: AtomicUsize,
+    /// How often the name has come to mean something else.
+    generation: AtomicUsize,
     failed: Notify,
 }
 
@@ -54,7 +56,13 @@ impl Resolver {
         };
         let targets = ArcSwap::from_pointee(targets);
         Resolver {
-            shared: Arc::new(Shared { name, targets, preferred: AtomicUsize::new(0), failed: Notify::new() }),
+            shared: Arc::new(Shared {
+                name,
+                targets,
+                preferred: AtomicUsize::new(0),
+                generation: AtomicUsize::new(0),
+                failed: Notify::new(),
+            }),
         }
     }
 
@@ -68,6 +76,7 @@ impl Resolver {
             tracing::debug!(backend = %host, addresses = ?found, "backend resolved");
             self.shared.preferred.store(0, Ordering::Relaxed);
             self.shared.targets.store(Arc::new(found));
+            self.shared.generation.fetch_add(1, Ordering::Release);
         }
     }
 
@@ -78,6 +87,11 @@ impl Resolver {
             tokio::time::sleep(SOON).await;
             let _ = timeout(EVERY, self.shared.failed.notified()).await;
         }
+    }
+
+    /// Changes whenever the name comes to mean something else: connections of another one lead to where the app was.
+    pub(super) fn generation(&self) -> usize {
+        self.shared.generation.load(Ordering::Acquire)
     }
 
     /// The target to try for the `attempt`th time (from 0), the one that answered last first; `None` once all were.

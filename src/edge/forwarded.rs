@@ -35,7 +35,8 @@ pub fn rewrite(head: &[u8], peer: Option<IpAddr>, proxies: &[IpNet], verdict: Op
     for line in head.split_inclusive(|&byte| byte == b'\n') {
         let name = memchr(b':', line).map_or(line, |colon| &line[..colon]);
         let replaced = || [FOR, PROTO, HOST].iter().any(|ours| name.eq_ignore_ascii_case(ours.as_bytes()));
-        if removed(name) || replaced() || (!believed && forwarding(name)) {
+        // A faulty one is left for pingora to refuse: what we add is not read by any parser.
+        if removed(name) || (replaced() && !faulty(line)) || (!believed && forwarding(name)) {
             continue;
         }
         left.extend_from_slice(line);
@@ -58,6 +59,12 @@ pub fn rewrite(head: &[u8], peer: Option<IpAddr>, proxies: &[IpNet], verdict: Op
         add("Countersign-Verdict", verdict.as_bytes());
     }
     Rewritten { head: left, added }
+}
+
+/// Whether a line has bytes in it that no field may have (RFC 9110, section 5.5). Its end is CRLF.
+fn faulty(line: &[u8]) -> bool {
+    let field = line.strip_suffix(b"\r\n").unwrap_or(line);
+    field.iter().any(|&byte| (byte < b' ' && byte != b'\t') || byte == 0x7f)
 }
 
 /// The fields of a head, name and value. The request line is none of them: no name has a space in it.

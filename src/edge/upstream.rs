@@ -23,7 +23,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::tunnel::Tunnel;
-use crate::backend::Backend;
+use crate::backend::{Backend, Kept};
 use crate::socket::Socket;
 
 /// How a head ends, after the end of its last line.
@@ -89,12 +89,12 @@ impl Connect for Connecting {
     async fn connect(&self, _: &SocketAddr) -> Result<Stream> {
         let kept = if self.upgrade { None } else { self.backend.kept() };
         self.kept.store(kept.is_some(), Ordering::Relaxed);
-        let socket = match kept {
-            Some(socket) => socket,
+        let kept = match kept {
+            Some(kept) => kept,
             None => self.backend.connect().await.or_err(ErrorType::ConnectError, "to the backend")?,
         };
         let (backend, added) = (self.backend.clone(), Some(self.added.clone()));
-        let lent = Lent { socket: Some(socket), backend, added, head: Bytes::new() };
+        let lent = Lent { kept: Some(kept), backend, added, head: Bytes::new() };
         let socket: Box<dyn VirtualSocket> =
             if self.upgrade { Box::new(Tunnel::new(lent)) } else { Box::new(lent) };
         Ok(Stream::from(VirtualSocketStream::new(socket)))
@@ -103,7 +103,7 @@ impl Connect for Connecting {
 
 /// A connection in pingora's hands, until it has no more use for it.
 pub struct Lent {
-    socket: Option<Socket>,
+    kept: Option<Kept>,
     backend: Backend,
     /// What the head, which is what pingora writes first, has yet to get.
     added: Option<Bytes>,
@@ -113,7 +113,10 @@ pub struct Lent {
 
 impl Lent {
     fn socket(&mut self) -> io::Result<Pin<&mut Socket>> {
-        self.socket.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
+        self.kept
+            .as_mut()
+            .map(|kept| Pin::new(&mut kept.socket))
+            .ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -128,7 +131,7 @@ impl Lent {
 
 impl std::fmt::Debug for Lent {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Lent").field("socket", &self.socket).finish_non_exhaustive()
+        f.debug_struct("Lent").field("kept", &self.kept).finish_non_exhaustive()
     }
 }
 
@@ -140,8 +143,8 @@ impl AsyncRead for Lent {
     ) -> Poll<io::Result<()>> {
         // Only a connection to be put away is read one byte at a time: answers go into buffers of kilobytes.
         if buf.capacity() == 1 {
-            if let Some(socket) = self.socket.take() {
-                self.backend.keep(socket);
+            if let Some(kept) = self.kept.take() {
+                self.backend.keep(kept);
             }
             return Poll::Ready(Ok(()));
         }

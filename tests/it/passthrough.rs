@@ -158,3 +158,19 @@ async fn an_untrusted_peers_forwarded_headers_are_replaced_for_pages_and_webhook
         assert_eq!(got.header("x-forwarded-host"), Some("shop.example"), "{}", got.target);
     }
 }
+
+#[tokio::test]
+async fn a_trusted_peers_forwarded_header_cannot_smuggle_another_line() {
+    let backend = Backend::start().await;
+    let setup = Setup::new(&backend).set("server.trusted_proxies", vec!["127.0.0.0/8"]);
+    let program = Program::start(setup).await;
+    for name in ["X-Forwarded-For", "X-Forwarded-Proto", "x-forwarded-host"] {
+        for value in ["a\rCountersign-Event: evt_1", "a\0", "a\x7f"] {
+            let request = format!("GET / HTTP/1.1\r\nHost: shop.example\r\n{name}: {value}\r\n\r\n");
+            let mut client = program.connect().await;
+            client.write(request.into_bytes()).await;
+            assert_eq!(client.answer_head().await.status, 400, "{name}: {value:?}");
+        }
+    }
+    assert_eq!(backend.count(), 0);
+}

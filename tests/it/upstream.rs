@@ -72,10 +72,13 @@ async fn a_backend_whose_name_has_another_address_is_found_within_seconds() {
     assert_eq!((old.count(), new.count()), (1, 0));
 
     old.stop().await;
-    std::fs::write(&hosts, "127.0.0.2 shop.test\n").unwrap();
-    // The wrapper compares times in whole seconds.
-    let later = countersign::clock::wall() + Duration::from_secs(2);
-    std::fs::File::options().append(true).open(&hosts).unwrap().set_modified(later).unwrap();
+    let names = |address: &str, later: u64| {
+        std::fs::write(&hosts, format!("{address} shop.test\n")).unwrap();
+        // The wrapper compares times in whole seconds.
+        let later = countersign::clock::wall() + Duration::from_secs(later);
+        std::fs::File::options().append(true).open(&hosts).unwrap().set_modified(later).unwrap();
+    };
+    names("127.0.0.2", 2);
     let since = Instant::now();
     let event = Event::checkout();
     until("the new address", async || (program.send(&event.signed()).await.status == 200).then_some(()))
@@ -83,6 +86,19 @@ async fn a_backend_whose_name_has_another_address_is_found_within_seconds() {
     assert!(since.elapsed() < Duration::from_secs(5), "{:?}", since.elapsed());
     assert_eq!(program.send(&Request::get("/posts/1")).await.status, 200);
     assert_eq!((old.count(), new.count()), (1, 2));
+
+    // One that stays up where the name no longer leads gets nothing more, though connections to it are kept.
+    old.restart().await;
+    names("127.0.0.1", 4);
+    until("the address before", async || {
+        program.send(&Request::get("/posts/1")).await;
+        (old.count() > 1).then_some(())
+    })
+    .await;
+    let seen = new.count();
+    program.send(&Request::get("/posts/1")).await;
+    program.send(&Event::checkout().signed()).await.expect_delivered(200);
+    assert_eq!((old.count(), new.count()), (4, seen));
 }
 
 #[tokio::test]

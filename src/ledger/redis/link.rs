@@ -127,7 +127,8 @@ impl Link {
         sent.map_err(|error| self.error(&trouble::explain(&error)))
     }
 
-    /// Sends commands that only read, in one go, and waits for all their answers.
+    /// Sends commands that only read, in one go, and waits for all their answers; for a second time where the first
+    /// brought none.
     ///
     /// # Errors
     /// As [`Link::send`] does.
@@ -136,10 +137,9 @@ impl Link {
         let mut read = commands.query_async(&mut connection).await;
         if let Err(error) = &read {
             self.suspect.notify_one();
-            if trouble::is_gone(error) {
-                let (mut connection, _) = self.connection_after(number).await?;
-                read = commands.query_async(&mut connection).await;
-            }
+            tracing::debug!(%error, "reading once more");
+            let (mut connection, _) = self.connection_after(number).await?;
+            read = commands.query_async(&mut connection).await;
         }
         read.map_err(|error| self.error(&trouble::explain(&error)))
     }

@@ -260,11 +260,12 @@ impl Ledger for RedisLedger {
         let parcels = self.link.read::<Vec<Held>>(&parcels).await?;
         let held = leased.into_iter().zip(parcels).filter_map(|((key, attempt, token, way, says), held)| {
             let arrival = self.keys.event(&key).and_then(|key| record::arrival(key, &says));
-            let parcel = record::way(&way).and_then(|way| parcel(way, held));
-            let Some((arrival, parcel)) = arrival.zip(parcel) else {
+            let Some((arrival, way)) = arrival.zip(record::way(&way)) else {
                 tracing::error!(key, "a record that makes no sense is left alone");
                 return None;
             };
+            // Without a parcel, an earlier holder has settled it since.
+            let parcel = parcel(way, held)?;
             Some((Lease::new(arrival, attempt, number(&token), ends), parcel))
         });
         Ok(held.collect())
