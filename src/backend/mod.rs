@@ -12,7 +12,7 @@ mod resolve;
 pub use answer::{Answer, Head, KEPT_BODY};
 pub use pool::Kept;
 pub use request::RequestHead;
-pub use resolve::{Resolver, Target};
+pub use resolve::Resolver;
 
 use answer::Reading;
 use bytes::{Buf, Bytes};
@@ -35,7 +35,7 @@ const JOIN: usize = 16 * 1024;
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BackendError {
-    /// The name does not resolve, the connection is refused or was closed before a byte of an answer came.
+    /// The name does not resolve, or no connection comes about.
     #[error("the backend cannot be reached: {0}")]
     Unreachable(String),
     /// It was sent something, and closed the connection without a byte of an answer.

@@ -21,7 +21,7 @@ const SOON: Duration = Duration::from_millis(250);
 
 /// One place to connect to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target {
+enum Target {
     /// A TCP address.
     Tcp(SocketAddr),
     /// A Unix socket.
@@ -39,7 +39,7 @@ struct Shared {
     targets: ArcSwap<Vec<Target>>,
     /// Which of the targets answered last.
     preferred: AtomicUsize,
-    /// How often the name has come to mean something else.
+    /// How often the name has ceased to mean an address.
     generation: AtomicUsize,
     failed: Notify,
 }
@@ -71,12 +71,17 @@ impl Resolver {
         let Some((host, port)) = &self.shared.name else { return };
         let Ok(found) = tokio::net::lookup_host((host.as_str(), *port)).await else { return };
         let found: Vec<_> = found.map(Target::Tcp).collect();
+        let before = self.shared.targets.load();
         // A name that resolves to nothing for a while keeps its last addresses: they may still be right.
-        if !found.is_empty() && **self.shared.targets.load() != found {
+        if !found.is_empty() && **before != found {
             tracing::debug!(backend = %host, addresses = ?found, "backend resolved");
+            // Another order, or one more, leads no kept connection astray.
+            let gone = before.iter().any(|target| !found.contains(target));
             self.shared.preferred.store(0, Ordering::Relaxed);
             self.shared.targets.store(Arc::new(found));
-            self.shared.generation.fetch_add(1, Ordering::Release);
+            if gone {
+                self.shared.generation.fetch_add(1, Ordering::Release);
+            }
         }
     }
 
@@ -89,13 +94,13 @@ impl Resolver {
         }
     }
 
-    /// Changes whenever the name comes to mean something else: connections of another one lead to where the app was.
+    /// Changes whenever the name ceases to mean an address: connections of another one may lead to where the app was.
     pub(super) fn generation(&self) -> usize {
         self.shared.generation.load(Ordering::Acquire)
     }
 
     /// The target to try for the `attempt`th time (from 0), the one that answered last first; `None` once all were.
-    pub fn target(&self, attempt: usize) -> Option<Target> {
+    fn target(&self, attempt: usize) -> Option<Target> {
         let targets = self.shared.targets.load();
         if attempt >= targets.len() {
             return None;
@@ -105,7 +110,7 @@ impl Resolver {
     }
 
     /// A connection failed: the name may mean something else by now, and the next target is tried first from here on.
-    pub fn failed(&self) {
+    fn failed(&self) {
         let count = self.shared.targets.load().len().max(1);
         let next = (self.shared.preferred.load(Ordering::Relaxed) + 1) % count;
         self.shared.preferred.store(next, Ordering::Relaxed);
