@@ -8,7 +8,7 @@ local time = redis.call('TIME')
 local now = time[1] .. string.sub(time[2] + 1000000, 2, 4)
 local due = now + ARGV[1]
 local stem = ARGV[2]
-local leased, records, dues, bytes = {}, {}, {}, 0
+local leased, records, dues, running, bytes = {}, {}, {}, {}, 0
 
 -- The first write is one that a server without memory takes too (noeviction): what is due must get out of it. That the
 -- endpoint is served is therefore said at the end, and not in vain.
@@ -28,6 +28,7 @@ for n, key in ipairs(keys) do
       .. ' ' .. says
     dues[#dues + 1] = due
     dues[#dues + 1] = key
+    running[#running + 1] = key
     leased[#leased + 1] = {key, tostring(attempt), token, string.sub(record, 66, 66), says}
     bytes = bytes + length
     if bytes > 4194304 then
@@ -44,10 +45,6 @@ end
 if #leased > 0 then
   redis.call('MSET', unpack(records))
   redis.call('ZADD', KEYS[1], unpack(dues))
-  local running = {}
-  for n, lease in ipairs(leased) do
-    running[n] = lease[1]
-  end
   redis.call('SADD', KEYS[3], unpack(running))
 end
 redis.call('ZADD', KEYS[4], now, ARGV[3])

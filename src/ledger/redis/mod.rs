@@ -186,8 +186,8 @@ impl Ledger for RedisLedger {
 
     async fn settle(&self, lease: Lease, settlement: Settlement) -> Result<Settled, Unsettled> {
         let token = hex(lease.token);
-        let (record, says) = (self.keys.record(lease.key()), record::description(&lease.arrival));
         let done = |state, status| {
+            let (record, says) = (self.keys.record(lease.key()), record::description(&lease.arrival));
             let (token, status) = (token.clone(), digits(status));
             self.settler.settle(Ended { record, token, state, status, attempt: lease.attempt, says })
         };

@@ -65,8 +65,8 @@ impl Settler {
     /// Settles one; goes on when its caller leaves.
     pub(super) async fn settle(&self, ended: Ended) -> Answer {
         let (asked, answer) = oneshot::channel();
-        let stopped = |()| LedgerError::new("its task was stopped");
-        self.queue.send((ended, asked)).map_err(|_| stopped(()))?;
-        answer.await.map_err(|_| stopped(()))?
+        let stopped = || LedgerError::new("its task was stopped");
+        self.queue.send((ended, asked)).map_err(|_| stopped())?;
+        answer.await.map_err(|_| stopped())?
     }
 }
