@@ -329,11 +329,7 @@ impl Store {
                 Store::Sqlite(Arc::new(SqliteLedger::start(path.clone(), config.ledger.retention)))
             }
             LedgerUrl::Redis(url) => {
-                let options = RedisOptions::new(
-                    url,
-                    &config.ledger,
-                    config.webhooks.iter().any(|webhook| webhook.keeps()),
-                );
+                let options = RedisOptions::new(url, &config.ledger, config.keeps());
                 Store::Redis(Arc::new(RedisLedger::start(options, metrics.clone())))
             }
         }

@@ -141,7 +141,7 @@ impl Worker {
         slot: Option<Slot>,
     ) -> bool {
         let Parcel { way, head, signature, body } = parcel;
-        let Some(event) = event::kept(body) else {
+        let Ok(event) = event::vouched(body) else {
             tracing::error!(
                 endpoint = &*endpoint.name,
                 event.id = &*lease.key().id,

@@ -28,7 +28,7 @@ use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -128,22 +128,22 @@ impl Desk {
         if text.is_empty() || !text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
             return Err(Refusal::Unknown);
         }
-        let found = timeout(PATIENCE, self.alike(text)).await.unwrap_or_else(|_| Err(late().into()))?;
-        let (mut keys, several) = (found.iter(), found.len() > 1);
-        match keys.next().and_then(|key| key.parse().ok()) {
-            None => Err(Refusal::Unknown),
-            Some(_) if several => Err(Refusal::Ambiguous(found.into_iter().collect())),
-            Some(key) => Ok(key),
+        let found = in_time(self.alike(text)).await?;
+        if found.len() > 1 {
+            let mut keys: Vec<_> = found.iter().map(EventKey::to_string).collect();
+            keys.sort_unstable();
+            return Err(Refusal::Ambiguous(keys));
         }
+        found.into_iter().next().ok_or(Refusal::Unknown)
     }
 
     /// The keys of all events that have this id.
-    async fn alike(&self, id: String) -> Result<BTreeSet<String>, Refusal> {
+    async fn alike(&self, id: String) -> Result<HashSet<EventKey>, Refusal> {
         let filter = Filter { id: Some(id), ..Filter::default() };
-        let (mut found, mut after) = (BTreeSet::new(), None);
+        let (mut found, mut after) = (HashSet::new(), None);
         loop {
             let page = self.page(&filter, after.as_deref(), ALIKE).await?;
-            found.extend(page.records.into_iter().map(|record| record.key.to_string()));
+            found.extend(page.records.into_iter().map(|record| record.key));
             after = page.next;
             if after.is_none() {
                 return Ok(found);
@@ -162,12 +162,9 @@ impl Desk {
 }
 
 /// What the ledger says, unless it takes too long to.
-async fn in_time<T>(asked: impl Future<Output = Result<T, LedgerError>>) -> Result<T, LedgerError> {
-    timeout(PATIENCE, asked).await.unwrap_or_else(|_| Err(late()))
-}
-
-fn late() -> LedgerError {
-    LedgerError::new("it did not answer in time")
+async fn in_time<T, E: From<LedgerError>>(asked: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    let late = |_| Err(LedgerError::new("it did not answer in time").into());
+    timeout(PATIENCE, asked).await.unwrap_or_else(late)
 }
 
 /// The one line that an operator's action leaves.

@@ -4,6 +4,7 @@
 use super::Failure;
 use crate::config::{Admin as Section, Listen, Token};
 use crate::stripe::api::root;
+use bytes::Bytes;
 use reqwest::{Client, Method, RequestBuilder, redirect};
 use serde_json::Value;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -98,9 +99,7 @@ impl Admin {
     /// An event's payload, byte for byte.
     pub(super) async fn payload(&self, key: &str) -> Result<Vec<u8>, Failure> {
         let request = self.request(Method::GET, &format!("/{}/payload", escaped(key)), &[]);
-        let answer = request.send().await.map_err(|error| self.lost(&error))?;
-        let status = answer.status().as_u16();
-        let body = answer.bytes().await.map_err(|error| self.lost(&error))?;
+        let (status, body) = self.fetch(request).await?;
         if status == 200 {
             return Ok(body.to_vec());
         }
@@ -117,10 +116,15 @@ impl Admin {
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<Answer, Failure> {
+        let (status, body) = self.fetch(request).await?;
+        self.judged(status, &body)
+    }
+
+    async fn fetch(&self, request: RequestBuilder) -> Result<(u16, Bytes), Failure> {
         let answer = request.send().await.map_err(|error| self.lost(&error))?;
         let status = answer.status().as_u16();
         let body = answer.bytes().await.map_err(|error| self.lost(&error))?;
-        self.judged(status, &body)
+        Ok((status, body))
     }
 
     /// What is wrong with the API as a whole is told here, once.

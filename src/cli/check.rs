@@ -58,7 +58,7 @@ pub(super) fn run(args: Args, env: Env) -> Result<ExitCode, Failure> {
     }
     let mut probes = vec![
         ("backend", probe::backend(&config.backend)),
-        ("ledger", probe::ledger(&config.ledger, config.webhooks.iter().any(Webhook::keeps))),
+        ("ledger", probe::ledger(&config.ledger, config.keeps())),
     ];
     probes.extend(selling::probe(&config.checkout).map(|probe| ("stripe", probe)));
     let mut code = ExitCode::SUCCESS;

@@ -18,6 +18,7 @@ use clap::{Parser, Subcommand};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::process::ExitCode;
+use tokio::runtime::{self, Runtime};
 
 /// The environment, read once by `main.rs`.
 type Env = BTreeMap<String, String>;
@@ -101,6 +102,12 @@ impl Failure {
     fn config(message: impl Into<String>) -> Failure {
         Failure { code: EX_CONFIG, message: message.into() }
     }
+}
+
+/// For a verb that waits for somebody else.
+fn runtime() -> Result<Runtime, Failure> {
+    let runtime = runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| Failure::failed(format!("no runtime: {error}")))
 }
 
 #[cfg(test)]

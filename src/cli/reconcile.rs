@@ -11,10 +11,11 @@ mod survey;
 
 use super::admin::{Admin, escaped};
 use super::records::{say, word};
-use super::{Env, Failure};
+use super::{Env, Failure, runtime};
 use crate::clock;
 use crate::config::{Config, LedgerUrl, Source, Webhook};
 use crate::endpoint::Endpoint;
+use crate::ledger::EventKey;
 use crate::metrics::Metrics;
 use clap::Parser;
 use history::{History, Past};
@@ -67,9 +68,7 @@ pub(super) fn run(args: &Args, env: Env) -> Result<ExitCode, Failure> {
     let webhook = chosen(&config, args.endpoint.as_deref())?;
     let admin = Admin::new(&config.admin)?;
     let history = History::new(&config.checkout)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::failed(format!("no runtime: {error}")))?;
-    runtime.block_on(reconcile(args, &config, webhook, &admin, &history))
+    runtime()?.block_on(reconcile(args, &config, webhook, &admin, &history))
 }
 
 /// The endpoint that is meant. With several, nothing tells for which of them an event at Stripe is.
@@ -173,7 +172,8 @@ async fn still(
     let count = missing.len();
     for (done, past) in missing.into_iter().rev().enumerate() {
         progress.say(|| format!("comparing {done} of {count}"));
-        let key = escaped(&format!("{}?{query} {endpoint}", past.id));
+        let key = EventKey { endpoint: endpoint.into(), query: query.into(), id: past.id.as_str().into() };
+        let key = escaped(&key.to_string());
         let answer = admin.try_send(Method::GET, &format!("/{key}"), &[], Vec::new()).await?;
         match (answer.code(), answer.text("state")) {
             ("event_unknown", _) => gaps.push(Gap { past, state: "missing".to_owned() }),
@@ -261,6 +261,6 @@ fn field<'a>(record: &'a Value, name: &str) -> &'a str {
 }
 
 /// How far back: a duration, as the configuration writes them.
-fn age(text: &str) -> Result<std::time::Duration, String> {
+fn age(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|_| "write how far back, as in 7d or 12h".to_owned())
 }

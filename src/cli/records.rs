@@ -6,7 +6,7 @@ mod print;
 pub(super) use print::{say, word};
 
 use super::admin::{Admin, escaped};
-use super::{Env, Failure};
+use super::{Env, Failure, runtime};
 use crate::config::Source;
 use crate::ledger::State;
 use clap::builder::PossibleValuesParser;
@@ -135,9 +135,7 @@ pub(super) fn run(args: Args, env: Env) -> Result<ExitCode, Failure> {
     let section = Source::new(args.config, env).load_admin();
     let section = section.map_err(|faults| Failure::config(faults.to_string()))?;
     let admin = Admin::new(&section)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::failed(format!("no runtime: {error}")))?;
-    runtime.block_on(async {
+    runtime()?.block_on(async {
         match args.verb {
             Verb::List(args) => list(&admin, &args).await,
             Verb::Show(args) => show(&admin, &args).await,
@@ -227,10 +225,11 @@ struct Sum {
 
 /// Goes through a bulk redelivery's pages.
 async fn pages(admin: &Admin, which: &Query<'_>, dry_run: bool) -> Result<Sum, Failure> {
-    let (mut sum, mut after) = (Sum::default(), String::new());
+    let (mut sum, mut after, limit) = (Sum::default(), String::new(), PAGE.to_string());
     let dry_run = if dry_run { "true" } else { "" };
     loop {
-        let query = [which, &[("dry_run", dry_run), ("limit", "500"), ("after", after.as_str())]].concat();
+        let query =
+            [which, &[("dry_run", dry_run), ("limit", limit.as_str()), ("after", after.as_str())]].concat();
         let answer = admin.post("/redeliver", &query).await?;
         sum.matched += answer.count("matched");
         sum.redelivered += answer.count("redelivered");

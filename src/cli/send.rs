@@ -3,7 +3,7 @@
 
 use super::events::{Details, KINDS, Kind, letters};
 use super::sign::{now, payload};
-use super::{Env, Failure, secrets};
+use super::{Env, Failure, runtime, secrets};
 use crate::clock;
 use crate::stripe::api::root;
 use crate::stripe::signature::{self, Secret};
@@ -82,11 +82,7 @@ pub(super) fn run(args: &Args, env: &Env) -> Result<ExitCode, Failure> {
         false => secrets::signing(args.secret_file.as_deref(), env)?,
     };
     let events = events(args)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::failed(format!("no runtime: {error}")))?;
-    runtime.block_on(send(args, &secrets, &events))
+    runtime()?.block_on(send(args, &secrets, &events))
 }
 
 /// A URL that an event can be sent to: "localhost:5000" is one as well, of the scheme "localhost".

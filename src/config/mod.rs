@@ -49,3 +49,10 @@ pub struct Config {
     /// `[checkout]`: what is sold at the edge; off unless there is a key and a price.
     pub checkout: Checkout,
 }
+
+impl Config {
+    /// Whether events are kept at any endpoint.
+    pub fn keeps(&self) -> bool {
+        self.webhooks.iter().any(Webhook::keeps)
+    }
+}

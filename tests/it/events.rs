@@ -111,18 +111,23 @@ async fn giving_up(setup: Setup) -> (Program, Setup) {
     (Program::start(setup.clone()).await, setup)
 }
 
+/// Three events that were given up on, the last two of one type.
+async fn dead_letters(program: &Program, backend: &Backend) -> [Event; 3] {
+    backend.answers(Answer::status(503));
+    let events = [Event::checkout(), Event::new("invoice.paid"), Event::new("invoice.paid")];
+    for event in &events {
+        program.send(&event.signed()).await.expect_received("queued");
+        in_state(program, &event.id, "dead").await;
+    }
+    events
+}
+
 #[tokio::test]
 async fn dead_letters_are_listed_shown_redelivered_and_forgotten() {
     let backend = Backend::start().await;
     for (setup, _ledger) in ledgers(&backend).await {
         let (program, _) = giving_up(setup).await;
-        backend.answers(Answer::status(503));
-        let events = [Event::checkout(), Event::new("invoice.paid"), Event::new("invoice.paid")];
-        for event in &events {
-            program.send(&event.signed()).await.expect_received("queued");
-            in_state(&program, &event.id, "dead").await;
-        }
-        let [one, two, three] = &events;
+        let [one, two, three] = &dead_letters(&program, &backend).await;
         assert_eq!(listed(&program, "state=dead").await, sorted(&[one, two, three]));
         assert_eq!(listed(&program, "type=invoice.*").await, sorted(&[two, three]));
         assert_eq!(listed(&program, &format!("id={}", one.id)).await, sorted(&[one]));
@@ -260,12 +265,7 @@ async fn at_the_command_line_events_are_listed_shown_redelivered_and_forgotten()
     let said = operator.types(&["events", "list"]).await;
     assert_eq!((said.code, said.out.as_str(), said.err.as_str()), (0, "", "no such events\n"));
 
-    backend.answers(Answer::status(503));
-    let events = [Event::checkout(), Event::new("invoice.paid"), Event::new("invoice.paid")];
-    for event in &events {
-        program.send(&event.signed()).await.expect_received("queued");
-        in_state(&program, &event.id, "dead").await;
-    }
+    let events = dead_letters(&program, &backend).await;
     let [one, two, three] = &events;
     let said = operator.types(&["events", "list", "--state", "dead"]).await;
     assert_eq!((said.code, said.err.as_str()), (0, ""));
