@@ -1,5 +1,6 @@
-//! The proof that an event was verified: [`VerifiedEvent`] is made here and nowhere else, by [`verify`] or of what was
-//! kept after it ([`kept`]), and nothing else can be delivered. What an event is says [`parse`]; whether its signature holds says `signature`.
+//! The proof that an event is genuine: [`VerifiedEvent`] is made here and nowhere else, by [`verify`] or of what somebody
+//! else vouches for ([`vouched`]), and nothing else can be delivered. What an event is says [`parse`]; whether its
+//! signature holds says `signature`.
 
 pub use super::envelope::{Envelope, PayloadFault, parse};
 pub use super::json::JsonFault;
