@@ -24,7 +24,7 @@ mod settler;
 mod trouble;
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use redis::{Cmd, FromRedisValue, Pipeline, Script, Value};
@@ -170,7 +170,7 @@ impl RedisLedger {
 #[async_trait]
 impl Ledger for RedisLedger {
     async fn claim(&self, arrival: Arrival, lease: Duration) -> Result<Claim, LedgerError> {
-        let ends = clock::instant() + lease;
+        let ends = ends_of(lease);
         let token = self.token()?;
         let mut command =
             evalsha(&self.scripts.claim, &[&self.keys.record(&arrival.key), &self.keys.running]);
@@ -218,7 +218,7 @@ impl Ledger for RedisLedger {
     ) -> Result<Kept, LedgerError> {
         self.link.takes_more()?;
         self.link.keeps()?;
-        let ends = clock::instant() + lease.unwrap_or_default();
+        let ends = ends_of(lease.unwrap_or_default());
         let token = self.token()?;
         let [record, running, parcel_key, due, kept, _] = self.keys_of(&arrival.key);
         let keys = [&record, &running, &parcel_key, &due, &kept, &self.keys.endpoints];
@@ -241,7 +241,7 @@ impl Ledger for RedisLedger {
         most: usize,
         lease: Duration,
     ) -> Result<Vec<(Lease, Parcel)>, LedgerError> {
-        let ends = clock::instant() + lease;
+        let ends = ends_of(lease);
         let of = |what| self.keys.of_endpoint(what, endpoint);
         let keys = [&of("due"), &of("kept"), &self.keys.running, &self.keys.served];
         let mut command = evalsha(&self.scripts.due, &keys.map(String::as_str));
@@ -467,6 +467,12 @@ fn hex(token: u64) -> String {
 /// The token that [`hex`] spelled.
 fn number(hex: &str) -> u64 {
     u64::from_str_radix(hex, 16).unwrap_or_default()
+}
+
+/// When a lease that is asked for now ends. The server counts in whole milliseconds, cut off: by its clock it may be
+/// over that much sooner.
+fn ends_of(lease: Duration) -> Instant {
+    clock::instant() + Duration::from_millis(millis(lease).saturating_sub(1))
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -91,8 +91,17 @@ contract! {
     an_event_whose_lease_is_over_is_admitted_again_with_the_next_attempt(ledger, kind keeps MONTH) {
         let (late, current) = taken_over(&*ledger, "evt_1").await;
         assert_eq!((late.attempt(), current.attempt()), (1, 2));
-        assert_eq!(late.remaining(clock::instant()), Duration::ZERO);
         assert!(matches!(ledger.claim(arrival("evt_1"), LONG).await.unwrap(), Claim::InFlight { .. }));
+    }
+
+    a_lease_is_over_for_its_holder_before_another_is_granted(ledger, kind keeps MONTH) {
+        for n in 0..16 {
+            let event = || arrival(&format!("evt_{n}"));
+            let late = leased(&*ledger, event(), Duration::from_millis(5)).await;
+            // Without a pause, so that the very first moment of another's lease is seen.
+            while !matches!(ledger.claim(event(), LONG).await.unwrap(), Claim::Leased(_)) {}
+            assert_eq!(late.remaining(clock::instant()), Duration::ZERO, "of event {n}");
+        }
     }
 
     a_late_holders_failure_is_refused_and_changes_nothing(ledger, kind keeps MONTH) {
