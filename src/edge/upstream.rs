@@ -94,7 +94,7 @@ impl Connect for Connecting {
             None => self.backend.connect().await.or_err(ErrorType::ConnectError, "to the backend")?,
         };
         let (backend, added) = (self.backend.clone(), Some(self.added.clone()));
-        let lent = Lent { kept: Some(kept), backend, added, head: Bytes::new() };
+        let lent = Lent { kept: Some(kept), backend, added, last: false, head: Bytes::new() };
         let socket: Box<dyn VirtualSocket> =
             if self.upgrade { Box::new(Tunnel::new(lent)) } else { Box::new(lent) };
         Ok(Stream::from(VirtualSocketStream::new(socket)))
@@ -107,6 +107,8 @@ pub struct Lent {
     backend: Backend,
     /// What the head, which is what pingora writes first, has yet to get.
     added: Option<Bytes>,
+    /// It is closed after this request.
+    last: bool,
     /// What is left of it to be sent.
     head: Bytes,
 }
@@ -143,7 +145,7 @@ impl AsyncRead for Lent {
     ) -> Poll<io::Result<()>> {
         // Only a connection to be put away is read one byte at a time: answers go into buffers of kilobytes.
         if buf.capacity() == 1 {
-            if let Some(kept) = self.kept.take() {
+            if let Some(kept) = self.kept.take().filter(|_| !self.last) {
                 self.backend.keep(kept);
             }
             return Poll::Ready(Ok(()));
@@ -155,6 +157,8 @@ impl AsyncRead for Lent {
 impl AsyncWrite for Lent {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         if let Some(added) = self.added.take() {
+            // Some apps send a body after a HEAD all the same: to whoever comes next it would be the app's answer.
+            self.last = buf.starts_with(b"HEAD ");
             // pingora writes a head in one piece.
             let Some(fields) = buf.strip_suffix(END).filter(|fields| fields.ends_with(END)) else {
                 return Poll::Ready(Err(io::ErrorKind::InvalidInput.into()));

@@ -90,6 +90,16 @@ async fn a_head_request_gets_the_length_and_no_body_and_the_connection_stays() {
     assert_eq!(backend.count(), 4);
 }
 
+/// A backend may send a body after a HEAD all the same, and late.
+#[tokio::test]
+async fn no_delivery_follows_a_head_on_its_connection() {
+    let backend = Backend::start().await;
+    let program = Program::start(&backend).await;
+    assert_eq!(program.send(&Request::new("HEAD", "/posts/1")).await.status, 200);
+    program.send(&Event::checkout().signed()).await.expect_delivered(200);
+    assert_eq!(backend.connections(), 2);
+}
+
 #[tokio::test]
 async fn a_client_that_asks_before_it_uploads_is_told_to_go_on() {
     let backend = Backend::start().await;
