@@ -1,9 +1,12 @@
 //! A stream socket and a listener, TCP or Unix, as one type each. Nothing here knows what is spoken over them.
 
+use socket2::{Domain, SockAddr, Type};
+use std::fs::Permissions;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, RawFd};
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -95,7 +98,7 @@ impl AsyncWrite for Socket {
 }
 
 /// Connections that the kernel holds until they are accepted.
-const BACKLOG: u32 = 4096;
+const BACKLOG: i32 = 4096;
 
 /// A bound listener.
 #[derive(Debug)]
@@ -127,15 +130,15 @@ impl Listener {
     /// The address is taken, is not of this machine, or may not be bound.
     pub async fn bind(listen: &Listen) -> io::Result<Listener> {
         match listen {
-            Listen::Unix(path) => {
+            Listen::Unix { path, mode } => {
                 if UnixStream::connect(path)
                     .await
                     .is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused)
                 {
                     std::fs::remove_file(path)?;
                 }
-                let listener = UnixListener::bind(path)?;
-                Ok(Listener::Unix(SocketFile(path.clone()), listener))
+                let (file, listener) = listen_at(path, *mode)?;
+                Ok(Listener::Unix(file, UnixListener::from_std(listener)?))
             }
             Listen::Tcp(address) => match address.strip_prefix(':') {
                 // Every address, of both families; where there is no IPv6, of one.
@@ -224,10 +227,23 @@ async fn bind_tcp(address: &str) -> io::Result<Listener> {
     Err(last)
 }
 
+/// Nobody can connect before the file has its mode.
+fn listen_at(path: &Path, mode: Option<u32>) -> io::Result<(SocketFile, std::os::unix::net::UnixListener)> {
+    let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    let file = SocketFile(path.to_owned());
+    if let Some(mode) = mode {
+        std::fs::set_permissions(path, Permissions::from_mode(mode))?;
+    }
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok((file, socket.into()))
+}
+
 fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     // A restart must not wait for connections of the last run to be forgotten.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
-    socket.listen(BACKLOG)
+    socket.listen(BACKLOG.cast_unsigned())
 }

@@ -64,7 +64,7 @@ impl Admin {
         };
         let client = Client::builder().redirect(redirect::Policy::none()).timeout(TIMEOUT).no_proxy();
         let (client, base) = match &section.listen {
-            Listen::Unix(path) => (client.unix_socket(path.as_path()), "http://localhost".to_owned()),
+            Listen::Unix { path, .. } => (client.unix_socket(path.as_path()), "http://localhost".to_owned()),
             Listen::Tcp(_) => {
                 let addresses = addresses(&section.listen)?;
                 (client.resolve_to_addrs(NAME, &addresses), format!("http://{NAME}:{}", port(&addresses)))

@@ -29,7 +29,7 @@ pub(super) fn ask(listen: &Listen) -> Result<String, String> {
         }
         Some((host, port)) => ask_tcp(host, port, deadline),
         None => {
-            let Listen::Unix(path) = listen else { return Err(format!("{listen}: no address")) };
+            let Listen::Unix { path, .. } = listen else { return Err(format!("{listen}: no address")) };
             UnixStream::connect(path).and_then(|mut socket| {
                 let left = left(deadline)?;
                 socket.set_write_timeout(Some(left))?;
@@ -146,9 +146,10 @@ mod tests {
             socket.read_exact(&mut vec![0; REQUEST.len()]).unwrap();
             socket.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
         });
-        ask(&Listen::Unix(path.clone())).unwrap();
+        let listen = Listen::Unix { path, mode: None };
+        ask(&listen).unwrap();
         answering.join().unwrap();
-        assert!(ask(&Listen::Unix(path)).unwrap_err().contains("Connection refused"));
+        assert!(ask(&listen).unwrap_err().contains("Connection refused"));
     }
 
     #[test]

@@ -264,13 +264,16 @@ fn no_path_twice(section: &Section, checkout: &Checkout, webhooks: &[Webhook]) {
 
 /// Whether two listeners would ask for one address. Port 0 takes a free one.
 fn same_address(one: &Listen, other: &Listen) -> bool {
+    if let (Listen::Unix { path, .. }, Listen::Unix { path: other, .. }) = (one, other) {
+        return path == other;
+    }
     match (one.host_and_port(), other.host_and_port()) {
         (Some((host, port)), Some((other_host, other_port))) => {
             port != 0
                 && port == other_port
                 && (host == other_host || is_unspecified(host) || is_unspecified(other_host))
         }
-        _ => one == other,
+        _ => false,
     }
 }
 
@@ -282,7 +285,7 @@ fn reaches(backend: &BackendUrl, listen: &Listen) -> bool {
                 && is_loopback(host)
                 && (is_unspecified(listen_host) || is_loopback(listen_host))
         }
-        (BackendUrl::Unix(backend), None) => *listen == Listen::Unix(backend.clone()),
+        (BackendUrl::Unix(backend), None) => matches!(listen, Listen::Unix { path, .. } if path == backend),
         (BackendUrl::Http { .. }, None) | (BackendUrl::Unix(_), Some(_)) => false,
     }
 }

@@ -12,8 +12,13 @@ use std::time::Duration;
 pub enum Listen {
     /// `host:port`; `:port` is every address (`[::]:port`, dual stack). Port 0 takes a free one.
     Tcp(String),
-    /// `unix//run/countersign.sock`, as Caddy writes it.
-    Unix(PathBuf),
+    /// `unix//run/countersign.sock` or `unix//run/countersign.sock|0660`, as Caddy writes them.
+    Unix {
+        /// The socket's file.
+        path: PathBuf,
+        /// Its permissions; without, what the umask leaves.
+        mode: Option<u32>,
+    },
 }
 
 /// `[server]`.
@@ -73,7 +78,8 @@ impl fmt::Display for Listen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Listen::Tcp(address) => f.write_str(address),
-            Listen::Unix(path) => write!(f, "unix/{}", path.display()),
+            Listen::Unix { path, mode: None } => write!(f, "unix/{}", path.display()),
+            Listen::Unix { path, mode: Some(mode) } => write!(f, "unix/{}|{mode:04o}", path.display()),
         }
     }
 }

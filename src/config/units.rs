@@ -104,10 +104,14 @@ fn choice(words: impl Iterator<Item = String>) -> String {
     }
 }
 
-/// `host:port`, `:port` or `unix//path`.
+/// `host:port`, `:port`, `unix//path` or `unix//path|mode`.
 pub(super) fn listen(text: &str) -> Result<Listen, Wrong> {
-    if let Some(path) = unix(text) {
-        return path.map(Listen::Unix);
+    let (address, mode) = match text.split_once('|') {
+        Some((address, mode)) => (address, Some(mode)),
+        None => (text, None),
+    };
+    if let Some(path) = unix(address) {
+        return Ok(Listen::Unix { path: path?, mode: mode.map(socket_mode).transpose()? });
     }
     let wrong = || Wrong::expected(r#""host:port", ":port" or "unix//path""#);
     if text.contains("://") {
@@ -243,14 +247,26 @@ fn private_ranges() -> [IpNet; 6] {
 /// The longest path of a Unix socket on Linux (`sun_path` less its final zero; unix(7)).
 const SOCKET_PATH: usize = 107;
 
+/// The permissions of a socket's file, in octal. Who may write to it may connect, so its owner has to.
+fn socket_mode(text: &str) -> Result<u32, Wrong> {
+    let octal = !text.is_empty() && text.len() <= 4 && text.bytes().all(|b| matches!(b, b'0'..=b'7'));
+    match u32::from_str_radix(text, 8) {
+        Ok(mode @ 0o200..=0o777) if octal && mode & 0o200 != 0 => Ok(mode),
+        _ => Err(Wrong::expected("\"unix//path|mode\"")
+            .help("a mode is octal, and lets the owner write: \"0660\" lets its group connect as well")),
+    }
+}
+
 /// `unix//path`, as Caddy writes it; `None` for what is no Unix socket at all.
 fn unix(text: &str) -> Option<Result<PathBuf, Wrong>> {
     let path = text.strip_prefix("unix/").or_else(|| text.strip_prefix("unix:"))?;
     let wrong = |help: &str| Err(Wrong::expected("\"unix//path\"").help(help));
     Some(if !text.starts_with("unix//") {
         wrong("the socket's absolute path follows unix/, as in \"unix//run/app.sock\"")
-    } else if path.contains(['|', '\0']) {
-        wrong("the socket's mode cannot be set here")
+    } else if path.contains('|') {
+        wrong("a mode is for a listener: the app makes its own socket")
+    } else if path.contains('\0') {
+        wrong("no path has a zero byte in it")
     } else if path.ends_with('/') {
         wrong("it names a file, as in \"unix//run/app.sock\"")
     } else if path.len() > SOCKET_PATH {
@@ -344,7 +360,15 @@ mod tests {
         for text in [":8080", "127.0.0.1:0", "[::1]:9464", "localhost:65535", "my_host-1.example:1"] {
             assert_eq!(listen(text), Ok(Listen::Tcp(text.to_owned())), "{text}");
         }
-        assert_eq!(listen("unix//run/c.sock"), Ok(Listen::Unix("/run/c.sock".into())));
+        let unix = |mode| Ok(Listen::Unix { path: "/run/c.sock".into(), mode });
+        for (text, mode) in [
+            ("unix//run/c.sock", None),
+            ("unix//run/c.sock|0200", Some(0o200)),
+            ("unix//run/c.sock|0660", Some(0o660)),
+            ("unix//run/c.sock|777", Some(0o777)),
+        ] {
+            assert_eq!(listen(text), unix(mode), "{text}");
+        }
         for text in [
             "",
             ":",
@@ -361,7 +385,15 @@ mod tests {
             "[::1]",
             "unix/run/c.sock",
             "unix:/run/c.sock",
-            "unix//run/c.sock|0660",
+            "unix//run/c.sock|",
+            "unix//run/c.sock|0",
+            "unix//run/c.sock|0460",
+            "unix//run/c.sock|0680",
+            "unix//run/c.sock|+660",
+            "unix//run/c.sock|1777",
+            "unix//run/c.sock|00660",
+            "unix//run/c.sock|0660|0660",
+            ":8080|0660",
             "unix//",
         ] {
             listen(text).unwrap_err();

@@ -3,6 +3,7 @@
 use crate::front::have;
 use crate::harness::{Answer, Backend, Event, Program, Request, Setup, until, within};
 use futures_util::{SinkExt, StreamExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -161,6 +162,20 @@ async fn both_sides_may_be_unix_sockets() {
         assert_eq!(got.header("host"), Some(Request::HOST));
     }
     assert_eq!(backend.requests()[1].header("x-forwarded-proto"), Some("https"));
+}
+
+#[tokio::test]
+async fn a_unix_socket_has_the_mode_it_is_given() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let backend = Backend::start().await;
+    let path = folder.path().join("countersign.sock");
+    for mode in ["0600", "0660"] {
+        let listen = format!("unix/{}|{mode}", path.display());
+        let program = Program::start(Setup::new(&backend).set("server.listen", listen.as_str())).await;
+        assert_eq!(program.send(&Request::get("/posts/1")).await.status, 200);
+        let permissions = std::fs::metadata(&path).unwrap().permissions();
+        assert_eq!(format!("{:04o}", permissions.mode() & 0o7777), mode);
+    }
 }
 
 #[tokio::test]
