@@ -145,6 +145,12 @@ impl Entry<'_, '_> {
             let help = "several secrets stand between commas".to_owned();
             return self.wrong(format!("white space inside a secret{}", from(source)), expected, help);
         }
+        if !secret.is_ascii() || secret.ends_with("...") {
+            let help = "copy it whole: an ellipsis stands where it was cut short, and some editors begin a file with an \
+                        invisible mark";
+            let found = format!("a secret with characters that are in none of Stripe's{}", from(source));
+            return self.wrong(found, expected, help.to_owned());
+        }
         if secret.starts_with(['"', '\'']) {
             let help = "the value is taken as it is: leave the quotes out".to_owned();
             return self.wrong(format!("a secret in quotes{}", from(source)), expected, help);
