@@ -131,7 +131,7 @@ async fn serve(source: Source, config: Config) -> ExitCode {
     readiness.set_listening();
 
     while let Wake::Reload = signals.next().await {
-        reload(&source, &config, &routes, &metrics, &mut counter);
+        reload(&source, &config, &routes, &store, &metrics, &mut counter);
     }
 
     tracing::info!(grace = ?config.server.shutdown_grace, "draining");
@@ -258,6 +258,7 @@ fn reload(
     source: &Source,
     running: &Config,
     current: &ArcSwap<Routes>,
+    store: &Store,
     metrics: &Metrics,
     counter: &mut Counter,
 ) {
@@ -295,6 +296,7 @@ fn reload(
             return;
         }
     }
+    store.set_keeping(config.keeps());
     announce_checkout(&config.checkout);
     metrics.retain(&config.webhooks.iter().map(|w| w.name.as_str()).collect::<Vec<_>>());
     warn(&config);
@@ -341,6 +343,14 @@ impl Store {
             Store::None => Arc::new(NoLedger),
             Store::Sqlite(ledger) => Arc::new(Metered::new(ledger.clone(), metrics.clone())),
             Store::Redis(ledger) => Arc::new(Metered::new(ledger.clone(), metrics.clone())),
+        }
+    }
+
+    /// Whether events are to be kept from now on, which not every Redis is fit for.
+    fn set_keeping(&self, keeping: bool) {
+        match self {
+            Store::None | Store::Sqlite(_) => {}
+            Store::Redis(ledger) => ledger.set_keeping(keeping),
         }
     }
 

@@ -331,3 +331,29 @@ async fn a_redis_that_does_not_sync_before_it_answers_keeps_no_events_unless_tha
     program.send(&Event::checkout().signed()).await.expect_received("queued");
     backend.await_request(1).await;
 }
+
+#[tokio::test]
+async fn a_reload_that_brings_queued_to_a_redis_that_is_not_fit_for_it_shows_in_readiness() {
+    if !have("redis-server") {
+        return;
+    }
+    let backend = Backend::start().await;
+    let redis = Redis::start_with(&["--appendfsync", "everysec"]).await;
+    let inline = Setup::new(&backend).redis(&redis);
+    let program = Program::start(inline.clone()).await;
+    program.send(&Event::checkout().signed()).await.expect_delivered(200);
+    for _ in 0..2 {
+        program.reconfigure(&keeping(inline.clone(), "queued"));
+        program.sighup();
+        program
+            .wait_for_log("why", |line| {
+                line["level"] == "ERROR"
+                    && line["message"].as_str().is_some_and(|why| why.contains("appendfsync always"))
+            })
+            .await;
+        program.not_ready().await;
+        program.reconfigure(&inline);
+        program.sighup();
+        program.ready().await;
+    }
+}

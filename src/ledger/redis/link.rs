@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -42,7 +43,7 @@ pub(super) struct Options {
     pub(super) connect_timeout: Duration,
     pub(super) command_timeout: Duration,
     pub(super) durability: Durability,
-    /// Whether events are to be kept.
+    /// Whether events are to be kept, to begin with.
     pub(super) keeps: bool,
     /// The key that shows whether a server is the one it was.
     pub(super) marker: String,
@@ -70,6 +71,8 @@ pub(super) struct Link {
     state: watch::Sender<State>,
     suspect: Notify,
     end: CancellationToken,
+    /// Whether events are to be kept.
+    keeping: AtomicBool,
     options: Options,
     metrics: Arc<Metrics>,
 }
@@ -82,6 +85,7 @@ impl Link {
             state: watch::Sender::new(State::Down(reason.into())),
             suspect: Notify::new(),
             end: CancellationToken::new(),
+            keeping: AtomicBool::new(options.keeps),
             options,
             metrics,
         });
@@ -99,7 +103,7 @@ impl Link {
     pub(super) fn health(&self) -> Health {
         match &*self.state.borrow() {
             State::Up { full: Some(reason), .. } => Health::NotReady { reason: reason.clone() },
-            State::Up { short: Some(why), .. } if self.options.keeps => {
+            State::Up { short: Some(why), .. } if self.keeping() => {
                 Health::NotReady { reason: format!("{}: {why}", self.options.url).into() }
             }
             State::Up { .. } => Health::Ready,
@@ -170,6 +174,20 @@ impl Link {
             State::Up { full: Some(reason), .. } => Err(LedgerError::new(reason.clone())),
             State::Up { .. } | State::Down(_) => Ok(()),
         }
+    }
+
+    /// Whether events are to be kept from now on.
+    pub(super) fn set_keeping(&self, keeping: bool) {
+        self.keeping.store(keeping, Ordering::Relaxed);
+        if let Err(error) = self.keeps()
+            && keeping
+        {
+            tracing::error!("{error}");
+        }
+    }
+
+    fn keeping(&self) -> bool {
+        self.keeping.load(Ordering::Relaxed)
     }
 
     /// Whether the server promises enough for events to be kept on it.
@@ -303,7 +321,7 @@ impl Keeper {
         self.said = concerns;
         let short: Option<Arc<str>> = server.falls_short_of(options.durability).map(Into::into);
         let changed = short != self.short;
-        if let Some(short) = short.as_ref().filter(|_| changed && options.keeps) {
+        if let Some(short) = short.as_ref().filter(|_| changed && self.link.keeping()) {
             tracing::error!(ledger = %options.url, "{short}");
         }
         self.short = short;

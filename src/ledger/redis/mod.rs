@@ -56,7 +56,7 @@ pub struct RedisOptions {
     pub retention: Duration,
     /// What the server must promise before events are kept on it.
     pub durability: Durability,
-    /// Whether events are to be kept: a server that does not promise enough is no ledger then.
+    /// Whether events are to be kept, to begin with: a server that does not promise enough is no ledger then.
     pub keeps: bool,
 }
 
@@ -138,6 +138,11 @@ impl RedisLedger {
         }
         let told = format!("version {}, persistence: {}", server.version(), server.persistence());
         Ok([vec![told], server.concerns()].concat().join("; "))
+    }
+
+    /// Whether events are to be kept from now on, as after a reload.
+    pub fn set_keeping(&self, keeping: bool) {
+        self.link.set_keeping(keeping);
     }
 
     /// Lets go of the connection. Calls after this fail.
