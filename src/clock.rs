@@ -1,4 +1,5 @@
-//! The one place that asks what time it is. Everything else is handed a time, so that tests can hand another.
+//! The one place that asks the system what time it is. Rules are handed a time, so that tests can hand another; deadlines
+//! are tokio's.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 

@@ -62,7 +62,7 @@ pub enum Fate {
     Delivered(Answer),
     /// It is kept, and reaches the backend later.
     Queued,
-    /// It was delivered before.
+    /// It was delivered before, or is kept already.
     Duplicate,
     /// The endpoint does not forward such events.
     Ignored,

@@ -50,13 +50,13 @@ pub enum Outcome {
     HeaderTooLarge,
     /// A spelling of a guarded path that is not the path.
     AmbiguousPath,
-    /// No connection to the backend.
+    /// No connection to the backend, or one that it closed without an answer.
     BackendUnreachable,
     /// The backend did not answer within `response_timeout`.
     BackendTimeout,
     /// The backend answered something that is not HTTP, or broke off before its head was whole.
     BackendInvalid,
-    /// The ledger is out of reach, and `on_outage = "refuse"`.
+    /// The ledger is out of reach, and `on_outage = "refuse"`; or it is not fit for what was asked, or too slow for its lease.
     LedgerUnavailable,
     /// Too many connections or webhooks at once.
     Overloaded,

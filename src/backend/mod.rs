@@ -41,7 +41,7 @@ pub enum BackendError {
     /// It was sent something, and closed the connection without a byte of an answer.
     #[error("the backend gave no answer: {0}")]
     Unanswered(String),
-    /// Connecting, or the answer's head, took longer than it may.
+    /// Sending, or the answer's head, took longer than it may.
     #[error("the backend did not answer in time")]
     Timeout,
     /// What came back is not an HTTP/1 answer, or broke off in its head.

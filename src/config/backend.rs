@@ -27,7 +27,7 @@ pub struct Backend {
     pub url: BackendUrl,
     /// To connect, deliveries and passed-through requests alike. Default 2 s.
     pub connect_timeout: Duration,
-    /// From a delivery's last byte sent to the whole answer; deliveries only. Default 30 s.
+    /// For a delivery once it is connected, the whole answer included. Default 30 s.
     pub response_timeout: Duration,
     /// How long an idle connection is kept; keep it below the app's own keep-alive. Default 4 s.
     pub idle_timeout: Duration,

@@ -179,7 +179,7 @@ pub(super) fn backend_url(text: &str) -> Result<BackendUrl, Wrong> {
     Ok(BackendUrl::Http { host: host.to_owned(), port })
 }
 
-/// `sqlite:PATH` or `none`.
+/// `sqlite:PATH`, a Redis URL or `none`.
 pub(super) fn ledger_url(text: &str) -> Result<LedgerUrl, Wrong> {
     let wrong = || Wrong::expected(r#""sqlite:PATH", "redis://host:port" or "none""#);
     if text == "none" {

@@ -38,10 +38,10 @@ impl Config {
                 }
             }
         }
-        if self.server.shutdown_grace < self.backend.response_timeout {
+        if self.server.shutdown_grace < self.backend.connect_timeout + self.backend.response_timeout {
             warnings.push(
-                "server.shutdown_grace is shorter than backend.response_timeout: stopping may cut a delivery short, \
-                 and its event waits for Stripe's next attempt"
+                "server.shutdown_grace is shorter than backend.connect_timeout and response_timeout together: webhooks \
+                 that come while the program stops are refused, and a slow delivery may be cut short"
                     .to_owned(),
             );
         }

@@ -4,8 +4,8 @@
 //! A request's head is read here, by [`Connection::head`], before anyone decides who answers it:
 //!
 //! ```text
-//!  idle ──first byte──▶ head ──whole──▶ a webhook: body and answer go through `take`, `fill`, `send`
-//!   │ idle_timeout,      │ header_timeout: 408       └─ all else: `pass`, and pingora reads the head again from here
+//!  idle ──first byte──▶ head ──whole──▶ a webhook or an order: body and answer go through `take`, `fill`, `send`
+//!   │ idle_timeout,      │ header_timeout: 408       └─ all else: `pass`, and pingora reads a head from here
 //!   │ or drain: closed   │ 64 KiB: 431
 //! ```
 //!

@@ -1,4 +1,4 @@
-//! How many webhooks are being read or delivered at once. A body that dawdles must not lock Stripe out: when every
+//! How many webhooks, or orders, are being read or delivered at once. A body that dawdles must not lock Stripe out: when every
 //! place is taken, the webhook that has been waiting longest for its body makes room for the one that has come.
 
 use std::collections::VecDeque;

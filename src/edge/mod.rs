@@ -49,7 +49,7 @@ pub struct Front {
     pingora: Arc<HttpProxy<PassThrough>>,
 }
 
-/// What answers webhooks.
+/// What answers webhooks and orders.
 struct Edge {
     routes: Arc<ArcSwap<Routes>>,
     intake: Intake,

@@ -1,5 +1,5 @@
-//! THE table: what each caller gets, outcome by outcome (`design.md`, "What each caller gets"). Statuses, bodies and
-//! headers of every answer of ours stand here and nowhere else. A message says what to do about it, since Stripe
+//! THE table: what each caller gets, outcome by outcome. Statuses, bodies and headers of every answer at the edge stand
+//! here and nowhere else (the admin listener has its own). A message says what to do about it, since Stripe
 //! shows it in its dashboard; none holds a secret, a signature or a payload.
 
 use bytes::Bytes;
@@ -96,7 +96,7 @@ const fn row(outcome: Outcome) -> (u16, &'static str, Option<u64>) {
         ),
         Outcome::BackendUnreachable => (
             502,
-            "The backend cannot be reached. Check that it runs and that [backend] url is its address.",
+            "The backend cannot be reached, or closed the connection without an answer. Check that it runs and that [backend] url is its address.",
             None,
         ),
         Outcome::BackendTimeout => (504, "The backend did not answer within response_timeout.", None),

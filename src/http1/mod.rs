@@ -1,4 +1,4 @@
-//! As much of HTTP/1.1 as the webhook path speaks by itself, pure: heads and the chunked coding. What passes through
+//! As much of HTTP/1.1 as webhooks and orders need, pure: heads and the chunked coding. What passes through
 //! is pingora's.
 
 pub mod chunked;

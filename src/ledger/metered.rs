@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Measures every claim and settlement of the ledger inside: how long it took, and whether the ledger failed. A call whose
+/// Measures every call of the ledger inside that a delivery waits for: how long it took, and whether the ledger failed. A call whose
 /// future is dropped before it is over is not counted.
 pub struct Metered {
     inner: Arc<dyn Ledger>,

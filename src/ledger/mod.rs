@@ -293,7 +293,7 @@ impl LedgerError {
         Self { reason: reason.into(), outage: false }
     }
 
-    /// Whether it passes: an unfit ledger stays unfit.
+    /// Whether it passes by itself: an unfit ledger stays so until somebody changes its settings.
     pub fn is_outage(&self) -> bool {
         self.outage
     }

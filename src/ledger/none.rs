@@ -28,9 +28,9 @@ impl Ledger for NoLedger {
         Health::Ready
     }
 
-    /// The configuration lets nobody ask for it.
+    /// No endpoint can ask for it, by the configuration; an operator can.
     async fn keep(&self, _: Arrival, _: Parcel, _: Option<Duration>) -> Result<Kept, LedgerError> {
-        Err(LedgerError::new("without a ledger nothing can be kept: ledger.url is none"))
+        Err(LedgerError::unfit("without a ledger nothing can be kept: ledger.url is none"))
     }
 
     async fn due(&self, _: &str, _: usize, _: Duration) -> Result<Vec<(Lease, Parcel)>, LedgerError> {

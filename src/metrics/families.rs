@@ -81,7 +81,7 @@ impl Families {
             ),
             signature_matches: counters(
                 "signature_matches_total",
-                "Signatures that held, by the position of the secret that matched.",
+                "Signatures of genuine events, by the position of the secret that matched.",
                 &["endpoint", "secret"],
             ),
             deliveries: counters(
@@ -149,7 +149,7 @@ impl Families {
             ),
             guard_rejections: counters(
                 "guard_rejections_total",
-                "Requests refused before they were routed, by why.",
+                "Requests refused before they were routed, by why; in a dry run they pass.",
                 &["reason"],
             ),
             checkout_requests: counters(

@@ -141,7 +141,7 @@ impl Metrics {
         InFlight(self.in_flight.clone())
     }
 
-    /// A call of the ledger came back; `ok` is false only if the ledger itself failed.
+    /// A call of the ledger came back; `ok` is false only if the ledger itself failed, or is not fit.
     pub fn ledger(&self, op: LedgerOp, took: Duration, ok: bool) {
         let (seconds, errors) = &self.ledger[op as usize];
         seconds.observe(took.as_secs_f64());

@@ -107,7 +107,7 @@ impl Refusal {
             Refusal::NoEndpoint => "Say ?endpoint= with the name of a [[webhook]] of the configuration.".to_owned(),
             Refusal::TooLarge(most) => format!("The endpoint's max_body is {most} bytes."),
             Refusal::Broken => "The body broke off before its end, or took longer than the endpoint's body_timeout.".to_owned(),
-            Refusal::Rejected(rejection) => format!("The body is an event as Stripe sends it: {rejection}"),
+            Refusal::Rejected(rejection) => format!("The body has to be an event as Stripe sends it: {rejection}"),
             Refusal::Ledger(error) => format!("The ledger is out of reach, or takes nothing now: {error}"),
         }
     }

@@ -1,4 +1,4 @@
-//! The transitions, on an open file and inside a transaction of the writer's: claim and settle. It also holds what is
+//! The transitions, on an open file and inside a transaction of the writer's: claim, keep, lease what is due, settle, act. It also holds what is
 //! kept in memory of the file; when a transaction fails, the store is to be dropped, since its index may know what the
 //! file does not.
 
