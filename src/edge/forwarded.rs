@@ -32,11 +32,15 @@ pub fn rewrite(head: &[u8], peer: Option<IpAddr>, proxies: &[IpNet], verdict: Op
         fields(head).filter(|(found, _)| found.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
     });
     let mut left = Vec::with_capacity(head.len());
-    for line in head.split_inclusive(|&byte| byte == b'\n') {
+    let mut lines = head.split_inclusive(|&byte| byte == b'\n');
+    // The request line is no field, whatever stands before its first colon.
+    left.extend_from_slice(lines.next().unwrap_or_default());
+    for line in lines {
         let name = memchr(b':', line).map_or(line, |colon| &line[..colon]);
         let replaced = || [FOR, PROTO, HOST].iter().any(|ours| name.eq_ignore_ascii_case(ours.as_bytes()));
         // A faulty one is left for pingora to refuse: what we add is not read by any parser.
-        if removed(name) || (replaced() && !faulty(line)) || (!believed && forwarding(name)) {
+        let doubted = |name| forwarding(name) && (!believed || misspelled(name));
+        if removed(name) || (replaced() && !faulty(line)) || doubted(name) {
             continue;
         }
         left.extend_from_slice(line);
@@ -103,12 +107,27 @@ impl<'a> Origin<'a> {
     }
 }
 
-/// Whether a header is removed from every request: those with which old backends let a client choose another path,
-/// and those of ours, which a backend takes for our word. `_` is read as `-`, since CGI and WSGI know no difference.
+/// The headers with which a backend lets whoever stands in front of it choose the path, or how much of the path is the
+/// app's: IIS and old PHP frameworks, gunicorn (which takes these two from its proxy by default), Daphne, and what
+/// mod_wsgi and WSGI snippets read. Where the guard saw `/x/webhooks/stripe`, such an app would see the webhook's path.
+const PATHS: [&[u8]; 7] = [
+    b"x-original-url",
+    b"x-rewrite-url",
+    b"script-name",
+    b"path-info",
+    b"daphne-root-path",
+    b"x-script-name",
+    b"x-forwarded-script-name",
+];
+
+/// Whether a header is removed from every request: those with which backends let a client choose another path, and
+/// those of ours, which a backend takes for our word. `_` is read as `-`, since CGI and WSGI know no difference.
 pub fn removed(name: &[u8]) -> bool {
     match name.first() {
         Some(b'c' | b'C') => name.get(..12).is_some_and(|start| alike(start, b"countersign-")),
-        Some(b'x' | b'X') => alike(name, b"x-original-url") || alike(name, b"x-rewrite-url"),
+        Some(b'x' | b'X' | b's' | b'S' | b'p' | b'P' | b'd' | b'D') => {
+            PATHS.iter().any(|path| alike(name, path))
+        }
         _ => false,
     }
 }
@@ -122,6 +141,11 @@ pub fn forwarding(name: &[u8]) -> bool {
         Some(b'f' | b'F') => alike(name, b"forwarded"),
         _ => false,
     }
+}
+
+/// Whether a header's name is spelled as no proxy spells it. CGI and WSGI would read it as the proxy's own.
+fn misspelled(name: &[u8]) -> bool {
+    name.contains(&b'_')
 }
 
 /// Whether what a peer says about the client is believed. Who reaches a Unix socket (`None`) was let in by its mode.
@@ -248,6 +272,16 @@ mod tests {
             ("x_original_url", true),
             ("X-Rewrite-Url", true),
             ("X-Rewrite_URL", true),
+            ("SCRIPT_NAME", true),
+            ("Script-Name", true),
+            ("PATH_INFO", true),
+            ("path-info", true),
+            ("Daphne-Root-Path", true),
+            ("X-Script-Name", true),
+            ("X_Forwarded_Script_Name", true),
+            ("Script-Names", false),
+            ("Path", false),
+            ("Date", false),
             ("Countersign-Event", true),
             ("countersign_verdict", true),
             ("COUNTERSIGN-", true),
@@ -328,7 +362,9 @@ mod tests {
         let request = request(&[
             ("Host", "shop.example"),
             ("X-Forwarded-For", "203.0.113.9"),
+            ("X_Forwarded_For", "198.51.100.1"),
             ("X-Forwarded-Proto", "https"),
+            ("X-Forwarded_Proto", "http"),
             ("X-Forwarded-Host", "www.shop.example"),
             ("Forwarded", "for=203.0.113.9"),
             ("Accept", "*/*"),
@@ -400,6 +436,21 @@ mod tests {
             let left: Vec<String> =
                 sent(&request, peer).into_iter().filter(|line| !line.starts_with("X-Forwarded-")).collect();
             assert_eq!(left, ["Cookie: a=b"], "{peer:?}");
+        }
+    }
+
+    #[test]
+    fn the_request_line_stays_whatever_it_looks_like() {
+        for line in [
+            "Countersign-:x /posts HTTP/1.1\r\n",
+            "X-Original-URL:x / HTTP/1.1\r\n",
+            "Forwarded: / HTTP/1.1\r\n",
+        ] {
+            let head = format!("{line}POST /webhooks/stripe HTTP/1.1\r\nHost: a\r\n\r\n").into_bytes();
+            assert!(
+                rewrite(&head, Some(ip("192.0.2.1")), &[], None).head.starts_with(line.as_bytes()),
+                "{line}"
+            );
         }
     }
 

@@ -71,7 +71,7 @@ pub fn outline(head: &[u8]) -> Result<Outline<'_>, Fault> {
     else {
         return Err(Fault::Syntax);
     };
-    if method.is_empty() || target.is_empty() || !version.starts_with(b"HTTP/1.") {
+    if !is_token(method) || target.is_empty() || !version.starts_with(b"HTTP/1.") {
         return Err(Fault::Syntax);
     }
     let mut framing = None;
@@ -94,6 +94,12 @@ pub fn outline(head: &[u8]) -> Result<Outline<'_>, Fault> {
         }
     }
     Ok(Outline { method, target, framing: framing.unwrap_or(Framing::Length(0)) })
+}
+
+/// What a method is (RFC 9110, 5.6.2).
+fn is_token(word: &[u8]) -> bool {
+    let of_token = |b: &u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(b);
+    !word.is_empty() && word.iter().all(of_token)
 }
 
 /// What a field says about the body's length, if that is its business.

@@ -174,10 +174,11 @@ pub fn npm(package: &str) -> Option<PathBuf> {
     (folder.is_dir() || skipped(package)).then_some(folder)
 }
 
-/// The folder with Stripe's Python SDK, which `scripts/setup test` brings; `None` as [`have`] says no.
-pub fn python_sdk() -> Option<PathBuf> {
+/// The folder with Stripe's Python SDK and gunicorn, which `scripts/setup test` brings; `None` as [`have`] says no.
+pub fn python_packages() -> Option<PathBuf> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("python");
-    (folder.join("stripe").is_dir() || skipped("Stripe's Python SDK")).then_some(folder)
+    let missing = ["stripe", "gunicorn"].into_iter().find(|package| !folder.join(package).is_dir());
+    missing.is_none_or(skipped).then_some(folder)
 }
 
 fn skipped(what: &str) -> bool {

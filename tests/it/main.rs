@@ -26,6 +26,7 @@ mod endpoint;
 mod events;
 mod fake_stripe_api;
 mod guard;
+mod gunicorn;
 mod house;
 mod ledger;
 mod ledger_faults;

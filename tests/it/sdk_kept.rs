@@ -1,7 +1,7 @@
 //! Stripe's official SDKs in an app that gets its events late: what was queued, tried again or asked for again is signed anew,
 //! and their unmodified `construct_event`, with its usual five minutes, takes it an hour after Stripe signed it.
 
-use crate::front::{Tool, faketime, have, npm, python_sdk};
+use crate::front::{Tool, faketime, have, npm, python_packages};
 use crate::harness::{Answer, Backend, Event, Program, SECRET, Setup, now, sign, until};
 use countersign::ledger::sqlite::SqliteLedger;
 use countersign::ledger::{Acted, Action, EventKey, Health, Ledger};
@@ -83,7 +83,7 @@ async fn the_node_sdk_takes_queued_retried_and_redelivered_events_an_hour_after_
 
 #[tokio::test]
 async fn the_python_sdk_takes_queued_retried_and_redelivered_events_an_hour_after_stripe_signed_them() {
-    if let Some(folder) = python_sdk().filter(|_| have("python3")) {
+    if let Some(folder) = python_packages().filter(|_| have("python3")) {
         let app = |arguments: &str| {
             let mut python = Command::new("python3");
             python.args(["-c", PYTHON, arguments]);

@@ -1,7 +1,7 @@
 //! What the program asks of Stripe, beside what Stripe's official Node and Python SDKs ask for the same parameters.
 
 use crate::fake_stripe::{Call, FakeStripe, Fault, KEY, MONTHLY_PRICE, Node, OTHER_PRICE, PRICE, Tree};
-use crate::front::{Tool, have, npm, python_sdk};
+use crate::front::{Tool, have, npm, python_packages};
 use crate::harness::{Backend, Program, Request, Setup};
 use countersign::stripe::form::{Param, Params, encode};
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -186,7 +186,7 @@ struct Sdk {
 
 /// Node's first, then Python's; `None`, said aloud, where one is missing.
 fn sdks() -> Option<Vec<Sdk>> {
-    let (node, python) = (npm("stripe")?, python_sdk()?);
+    let (node, python) = (npm("stripe")?, python_packages()?);
     if !have("node") || !have("python3") {
         return None;
     }

@@ -59,6 +59,21 @@ async fn requests_sent_ahead_are_each_judged_and_answered_in_order() {
     assert_eq!(backend.targets(), reached);
 }
 
+/// A line that looks like one of the fields which no client may send, and is the request line.
+#[tokio::test]
+async fn a_request_line_that_looks_like_a_removed_field_is_refused() {
+    let backend = Backend::start().await;
+    let program = Program::start(&backend).await;
+    for line in
+        ["Countersign-:x /posts HTTP/1.1", "X-Original-URL:x /posts HTTP/1.1", "Forwarded: /posts HTTP/1.1"]
+    {
+        let mut client = program.connect().await;
+        client.write([line.as_bytes(), b"\r\n", &forged()].concat()).await;
+        client.answer().await.expect_error(400, "request_malformed");
+    }
+    assert_eq!(backend.count(), 0);
+}
+
 #[tokio::test]
 async fn a_webhook_in_the_body_of_a_page_stays_its_body() {
     let backend = Backend::start().await;
