@@ -191,6 +191,46 @@ async fn out_of_memory() {
 }
 
 #[tokio::test]
+async fn what_a_full_server_holds_is_delivered_after_a_broken_connection_and_a_restart_too() {
+    if !have("redis-server") {
+        return;
+    }
+    for broken in ["", "connection", "program"] {
+        let redis = Redis::start_with(&["--maxmemory-policy", "noeviction"]).await;
+        let mut backend = Backend::start().await;
+        backend.stop().await;
+        let setup = Setup::new(&backend).redis(&redis).set("webhook.delivery", "queued");
+        let mut program = Program::start(setup.clone()).await;
+        for _ in 0..3 {
+            program.send(&Event::checkout().signed()).await.expect_received("queued");
+        }
+        let () = redis.ask("CONFIG SET maxmemory 1");
+        match broken {
+            "connection" => {
+                let _: i64 = redis.ask("CLIENT KILL TYPE normal");
+            }
+            "program" => {
+                program.sigterm();
+                program.wait_exit().await;
+                program = Program::start_unready(setup).await;
+            }
+            _ => {}
+        }
+        unready_with(&program, "memory is full").await;
+        let refused = program.send(&Event::checkout().signed()).await;
+        expect_unavailable(&refused);
+        backend.restart().await;
+        backend.await_request(3).await;
+        program.await_metric(r#"events{endpoint="/webhooks/stripe",state="running"}"#, 0.0).await;
+        program.await_metric(r#"events{endpoint="/webhooks/stripe",state="pending"}"#, 0.0).await;
+        assert_eq!(backend.count(), 3, "{broken}");
+        let () = redis.ask("CONFIG SET maxmemory 0");
+        program.ready().await;
+        program.send(&Event::checkout().signed()).await.expect_received("queued");
+    }
+}
+
+#[tokio::test]
 async fn with_config_and_info_forbidden_it_serves_and_says_what_it_could_not_learn() {
     if !have("redis-server") {
         return;

@@ -230,10 +230,10 @@ impl Keeper {
         loop {
             let within = self.link.options.connect_timeout;
             let why = match timeout(within, self.connect()).await {
-                Ok(Ok(connection)) => {
+                Ok(Ok((connection, full))) => {
                     wait = FIRST_RETRY;
                     announced.clear();
-                    self.watch(connection).await
+                    self.watch(connection, full).await
                 }
                 Ok(Err(error)) => trouble::explain(&error),
                 Err(_) => format!("no connection within {within:?}"),
@@ -248,12 +248,17 @@ impl Keeper {
         }
     }
 
-    /// A connection that is ready for use, to a server whose concerns were said.
-    async fn connect(&mut self) -> RedisResult<MultiplexedConnection> {
+    /// A connection that is ready for use, to a server whose concerns were said; and why that takes nothing new, if its
+    /// memory is full. What it holds has to be delivered all the same, which makes room.
+    async fn connect(&mut self) -> RedisResult<(MultiplexedConnection, Option<String>)> {
         let link = Arc::clone(&self.link);
         let options = &link.options;
         let (mut connection, server) = connect(options).await?;
-        self.probe(&mut connection).await?;
+        let full = match self.probe(&mut connection).await {
+            Ok(()) => None,
+            Err(error) if trouble::is_full(&error) => Some(trouble::explain(&error)),
+            Err(error) => return Err(error),
+        };
         tracing::info!(
             ledger = %options.url,
             version = server.version(),
@@ -261,14 +266,17 @@ impl Keeper {
             "connected to Redis"
         );
         self.judge(&server);
-        Ok(connection)
+        Ok((connection, full))
     }
 
     /// Hands the connection out for as long as it is good. Why it no longer is.
-    async fn watch(&mut self, mut connection: MultiplexedConnection) -> String {
-        let mut refused: Option<String> = None;
+    async fn watch(&mut self, mut connection: MultiplexedConnection, full: Option<String>) -> String {
+        let mut refused = full;
+        if let Some(why) = &refused {
+            self.takes_no_writes(why);
+        }
         self.made += 1;
-        self.up(&connection, None);
+        self.up(&connection, refused.as_deref());
         let mut look = tokio::time::Instant::now() + LOOK;
         loop {
             let wait = if refused.is_some() { LAST_RETRY } else { PROBE };
@@ -296,13 +304,17 @@ impl Keeper {
                         self.link.down(&why);
                     }
                     if refused.as_ref() != Some(&why) {
-                        tracing::error!(ledger = %self.link.options.url, reason = why, "the ledger takes no writes");
+                        self.takes_no_writes(&why);
                         refused = Some(why);
                     }
                 }
             }
             sleep(PROBE_AGAIN).await;
         }
+    }
+
+    fn takes_no_writes(&self, why: &str) {
+        tracing::error!(ledger = %self.link.options.url, reason = why, "the ledger takes no writes");
     }
 
     fn up(&self, connection: &MultiplexedConnection, full: Option<&str>) {
