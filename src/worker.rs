@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -75,7 +75,7 @@ impl Worker {
 
     /// Works until the program drains, and then until what is under way is over.
     pub async fn run(self) {
-        let mut lanes: HashMap<Arc<str>, Arc<Notify>> = HashMap::new();
+        let mut lanes: HashMap<Arc<str>, (Arc<Notify>, AbortHandle)> = HashMap::new();
         let count = Arc::new(AtomicU32::new(0));
         let mut working = JoinSet::new();
         let mut next_call = Instant::now();
@@ -87,30 +87,29 @@ impl Worker {
                 next_call = Instant::now() + ROLL_CALL;
             }
             for name in names {
-                if !lanes.contains_key(&name) {
+                lanes.entry(name).or_insert_with_key(|name| {
                     let bell = Arc::new(Notify::new());
-                    lanes.insert(name.clone(), bell.clone());
                     count.fetch_add(1, Ordering::Relaxed);
-                    working.spawn(Lane::new(self.clone(), name, bell, count.clone()).run());
-                }
+                    let lane = Lane::new(self.clone(), name.clone(), bell.clone(), count.clone());
+                    (bell, working.spawn(lane.run()))
+                });
             }
             tokio::select! {
-                () = self.bell.notified() => lanes.values().for_each(|bell| bell.notify_one()),
+                () = self.bell.notified() => lanes.values().for_each(|(bell, _)| bell.notify_one()),
                 () = self.roll.notified() => {
                     next_call = Instant::now();
-                    lanes.values().for_each(|bell| bell.notify_one());
+                    lanes.values().for_each(|(bell, _)| bell.notify_one());
                 }
-                Some(ended) = working.join_next() => {
+                Some(_) = working.join_next() => {
                     // A lane whose endpoint is gone and has nothing left; or one that died, and is begun anew.
-                    let name = ended.ok();
-                    lanes.retain(|lane, _| Some(lane) != name.as_ref());
+                    lanes.retain(|_, (_, lane)| !lane.is_finished());
                     count.store(u32::try_from(lanes.len()).unwrap_or(u32::MAX), Ordering::Relaxed);
                 }
                 () = sleep(LOOK) => {}
                 () = self.drain.cancelled() => {}
             }
         }
-        lanes.values().for_each(|bell| bell.notify_one());
+        lanes.values().for_each(|(bell, _)| bell.notify_one());
         while working.join_next().await.is_some() {}
     }
 
@@ -132,14 +131,14 @@ impl Worker {
         Arc::new(Endpoint::gone(name, &self.metrics))
     }
 
-    /// One attempt. Whether the backend could not be reached.
+    /// One attempt. Whether the backend could be reached; `None` if nothing was sent.
     async fn deliver(
         self,
         endpoint: Arc<Endpoint>,
         lease: Lease,
         parcel: Parcel,
         slot: Option<Slot>,
-    ) -> bool {
+    ) -> Option<bool> {
         let Parcel { way, head, signature, body } = parcel;
         let Ok(event) = event::vouched(body) else {
             tracing::error!(
@@ -148,7 +147,7 @@ impl Worker {
                 "a kept payload is no event"
             );
             self.courier.give_up(lease).await;
-            return false;
+            return None;
         };
         let mode = match way {
             Way::Queued => Mode::Queued,
@@ -157,8 +156,11 @@ impl Worker {
         };
         let head = RequestHead::begun(&head);
         let delivery = Delivery { event, endpoint, head, signature, mode, fresh: false, slot };
-        let delivered = self.courier.deliver(delivery, Some(lease)).await;
-        matches!(delivered, Err(Undelivered::Backend(BackendError::Unreachable(_))))
+        match self.courier.deliver(delivery, Some(lease)).await {
+            Err(Undelivered::LeaseTooShort) => None,
+            Err(Undelivered::Backend(BackendError::Unreachable(_))) => Some(false),
+            Err(Undelivered::Backend(_)) | Ok(_) => Some(true),
+        }
     }
 }
 
@@ -180,8 +182,8 @@ struct Lane {
     restocking: JoinSet<Due>,
     /// When it is to be asked next, at the earliest: it had nothing.
     ask_at: Instant,
-    /// Begun and not settled.
-    under_way: JoinSet<(bool, Duration)>,
+    /// Begun and not settled: whether each reached the backend, and after how long.
+    under_way: JoinSet<(Option<bool>, Duration)>,
     /// How long deliveries take, roughly.
     pace: Duration,
     paused: bool,
@@ -207,16 +209,17 @@ impl Lane {
         }
     }
 
-    /// Works until the program drains, or until an endpoint that keeps nothing any more has nothing left. Whose lane it
-    /// was.
-    async fn run(mut self) -> Arc<str> {
+    /// Works until the program drains, or until an endpoint that keeps nothing any more has nothing left.
+    async fn run(mut self) {
         let mut empty = 0;
         while !self.worker.drain.is_cancelled() {
             self.begin();
             self.restock();
             tokio::select! {
                 Some(delivered) = self.under_way.join_next() => {
-                    self.ended(delivered.unwrap_or_default()).await;
+                    if let Ok((Some(reached), took)) = delivered {
+                        self.ended(reached, took).await;
+                    }
                 }
                 Some(due) = self.restocking.join_next() => {
                     let nothing = !self.take(due.unwrap_or_else(|_| Ok(Vec::new())));
@@ -240,7 +243,6 @@ impl Lane {
         }
         self.hand_back().await;
         while self.under_way.join_next().await.is_some() {}
-        self.name
     }
 
     /// How long an idle lane waits. Up to five of them ask the ledger once a second together.
@@ -328,19 +330,19 @@ impl Lane {
         }
     }
 
-    async fn ended(&mut self, (unreachable, took): (bool, Duration)) {
+    async fn ended(&mut self, reached: bool, took: Duration) {
         self.pace = (self.pace * 7 + took) / 8;
-        if unreachable && !self.paused {
+        if !reached && !self.paused {
             tracing::warn!(
                 endpoint = &*self.name,
                 "the backend cannot be reached; its events wait until it can"
             );
             self.hand_back().await;
-        } else if !unreachable && self.paused {
+        } else if reached && self.paused {
             tracing::info!(endpoint = &*self.name, "the backend is back");
         }
-        self.paused = unreachable;
-        if unreachable {
+        self.paused = !reached;
+        if !reached {
             self.ask_at = Instant::now() + PAUSE;
         }
     }
