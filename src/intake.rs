@@ -269,7 +269,7 @@ impl Intake {
     /// What becomes of an event that the ledger did not keep just now.
     async fn kept_otherwise(
         &self,
-        delivery: Delivery,
+        mut delivery: Delivery,
         kept: Result<Kept, LedgerError>,
     ) -> (Option<u32>, Fate) {
         match kept {
@@ -279,7 +279,11 @@ impl Intake {
             // Asked for without a lease, none is given; it would come back when it ends.
             Ok(Kept::Leased(lease)) => (Some(lease.attempt()), Fate::Queued),
             Err(error) => match self.without_ledger(&delivery, error) {
-                Ok(()) => (Some(1), fate(self.courier.deliver(delivery, None).await)),
+                Ok(()) => {
+                    // Nothing here brings it again: if it fails, Stripe has to know.
+                    delivery.mode = Mode::Inline;
+                    (Some(1), fate(self.courier.deliver(delivery, None).await))
+                }
                 Err(fate) => (None, fate),
             },
         }

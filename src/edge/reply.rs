@@ -84,7 +84,7 @@ const fn row(outcome: Outcome) -> (u16, &'static str, Option<u64>) {
         ),
         Outcome::RequestMalformed => (
             400,
-            "The request is ambiguous: two lengths, a length beside a transfer coding, or a bare line feed.",
+            "The request's head is faulty or ambiguous. Look at its first line and its Host, and for more than 128 fields, two lengths, a length beside a transfer coding or a bare line feed.",
             None,
         ),
         Outcome::HeaderTooSlow => (408, "The request's head did not arrive within header_timeout.", None),

@@ -261,6 +261,25 @@ async fn with_on_outage_deliver_events_are_delivered_without_dedup_and_counted()
 }
 
 #[tokio::test]
+async fn with_on_outage_deliver_an_event_that_cannot_be_kept_is_inline_and_its_failure_is_stripes_to_know() {
+    let backend = Backend::start().await;
+    backend.answers(Answer::status(500));
+    let folder = tempfile::TempDir::new().unwrap();
+    std::fs::create_dir(folder.path().join("ledger.db")).unwrap();
+    let setup = Setup::new(&backend).ledger_at(&folder.path().join("ledger.db"));
+    let setup = setup.set("ledger.on_outage", "deliver").set("webhook.retry", Vec::<&str>::new());
+    for delivery in ["queued", "hybrid"] {
+        let program = Program::start_unready(setup.clone().set("webhook.delivery", delivery)).await;
+        assert_eq!(program.send(&Event::checkout().signed()).await.status, 500, "{delivery}");
+        let got = backend.requests().pop().unwrap();
+        assert_eq!(got.header("countersign-delivery"), Some("inline"), "{delivery}");
+        let refused = r#"deliveries_total{endpoint="/webhooks/stripe",mode="inline",result="refused"}"#;
+        assert_eq!(program.metric(refused).await, 1.0, "{delivery}");
+        assert!(!program.log().join("\n").contains("given up"), "{delivery}: {:?}", program.log());
+    }
+}
+
+#[tokio::test]
 async fn without_a_ledger_every_copy_is_delivered() {
     let backend = Backend::start().await;
     let program = Program::start(Setup::new(&backend).no_ledger()).await;
