@@ -266,7 +266,7 @@ async fn with_on_outage_deliver_an_event_that_cannot_be_kept_is_inline_and_its_f
     backend.answers(Answer::status(500));
     let folder = tempfile::TempDir::new().unwrap();
     std::fs::create_dir(folder.path().join("ledger.db")).unwrap();
-    let setup = Setup::new(&backend).ledger_at(&folder.path().join("ledger.db"));
+    let setup = Setup::new(&backend).ledger_at(folder.path().join("ledger.db"));
     let setup = setup.set("ledger.on_outage", "deliver").set("webhook.retry", Vec::<&str>::new());
     for delivery in ["queued", "hybrid"] {
         let program = Program::start_unready(setup.clone().set("webhook.delivery", delivery)).await;
