@@ -356,15 +356,10 @@ async fn settle_until_recorded(
                     tracing::error!(event.id = id, %error, "the ledger did not take a settlement; trying on");
                 }
                 failures = failures.saturating_add(1);
-                let moot = back.remaining(clock::instant()).is_zero();
-                match settlement {
-                    Settlement::Delivered { .. } => {}
-                    Settlement::Failed { .. } | Settlement::Retry { .. } | Settlement::Dead { .. }
-                        if moot =>
-                    {
-                        return;
-                    }
-                    Settlement::Failed { .. } | Settlement::Retry { .. } | Settlement::Dead { .. } => {}
+                // A 2xx stays a fact; anything else is for whoever leases the event next to find out.
+                let is_fact = matches!(settlement, Settlement::Delivered { .. });
+                if !is_fact && back.remaining(clock::instant()).is_zero() {
+                    return;
                 }
                 lease = back;
             }

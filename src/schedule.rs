@@ -36,11 +36,6 @@ impl Schedule {
         let varied = wait.mul_f64(1.0 + self.jitter * (2.0 * random.clamp(0.0, 1.0) - 1.0));
         Next::Wait(asked.map_or(varied, |asked| varied.max(asked.min(LONGEST_ASKED))))
     }
-
-    /// How many attempts there are in all.
-    pub fn attempts(&self) -> usize {
-        self.waits.len() + 1
-    }
 }
 
 #[cfg(test)]
@@ -56,7 +51,6 @@ mod tests {
         assert_eq!(schedule.after(2, 0.5, None), Next::Wait(30 * SECOND));
         assert_eq!(schedule.after(3, 0.5, None), Next::GiveUp);
         assert_eq!(schedule.after(u32::MAX, 0.5, None), Next::GiveUp);
-        assert_eq!(schedule.attempts(), 3);
         assert_eq!(Schedule::new(vec![], 0.2).after(1, 0.5, Some(SECOND)), Next::GiveUp);
     }
 

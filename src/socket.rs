@@ -33,16 +33,6 @@ impl Socket {
         };
         matches!(read, Err(e) if e.kind() == io::ErrorKind::WouldBlock)
     }
-}
-
-impl Socket {
-    /// Writes what the kernel takes at once.
-    pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Socket::Tcp(s) => s.try_write(bytes),
-            Socket::Unix(s) => s.try_write(bytes),
-        }
-    }
 
     /// The file descriptor, as a number to tell connections apart.
     pub fn fd(&self) -> RawFd {

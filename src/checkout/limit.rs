@@ -98,7 +98,7 @@ impl Limit {
     }
 
     /// Nobody knows who asks; whether that is new.
-    pub fn take_unknown(&self) -> bool {
+    pub fn first_unknown(&self) -> bool {
         !self.unknown.swap(true, Ordering::Relaxed)
     }
 
@@ -205,6 +205,6 @@ mod tests {
     #[test]
     fn that_nobody_is_known_is_news_once() {
         let limit = Case::new(1, 1, MOST).limit;
-        assert_eq!([limit.take_unknown(), limit.take_unknown()], [true, false]);
+        assert_eq!([limit.first_unknown(), limit.first_unknown()], [true, false]);
     }
 }

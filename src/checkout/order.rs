@@ -44,8 +44,8 @@ impl Shape {
 pub struct Order {
     /// What, and how much of it; empty where nothing is sold (setup).
     pub items: Vec<Item>,
-    /// What the session is to do; `None` before it is known.
-    pub mode: Option<Mode>,
+    /// What the session is to do.
+    pub mode: Mode,
     /// Of the client's own saying, as is everything below.
     pub client_reference_id: Option<String>,
     /// An e-mail address.
@@ -109,7 +109,7 @@ impl Order {
         let (items, mode) = items(&draft, terms)?;
         Ok(Order {
             items,
-            mode: Some(mode),
+            mode,
             client_reference_id: text(&draft, "client_reference_id", |text| {
                 text.chars().count() <= MOST_REFERENCE && !text.chars().any(char::is_control)
             })?,
@@ -246,7 +246,7 @@ mod tests {
 
     fn order(items: &[(&str, u64)], mode: Mode) -> Order {
         let item = |(price, quantity): &(&str, u64)| Item { price: (*price).into(), quantity: *quantity };
-        Order { items: items.iter().map(item).collect(), mode: Some(mode), ..Order::default() }
+        Order { items: items.iter().map(item).collect(), mode, ..Order::default() }
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub(super) fn params(order: Order, buyer: &Identity, terms: &config::Checkout) -
         let quantity = Param::from(item.quantity);
         Param::Table(vec![("price".to_owned(), Param::Text(item.price)), ("quantity".to_owned(), quantity)])
     };
-    add("mode", Some(order.mode.unwrap_or(terms.mode).word().into()));
+    add("mode", Some(order.mode.word().into()));
     add("ui_mode", terms.ui_mode.word().map(Param::from));
     add(
         "line_items",

@@ -7,8 +7,8 @@ mod events;
 mod live;
 mod probe;
 mod reconcile;
-mod records;
 mod run;
+mod samples;
 mod secrets;
 mod selling;
 mod send;
@@ -50,7 +50,7 @@ enum Verb {
     Check(check::Args),
     Sign(sign::Args),
     Send(send::Args),
-    Events(records::Args),
+    Events(events::Args),
     Reconcile(reconcile::Args),
 }
 
@@ -73,7 +73,7 @@ pub fn run(
         Verb::Check(args) => check::run(args, env),
         Verb::Sign(args) => sign::run(&args, &env),
         Verb::Send(args) => send::run(&args, &env),
-        Verb::Events(args) => records::run(args, env),
+        Verb::Events(args) => events::run(args, env),
         Verb::Reconcile(args) => reconcile::run(&args, env),
     };
     match done {

@@ -3,12 +3,13 @@
 
 use crate::config::{Backend, BackendUrl, Ledger, LedgerUrl, RedisUrl};
 use crate::ledger::redis::{RedisLedger, RedisOptions};
+use crate::ledger::sqlite::lock_file;
 use rusqlite::{Connection, OpenFlags};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// How a probe went, and why.
 #[derive(Debug, PartialEq)]
@@ -94,7 +95,7 @@ fn sqlite(path: &Path) -> Result<String, String> {
     match held(path) {
         Ok(true) => Ok(format!("{}, in use by a running program", path.display())),
         Ok(false) => Ok(path.display().to_string()),
-        Err(error) => Err(named(&lock_of(path), &error)),
+        Err(error) => Err(named(&lock_file(path), &error)),
     }
 }
 
@@ -108,7 +109,7 @@ fn writable(folder: &Path) -> io::Result<()> {
 
 /// Whether a program holds the ledger's lock (`ledger::sqlite`).
 fn held(path: &Path) -> io::Result<bool> {
-    let file = match File::open(lock_of(path)) {
+    let file = match File::open(lock_file(path)) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(error),
@@ -118,12 +119,6 @@ fn held(path: &Path) -> io::Result<bool> {
         Err(TryLockError::WouldBlock) => Ok(true),
         Err(TryLockError::Error(error)) => Err(error),
     }
-}
-
-fn lock_of(path: &Path) -> PathBuf {
-    let mut lock = path.as_os_str().to_owned();
-    lock.push(".lock");
-    PathBuf::from(lock)
 }
 
 #[cfg(test)]
@@ -205,7 +200,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("l.db");
         Connection::open(&path).unwrap().execute_batch("CREATE TABLE t (x)").unwrap();
-        let lock = File::create(lock_of(&path)).unwrap();
+        let lock = File::create(lock_file(&path)).unwrap();
         lock.try_lock().unwrap();
         let reached = sqlite(&path).unwrap();
         assert!(reached.ends_with("in use by a running program"), "{reached}");

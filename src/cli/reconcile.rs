@@ -10,7 +10,7 @@ mod history;
 mod survey;
 
 use super::admin::{Admin, escaped};
-use super::records::{say, word};
+use super::events::{say, word};
 use super::{Env, Failure, runtime};
 use crate::clock;
 use crate::config::{Config, LedgerUrl, Source, Webhook};

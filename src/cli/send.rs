@@ -1,7 +1,7 @@
 //! `send`: makes signed test events, posts them as Stripe does, and says what came back. It judges nothing but the
 //! status: 2xx for genuine events, 4xx for those that were to be refused.
 
-use super::events::{Details, KINDS, Kind, letters};
+use super::samples::{Details, KINDS, Kind, letters};
 use super::sign::{now, payload};
 use super::{Env, Failure, runtime, secrets};
 use crate::clock;

@@ -203,11 +203,7 @@ impl<'r, 'a, 'i> Section<'r, 'a, 'i> {
 
     /// One secret, or a blank string for none.
     pub(super) fn secret_or_blank(&mut self, key: &'static str) -> Option<Option<SecretString>> {
-        let Some((entry, value)) = self.value(key) else { return Some(None) };
-        match value {
-            DeValue::String(text) => entry.secret_or_blank(text),
-            other => entry.wrong(kind(other).to_owned(), PLACEHOLDER.to_owned(), String::new()),
-        }
+        self.hidden(key, "", Entry::secret_or_blank)
     }
 
     /// The text of a key as it stands in the file, placeholders and all.

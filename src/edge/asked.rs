@@ -95,7 +95,7 @@ impl Asked<'_> {
             .buyer()
             .map_err(|Unreadable(header)| Told::about(CheckoutOutcome::IdentityInvalid, Some(&header)))?;
         self.count(&buyer)
-            .map_err(|wait| Told::of(CheckoutOutcome::RateLimited).map(|reply| reply.after_limit(wait)))?;
+            .map_err(|wait| Told::of(CheckoutOutcome::RateLimited).map(|reply| reply.after(wait)))?;
         match errand {
             Errand::Status(id) => Ok(Work::Status(id)),
             Errand::Unknown => Err(Told::of(CheckoutOutcome::SessionUnknown)),
@@ -143,7 +143,7 @@ impl Asked<'_> {
         match who {
             Some(who) => limit.take(who, clock::instant()),
             None => {
-                if limit.take_unknown() {
+                if limit.first_unknown() {
                     tracing::warn!(
                         "checkout.rate_limit limits nobody whose address is not known: every address in \
                          X-Forwarded-For is one of server.trusted_proxies"

@@ -287,12 +287,12 @@ impl Connection {
     }
 
     /// The answer is a stream of events.
-    pub fn endless(&self) {
+    pub fn mark_endless(&self) {
         self.answer.store(ENDLESS, Ordering::Relaxed);
     }
 
     /// The answer switches protocols.
-    pub fn upgraded(&self) {
+    pub fn mark_upgraded(&self) {
         self.answer.store(UPGRADED, Ordering::Relaxed);
     }
 

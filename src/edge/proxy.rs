@@ -72,9 +72,9 @@ impl ProxyHttp for PassThrough {
     ) -> Result<()> {
         let connection = Connection::under(session.downstream_session.stream());
         if response.status == http::StatusCode::SWITCHING_PROTOCOLS {
-            connection.inspect(|connection| connection.upgraded());
+            connection.inspect(|connection| connection.mark_upgraded());
         } else if is_event_stream(response) {
-            connection.inspect(|connection| connection.endless());
+            connection.inspect(|connection| connection.mark_endless());
         }
         Ok(())
     }

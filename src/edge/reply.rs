@@ -183,7 +183,8 @@ impl Reply {
         self
     }
 
-    fn after(mut self, wait: Duration) -> Reply {
+    /// How long the caller has to wait, in whole seconds.
+    pub fn after(mut self, wait: Duration) -> Reply {
         self.retry_after = Some(wait.as_millis().div_ceil(1000).max(1) as u64);
         self
     }

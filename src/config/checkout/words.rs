@@ -5,9 +5,10 @@ use crate::config::units::{self, Wrong};
 use std::time::Duration;
 
 /// What a session does (<https://docs.stripe.com/api/checkout/sessions/create#create_checkout_session-mode>).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Mode {
     /// One payment.
+    #[default]
     Payment,
     /// The begin of a subscription.
     Subscription,

@@ -2,7 +2,6 @@
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
-use std::time::Duration;
 
 use super::{JSON, Reply};
 use crate::checkout::session::{Session, Way};
@@ -162,11 +161,6 @@ impl Reply {
         };
         self.body = body.to_string().into();
         self
-    }
-
-    /// How long the caller has to wait, in whole seconds.
-    pub fn after_limit(self, wait: Duration) -> Reply {
-        self.after(wait)
     }
 
     /// With the methods that a path has.

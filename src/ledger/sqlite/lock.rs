@@ -27,7 +27,7 @@ impl LifeLock {
             .create(true)
             .truncate(false)
             .write(true)
-            .open(beside(path, ".lock"))
+            .open(lock_file(path))
             .map_err(|e| explain_io(path, "open its lock file", &e))?;
         match file.try_lock() {
             Ok(()) => Ok(Self { _file: file }),
@@ -37,6 +37,11 @@ impl LifeLock {
             Err(TryLockError::Error(e)) => Err(explain_io(path, "lock it", &e)),
         }
     }
+}
+
+/// The file whose lock says that the ledger at `path` is open.
+pub(crate) fn lock_file(path: &Path) -> PathBuf {
+    beside(path, ".lock")
 }
 
 /// The file of this name with something appended: `ledger.db` → `ledger.db.lock`, `ledger.db-wal`.

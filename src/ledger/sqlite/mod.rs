@@ -29,6 +29,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::oneshot;
 
+pub(crate) use self::lock::lock_file;
+
 use self::fault::refuse;
 use self::index::KeyHasher;
 use self::keeper::{Keeper, Order};
