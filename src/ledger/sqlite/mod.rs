@@ -108,12 +108,29 @@ impl SqliteLedger {
         swept.await.unwrap_or_else(|_| Err(stopped()))
     }
 
-    /// The writer's answer, as long as the disk is worth waiting for.
-    async fn in_time<T>(&self, answer: oneshot::Receiver<Result<T, LedgerError>>) -> Result<T, LedgerError> {
-        match tokio::time::timeout(PATIENCE, answer).await {
-            Ok(answered) => answered.unwrap_or_else(|_| Err(refuse(&self.path, "its writer stopped"))),
-            Err(_) => Err(refuse(&self.path, "its disk did not answer in time")),
+    /// Has the writer do a job and waits for its answer, as long as the disk is worth waiting for.
+    async fn ask<T>(
+        &self,
+        job: Job,
+        mut answer: oneshot::Receiver<Result<T, LedgerError>>,
+    ) -> Result<T, LedgerError> {
+        self.queue.push(job);
+        if let Ok(answered) = tokio::time::timeout(PATIENCE, &mut answer).await {
+            return answered.unwrap_or_else(|_| Err(refuse(&self.path, "its writer stopped")));
         }
+        self.queue.waited_in_vain();
+        match answer.try_recv() {
+            // It came just now, and the writer may have gone on before that was noted.
+            Ok(answered) => {
+                self.queue.went_on();
+                answered
+            }
+            Err(_) => Err(self.late()),
+        }
+    }
+
+    fn late(&self) -> LedgerError {
+        refuse(&self.path, "its disk did not answer in time")
     }
 
     /// Reads beside the writer, where blocking is allowed.
@@ -135,8 +152,7 @@ impl Ledger for SqliteLedger {
     async fn claim(&self, arrival: Arrival, lease: Duration) -> Result<Claim, LedgerError> {
         let ends = clock::instant() + lease;
         let (answer, claimed) = oneshot::channel();
-        self.queue.push(Job::Claim { arrival, lease, ends, answer });
-        self.in_time(claimed).await
+        self.ask(Job::Claim { arrival, lease, ends, answer }, claimed).await
     }
 
     async fn settle(&self, lease: Lease, settlement: Settlement) -> Result<Settled, Unsettled> {
@@ -150,7 +166,10 @@ impl Ledger for SqliteLedger {
     }
 
     fn health(&self) -> Health {
-        self.queue.health()
+        match self.queue.health() {
+            Health::Ready if self.queue.is_late() => Health::NotReady { reason: self.late().reason },
+            health => health,
+        }
     }
 
     async fn keep(
@@ -161,8 +180,7 @@ impl Ledger for SqliteLedger {
     ) -> Result<Kept, LedgerError> {
         let ends = clock::instant() + lease.unwrap_or_default();
         let (answer, kept) = oneshot::channel();
-        self.queue.push(Job::Keep { arrival, parcel, lease, ends, answer });
-        self.in_time(kept).await
+        self.ask(Job::Keep { arrival, parcel, lease, ends, answer }, kept).await
     }
 
     async fn due(
@@ -173,8 +191,7 @@ impl Ledger for SqliteLedger {
     ) -> Result<Vec<(Lease, Parcel)>, LedgerError> {
         let ends = clock::instant() + lease;
         let (answer, due) = oneshot::channel();
-        self.queue.push(Job::Due { endpoint: endpoint.into(), most, lease, ends, answer });
-        self.in_time(due).await
+        self.ask(Job::Due { endpoint: endpoint.into(), most, lease, ends, answer }, due).await
     }
 
     async fn backlog(&self) -> Result<Vec<Backlog>, LedgerError> {
@@ -194,8 +211,7 @@ impl Ledger for SqliteLedger {
 
     async fn act(&self, key: &EventKey, action: Action) -> Result<Acted, LedgerError> {
         let (answer, acted) = oneshot::channel();
-        self.queue.push(Job::Act { key: key.clone(), action, answer });
-        self.in_time(acted).await
+        self.ask(Job::Act { key: key.clone(), action, answer }, acted).await
     }
 }
 
@@ -203,5 +219,38 @@ impl Ledger for SqliteLedger {
 impl Drop for SqliteLedger {
     fn drop(&mut self) {
         self.queue.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arrival() -> Arrival {
+        let key = EventKey { endpoint: "/w".into(), query: "".into(), id: "evt_1".into() };
+        Arrival { key, kind: "invoice.paid".into(), created: None, livemode: None, account: None }
+    }
+
+    /// The writer's part is played here: it takes jobs and does not answer.
+    #[tokio::test(start_paused = true)]
+    async fn a_disk_that_does_not_answer_is_not_ready_until_it_does() {
+        let queue = Arc::new(Queue::new(LedgerError::new("not open yet")));
+        queue.open();
+        let ledger = SqliteLedger {
+            path: "ledger.db".into(),
+            queue: Arc::clone(&queue),
+            orders: mpsc::channel().0,
+            thread: Mutex::new(None),
+        };
+        assert_eq!(ledger.health(), Health::Ready);
+        let error = ledger.claim(arrival(), Duration::from_secs(37)).await.unwrap_err();
+        assert_eq!(error.to_string(), "ledger ledger.db: its disk did not answer in time");
+        assert_eq!(ledger.health(), Health::NotReady { reason: error.to_string().into() });
+
+        let mut group = Vec::new();
+        assert!(queue.take(&mut group, 9));
+        group.into_iter().for_each(|job| job.fail(LedgerError::new("nobody hears it")));
+        queue.went_on();
+        assert_eq!(ledger.health(), Health::Ready);
     }
 }

@@ -2,6 +2,7 @@
 //! gate is shut and callers are turned away at once, with the reason; so its health is the gate's state.
 
 use std::mem;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -108,6 +109,8 @@ pub(super) struct ArchiveKey {
 pub(super) struct Queue {
     inner: Mutex<Inner>,
     bell: Condvar,
+    /// Somebody has waited in vain, and since then the writer has come to the end of nothing.
+    late: AtomicBool,
 }
 
 struct Inner {
@@ -130,6 +133,7 @@ impl Queue {
         Self {
             inner: Mutex::new(Inner { jobs: Vec::new(), gate: Gate::Shut(reason), waiting: false }),
             bell: Condvar::new(),
+            late: AtomicBool::new(false),
         }
     }
 
@@ -169,6 +173,20 @@ impl Queue {
             group.extend(inner.jobs.drain(..end));
         }
         true
+    }
+
+    /// A job had no answer in time.
+    pub(super) fn waited_in_vain(&self) {
+        self.late.store(true, Ordering::SeqCst);
+    }
+
+    /// A group has its answers, or was turned away.
+    pub(super) fn went_on(&self) {
+        self.late.store(false, Ordering::SeqCst);
+    }
+
+    pub(super) fn is_late(&self) -> bool {
+        self.late.load(Ordering::SeqCst)
     }
 
     pub(super) fn open(&self) {

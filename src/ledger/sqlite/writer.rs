@@ -204,6 +204,7 @@ impl Writer {
         for (job, outcome) in group.drain(..).zip(outcomes) {
             self.answer(job, outcome);
         }
+        self.queue.went_on();
         if checkpoint {
             store.checkpoint()?;
         }
@@ -287,6 +288,7 @@ impl Writer {
     fn turn_away(&self, group: &mut Vec<Job>, reason: &LedgerError) {
         self.shut(reason);
         group.drain(..).for_each(|job| job.fail(reason.clone()));
+        self.queue.went_on();
     }
 
     fn shut(&self, reason: &LedgerError) {
