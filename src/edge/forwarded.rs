@@ -239,6 +239,9 @@ fn alike(name: &[u8], known: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http1::head::{find_end, outline};
+    use proptest::collection::vec;
+    use proptest::prelude::*;
 
     fn request(headers: &[(&str, &str)]) -> Vec<u8> {
         let fields: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
@@ -451,6 +454,40 @@ mod tests {
                 rewrite(&head, Some(ip("192.0.2.1")), &[], None).head.starts_with(line.as_bytes()),
                 "{line}"
             );
+        }
+    }
+
+    /// A line of a head, or something that tries to be one.
+    fn line() -> impl Strategy<Value = String> {
+        prop_oneof![
+            "[!-~]{1,12} [!-~]{1,12} HTTP/1\\.[01]",
+            "(GET|POST|Countersign-:x|Forwarded:) /(webhooks/stripe|x) HTTP/1\\.1",
+            "(Countersign-|X-Original-URL|Forwarded|SCRIPT_NAME|X-Forwarded-For)[:a ]{0,2}[ -~]{0,12}",
+            "(Host|Content-Length|Transfer-Encoding): ?(a|5|chunked)",
+            "[ -~]{0,16}",
+        ]
+    }
+
+    proptest! {
+        /// The guard judges what our reading found, and the backend gets what a parser finds in what goes out.
+        #[test]
+        fn what_goes_out_is_the_request_that_was_judged(lines in vec(line(), 1..6)) {
+            let head = format!("{}\r\n\r\n", lines.join("\r\n")).into_bytes();
+            let end = find_end(&head, &mut 0).unwrap();
+            let head = &head[..end];
+            if let Ok(judged) = outline(head) {
+                let out = rewrite(head, Some(ip("192.0.2.1")), &[], None).head;
+                let mut fields = [httparse::EMPTY_HEADER; 16];
+                let mut request = httparse::Request::new(&mut fields);
+                if let Ok(httparse::Status::Complete(length)) = request.parse(&out) {
+                    prop_assert_eq!(length, out.len());
+                    prop_assert_eq!(request.method.unwrap().as_bytes(), judged.method);
+                    prop_assert_eq!(request.path.unwrap().as_bytes(), judged.target);
+                    for field in request.headers {
+                        prop_assert!(!removed(field.name.as_bytes()) && !forwarding(field.name.as_bytes()));
+                    }
+                }
+            }
         }
     }
 
