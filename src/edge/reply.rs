@@ -118,12 +118,10 @@ static BODIES: LazyLock<Vec<Bytes>> = LazyLock::new(|| Outcome::ALL.iter().map(|
 
 fn json(outcome: Outcome) -> Bytes {
     let code = outcome.code();
-    match outcome {
-        Outcome::Queued | Outcome::Duplicate | Outcome::Ignored => {
-            format!(r#"{{"received": true, "{code}": true}}"#).into()
-        }
-        _ => format!(r#"{{"error": {{"code": "{code}", "message": "{}"}}}}"#, row(outcome).1).into(),
+    if matches!(outcome, Outcome::Queued | Outcome::Duplicate | Outcome::Ignored) {
+        return format!(r#"{{"received": true, "{code}": true}}"#).into();
     }
+    format!(r#"{{"error": {{"code": "{code}", "message": "{}"}}}}"#, row(outcome).1).into()
 }
 
 impl Reply {

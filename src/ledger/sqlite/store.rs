@@ -239,7 +239,9 @@ impl<'c> Store<'c> {
         let (claimed, due) = self.admit(attempts, intake.lease(), now)?;
         let (state, attempt, token) = match claimed {
             Claimed::Leased { attempt, token } => (State::Running, attempt, Some(token)),
-            _ => (State::Pending, attempts, None),
+            Claimed::Queued | Claimed::InFlight { .. } | Claimed::Duplicate => {
+                (State::Pending, attempts, None)
+            }
         };
         let row = Row { seen, state, attempt, status: None, token, due: Some(due), settled: None };
         let seq = self.append(arrival, hash, &row)?;
@@ -280,7 +282,9 @@ impl<'c> Store<'c> {
             Claimed::Leased { attempt, token } => {
                 self.lease.execute((seq, attempt, token as i64, due))?;
             }
-            _ => self.reopen(seq, State::Pending, None, known.attempts, Some(due), None)?,
+            Claimed::Queued | Claimed::InFlight { .. } | Claimed::Duplicate => {
+                self.reopen(seq, State::Pending, None, known.attempts, Some(due), None)?;
+            }
         }
         if let Intake::Keep(parcel, _) = intake {
             self.kept.put(seq, &arrival.key.endpoint, due, parcel)?;
