@@ -22,11 +22,17 @@ pub struct Rewritten {
     pub added: Vec<u8>,
 }
 
-/// Rewrites one. `head` is whole, and its lines end with CRLF; `peer` is `None` on a Unix socket.
+/// Rewrites one; `None` if what names its host is no host, or there are two of them. `head` is whole, and its lines end
+/// with CRLF; `peer` is `None` on a Unix socket.
 ///
 /// It happens before pingora reads the head, and what we add joins it after pingora has written it: in pingora's maps
 /// of headers the same costs an eighth of the request.
-pub fn rewrite(head: &[u8], peer: Option<IpAddr>, proxies: &[IpNet], verdict: Option<&str>) -> Rewritten {
+pub fn rewrite(
+    head: &[u8],
+    peer: Option<IpAddr>,
+    proxies: &[IpNet],
+    verdict: Option<&str>,
+) -> Option<Rewritten> {
     let believed = trusted(peer, proxies);
     let origin = Origin::of(peer, proxies, |name| {
         fields(head).filter(|(found, _)| found.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
@@ -35,10 +41,17 @@ pub fn rewrite(head: &[u8], peer: Option<IpAddr>, proxies: &[IpNet], verdict: Op
     let mut lines = head.split_inclusive(|&byte| byte == b'\n');
     // The request line is no field, whatever stands before its first colon.
     left.extend_from_slice(lines.next().unwrap_or_default());
+    let mut hosts = 0;
     for line in lines {
         let name = memchr(b':', line).map_or(line, |colon| &line[..colon]);
         let replaced = || [FOR, PROTO, HOST].iter().any(|ours| name.eq_ignore_ascii_case(ours.as_bytes()));
         // A faulty one is left for pingora to refuse: what we add is not read by any parser.
+        if names_host(name) && (believed || name.len() == 4) {
+            hosts += usize::from(name.len() == 4);
+            if hosts > 1 || !is_host_list(&line[name.len() + 1..]) {
+                return None;
+            }
+        }
         let doubted = |name| forwarding(name) && (!believed || misspelled(name));
         if removed(name) || (replaced() && !faulty(line)) || doubted(name) {
             continue;
@@ -62,7 +75,7 @@ pub fn rewrite(head: &[u8], peer: Option<IpAddr>, proxies: &[IpNet], verdict: Op
     if let Some(verdict) = verdict {
         add("Countersign-Verdict", verdict.as_bytes());
     }
-    Rewritten { head: left, added }
+    Some(Rewritten { head: left, added })
 }
 
 /// Whether a line has bytes in it that no field may have (RFC 9110, section 5.5). Its end is CRLF.
@@ -121,7 +134,7 @@ const PATHS: [&[u8]; 7] = [
 ];
 
 /// Whether a header is removed from every request: those with which backends let a client choose another path, and
-/// those of ours, which a backend takes for our word. `_` is read as `-`, since CGI and WSGI know no difference.
+/// those of ours, which a backend takes for our word, in any spelling that a backend reads as such.
 pub fn removed(name: &[u8]) -> bool {
     match name.first() {
         Some(b'c' | b'C') => name.get(..12).is_some_and(|start| alike(start, b"countersign-")),
@@ -132,7 +145,7 @@ pub fn removed(name: &[u8]) -> bool {
     }
 }
 
-/// Whether a header tells who the client is: believed from trusted peers only. `_` is read as `-`.
+/// Whether a header tells who the client is, in any spelling: believed from trusted peers only.
 pub fn forwarding(name: &[u8]) -> bool {
     match name.first() {
         Some(b'x' | b'X') => [&b"x-forwarded-for"[..], b"x-forwarded-proto", b"x-forwarded-host"]
@@ -145,7 +158,23 @@ pub fn forwarding(name: &[u8]) -> bool {
 
 /// Whether a header's name is spelled as no proxy spells it. CGI and WSGI would read it as the proxy's own.
 fn misspelled(name: &[u8]) -> bool {
-    name.contains(&b'_')
+    name.iter().any(|&byte| byte != b'-' && !byte.is_ascii_alphanumeric())
+}
+
+/// Whether a field names the host, and the backend may make its URLs of it.
+fn names_host(name: &[u8]) -> bool {
+    match name.first() {
+        Some(b'h' | b'H') => name.eq_ignore_ascii_case(b"host"),
+        Some(b'x' | b'X') => name.eq_ignore_ascii_case(HOST.as_bytes()),
+        Some(b'f' | b'F') => name.eq_ignore_ascii_case(b"forwarded"),
+        _ => false,
+    }
+}
+
+/// Whether a value can name hosts, or say more of them as `Forwarded` does, without being taken for a path: to who makes
+/// a URL of `http://` and a host, `a/webhooks/stripe?` is the webhook, whatever the target.
+fn is_host_list(value: &[u8]) -> bool {
+    value.iter().all(|&byte| byte.is_ascii_alphanumeric() || b"-._:[] \t\r\n,;=\"".contains(&byte))
 }
 
 /// Whether what a peer says about the client is believed. Who reaches a Unix socket (`None`) was let in by its mode.
@@ -227,11 +256,12 @@ fn thousandths(weight: &[u8]) -> u16 {
     weight.filter(|weight| (0.0..=1.0).contains(weight)).map_or(0, |weight| (weight * 1000.0) as u16)
 }
 
-/// Whether a name is this one, letter case aside and `_` read as `-`. `known` is in lower case.
+/// Whether a name is this one to any reader, letter case aside: CGI and WSGI read `_` as `-`, PHP's own server `.`, and
+/// lighttpd's CGI whatever is no letter or digit. `known` is in lower case.
 fn alike(name: &[u8], known: &[u8]) -> bool {
     name.len() == known.len()
-        && name.iter().zip(known).all(|(&byte, &known)| match byte {
-            b'_' => known == b'-',
+        && name.iter().zip(known).all(|(&byte, &known)| match known {
+            b'-' => !byte.is_ascii_alphanumeric(),
             _ => byte.to_ascii_lowercase() == known,
         })
 }
@@ -250,7 +280,7 @@ mod tests {
 
     /// The fields that go out for this peer, one a line, in the order of their names.
     fn sent(head: &[u8], peer: Option<&str>) -> Vec<String> {
-        let Rewritten { mut head, added } = rewrite(head, peer.map(ip), &proxies(), None);
+        let Rewritten { mut head, added } = rewrite(head, peer.map(ip), &proxies(), None).unwrap();
         head.splice(head.len() - 2..head.len() - 2, added);
         let out = String::from_utf8(head).unwrap();
         let fields =
@@ -287,6 +317,9 @@ mod tests {
             ("Date", false),
             ("Countersign-Event", true),
             ("countersign_verdict", true),
+            ("Countersign.Event", true),
+            ("Countersign!Verdict", true),
+            ("X.Original.URL", true),
             ("COUNTERSIGN-", true),
             ("Countersign_-x", true),
             ("Countersign", false),
@@ -308,6 +341,8 @@ mod tests {
         let cases = [
             ("X-Forwarded-For", true),
             ("x_forwarded_for", true),
+            ("X.Forwarded.For", true),
+            ("X!Forwarded-Host", true),
             ("X-FORWARDED-PROTO", true),
             ("X-Forwarded_Host", true),
             ("Forwarded", true),
@@ -368,6 +403,7 @@ mod tests {
             ("X_Forwarded_For", "198.51.100.1"),
             ("X-Forwarded-Proto", "https"),
             ("X-Forwarded_Proto", "http"),
+            ("X.Forwarded.Host", "evil.example"),
             ("X-Forwarded-Host", "www.shop.example"),
             ("Forwarded", "for=203.0.113.9"),
             ("Accept", "*/*"),
@@ -450,11 +486,35 @@ mod tests {
             "Forwarded: / HTTP/1.1\r\n",
         ] {
             let head = format!("{line}POST /webhooks/stripe HTTP/1.1\r\nHost: a\r\n\r\n").into_bytes();
+            let out = rewrite(&head, Some(ip("192.0.2.1")), &[], None).unwrap().head;
+            assert!(out.starts_with(line.as_bytes()), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_names_a_host_is_one() {
+        let passes = |fields: &[(&str, &str)], peer: &str| {
+            rewrite(&request(fields), Some(ip(peer)), &proxies(), None).is_some()
+        };
+        let (trusted, stranger) = ("10.0.0.7", "192.0.2.1");
+        for host in ["", "shop.example", "shop.example:5000", "[::1]:80", "my_host", "127.0.0.1"] {
+            assert!(passes(&[("Host", host)], stranger), "{host}");
+            assert!(passes(&[("Host", host), ("X-Forwarded-Host", host)], trusted), "{host}");
+        }
+        for host in ["a/webhooks/stripe?", "a\\webhooks\\stripe?", "a#", "a?", "a@b", "a%2f", "\u{e9}"] {
+            assert!(!passes(&[("Host", host)], stranger), "{host}");
+            assert!(!passes(&[("host", "a"), ("X-Forwarded-Host", host)], trusted), "{host}");
+            assert!(!passes(&[("Forwarded", &format!("for=192.0.2.1;host={host}"))], trusted), "{host}");
             assert!(
-                rewrite(&head, Some(ip("192.0.2.1")), &[], None).head.starts_with(line.as_bytes()),
-                "{line}"
+                passes(&[("Host", "a"), ("X-Forwarded-Host", host), ("Forwarded", host)], stranger),
+                "{host}"
             );
         }
+        assert!(passes(
+            &[("X-Forwarded-Host", "a, b:80"), ("Forwarded", "for=\"[::1]:80\";host=a, for=_x")],
+            trusted
+        ));
+        assert!(!passes(&[("Host", "a"), ("Host", "a")], stranger));
     }
 
     /// A line of a head, or something that tries to be one.
@@ -476,7 +536,9 @@ mod tests {
             let end = find_end(&head, &mut 0).unwrap();
             let head = &head[..end];
             if let Ok(judged) = outline(head) {
-                let out = rewrite(head, Some(ip("192.0.2.1")), &[], None).head;
+                let Some(Rewritten { head: out, .. }) = rewrite(head, Some(ip("192.0.2.1")), &[], None) else {
+                    return Ok(());
+                };
                 let mut fields = [httparse::EMPTY_HEADER; 16];
                 let mut request = httparse::Request::new(&mut fields);
                 if let Ok(httparse::Status::Complete(length)) = request.parse(&out) {
@@ -494,7 +556,7 @@ mod tests {
     #[test]
     fn all_else_goes_out_byte_for_byte_in_its_order_with_the_verdict_last() {
         let head = b"POST /x HTTP/1.1\r\nhost:shop.example \r\nZ: \xff\r\nCountersign-Verdict: ok\r\nA:\r\nz: 2\r\n\r\n";
-        let Rewritten { head, added } = rewrite(head, None, &[], Some("signature_mismatch"));
+        let Rewritten { head, added } = rewrite(head, None, &[], Some("signature_mismatch")).unwrap();
         let expected = b"POST /x HTTP/1.1\r\nhost:shop.example \r\nZ: \xff\r\nA:\r\nz: 2\r\n\r\n";
         assert_eq!(head.escape_ascii().to_string(), expected.escape_ascii().to_string());
         let expected = b"X-Forwarded-Proto: http\r\nX-Forwarded-Host: shop.example\r\n\

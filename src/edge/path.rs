@@ -121,6 +121,28 @@ impl Guard {
     /// Judges a request target as it stands in the request line: origin form (`/a?b`), absolute form
     /// (`http://host/a?b`, of which a backend reads the path) or `*`.
     pub fn judge(&self, target: &[u8]) -> Judgement {
+        match self.judge_path(target) {
+            Judgement::Other => self.judge_query(target),
+            judged => judged,
+        }
+    }
+
+    /// Rule: a query that begins with a slash is the path to a front controller that looks for it there, as
+    /// CodeIgniter's does: `/?/webhooks/stripe`, `/index.php?/webhooks/stripe`.
+    fn judge_query(&self, target: &[u8]) -> Judgement {
+        let Some(at) = memchr(b'?', target) else { return Judgement::Other };
+        if !matches!(target.get(at + 1), Some(b'/' | b'\\' | b'%' | b'?')) {
+            return Judgement::Other;
+        }
+        let decoded = Decoded::of(&target[at..]);
+        let found = canon::behind_question(&decoded.text).and_then(|path| self.find_any(path, Doubt::None));
+        match found {
+            Some((reason, webhook)) => Judgement::Ambiguous { reason, webhook },
+            None => Judgement::Other,
+        }
+    }
+
+    fn judge_path(&self, target: &[u8]) -> Judgement {
         let (path, doubt) = path_of(target);
         if doubt != Doubt::Form
             && let Some(position) = self.paths.iter().position(|exact| **exact == *path)
@@ -155,10 +177,10 @@ impl Guard {
     /// The slow way, for what a glance leaves open: all rules at once.
     fn suspect(&self, path: &[u8], doubt: Doubt) -> Option<Finding> {
         let decoded = Decoded::of(path);
-        let (reason, webhook) = self.find_around_nul(&decoded.text, doubt).or_else(|| {
+        let (reason, webhook) = self.find_any(&decoded.text, doubt).or_else(|| {
             // Rule: parameters are dropped. Who drops them first and decodes then, as servlet containers do, takes
             // the slash in `/webhooks;a%2fb/stripe` along with them.
-            decoded.without_parameters().find_map(|text| self.find_around_nul(&text, doubt))
+            decoded.without_parameters().find_map(|text| self.find_any(&text, doubt))
         })?;
         // The label names what it took: first of all a broken reader.
         let reason = if reason == Reason::Nul {
@@ -171,6 +193,14 @@ impl Guard {
             reason
         };
         Some((reason, webhook))
+    }
+
+    /// By those who read what stands there, those who drop what they do not understand, and those to whom a decoded query
+    /// is the path.
+    fn find_any(&self, text: &[u8], doubt: Doubt) -> Option<Finding> {
+        self.find_around_nul(text, doubt)
+            .or_else(|| self.find(&canon::lenient(text)?, doubt))
+            .or_else(|| self.find_any(canon::behind_question(text)?, Doubt::None))
     }
 
     /// Rule: NUL. Some readers stop at the first, some skip every one, and who first takes off a host, or what a `..`
@@ -209,7 +239,7 @@ impl Guard {
         // What a `..` takes away depends on the reader: of `/webhooks//../stripe`, `/webhooks/a%2fb/../stripe`
         // or `/webhooks/a;/../stripe` some are left with the webhook and others not, and who resolves nothing
         // sees `/webhooks/stripe/../x` beneath it. So there it is enough that its segments stand in order.
-        let traverses = canon::segments(text).any(|segment| segment == b"..");
+        let traverses = whole_segments(text).any(|segment| segment == b"..");
         if !traverses && doubt != Doubt::Form {
             return None;
         }
@@ -242,8 +272,7 @@ impl Form {
     fn threads(&self, text: &[u8]) -> bool {
         let mut wanted = self.path[..self.tail].split(|&byte| byte == b'/').filter(|name| !name.is_empty());
         let mut next = wanted.next();
-        // A reader who resolves before decoding, or does not cut at all, sees beyond a `?` that decoding brings out.
-        text.split(|byte| matches!(byte, b'?' | b'#')).flat_map(canon::segments).any(|segment| match next {
+        whole_segments(text).any(|segment| match next {
             Some(name) => {
                 if name == segment {
                     next = wanted.next();
@@ -253,6 +282,12 @@ impl Form {
             None => opens_with_segment(canon::trim(segment), self.tail()),
         })
     }
+}
+
+/// The segments of all decoded text: a reader who resolves before decoding, or does not cut at all, sees beyond a `?` or
+/// `#` that decoding brings out.
+fn whole_segments(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split(|byte| matches!(byte, b'?' | b'#')).flat_map(canon::segments)
 }
 
 /// What is doubtful about a target before its path is looked at.
@@ -287,6 +322,16 @@ fn path_of(target: &[u8]) -> (&[u8], Doubt) {
     }
 }
 
+/// Whether a target is in a form that says where its path begins: origin form, absolute form, or the `*` of OPTIONS
+/// (RFC 9112, section 3.2). Of any other a router may make what it likes: to some, `*webhooks/stripe` is
+/// `/webhooks/stripe`.
+pub fn is_target(method: &[u8], target: &[u8]) -> bool {
+    if target == b"*" {
+        return method == b"OPTIONS";
+    }
+    target.first() == Some(&b'/') || !target.is_empty() && path_of(target).1 != Doubt::Form
+}
+
 /// What is left of `//host/path` for a reader to whom only a slash ends the host.
 fn behind_host(path: &[u8]) -> &[u8] {
     let host = path.iter().position(|byte| !matches!(byte, b'/' | b'\\')).unwrap_or(path.len());
@@ -308,7 +353,7 @@ const PLAIN: [bool; 256] = {
     let mut plain = [false; 256];
     let mut byte = 0x21;
     while byte < 0x7F {
-        plain[byte] = !matches!(byte as u8, b'%' | b'\\' | b';' | b'#' | b'?');
+        plain[byte] = !matches!(byte as u8, b'%' | b'\\' | b';' | b'#' | b'?' | b'+');
         byte += 1;
     }
     plain
@@ -367,8 +412,8 @@ mod tests {
                 "/webhooks/strip",
                 "/webhooks/stripe-test",
                 "/webhooks/stripe_",
-                "/webhooks/stripe+",
-                "/webhooks/stripe%2B",
+                "/webhooks/stripe+x",
+                "/webhooks/stripe%2Bx",
                 "/webhooks/stripe:80",
                 "/webhooks/github",
                 "/webhooks/github/stripes",
@@ -405,6 +450,10 @@ mod tests {
                 "/api/x#/webhooks/stripe",
                 "/api/../webhooks?/stripe",
                 "/login?to=//webhooks/stripe",
+                "/login?webhooks/stripe",
+                "/login?/webhooks/stripes",
+                "/?x&/webhooks/stripe",
+                "/search?%2f%2fwebhooks",
                 "/web/hooks/stripe",
                 "/web%2fhooks/stripe",
                 "/webhooks/str/ipe",
@@ -414,7 +463,6 @@ mod tests {
                 "/webhooks%00x/stripes%00",
                 "/%00stripe/webhooks%00",
                 "http://shop.example",
-                "http://shop.example?/webhooks/stripe",
                 "http://shop.example/posts/1",
                 "http://webhooks/stripe",
                 "shop.example:443",
@@ -424,7 +472,7 @@ mod tests {
 
     #[test]
     fn every_rule_alone_gives_a_spelling_away() {
-        let rules: [(&str, &[&str]); 12] = [
+        let rules: [(&str, &[&str]); 16] = [
             (
                 "percent-decoding, four rounds",
                 &[
@@ -437,6 +485,71 @@ mod tests {
                     "/webhooks/%25252573tripe",
                     "/webhooks/%%37%33tripe",
                     "/%77%65%62%68%6F%6f%6b%73/%73%74%72%69%70%65",
+                ],
+            ),
+            (
+                "%u",
+                &[
+                    "/webhooks/%u0073tripe",
+                    "/webhooks/%U0053tripe",
+                    "/webhooks%u002fstripe",
+                    "/x/%u002e%u002e/webhooks/stripe",
+                    "/webhooks/%25u0073tripe",
+                    "/webhooks/%uff53tripe",
+                ],
+            ),
+            (
+                "what some do not understand and drop",
+                &[
+                    "/webhooks/stripe%ff",
+                    "/webhooks/%80stripe",
+                    "/web%80hooks/stripe",
+                    "/webhooks/strip%c3e",
+                    "/webhooks/st%ed%a0%80ripe",
+                    "/webhooks/st%f5ripe",
+                    "/web%01hooks/stripe",
+                    "/web%7fhooks/stripe",
+                    "/webhooks%01/stripe",
+                    "/web\thooks/stripe",
+                    "/webhooks/stripe%",
+                    "/webhooks/stripe%2",
+                    "/webhooks/stripe%/",
+                    "/webhooks/stripe%x",
+                    "/webhooks/stripe%;",
+                    "/webhooks/stripe%?x",
+                    "/webhooks/st%ripe",
+                ],
+            ),
+            (
+                "spaces and `+`",
+                &[
+                    "/webhooks/stripe+",
+                    "/webhooks/stripe%2B",
+                    "/+webhooks/stripe",
+                    "/+/webhooks/stripe",
+                    "/%20webhooks/stripe",
+                    "/ webhooks/stripe",
+                    "/webhooks/stripe%20+",
+                    "/webhooks+/stripe",
+                    "/webhooks/+stripe;a",
+                ],
+            ),
+            (
+                "a query that is the path",
+                &[
+                    "/?/webhooks/stripe",
+                    "/index.php?/webhooks/stripe",
+                    "/shop/?/webhooks/stripe",
+                    "/?//webhooks/stripe",
+                    "/?/%77ebhooks/stripe/",
+                    "/?%2fwebhooks/stripe&x=1",
+                    "/?/x/../webhooks/stripe",
+                    "/?/webhooks/stripe?x",
+                    "/??/webhooks/stripe",
+                    "/?/+webhooks/stripe",
+                    "/index.php%2f%3f/webhooks/stripe",
+                    "/index.php%3f/webhooks/stripe",
+                    "http://shop.example?/webhooks/stripe",
                 ],
             ),
             (
@@ -626,6 +739,8 @@ mod tests {
                 "/webhooks/stripe/..",
                 "/webhooks/stripe/../github",
                 "/webhooks/stripe;/../../x",
+                "/webhooks/stripe/..%3fx",
+                "/webhooks/stripe/..#",
             ],
         );
         holds(&stripe(), Other, &["/stripe/../webhooks", "/webhooks/../posts", "/webhooks/../stripes"]);
@@ -654,6 +769,30 @@ mod tests {
             ],
         );
         holds(&stripe(), Other, &["//evil.example/posts", "//webhooks/x/stripe"]);
+    }
+
+    #[test]
+    fn a_target_says_where_its_path_begins_or_is_none() {
+        for target in ["/", "/a?b", "//a/b", "http://a", "http://a/b", "HTTPS://a:1?b", "http://[::1]/b"] {
+            assert!(is_target(b"POST", target.as_bytes()), "{target}");
+        }
+        let others = [
+            "",
+            "*webhooks/stripe",
+            "*",
+            "a",
+            "a:80",
+            "webhooks/stripe",
+            "http:/a",
+            "http:///a",
+            "\\a",
+            "?a",
+            "http://a@b/",
+        ];
+        for target in others {
+            assert!(!is_target(b"POST", target.as_bytes()), "{target}");
+        }
+        assert!(is_target(b"OPTIONS", b"*"));
     }
 
     #[test]
@@ -701,7 +840,8 @@ mod tests {
         for target in bytes {
             assert_eq!(stripe().judge(target), ambiguous(Reason::OverlongUtf8), "{target:?}");
         }
-        assert_eq!(stripe().judge(b"/webhooks/\xFFstripe"), Other);
+        assert_eq!(stripe().judge(b"/webhooks/\xFFstripe"), ambiguous(Reason::Spelling));
+        assert_eq!(stripe().judge(b"/webhooks/\xFFstripes"), Other);
     }
 
     #[test]

@@ -13,6 +13,7 @@ use super::Edge;
 use super::checkout;
 use super::connection::{Connection, End};
 use super::forwarded::{self, Rewritten};
+use super::path::is_target;
 use super::proxy::PassThrough;
 use super::reply::{self, Reply};
 use super::route::{Errand, Route};
@@ -87,15 +88,17 @@ pub(super) async fn serve(
         };
         let next = match handled {
             Handled::Answered(next) => next,
-            Handled::Pass(verdict) => {
-                let head = for_backend(edge, &connection, arrived, verdict);
-                connection.pass(arrived.length, arrived.framing, head);
-                match pass(pingora, connection, &draining).await {
-                    Some(back) => connection = back,
-                    None => return,
+            Handled::Pass(verdict) => match for_backend(edge, &connection, arrived, verdict) {
+                Some(head) => {
+                    connection.pass(arrived.length, arrived.framing, head);
+                    match pass(pingora, connection, &draining).await {
+                        Some(back) => connection = back,
+                        None => return,
+                    }
+                    Next::Keep
                 }
-                Next::Keep
-            }
+                None => early(edge, &mut connection, arrived, &Reply::of(Outcome::RequestMalformed)).await,
+            },
         };
         match next {
             Next::Keep => connection.rest(),
@@ -109,7 +112,9 @@ fn route(edge: &Edge, length: usize, outline: Outline<'_>) -> (Arrived, Routed) 
     let arrived = Arrived { length, framing: outline.framing, post: outline.method == b"POST" };
     let routes = edge.routes.load();
     let routed = match routes.route(outline.target) {
-        Route::Pass if outline.method == b"CONNECT" => Routed::Refused(Outcome::RequestMalformed),
+        Route::Pass if !is_target(outline.method, outline.target) || outline.method == b"CONNECT" => {
+            Routed::Refused(Outcome::RequestMalformed)
+        }
         Route::Pass => Routed::Pass(None),
         Route::Webhook(endpoint) => Routed::Webhook(endpoint.clone()),
         Route::Checkout(checkout, errand) => Routed::Checkout(checkout.clone(), errand),
@@ -125,13 +130,13 @@ fn route(edge: &Edge, length: usize, outline: Outline<'_>) -> (Arrived, Routed) 
     (arrived, routed)
 }
 
-/// The head that the backend gets of a request that passes through.
+/// The head that the backend gets of a request that passes through; `None` if it has none to get.
 fn for_backend(
     edge: &Edge,
     connection: &Connection,
     arrived: Arrived,
     verdict: Option<Outcome>,
-) -> Rewritten {
+) -> Option<Rewritten> {
     let head = &connection.buffered()[..arrived.length];
     let routes = edge.routes.load();
     forwarded::rewrite(head, connection.peer(), &routes.trusted_proxies, verdict.map(Outcome::code))

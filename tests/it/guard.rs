@@ -46,6 +46,14 @@ const AMBIGUOUS: &[&str] = &[
     "/webhooks/%EF%BD%93tripe",
     "/webhooks%C0%AFstripe",
     "/webhooks/%C1%B3tripe",
+    "/webhooks/%u0073tripe",
+    "/webhooks/stripe%ff",
+    "/webhooks/stripe%",
+    "/webhooks/stripe+",
+    "/%20webhooks/stripe",
+    "/web%01hooks/stripe",
+    "/?/webhooks/stripe",
+    "/index.php?/webhooks/stripe&x=1",
     "http://shop.example/Webhooks/Stripe",
     "http://shop.example//webhooks/stripe?x=1",
 ];
@@ -73,6 +81,8 @@ const ORDINARY: &[&str] = &[
     "/index.php/posts/1",
     "/stripe/webhooks",
     "/?",
+    "/?/posts/1",
+    "/search?q=webhooks/stripe",
 ];
 
 #[tokio::test]

@@ -74,6 +74,34 @@ async fn a_request_line_that_looks_like_a_removed_field_is_refused() {
     assert_eq!(backend.count(), 0);
 }
 
+/// Some routers take the path from where they think it stands: `*webhooks/stripe` is `/webhooks/stripe` to Fastify's, and
+/// `http://` and the host are a URL's beginning to whoever gives both to a URL parser.
+#[tokio::test]
+async fn a_path_in_the_place_of_a_host_or_of_no_form_is_refused() {
+    let backend = Backend::start().await;
+    let program = Program::start(&backend).await;
+    let refused = |head: String| {
+        let program = &program;
+        async move {
+            let mut client = program.connect().await;
+            client.write(format!("POST {head}Content-Length: 0\r\n\r\n")).await;
+            client.answer().await.expect_error(400, "request_malformed");
+        }
+    };
+    for target in ["*webhooks/stripe", "*%77ebhooks/stripe?x", "*", "x/y", "http://a@b/posts", "b:80"] {
+        refused(format!("{target} HTTP/1.1\r\nHost: a\r\n")).await;
+    }
+    for host in ["a/webhooks/stripe?", "a\\webhooks\\stripe?", "a/webhooks/stripe#", "a%2fwebhooks"] {
+        refused(format!("/x HTTP/1.1\r\nHost: {host}\r\n")).await;
+        refused(format!("/x HTTP/1.1\r\nHost: a\r\nX-Forwarded-Host: {host}\r\n")).await;
+        refused(format!("/x HTTP/1.1\r\nHost: a\r\nForwarded: host=\"{host}\"\r\n")).await;
+    }
+    refused("/x HTTP/1.1\r\nHost: a\r\nHost: b\r\n".to_owned()).await;
+    assert_eq!(backend.count(), 0);
+    let all = Request::new("OPTIONS", "*").header("X-Forwarded-Host", "a.example, b.example:80");
+    assert_eq!(program.send(&all).await.status, 200);
+}
+
 #[tokio::test]
 async fn a_webhook_in_the_body_of_a_page_stays_its_body() {
     let backend = Backend::start().await;

@@ -75,6 +75,12 @@ impl Decoded {
             [.., b'%', high, low] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
                 self.replace(3, &[hex(high) << 4 | hex(low)], 1)
             }
+            // Rule: `%u0073`, which IIS and old servlet containers read.
+            [.., b'%', b'u', a, b, c, d] if [a, b, c, d].iter().all(u8::is_ascii_hexdigit) => {
+                let code = [a, b, c, d].iter().fold(0, |code, &digit| code << 4 | u32::from(hex(digit)));
+                let Some(character) = char::from_u32(code) else { return false };
+                self.replace(6, character.encode_utf8(&mut [0; 4]).as_bytes(), 1)
+            }
             // Rule: the four letters that case-insensitive matchers fold into ASCII: ſ K İ ı.
             [.., 0xC5, 0xBF] => self.replace(2, b"s", 0),
             [.., 0xE2, 0x84, 0xAA] => self.replace(3, b"k", 0),
@@ -145,6 +151,36 @@ impl Canonical {
     pub fn readings(&self) -> impl Iterator<Item = &[u8]> {
         self.starts.iter().map(|&start| &self.path[start..])
     }
+}
+
+/// Decoded text as those read it who drop what they do not understand: escapes that are none, bytes that are not UTF-8,
+/// control characters; who take `+` for a space, and no space for a part of a name that it begins or ends. `None` where
+/// that changes nothing.
+pub(super) fn lenient(text: &[u8]) -> Option<Vec<u8>> {
+    if text.iter().all(|&byte| byte.is_ascii_graphic() && !matches!(byte, b'%' | b'+')) {
+        return None;
+    }
+    // An escape that the end cuts short goes with the one character that it has.
+    let text = match text {
+        [rest @ .., b'%'] | [rest @ .., b'%', _] => rest,
+        whole => whole,
+    };
+    let understood = text.utf8_chunks().flat_map(|chunk| chunk.valid().chars());
+    let kept: String = understood
+        .filter(|&character| character != '%' && !character.is_control())
+        .map(|character| if character == '+' { ' ' } else { character })
+        .collect();
+    let names: Vec<&str> = kept.split(['/', '\\']).map(str::trim).collect();
+    Some(names.join("/").into_bytes())
+}
+
+/// What stands behind a `?` that decoding brought out, if that is a path: see `Guard::behind_question`.
+pub(super) fn behind_question(text: &[u8]) -> Option<&[u8]> {
+    let at = text.iter().position(|&byte| byte == b'?')?;
+    let query = &text[at..];
+    let start = query.iter().position(|&byte| byte != b'?')?;
+    let path = query[start..].split(|byte| matches!(byte, b'?' | b'&')).next()?;
+    matches!(path.first(), Some(b'/' | b'\\')).then_some(path)
 }
 
 /// The segments of decoded text. Rules: a backslash is a slash; `;` and what follows it in a segment is dropped.

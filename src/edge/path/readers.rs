@@ -61,11 +61,39 @@ fn means(path: &str, two_slashes: bool) -> bool {
     }
     let nul =
         texts.iter().flat_map(|text| [text.split('\0').next().unwrap().to_owned(), text.replace('\0', "")]);
+    let dropped = texts.iter().map(|text| dropped(text)).any(|text| reaches(&text, two_slashes));
+    let questions = texts.iter().filter_map(|text| {
+        let query = text.split_once('?')?.1.trim_start_matches('?');
+        let path = query.split(['?', '&']).next().unwrap();
+        path.starts_with(['/', '\\']).then(|| path.to_owned())
+    });
+    let asked = questions.into_iter().any(|path| means_decoded(&path));
     let several = texts
         .iter()
         .filter(|text| text.matches('\0').count() > 1)
         .any(|text| in_order(&["webhooks", "stripe"], &bare(&text.replace(['\\', '?', '#', '\0'], "/"))));
-    several || nul.into_iter().any(|text| reaches(&text, two_slashes))
+    dropped || asked || several || nul.into_iter().any(|text| reaches(&text, two_slashes))
+}
+
+/// The same of a query that is a path, and decoded.
+fn means_decoded(path: &str) -> bool {
+    let nul = [path.split('\0').next().unwrap().to_owned(), path.replace('\0', "")];
+    let several = path.matches('\0').count() > 1
+        && in_order(&["webhooks", "stripe"], &bare(&path.replace(['\\', '?', '#', '\0'], "/")));
+    several || nul.iter().any(|path| reaches(path, false)) || reaches(&dropped(path), false)
+}
+
+/// Without what some do not understand, and without spaces around names.
+fn dropped(text: &str) -> String {
+    let all = bytes(text);
+    let cut = match all.iter().rposition(|&byte| byte == b'%') {
+        Some(at) if at + 2 >= all.len() => &all[..at],
+        _ => &all[..],
+    };
+    let text = String::from_utf8_lossy(cut).replace('\u{fffd}', "").replace('+', " ");
+    let text: String = text.chars().filter(|c| *c != '%' && !c.is_control()).collect();
+    let names: Vec<&str> = text.split(['/', '\\']).map(str::trim).collect();
+    latin(&names.join("/"))
 }
 
 /// Segments without parameters.
@@ -94,8 +122,8 @@ fn reaches(text: &str, two_slashes: bool) -> bool {
         let path = trimmed(format!("/{}", kept[from..].join("/")));
         path == GUARDED || path.starts_with("/webhooks/stripe/") || path.starts_with("/webhooks/stripe.")
     });
-    let dotted = bare(&slashed).iter().any(|segment| segment == "..");
     let all = bare(&slashed.replace(['?', '#'], "/"));
+    let dotted = all.iter().any(|segment| segment == "..");
     direct || (dotted && in_order(&["webhooks", "stripe"], &all))
 }
 
@@ -151,9 +179,19 @@ fn decoded_once(text: &str) -> String {
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('%') {
         out += before;
-        match after.get(..2).filter(|hex| hex.chars().all(|c| c.is_ascii_hexdigit())) {
+        let hex = |digits: Option<&str>| {
+            digits.filter(|hex| hex.chars().all(|c| c.is_ascii_hexdigit())).map(str::to_owned)
+        };
+        let wide = after.strip_prefix(['u', 'U']).and_then(|after| hex(after.get(..4)));
+        let wide = wide.and_then(|hex| char::from_u32(u32::from_str_radix(&hex, 16).unwrap()));
+        if let Some(character) = wide {
+            out += &latin(&character.to_string());
+            rest = &after[5..];
+            continue;
+        }
+        match hex(after.get(..2)) {
             Some(hex) => {
-                out.push(char::from(u8::from_str_radix(hex, 16).unwrap()));
+                out.push(char::from(u8::from_str_radix(&hex, 16).unwrap()));
                 rest = &after[2..];
             }
             None => {
@@ -478,6 +516,15 @@ fn any_change() -> impl Strategy<Value = Change> {
         "%c0%af",
         ".php/",
         "//x/",
+        "+",
+        "%20",
+        "%01",
+        "%80",
+        "%c3",
+        "%u0073",
+        "%u002f",
+        "%3f/",
+        "&",
         "webhooks",
         "stripe",
         "/webhooks/../",
