@@ -73,6 +73,14 @@ impl Backend {
         for _ in 0..self.two_bits(18).min(2) {
             path = decoded(&path);
         }
+        if self.bit(22) {
+            let understood = path.utf8_chunks().flat_map(|chunk| chunk.valid().chars());
+            path = understood.filter(|letter| !letter.is_control()).collect::<String>().into_bytes();
+        }
+        if self.bit(23) {
+            let spaced = String::from_utf8_lossy(&path).replace('+', " ");
+            path = format!("/{}", spaced.trim_matches([' ', '/'])).into_bytes();
+        }
         if self.bit(6) {
             let script = path.windows(5).position(|part| part.eq_ignore_ascii_case(b".php/"));
             path.drain(..script.map_or(0, |at| at + 4));

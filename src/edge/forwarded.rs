@@ -22,7 +22,7 @@ pub struct Rewritten {
     pub added: Vec<u8>,
 }
 
-/// Rewrites one; `None` if what names its host is no host, or there are two of them. `head` is whole, and its lines end
+/// Rewrites one; `None` if what names its host or scheme names none, or it has not exactly one `Host`. `head` is whole, and its lines end
 /// with CRLF; `peer` is `None` on a Unix socket.
 ///
 /// It happens before pingora reads the head, and what we add joins it after pingora has written it: in pingora's maps
@@ -46,17 +46,19 @@ pub fn rewrite(
         let name = memchr(b':', line).map_or(line, |colon| &line[..colon]);
         let replaced = || [FOR, PROTO, HOST].iter().any(|ours| name.eq_ignore_ascii_case(ours.as_bytes()));
         // A faulty one is left for pingora to refuse: what we add is not read by any parser.
-        if names_host(name) && (believed || name.len() == 4) {
-            hosts += usize::from(name.len() == 4);
-            if hosts > 1 || !is_host_list(&line[name.len() + 1..]) {
-                return None;
-            }
+        if !names_no_path(name, line.get(name.len() + 1..).unwrap_or_default(), believed) {
+            return None;
         }
+        hosts += usize::from(name.eq_ignore_ascii_case(b"Host"));
         let doubted = |name| forwarding(name) && (!believed || misspelled(name));
         if removed(name) || (replaced() && !faulty(line)) || doubted(name) {
             continue;
         }
         left.extend_from_slice(line);
+    }
+    let request_line = memchr(b'\n', head).map_or(head, |end| &head[..end]);
+    if hosts != 1 && !(hosts == 0 && request_line.ends_with(b"HTTP/1.0\r")) {
+        return None;
     }
     let mut added = Vec::with_capacity(192);
     let mut add = |name: &str, value: &[u8]| {
@@ -161,20 +163,57 @@ fn misspelled(name: &[u8]) -> bool {
     name.iter().any(|&byte| byte != b'-' && !byte.is_ascii_alphanumeric())
 }
 
-/// Whether a field names the host, and the backend may make its URLs of it.
-fn names_host(name: &[u8]) -> bool {
+/// Whether a backend that makes URLs of what a field says gets no path from it: to who puts `http://`, a host and the
+/// target together, `a/webhooks/stripe?` is the webhook, and after an empty host the target's first segment is the host.
+fn names_no_path(name: &[u8], value: &[u8], believed: bool) -> bool {
+    let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+    let mut items = value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
     match name.first() {
-        Some(b'h' | b'H') => name.eq_ignore_ascii_case(b"host"),
-        Some(b'x' | b'X') => name.eq_ignore_ascii_case(HOST.as_bytes()),
-        Some(b'f' | b'F') => name.eq_ignore_ascii_case(b"forwarded"),
+        Some(b'h' | b'H') if is("Host") => is_host(value.trim_ascii()),
+        Some(b'x' | b'X') if is(HOST) => !believed || items.all(is_host),
+        Some(b'x' | b'X') if is(PROTO) => !believed || items.all(is_scheme),
+        Some(b'x' | b'X') if is("X-Forwarded-Port") => items.all(|item| item.iter().all(u8::is_ascii_digit)),
+        Some(b'f' | b'F') if is("Forwarded") => !believed || items.all(is_forwarded),
+        _ => true,
+    }
+}
+
+/// A name or an address, and a port.
+fn is_host(text: &[u8]) -> bool {
+    let in_brackets = |text: &[u8]| {
+        let end = memchr(b']', text)?;
+        let address = &text[1..end];
+        let fine = address.iter().all(|&byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.'));
+        (fine && !address.is_empty()).then_some(end + 1)
+    };
+    let end = match text.first() {
+        Some(b'[') => in_brackets(text).unwrap_or(0),
+        _ => text.iter().take_while(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(byte)).count(),
+    };
+    match &text[end..] {
+        [] => end > 0,
+        [b':', port @ ..] => end > 0 && port.iter().all(u8::is_ascii_digit),
         _ => false,
     }
 }
 
-/// Whether a value can name hosts, or say more of them as `Forwarded` does, without being taken for a path: to who makes
-/// a URL of `http://` and a host, `a/webhooks/stripe?` is the webhook, whatever the target.
-fn is_host_list(value: &[u8]) -> bool {
-    value.iter().all(|&byte| byte.is_ascii_alphanumeric() || b"-._:[] \t\r\n,;=\"".contains(&byte))
+fn is_scheme(text: &[u8]) -> bool {
+    text.first().is_some_and(u8::is_ascii_alphabetic)
+        && text.iter().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(byte))
+}
+
+/// One hop of a `Forwarded`, of which only host and scheme are looked at (RFC 7239).
+fn is_forwarded(hop: &[u8]) -> bool {
+    hop.split(|&byte| byte == b';').all(|pair| {
+        let Some(equals) = memchr(b'=', pair) else { return true };
+        let (name, value) = (pair[..equals].trim_ascii(), pair[equals + 1..].trim_ascii());
+        let value = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value);
+        match name.to_ascii_lowercase().as_slice() {
+            b"host" => is_host(value),
+            b"proto" => is_scheme(value),
+            _ => true,
+        }
+    })
 }
 
 /// Whether what a peer says about the client is believed. Who reaches a Unix socket (`None`) was let in by its mode.
@@ -283,8 +322,7 @@ mod tests {
         let Rewritten { mut head, added } = rewrite(head, peer.map(ip), &proxies(), None).unwrap();
         head.splice(head.len() - 2..head.len() - 2, added);
         let out = String::from_utf8(head).unwrap();
-        let fields =
-            out.strip_prefix("GET /a:b HTTP/1.1\r\n").and_then(|out| out.strip_suffix("\r\n\r\n")).unwrap();
+        let fields = out.split_once("\r\n").and_then(|(_, out)| out.strip_suffix("\r\n\r\n")).unwrap();
         let mut lines: Vec<String> = fields.split("\r\n").map(str::to_owned).collect();
         lines.sort();
         lines
@@ -433,8 +471,8 @@ mod tests {
                 "X-Forwarded-Proto: http"
             ]
         );
-        let old = request(&[]);
-        assert_eq!(sent(&old, None), ["X-Forwarded-Proto: http"]);
+        let old = b"GET /a:b HTTP/1.0\r\n\r\n";
+        assert_eq!(sent(old, None), ["X-Forwarded-Proto: http"]);
     }
 
     #[test]
@@ -465,6 +503,7 @@ mod tests {
     fn what_no_client_may_send_is_removed_whoever_the_peer_is() {
         for peer in [None, Some("10.0.0.1"), Some("192.0.2.1")] {
             let request = request(&[
+                ("Host", "a"),
                 ("X-Original-URL", "/webhooks/stripe"),
                 ("X-Rewrite-URL", "/webhooks/stripe"),
                 ("Countersign-Event", "evt_1"),
@@ -474,7 +513,7 @@ mod tests {
             ]);
             let left: Vec<String> =
                 sent(&request, peer).into_iter().filter(|line| !line.starts_with("X-Forwarded-")).collect();
-            assert_eq!(left, ["Cookie: a=b"], "{peer:?}");
+            assert_eq!(left, ["Cookie: a=b", "Host: a"], "{peer:?}");
         }
     }
 
@@ -492,29 +531,71 @@ mod tests {
     }
 
     #[test]
-    fn what_names_a_host_is_one() {
+    fn what_names_a_host_or_a_scheme_is_one() {
         let passes = |fields: &[(&str, &str)], peer: &str| {
             rewrite(&request(fields), Some(ip(peer)), &proxies(), None).is_some()
         };
         let (trusted, stranger) = ("10.0.0.7", "192.0.2.1");
-        for host in ["", "shop.example", "shop.example:5000", "[::1]:80", "my_host", "127.0.0.1"] {
+        let hosts = ["shop.example", "shop.example:5000", "[::1]:80", "[::1]", "my_host", "127.0.0.1", "a:"];
+        for host in hosts {
             assert!(passes(&[("Host", host)], stranger), "{host}");
-            assert!(passes(&[("Host", host), ("X-Forwarded-Host", host)], trusted), "{host}");
+            let forwarded = format!("for=_x/y;host=\"{host}\";proto=https, for=\"[::1]:80\"");
+            let told = [("Host", "a"), ("X-Forwarded-Host", host), ("Forwarded", &forwarded)];
+            assert!(passes(&told, trusted), "{host}");
         }
-        for host in ["a/webhooks/stripe?", "a\\webhooks\\stripe?", "a#", "a?", "a@b", "a%2f", "\u{e9}"] {
+        for host in [
+            "",
+            " ",
+            ":",
+            "::",
+            "::1",
+            ":80",
+            "a/webhooks/stripe?",
+            "a\\webhooks\\stripe?",
+            "a#",
+            "a?",
+            "a@b",
+            "a%2f",
+            "a b",
+            "a\tb",
+            "\"",
+            "a\"b",
+            "[]",
+            "[::1",
+            "[::1]x",
+            "a:b",
+            "\u{e9}",
+        ] {
             assert!(!passes(&[("Host", host)], stranger), "{host}");
-            assert!(!passes(&[("host", "a"), ("X-Forwarded-Host", host)], trusted), "{host}");
-            assert!(!passes(&[("Forwarded", &format!("for=192.0.2.1;host={host}"))], trusted), "{host}");
+            assert!(!passes(&[("Host", "a"), ("X-Forwarded-Host", host)], trusted), "{host}");
+            assert!(
+                !passes(&[("Host", "a"), ("X-Forwarded-Host", &format!("a, {host}"))], trusted),
+                "{host}"
+            );
+            assert!(
+                !passes(&[("Host", "a"), ("Forwarded", &format!("for=x;Host={host}"))], trusted),
+                "{host}"
+            );
+            // Of a stranger's word nothing goes out.
             assert!(
                 passes(&[("Host", "a"), ("X-Forwarded-Host", host), ("Forwarded", host)], stranger),
                 "{host}"
             );
         }
+        for proto in ["http://b/webhooks/stripe?", "x:/webhooks/stripe?", "", "1"] {
+            assert!(!passes(&[("Host", "a"), ("X-Forwarded-Proto", proto)], trusted), "{proto}");
+            assert!(
+                !passes(&[("Host", "a"), ("Forwarded", &format!("proto=\"{proto}\""))], trusted),
+                "{proto}"
+            );
+        }
         assert!(passes(
-            &[("X-Forwarded-Host", "a, b:80"), ("Forwarded", "for=\"[::1]:80\";host=a, for=_x")],
+            &[("Host", "a"), ("X-Forwarded-Proto", "https, http"), ("X-Forwarded-Port", "443")],
             trusted
         ));
-        assert!(!passes(&[("Host", "a"), ("Host", "a")], stranger));
+        assert!(!passes(&[("Host", "a"), ("X-Forwarded-Port", "80/webhooks/stripe")], stranger));
+        assert!(!passes(&[("Host", "a"), ("host", "a")], stranger));
+        assert!(!passes(&[], stranger));
     }
 
     /// A line of a head, or something that tries to be one.

@@ -134,8 +134,10 @@ impl Guard {
         if !matches!(target.get(at + 1), Some(b'/' | b'\\' | b'%' | b'?')) {
             return Judgement::Other;
         }
-        let decoded = Decoded::of(&target[at..]);
-        let found = canon::behind_question(&decoded.text).and_then(|path| self.find_any(path, Doubt::None));
+        let found = [Decoded::of, Decoded::of_valid].iter().find_map(|decode| {
+            let decoded = decode(&target[at..]);
+            self.find_any(canon::behind_question(&decoded.text)?, Doubt::None)
+        });
         match found {
             Some((reason, webhook)) => Judgement::Ambiguous { reason, webhook },
             None => Judgement::Other,
@@ -149,7 +151,7 @@ impl Guard {
         {
             return Judgement::Webhook(position);
         }
-        if doubt == Doubt::None && self.is_ordinary(path) {
+        if doubt == Doubt::None && self.is_ordinary(path) && target.first() == Some(&b'/') {
             return Judgement::Other;
         }
         let found = self.suspect(path, doubt).or_else(|| match doubt {
@@ -157,6 +159,8 @@ impl Guard {
             Doubt::Host => self.suspect(behind_host(path), Doubt::None),
             Doubt::None | Doubt::Form => None,
         });
+        // A server that puts a base in front of an absolute form sees its host as a segment: `//webhooks/stripe`.
+        let found = found.or_else(|| self.suspect(with_host(target)?, Doubt::None));
         match found {
             Some((reason, webhook)) => Judgement::Ambiguous { reason, webhook },
             None => Judgement::Other,
@@ -177,10 +181,10 @@ impl Guard {
     /// The slow way, for what a glance leaves open: all rules at once.
     fn suspect(&self, path: &[u8], doubt: Doubt) -> Option<Finding> {
         let decoded = Decoded::of(path);
-        let (reason, webhook) = self.find_any(&decoded.text, doubt).or_else(|| {
-            // Rule: parameters are dropped. Who drops them first and decodes then, as servlet containers do, takes
-            // the slash in `/webhooks;a%2fb/stripe` along with them.
-            decoded.without_parameters().find_map(|text| self.find_any(&text, doubt))
+        let (reason, webhook) = self.find_decoded(&decoded, doubt).or_else(|| {
+            // Who knows overlong UTF-8 for what it is may drop it.
+            let valid = decoded.overlong.then(|| Decoded::of_valid(path))?;
+            self.find_decoded(&valid, doubt)
         })?;
         // The label names what it took: first of all a broken reader.
         let reason = if reason == Reason::Nul {
@@ -195,11 +199,19 @@ impl Guard {
         Some((reason, webhook))
     }
 
+    /// Rule: parameters are dropped. Who drops them first and decodes then, as servlet containers do, takes the slash in
+    /// `/webhooks;a%2fb/stripe` along with them.
+    fn find_decoded(&self, decoded: &Decoded, doubt: Doubt) -> Option<Finding> {
+        let dropped = || decoded.without_parameters().find_map(|text| self.find_any(&text, doubt));
+        self.find_any(&decoded.text, doubt).or_else(dropped)
+    }
+
     /// By those who read what stands there, those who drop what they do not understand, and those to whom a decoded query
     /// is the path.
     fn find_any(&self, text: &[u8], doubt: Doubt) -> Option<Finding> {
         self.find_around_nul(text, doubt)
             .or_else(|| self.find(&canon::lenient(text)?, doubt))
+            .or_else(|| self.find(&canon::lenient(&text[..memchr(0, text)?])?, doubt))
             .or_else(|| self.find_any(canon::behind_question(text)?, Doubt::None))
     }
 
@@ -329,7 +341,16 @@ pub fn is_target(method: &[u8], target: &[u8]) -> bool {
     if target == b"*" {
         return method == b"OPTIONS";
     }
-    target.first() == Some(&b'/') || !target.is_empty() && path_of(target).1 != Doubt::Form
+    let whole = target.first() == Some(&b'/') || !target.is_empty() && path_of(target).1 != Doubt::Form;
+    // A fragment is never sent; one that is, is cut off by some and not by others.
+    whole && !target.contains(&b'#')
+}
+
+/// `/host/path` of an absolute form `scheme://host/path`.
+fn with_host(target: &[u8]) -> Option<&[u8]> {
+    let path = memchr(b'?', target).map_or(target, |query| &target[..query]);
+    let scheme = memchr(b':', path).filter(|_| path.first() != Some(&b'/'))?;
+    path[scheme + 1..].strip_prefix(b"/").filter(|rest| rest.starts_with(b"/"))
 }
 
 /// What is left of `//host/path` for a reader to whom only a slash ends the host.
@@ -464,7 +485,7 @@ mod tests {
                 "/%00stripe/webhooks%00",
                 "http://shop.example",
                 "http://shop.example/posts/1",
-                "http://webhooks/stripe",
+                "http://webhooks/stripes",
                 "shop.example:443",
             ],
         );
@@ -511,6 +532,9 @@ mod tests {
                     "/web%7fhooks/stripe",
                     "/webhooks%01/stripe",
                     "/web\thooks/stripe",
+                    "/webhooks/stripe%ff%00x",
+                    "/webhooks/stripe%7#x",
+                    "/webhooks/stripe%#/y",
                     "/webhooks/stripe%",
                     "/webhooks/stripe%2",
                     "/webhooks/stripe%/",
@@ -766,6 +790,8 @@ mod tests {
                 "http:\\\\a\\webhooks\\stripe",
                 "http://a//webhooks/stripe",
                 "http://a/Webhooks/stripe?x",
+                "http://webhooks/stripe",
+                "x://Webhooks/x/../stripe?x",
             ],
         );
         holds(&stripe(), Other, &["//evil.example/posts", "//webhooks/x/stripe"]);
@@ -785,6 +811,10 @@ mod tests {
             "webhooks/stripe",
             "http:/a",
             "http:///a",
+            "/a#b",
+            "/#",
+            "/a#b",
+            "/#",
             "\\a",
             "?a",
             "http://a@b/",
@@ -816,6 +846,12 @@ mod tests {
                 "/webhooks/%c0%a573tripe",
                 "/webhooks/%e0%85%bftripe",
                 "/webhooks/stripe%c0%bfx",
+                // Who drops what is no UTF-8 does so with these.
+                "/webhooks/st%c0%afripe",
+                "/webhooks/%c1%b3stripe",
+                "/webhooks/stripe%c1%81",
+                "/webhooks/st%e0%80%afripe",
+                "/webhooks%c0%ae/stripe",
             ],
         );
         holds(

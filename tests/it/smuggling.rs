@@ -88,15 +88,21 @@ async fn a_path_in_the_place_of_a_host_or_of_no_form_is_refused() {
             client.answer().await.expect_error(400, "request_malformed");
         }
     };
-    for target in ["*webhooks/stripe", "*%77ebhooks/stripe?x", "*", "x/y", "http://a@b/posts", "b:80"] {
+    for target in
+        ["*webhooks/stripe", "*%77ebhooks/stripe?x", "*", "x/y", "http://a@b/posts", "b:80", "/posts#x"]
+    {
         refused(format!("{target} HTTP/1.1\r\nHost: a\r\n")).await;
     }
-    for host in ["a/webhooks/stripe?", "a\\webhooks\\stripe?", "a/webhooks/stripe#", "a%2fwebhooks"] {
+    for host in
+        ["a/webhooks/stripe?", "a\\webhooks\\stripe?", "a/webhooks/stripe#", "a%2fwebhooks", ":", "", "a\"b"]
+    {
         refused(format!("/x HTTP/1.1\r\nHost: {host}\r\n")).await;
         refused(format!("/x HTTP/1.1\r\nHost: a\r\nX-Forwarded-Host: {host}\r\n")).await;
         refused(format!("/x HTTP/1.1\r\nHost: a\r\nForwarded: host=\"{host}\"\r\n")).await;
     }
     refused("/x HTTP/1.1\r\nHost: a\r\nHost: b\r\n".to_owned()).await;
+    refused("/x HTTP/1.1\r\n".to_owned()).await;
+    refused("/x HTTP/1.1\r\nHost: a\r\nX-Forwarded-Proto: http://b/webhooks/stripe?\r\n".to_owned()).await;
     assert_eq!(backend.count(), 0);
     let all = Request::new("OPTIONS", "*").header("X-Forwarded-Host", "a.example, b.example:80");
     assert_eq!(program.send(&all).await.status, 200);

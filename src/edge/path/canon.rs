@@ -15,6 +15,8 @@ pub(super) struct Decoded {
     pub rounds: u8,
     /// Whether overlong UTF-8 was read for what it stands for.
     pub overlong: bool,
+    /// Whether it is to be.
+    shortens: bool,
 }
 
 impl Decoded {
@@ -23,8 +25,17 @@ impl Decoded {
     /// as after any number of rounds over the whole, and a long tower of `%25` costs no more than a plain path.
     /// Folding goes along with it, so that what folding brings out (`／`, `．`, `％`) is read on as well.
     pub fn of(path: &[u8]) -> Decoded {
+        Decoded::shortening(path, true)
+    }
+
+    /// The same to those for whom overlong UTF-8 is none.
+    pub fn of_valid(path: &[u8]) -> Decoded {
+        Decoded::shortening(path, false)
+    }
+
+    fn shortening(path: &[u8], shortens: bool) -> Decoded {
         let (text, depths) = (Vec::with_capacity(path.len()), Vec::with_capacity(path.len()));
-        let mut decoded = Decoded { text, depths, rounds: 0, overlong: false };
+        let mut decoded = Decoded { text, depths, rounds: 0, overlong: false, shortens };
         for &byte in path {
             decoded.push(byte.to_ascii_lowercase(), 0);
             while decoded.collapse() {}
@@ -100,6 +111,9 @@ impl Decoded {
 
     /// Writes the overlong sequence at the end as the character it stands for, if it is one.
     fn shorten(&mut self, len: usize) -> bool {
+        if !self.shortens {
+            return false;
+        }
         let sequence = &self.text[self.text.len() - len..];
         // Of an overlong lead byte only the last bit can be set, and that in `C1` alone.
         let lead = u32::from(sequence[0] == 0xC1);
@@ -122,10 +136,9 @@ pub(super) struct Canonical {
 impl Canonical {
     /// The canonical form of decoded text.
     pub fn of(text: &[u8]) -> Canonical {
-        // Rule: a `?` or `#` that decoding brings out ends the path.
-        let end = text.iter().position(|byte| matches!(byte, b'?' | b'#')).unwrap_or(text.len());
-        let (mut path, mut starts) = (Vec::with_capacity(end + 1), vec![0]);
-        for whole in names(&text[..end]) {
+        let text = before_question(text);
+        let (mut path, mut starts) = (Vec::with_capacity(text.len() + 1), vec![0]);
+        for whole in names(text) {
             let segment = bare(whole);
             match segment {
                 // Rule: slashes are merged, dot segments resolved; above the root is the root.
@@ -161,7 +174,7 @@ pub(super) fn lenient(text: &[u8]) -> Option<Vec<u8>> {
         return None;
     }
     // An escape that the end cuts short goes with the one character that it has.
-    let text = match text {
+    let text = match before_question(text) {
         [rest @ .., b'%'] | [rest @ .., b'%', _] => rest,
         whole => whole,
     };
@@ -172,6 +185,11 @@ pub(super) fn lenient(text: &[u8]) -> Option<Vec<u8>> {
         .collect();
     let names: Vec<&str> = kept.split(['/', '\\']).map(str::trim).collect();
     Some(names.join("/").into_bytes())
+}
+
+/// Rule: a `?` or `#` that decoding brings out ends the path.
+fn before_question(text: &[u8]) -> &[u8] {
+    text.split(|byte| matches!(byte, b'?' | b'#')).next().unwrap_or(text)
 }
 
 /// What stands behind a `?` that decoding brought out, if that is a path: see `Guard::behind_question`.

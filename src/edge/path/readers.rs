@@ -52,6 +52,12 @@ fn slow(path: &str) -> Verdict {
 }
 
 fn means(path: &str, two_slashes: bool) -> bool {
+    means_to(path, two_slashes, settled) || means_to(path, two_slashes, |text| stable(text, folded))
+}
+
+/// `settled` says what of letters is the same, before and after each round of decoding.
+fn means_to(path: &str, two_slashes: bool, settled: impl Fn(&str) -> String) -> bool {
+    let decoded = |text: &str| stable(text, |text| decoded_once(&settled(text)));
     let mut texts = vec![decoded(path)];
     // Parameters may also go first, or after any number of rounds.
     let mut early = settled(path);
@@ -61,7 +67,7 @@ fn means(path: &str, two_slashes: bool) -> bool {
     }
     let nul =
         texts.iter().flat_map(|text| [text.split('\0').next().unwrap().to_owned(), text.replace('\0', "")]);
-    let dropped = texts.iter().map(|text| dropped(text)).any(|text| reaches(&text, two_slashes));
+    let dropped = texts.iter().any(|text| drops(text, two_slashes));
     let questions = texts.iter().filter_map(|text| {
         let query = text.split_once('?')?.1.trim_start_matches('?');
         let path = query.split(['?', '&']).next().unwrap();
@@ -80,12 +86,16 @@ fn means_decoded(path: &str) -> bool {
     let nul = [path.split('\0').next().unwrap().to_owned(), path.replace('\0', "")];
     let several = path.matches('\0').count() > 1
         && in_order(&["webhooks", "stripe"], &bare(&path.replace(['\\', '?', '#', '\0'], "/")));
-    several || nul.iter().any(|path| reaches(path, false)) || reaches(&dropped(path), false)
+    several || nul.iter().any(|path| reaches(path, false)) || drops(path, false)
+}
+
+fn drops(text: &str, two_slashes: bool) -> bool {
+    [text, text.split('\0').next().unwrap()].iter().any(|text| reaches(&dropped(text), two_slashes))
 }
 
 /// Without what some do not understand, and without spaces around names.
 fn dropped(text: &str) -> String {
-    let all = bytes(text);
+    let all = bytes(text.split(['?', '#']).next().unwrap());
     let cut = match all.iter().rposition(|&byte| byte == b'%') {
         Some(at) if at + 2 >= all.len() => &all[..at],
         _ => &all[..],
@@ -158,10 +168,6 @@ fn trimmed(mut path: String) -> String {
         path.truncate(path.len() - tail.len());
     }
     path
-}
-
-fn decoded(text: &str) -> String {
-    stable(text, |text| decoded_once(&settled(text)))
 }
 
 /// With all letters folded and no overlong ones left.
