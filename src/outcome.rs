@@ -56,7 +56,8 @@ pub enum Outcome {
     BackendTimeout,
     /// The backend answered something that is not HTTP, or broke off before its head was whole.
     BackendInvalid,
-    /// The ledger is out of reach, and `on_outage = "refuse"`; or it is not fit for what was asked, or too slow for its lease.
+    /// The ledger is out of reach, and `on_outage = "refuse"`; or it is not fit for what was asked, or too slow for its
+    /// lease.
     LedgerUnavailable,
     /// Too many connections or webhooks at once.
     Overloaded,

@@ -30,7 +30,8 @@ const LOOK: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(500);
 /// How often the ledger is asked for endpoints that the configuration does not name and that still hold events.
 const ROLL_CALL: Duration = Duration::from_secs(15);
-/// Nobody serves an endpoint that no process has asked for this long. Lanes ask every second; many, each every few seconds.
+/// Nobody serves an endpoint that no process has asked for this long. Lanes ask every second; many, each every few
+/// seconds.
 const UNSERVED: Duration = Duration::from_secs(10);
 /// How many times in a row a lane of an endpoint that keeps nothing any more finds nothing before it ends.
 const LINGER: u32 = 3;

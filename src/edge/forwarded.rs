@@ -22,8 +22,8 @@ pub struct Rewritten {
     pub added: Vec<u8>,
 }
 
-/// Rewrites one; `None` if what names its host or scheme names none, or it has not exactly one `Host`. `head` is whole, and its lines end
-/// with CRLF; `peer` is `None` on a Unix socket.
+/// Rewrites one; `None` if what names its host or scheme names none, or it has not exactly one `Host`. `head` is whole,
+/// and its lines end with CRLF; `peer` is `None` on a Unix socket.
 ///
 /// It happens before pingora reads the head, and what we add joins it after pingora has written it: in pingora's maps
 /// of headers the same costs an eighth of the request.
@@ -40,24 +40,24 @@ pub fn rewrite(
     let mut left = Vec::with_capacity(head.len());
     let mut lines = head.split_inclusive(|&byte| byte == b'\n');
     // The request line is no field, whatever stands before its first colon.
-    left.extend_from_slice(lines.next().unwrap_or_default());
+    let request_line = lines.next().unwrap_or_default();
+    left.extend_from_slice(request_line);
     let mut hosts = 0;
     for line in lines {
-        let name = memchr(b':', line).map_or(line, |colon| &line[..colon]);
-        let replaced = || [FOR, PROTO, HOST].iter().any(|ours| name.eq_ignore_ascii_case(ours.as_bytes()));
-        // A faulty one is left for pingora to refuse: what we add is not read by any parser.
-        if !names_no_path(name, line.get(name.len() + 1..).unwrap_or_default(), believed) {
+        let (name, value) = line.split_at(memchr(b':', line).unwrap_or(line.len()));
+        if !names_no_path(name, value.get(1..).unwrap_or_default(), believed) {
             return None;
         }
         hosts += usize::from(name.eq_ignore_ascii_case(b"Host"));
-        let doubted = |name| forwarding(name) && (!believed || misspelled(name));
-        if removed(name) || (replaced() && !faulty(line)) || doubted(name) {
+        // A faulty one is left for pingora to refuse: what we add is not read by any parser.
+        let replaced = || [FOR, PROTO, HOST].iter().any(|ours| name.eq_ignore_ascii_case(ours.as_bytes()));
+        let doubted = || forwarding(name) && (!believed || misspelled(name));
+        if removed(name) || (replaced() && !faulty(line)) || doubted() {
             continue;
         }
         left.extend_from_slice(line);
     }
-    let request_line = memchr(b'\n', head).map_or(head, |end| &head[..end]);
-    if hosts != 1 && !(hosts == 0 && request_line.ends_with(b"HTTP/1.0\r")) {
+    if hosts != 1 && !(hosts == 0 && request_line.ends_with(b"HTTP/1.0\r\n")) {
         return None;
     }
     let mut added = Vec::with_capacity(192);

@@ -1,5 +1,5 @@
-//! How many webhooks, or orders, are being read or delivered at once. A body that dawdles must not lock Stripe out: when every
-//! place is taken, the webhook that has been waiting longest for its body makes room for the one that has come.
+//! How many webhooks, or orders, are being read or delivered at once. A body that dawdles must not lock Stripe out: when
+//! every place is taken, the webhook that has been waiting longest for its body makes room for the one that has come.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -121,50 +121,29 @@ impl Guard {
     /// Judges a request target as it stands in the request line: origin form (`/a?b`), absolute form
     /// (`http://host/a?b`, of which a backend reads the path) or `*`.
     pub fn judge(&self, target: &[u8]) -> Judgement {
-        match self.judge_path(target) {
-            Judgement::Other => self.judge_query(target),
-            judged => judged,
-        }
-    }
-
-    /// Rule: a query that begins with a slash is the path to a front controller that looks for it there, as
-    /// CodeIgniter's does: `/?/webhooks/stripe`, `/index.php?/webhooks/stripe`.
-    fn judge_query(&self, target: &[u8]) -> Judgement {
-        let Some(at) = memchr(b'?', target) else { return Judgement::Other };
-        if !matches!(target.get(at + 1), Some(b'/' | b'\\' | b'%' | b'?')) {
-            return Judgement::Other;
-        }
-        let found = [Decoded::of, Decoded::of_valid].iter().find_map(|decode| {
-            let decoded = decode(&target[at..]);
-            self.find_any(canon::behind_question(&decoded.text)?, Doubt::None)
-        });
-        match found {
-            Some((reason, webhook)) => Judgement::Ambiguous { reason, webhook },
-            None => Judgement::Other,
-        }
-    }
-
-    fn judge_path(&self, target: &[u8]) -> Judgement {
         let (path, doubt) = path_of(target);
         if doubt != Doubt::Form
             && let Some(position) = self.paths.iter().position(|exact| **exact == *path)
         {
             return Judgement::Webhook(position);
         }
-        if doubt == Doubt::None && self.is_ordinary(path) && target.first() == Some(&b'/') {
-            return Judgement::Other;
-        }
-        let found = self.suspect(path, doubt).or_else(|| match doubt {
-            // Who takes a host off before decoding takes all of `//a%2fb`, where `find` sees `//a`.
-            Doubt::Host => self.suspect(behind_host(path), Doubt::None),
-            Doubt::None | Doubt::Form => None,
-        });
-        // A server that puts a base in front of an absolute form sees its host as a segment: `//webhooks/stripe`.
-        let found = found.or_else(|| self.suspect(with_host(target)?, Doubt::None));
-        match found {
+        let ordinary = doubt == Doubt::None && target.first() == Some(&b'/') && self.is_ordinary(path);
+        let found = if ordinary { None } else { self.suspect_target(target, path, doubt) };
+        match found.or_else(|| self.suspect_query(target)) {
             Some((reason, webhook)) => Judgement::Ambiguous { reason, webhook },
             None => Judgement::Other,
         }
+    }
+
+    fn suspect_target(&self, target: &[u8], path: &[u8], doubt: Doubt) -> Option<Finding> {
+        let behind_host = || match doubt {
+            // Who takes a host off before decoding takes all of `//a%2fb`, where `find` sees `//a`.
+            Doubt::Host => self.suspect(behind_host(path), Doubt::None),
+            Doubt::None | Doubt::Form => None,
+        };
+        // A server that puts a base in front of an absolute form sees its host as a segment: `//webhooks/stripe`.
+        let with_host = || self.suspect(with_host(target)?, Doubt::None);
+        self.suspect(path, doubt).or_else(behind_host).or_else(with_host)
     }
 
     /// Whether a glance is enough: without a byte that any reader decodes, drops or takes for a slash, the
@@ -178,25 +157,19 @@ impl Guard {
             })
     }
 
+    /// Rule: a query that begins with a slash, encoded or not, is the path to a front controller that looks for it there,
+    /// as CodeIgniter's does: `/?/webhooks/stripe`, `/index.php?/webhooks/stripe`.
+    fn suspect_query(&self, target: &[u8]) -> Option<Finding> {
+        let query = &target[memchr(b'?', target)?..];
+        if !matches!(query.get(1), Some(b'/' | b'\\' | b'%' | b'?')) {
+            return None;
+        }
+        decode(query, |decoded| self.find_any(canon::behind_question(&decoded.text)?, Doubt::None))
+    }
+
     /// The slow way, for what a glance leaves open: all rules at once.
     fn suspect(&self, path: &[u8], doubt: Doubt) -> Option<Finding> {
-        let decoded = Decoded::of(path);
-        let (reason, webhook) = self.find_decoded(&decoded, doubt).or_else(|| {
-            // Who knows overlong UTF-8 for what it is may drop it.
-            let valid = decoded.overlong.then(|| Decoded::of_valid(path))?;
-            self.find_decoded(&valid, doubt)
-        })?;
-        // The label names what it took: first of all a broken reader.
-        let reason = if reason == Reason::Nul {
-            Reason::Nul
-        } else if decoded.overlong {
-            Reason::OverlongUtf8
-        } else if decoded.rounds > canon::ROUNDS {
-            Reason::TooDeep
-        } else {
-            reason
-        };
-        Some((reason, webhook))
+        decode(path, |decoded| self.find_decoded(decoded, doubt))
     }
 
     /// Rule: parameters are dropped. Who drops them first and decodes then, as servlet containers do, takes the slash in
@@ -206,8 +179,8 @@ impl Guard {
         self.find_any(&decoded.text, doubt).or_else(dropped)
     }
 
-    /// By those who read what stands there, those who drop what they do not understand, and those to whom a decoded query
-    /// is the path.
+    /// By those who read what stands there, those who drop what they do not understand, and those to whom the query is the
+    /// path.
     fn find_any(&self, text: &[u8], doubt: Doubt) -> Option<Finding> {
         self.find_around_nul(text, doubt)
             .or_else(|| self.find(&canon::lenient(text)?, doubt))
@@ -300,6 +273,26 @@ impl Form {
 /// `#` that decoding brings out.
 fn whole_segments(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     text.split(|byte| matches!(byte, b'?' | b'#')).flat_map(canon::segments)
+}
+
+/// What `find` finds in a decoded text; its label names what that took, first of all a broken reader.
+fn decode(text: &[u8], find: impl Fn(&Decoded) -> Option<Finding>) -> Option<Finding> {
+    let decoded = Decoded::of(text);
+    let (reason, webhook) = find(&decoded).or_else(|| {
+        // Who knows overlong UTF-8 for what it is may drop it.
+        let valid = decoded.overlong.then(|| Decoded::of_valid(text))?;
+        find(&valid)
+    })?;
+    let reason = if reason == Reason::Nul {
+        Reason::Nul
+    } else if decoded.overlong {
+        Reason::OverlongUtf8
+    } else if decoded.rounds > canon::ROUNDS {
+        Reason::TooDeep
+    } else {
+        reason
+    };
+    Some((reason, webhook))
 }
 
 /// What is doubtful about a target before its path is looked at.

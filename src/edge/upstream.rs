@@ -94,7 +94,7 @@ impl Connect for Connecting {
             None => self.backend.connect().await.or_err(ErrorType::ConnectError, "to the backend")?,
         };
         let (backend, added) = (self.backend.clone(), Some(self.added.clone()));
-        let lent = Lent { kept: Some(kept), backend, added, last: false, head: Bytes::new() };
+        let lent = Lent { kept: Some(kept), backend, added, head: Bytes::new(), last: false };
         let socket: Box<dyn VirtualSocket> =
             if self.upgrade { Box::new(Tunnel::new(lent)) } else { Box::new(lent) };
         Ok(Stream::from(VirtualSocketStream::new(socket)))
@@ -107,10 +107,10 @@ pub struct Lent {
     backend: Backend,
     /// What the head, which is what pingora writes first, has yet to get.
     added: Option<Bytes>,
-    /// It is closed after this request.
-    last: bool,
     /// What is left of it to be sent.
     head: Bytes,
+    /// The connection is closed after this request.
+    last: bool,
 }
 
 impl Lent {

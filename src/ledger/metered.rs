@@ -11,8 +11,8 @@ use async_trait::async_trait;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Measures every call of the ledger inside that a delivery waits for: how long it took, and whether the ledger failed. A call whose
-/// future is dropped before it is over is not counted.
+/// Measures every call of the ledger inside that a delivery waits for: how long it took, and whether the ledger failed. A
+/// call whose future is dropped before it is over is not counted.
 pub struct Metered {
     inner: Arc<dyn Ledger>,
     metrics: Arc<Metrics>,

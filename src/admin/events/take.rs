@@ -78,13 +78,13 @@ impl TakeIn {
     /// Takes a payload in at an endpoint and a raw query. Durable when it returns [`Taken::Queued`].
     async fn take(&self, place: &Place, query: &str, body: Bytes) -> Result<(EventKey, Taken), Refusal> {
         let Place { path, endpoint } = place;
-        let now = i64::try_from(clock::unix().as_secs()).unwrap_or(i64::MAX);
-        let signature = signature::sign(&endpoint.secrets, now, &body);
         let event = event::vouched(body).map_err(Refusal::Rejected)?;
         let key = EventKey { endpoint: endpoint.name.clone(), query: query.into(), id: event.id().into() };
         if !endpoint.forwards(&event) {
             return Ok((key, Taken::Ignored));
         }
+        let now = i64::try_from(clock::unix().as_secs()).unwrap_or(i64::MAX);
+        let signature = signature::sign(&endpoint.secrets, now, event.body());
         let arrival = Arrival {
             key: key.clone(),
             kind: event.kind().into(),

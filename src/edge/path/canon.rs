@@ -192,7 +192,7 @@ fn before_question(text: &[u8]) -> &[u8] {
     text.split(|byte| matches!(byte, b'?' | b'#')).next().unwrap_or(text)
 }
 
-/// What stands behind a `?` that decoding brought out, if that is a path: see `Guard::behind_question`.
+/// What stands behind a `?`, if that is a path: up to the next one, or to a `&`.
 pub(super) fn behind_question(text: &[u8]) -> Option<&[u8]> {
     let at = text.iter().position(|&byte| byte == b'?')?;
     let query = &text[at..];

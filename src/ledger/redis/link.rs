@@ -179,9 +179,7 @@ impl Link {
     /// Whether events are to be kept from now on.
     pub(super) fn set_keeping(&self, keeping: bool) {
         self.keeping.store(keeping, Ordering::Relaxed);
-        if let Err(error) = self.keeps()
-            && keeping
-        {
+        if keeping && let Err(error) = self.keeps() {
             tracing::error!("{error}");
         }
     }

@@ -1,5 +1,6 @@
 //! What stands between the callers and the writer: jobs in, whole groups out. While the ledger is out of reach the
-//! gate is shut and callers are turned away at once, with the reason; so its health is the gate's state.
+//! gate is shut and callers are turned away at once, with the reason; so its health is the gate's state, and whether
+//! anybody has waited in vain.
 
 use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,6 +1,6 @@
-//! The transitions, on an open file and inside a transaction of the writer's: claim, keep, lease what is due, settle, act. It also holds what is
-//! kept in memory of the file; when a transaction fails, the store is to be dropped, since its index may know what the
-//! file does not.
+//! The transitions, on an open file and inside a transaction of the writer's: claim, keep, lease what is due, settle,
+//! act. It also holds what is kept in memory of the file; when a transaction fails, the store is to be dropped, since its
+//! index may know what the file does not.
 
 use std::time::{Duration, Instant};
 
