@@ -134,7 +134,7 @@ fn open(runtime: &tokio::runtime::Runtime, path: &Path) -> Arc<SqliteLedger> {
 fn arrival() -> Arrival {
     Arrival {
         key: EventKey { endpoint: "/webhooks/stripe".into(), query: "".into(), id: id().into() },
-        kind: "checkout.session.completed".into(),
+        event_type: "checkout.session.completed".into(),
         created: Some(1_760_000_000),
         livemode: Some(true),
         account: None,

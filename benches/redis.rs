@@ -92,7 +92,7 @@ fn arrival() -> Arrival {
             query: "".into(),
             id: format!("evt_{a:016x}{:08x}", b as u32).into(),
         },
-        kind: "checkout.session.completed".into(),
+        event_type: "checkout.session.completed".into(),
         created: Some(1_760_000_000),
         livemode: Some(true),
         account: Some("acct_1032D82eZvKYlo2C".into()),

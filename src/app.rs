@@ -12,18 +12,19 @@ use tokio::time::{sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::admin::events::{Events, Place, TakeIn};
+use crate::admin::events::{Events, Importer, Place};
 use crate::admin::{self, AdminState, Readiness};
 use crate::backend::{Backend, Resolver};
-use crate::checkout::Counter;
-use crate::config::{BackendUrl, Config, LedgerUrl, Source, State};
-use crate::courier::Courier;
+use crate::checkout::CheckoutResources;
+use crate::config::{BackendUrl, CheckoutState, Config, LedgerUrl, Source};
+use crate::delivery::dispatcher::Dispatcher;
+use crate::delivery::worker::Worker;
 use crate::edge::connection::Limits;
 use crate::edge::drain::Drain;
-use crate::edge::path::Reason;
 use crate::edge::route::Routes;
-use crate::edge::{Front, listener};
+use crate::edge::{Server, listener};
 use crate::endpoint::Endpoint;
+use crate::guard::Reason;
 use crate::intake::Intake;
 use crate::ledger::redis::{RedisLedger, RedisOptions};
 use crate::ledger::sqlite::SqliteLedger;
@@ -31,7 +32,6 @@ use crate::ledger::{Health, Ledger, Metered, NoLedger};
 use crate::logging;
 use crate::metrics::Metrics;
 use crate::socket::Listener;
-use crate::worker::Worker;
 
 /// A configuration that cannot be used (sysexits.h, EX_CONFIG).
 pub const EX_CONFIG: u8 = 78;
@@ -80,7 +80,7 @@ async fn serve(source: Source, config: Config) -> ExitCode {
     };
 
     let metrics = Arc::new(Metrics::new());
-    metrics.guard_reasons(&Reason::ALL.map(Reason::code));
+    metrics.guard_reasons(&Reason::ALL.map(Reason::as_str));
     let store = Store::open(&config, &metrics);
     let ledger = store.ledger(&metrics);
     let resolver = Resolver::new(&config.backend.url);
@@ -93,12 +93,12 @@ async fn serve(source: Source, config: Config) -> ExitCode {
     tokio::spawn(resolver.keep_resolving());
     tokio::spawn(backend.clone().reap());
 
-    let courier =
-        Arc::new(Courier::new(backend.clone(), ledger.clone(), metrics.clone(), settlements.clone()));
+    let dispatcher =
+        Arc::new(Dispatcher::new(backend.clone(), ledger.clone(), metrics.clone(), settlements.clone()));
     let bell = Arc::new(Notify::new());
     let (on_outage, background) = (config.ledger.on_outage, settlements.clone());
-    let intake = Intake::new(ledger.clone(), courier.clone(), on_outage, bell.clone(), background);
-    let mut counter = Counter::new(metrics.clone());
+    let intake = Intake::new(ledger.clone(), dispatcher.clone(), on_outage, bell.clone(), background);
+    let mut counter = CheckoutResources::new(metrics.clone());
     let routes = match routes(&config, &metrics, &mut counter, &[]) {
         Ok(routes) => Arc::new(ArcSwap::from_pointee(routes)),
         Err(message) => return fail("cannot open the checkout", &message),
@@ -108,10 +108,10 @@ async fn serve(source: Source, config: Config) -> ExitCode {
         Arc::new(move || routes.load().endpoints())
     };
     let worker =
-        Worker::new(ledger.clone(), courier, endpoints, metrics.clone(), bell, drain.token().clone());
+        Worker::new(ledger.clone(), dispatcher, endpoints, metrics.clone(), bell, drain.token().clone());
     let roll_call = worker.roll_call();
     settlements.spawn(worker.run());
-    let front = Front::new(&config, routes.clone(), intake, backend, metrics.clone(), drain.clone());
+    let front = Server::new(&config, routes.clone(), intake, backend, metrics.clone(), drain.clone());
     let limits = Arc::new(Limits {
         header_timeout: config.server.header_timeout,
         idle_timeout: config.server.idle_timeout,
@@ -177,7 +177,7 @@ async fn bind(config: &Config) -> Result<(Listener, Listener), String> {
 fn routes(
     config: &Config,
     metrics: &Metrics,
-    counter: &mut Counter,
+    counter: &mut CheckoutResources,
     before: &[Arc<Endpoint>],
 ) -> Result<Routes, String> {
     let checkout = counter.open(&config.checkout)?;
@@ -193,17 +193,17 @@ fn routes(
 }
 
 /// Says whether orders are taken here, and why.
-fn announce_checkout(checkout: &crate::config::Checkout) {
+fn announce_checkout(checkout: &crate::config::CheckoutConfig) {
     let paths = checkout.paths.join(" ");
     let off = |why: &str| tracing::info!(paths, why, "checkout is off: its paths pass through");
     match checkout.state() {
-        State::On => {
+        CheckoutState::On => {
             let (prices, live) = (checkout.prices.len(), checkout.live());
             tracing::info!(paths, prices, live, api_version = %checkout.api_version, "checkout is on");
         }
-        State::NoKey => off("there are prices but no secret_key"),
-        State::NoPrice => off("there is a secret_key but no [[checkout.price]]"),
-        State::Neither => off("there is neither a secret_key nor a [[checkout.price]]"),
+        CheckoutState::NoKey => off("there are prices but no secret_key"),
+        CheckoutState::NoPrice => off("there is a secret_key but no [[checkout.price]]"),
+        CheckoutState::Neither => off("there is neither a secret_key nor a [[checkout.price]]"),
     }
 }
 
@@ -225,7 +225,7 @@ fn events(
         let routes = routes.load();
         routes.named(name).map(|(path, endpoint)| Place { path: path.into(), endpoint: endpoint.clone() })
     };
-    Some(Events { token, take_in: Arc::new(TakeIn::new(ledger.clone(), host, find)), bell })
+    Some(Events { token, take_in: Arc::new(Importer::new(ledger.clone(), host, find)), bell })
 }
 
 /// Says what this is and what it guards; loudly, what it only watches.
@@ -260,7 +260,7 @@ fn reload(
     current: &ArcSwap<Routes>,
     store: &Store,
     metrics: &Metrics,
-    counter: &mut Counter,
+    counter: &mut CheckoutResources,
 ) {
     let config = match source.load() {
         Ok(config) => config,
@@ -273,7 +273,7 @@ fn reload(
         (
             "server",
             config.server
-                != crate::config::Server {
+                != crate::config::ServerConfig {
                     trusted_proxies: config.server.trusted_proxies.clone(),
                     ..running.server.clone()
                 },

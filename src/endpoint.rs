@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
-use crate::config::{Delivery, Livemode, Webhook};
+use crate::config::{Livemode, WebhookConfig};
+use crate::delivery::retry_schedule::Schedule;
+use crate::delivery_mode::DeliveryMode;
 use crate::metrics::{EndpointMetrics, Metrics};
-use crate::schedule::Schedule;
 use crate::stripe::event::VerifiedEvent;
 use crate::stripe::signature::Secret;
 
@@ -41,8 +42,8 @@ pub struct Endpoint {
     pub slots: Arc<Semaphore>,
     /// Where its counters are.
     pub metrics: Arc<EndpointMetrics>,
-    delivery: Delivery,
-    rules: Vec<(Vec<Pattern>, Delivery)>,
+    delivery: DeliveryMode,
+    rules: Vec<(Vec<Pattern>, DeliveryMode)>,
     types: Vec<Pattern>,
     livemode: Livemode,
     accounts: Vec<Pattern>,
@@ -50,7 +51,7 @@ pub struct Endpoint {
 
 impl Endpoint {
     /// Makes a configured endpoint ready.
-    pub fn new(config: &Webhook, metrics: &Metrics) -> Endpoint {
+    pub fn new(config: &WebhookConfig, metrics: &Metrics) -> Endpoint {
         let secret = |text: &secrecy::SecretString| Secret::new(text.expose_secret());
         let counters = metrics.endpoint(&config.name, config.secrets.len());
         counters.set_enforced(config.enforce);
@@ -99,7 +100,7 @@ impl Endpoint {
             max_concurrent: 1,
             slots: Arc::new(Semaphore::new(1)),
             metrics: metrics.endpoint(name, 0),
-            delivery: Delivery::Queued,
+            delivery: DeliveryMode::Queued,
             rules: Vec::new(),
             types: Vec::new(),
             livemode: Livemode::Any,
@@ -108,30 +109,30 @@ impl Endpoint {
     }
 
     /// How an event of this type reaches the backend: by the first rule that names it, else as the endpoint says.
-    pub fn delivery(&self, kind: &str) -> Delivery {
-        let rule = self.rules.iter().find(|(types, _)| types.iter().any(|p| p.matches(kind)));
+    pub fn delivery(&self, event_type: &str) -> DeliveryMode {
+        let rule = self.rules.iter().find(|(types, _)| types.iter().any(|p| p.matches(event_type)));
         rule.map_or(self.delivery, |(_, delivery)| *delivery)
     }
 
     /// Whether events are kept here, for some types at least.
     pub fn keeps(&self) -> bool {
-        let keeps = |delivery| matches!(delivery, Delivery::Queued | Delivery::Hybrid);
+        let keeps = |delivery| matches!(delivery, DeliveryMode::Queued | DeliveryMode::Hybrid);
         keeps(self.delivery) || self.rules.iter().any(|(_, delivery)| keeps(*delivery))
     }
 
     /// Whether the app wants this event.
     pub fn forwards(&self, event: &VerifiedEvent) -> bool {
-        self.wants(event.kind(), event.livemode(), event.account())
+        self.wants(event.event_type(), event.livemode(), event.account())
     }
 
-    fn wants(&self, kind: &str, livemode: Option<bool>, account: Option<&str>) -> bool {
+    fn wants(&self, event_type: &str, livemode: Option<bool>, account: Option<&str>) -> bool {
         let mode = match self.livemode {
             Livemode::Any => true,
             Livemode::Live => livemode == Some(true),
             Livemode::Test => livemode == Some(false),
         };
         // An event of one's own account names none: only a pattern that takes everything takes it.
-        mode && self.types.iter().any(|p| p.matches(kind))
+        mode && self.types.iter().any(|p| p.matches(event_type))
             && self.accounts.iter().any(|p| p.matches(account.unwrap_or_default()))
     }
 }
@@ -163,12 +164,12 @@ impl Pattern {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Rule;
+    use crate::config::DeliveryRule;
     use secrecy::SecretString;
 
     fn endpoint(types: &[&str], livemode: Livemode, accounts: &[&str]) -> Endpoint {
         let own = |list: &[&str]| list.iter().map(|s| s.to_string()).collect();
-        let config = Webhook {
+        let config = WebhookConfig {
             path: "/w".into(),
             name: "w".into(),
             secrets: vec![SecretString::from("whsec_1")],
@@ -180,14 +181,14 @@ mod tests {
             types: own(types),
             livemode,
             accounts: own(accounts),
-            delivery: Delivery::Inline,
+            delivery: DeliveryMode::Inline,
             deadline: Duration::from_secs(8),
             retry: vec![],
             jitter: 0.0,
             max_concurrent: 8,
             rules: vec![
-                Rule { types: own(&["checkout.session.*"]), delivery: Delivery::Hybrid },
-                Rule { types: own(&["checkout.*", "invoice.paid"]), delivery: Delivery::Queued },
+                DeliveryRule { types: own(&["checkout.session.*"]), delivery: DeliveryMode::Hybrid },
+                DeliveryRule { types: own(&["checkout.*", "invoice.paid"]), delivery: DeliveryMode::Queued },
             ],
         };
         Endpoint::new(&config, &Metrics::new())
@@ -196,14 +197,14 @@ mod tests {
     #[test]
     fn the_first_rule_for_a_type_says_how_it_is_delivered() {
         let endpoint = endpoint(&["*"], Livemode::Any, &["*"]);
-        for (kind, delivery) in [
-            ("checkout.session.completed", Delivery::Hybrid),
-            ("checkout.other", Delivery::Queued),
-            ("invoice.paid", Delivery::Queued),
-            ("invoice.paid.x", Delivery::Inline),
-            ("charge.succeeded", Delivery::Inline),
+        for (event_type, delivery) in [
+            ("checkout.session.completed", DeliveryMode::Hybrid),
+            ("checkout.other", DeliveryMode::Queued),
+            ("invoice.paid", DeliveryMode::Queued),
+            ("invoice.paid.x", DeliveryMode::Inline),
+            ("charge.succeeded", DeliveryMode::Inline),
         ] {
-            assert_eq!(endpoint.delivery(kind), delivery, "{kind}");
+            assert_eq!(endpoint.delivery(event_type), delivery, "{event_type}");
         }
         assert!(endpoint.keeps());
     }
@@ -230,12 +231,12 @@ mod tests {
             (all, Any, &["acct_1"], "a", None, Some("acct_2"), false),
             (all, Any, &["acct_1"], "a", None, None, false),
         ];
-        for (types, mode, accounts, kind, livemode, account, wanted) in table {
+        for (types, mode, accounts, event_type, livemode, account, wanted) in table {
             let endpoint = endpoint(types, *mode, accounts);
             assert_eq!(
-                endpoint.wants(kind, *livemode, *account),
+                endpoint.wants(event_type, *livemode, *account),
                 *wanted,
-                "{types:?} {mode:?} {accounts:?} {kind}"
+                "{types:?} {mode:?} {accounts:?} {event_type}"
             );
         }
     }

@@ -1,22 +1,19 @@
-//! Countersign: a reverse-proxy sidecar that lets no Stripe webhook reach the app unless its signature holds.
+//! Countersign: a reverse-proxy sidecar that lets no Stripe webhook reach the backend unless its signature is valid.
 //!
-//! The house has floors, and imports go to lower floors only (`tests/house.rs` holds it to that):
+//! The crate is layered: a module may only import from lower layers. An architecture test reads every file's imports.
 //!
-//! | floor | room | what it owns |
+//! | layer | modules | what they own |
 //! |---|---|---|
-//! | 5 | `main.rs`, [`cli`], [`app`] | arguments and exit codes; one verb a file; the only file that names every concrete part |
-//! | 4 | [`edge`] | everything that knows pingora: connections, routes, the guard, THE table of answers |
-//! | 4 | [`admin`] | health, metrics, the events API |
-//! | 4 | [`worker`] | kept events: leases what is due and has it delivered |
-//! | 4 | [`logging`] | whose log lines are written, and in which shape |
-//! | 3 | [`intake`] | a webhook: verify, admit, hand on, say what became of it |
-//! | 3 | [`checkout`] | an order: what may be bought, by whom, and the session at Stripe that comes of it |
-//! | 2 | [`courier`] | one leased event → backend → settled |
-//! | 1 | [`ledger`], [`backend`], [`endpoint`], [`socket`] | what was seen and what was applied; the HTTP client to the app; one guarded path at work; sockets, TCP or Unix |
-//! | 0 | [`stripe`], [`http1`], [`config`], [`metrics`], [`outcome`], [`schedule`], [`clock`], [`crash`] | no I/O beyond reading a file, no async, time is an argument; only `stripe::api` talks to somebody |
+//! | 5 | `main.rs`, [`cli`], [`app`] | arguments and exit codes; one verb a file; the only module that names every concrete part |
+//! | 4 | [`edge`], [`admin`], [`logging`] | the public listener and its table of responses; health, metrics and the events API; the format of log lines |
+//! | 3 | [`intake`], [`checkout`] | a webhook or an import: verify, claim, hand on; an order and its Checkout Session |
+//! | 2 | [`delivery`], [`endpoint`] | one attempt, the queues, the retry schedule; a configured webhook at work: secrets, filter, limits, slots |
+//! | 1 | [`ledger`], [`backend`], [`stripe_api`], [`config`], [`socket`] | the state of every event; the HTTP client of the backend; the client of Stripe's API; the configuration; sockets, TCP or Unix |
+//! | 0 | [`guard`], [`stripe`], [`http1`], [`metrics`], [`outcome`], [`delivery_mode`], [`clock`], [`failpoint`] | no I/O, no async, time is an argument |
 //!
 //! Where a rule lives: signatures in [`stripe::signature`], the envelope in [`stripe::event`], what each caller
-//! gets in [`edge::reply`], what may be ordered in [`checkout::order`], the path guard in [`edge::path`], states and leases in [`ledger`].
+//! gets in [`edge::reply`], what may be ordered in [`checkout::order`], the path guard in [`guard`], states and leases in
+//! [`ledger`], when a failed event is tried again in [`delivery::retry_schedule`].
 
 pub mod admin;
 pub mod app;
@@ -25,17 +22,18 @@ pub mod checkout;
 pub mod cli;
 pub mod clock;
 pub mod config;
-pub mod courier;
-pub mod crash;
+pub mod delivery;
+pub mod delivery_mode;
 pub mod edge;
 pub mod endpoint;
+pub mod failpoint;
+pub mod guard;
 pub mod http1;
 pub mod intake;
 pub mod ledger;
 pub mod logging;
 pub mod metrics;
 pub mod outcome;
-pub mod schedule;
 pub mod socket;
 pub mod stripe;
-pub mod worker;
+pub mod stripe_api;

@@ -4,7 +4,7 @@
 //! Lines go to standard error, each in one write under its lock, so that none is torn. JSON is one object a line:
 //! `timestamp` (RFC 3339, UTC), `level`, `message`, and the event's own fields beside them.
 
-use crate::config::{Log, LogFormat};
+use crate::config::{LogConfig, LogFormat};
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::panic::PanicHookInfo;
 use tracing::level_filters::LevelFilter;
@@ -19,7 +19,7 @@ const PANIC_CHARS: usize = 200;
 
 /// Starts logging to standard error, for the life of the process; `terminal` says whether that is one. A second call
 /// changes nothing. In JSON a panic is a line too.
-pub fn init(log: &Log, terminal: bool) {
+pub fn init(log: &LogConfig, terminal: bool) {
     let json = shape(log, terminal) == Shape::Json;
     let subscriber = subscriber(log, terminal, std::io::stderr);
     let first = if libraries(log.level) == LevelFilter::OFF {
@@ -39,7 +39,7 @@ enum Shape {
     Json,
 }
 
-fn shape(log: &Log, terminal: bool) -> Shape {
+fn shape(log: &LogConfig, terminal: bool) -> Shape {
     match log.format {
         LogFormat::Auto if terminal => Shape::Console,
         LogFormat::Auto | LogFormat::Json => Shape::Json,
@@ -54,7 +54,7 @@ fn libraries(level: Level) -> LevelFilter {
     if level >= Level::DEBUG { LevelFilter::WARN } else { LevelFilter::OFF }
 }
 
-fn subscriber<W>(log: &Log, terminal: bool, writer: W) -> Box<dyn Subscriber + Send + Sync>
+fn subscriber<W>(log: &LogConfig, terminal: bool, writer: W) -> Box<dyn Subscriber + Send + Sync>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
@@ -112,7 +112,7 @@ mod tests {
     fn logged(level: Level, format: LogFormat, terminal: bool, speak: impl FnOnce()) -> String {
         let sink = Sink::default();
         let writer = sink.clone();
-        let subscriber = subscriber(&Log { level, format }, terminal, move || writer.clone());
+        let subscriber = subscriber(&LogConfig { level, format }, terminal, move || writer.clone());
         tracing::subscriber::with_default(subscriber, speak);
         let bytes = sink.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()

@@ -102,7 +102,7 @@ impl Outcome {
     ];
 
     /// The stable word for it: `Countersign-Outcome`, `error.code`, the `outcome` label.
-    pub const fn code(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Outcome::Delivered => "delivered",
             Outcome::BackendRefused => "backend_refused",

@@ -1,4 +1,4 @@
-//! Load on a ledger of whatever kind, for the benches of each.
+//! Load on a ledger of whatever event_type, for the benches of each.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

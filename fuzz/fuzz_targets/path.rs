@@ -5,7 +5,7 @@
 
 #![no_main]
 
-use countersign::edge::path::{Guard, Judgement};
+use countersign::guard::{Guard, Judgement};
 use libfuzzer_sys::fuzz_target;
 use std::sync::LazyLock;
 

@@ -6,7 +6,7 @@
 
 #![no_main]
 
-use countersign::stripe::signature::{HEADER_LIMIT, Match, Refusal, Secret, sign, verify};
+use countersign::stripe::signature::{HEADER_LIMIT, Match, SignatureRejection, Secret, sign, verify};
 use libfuzzer_sys::fuzz_target;
 use std::sync::LazyLock;
 
@@ -43,13 +43,13 @@ fuzz_target!(|data: &[u8]| {
 });
 
 /// The rules once more, by collecting.
-fn expected(header: &[u8]) -> Result<Match, Refusal> {
+fn expected(header: &[u8]) -> Result<Match, SignatureRejection> {
     if header.len() > HEADER_LIMIT {
-        return Err(Refusal::Malformed);
+        return Err(SignatureRejection::Malformed);
     }
     let blank = |byte: &u8| b" \t\n\r\x0c".contains(byte);
     if header.iter().all(blank) {
-        return Err(Refusal::Missing);
+        return Err(SignatureRejection::Missing);
     }
     let (mut times, mut candidates) = (Vec::new(), Vec::new());
     for item in header.split(|byte| *byte == b',') {
@@ -62,24 +62,24 @@ fn expected(header: &[u8]) -> Result<Match, Refusal> {
             _ => {}
         }
     }
-    let [time] = times[..] else { return Err(Refusal::Malformed) };
+    let [time] = times[..] else { return Err(SignatureRejection::Malformed) };
     let timestamp: i64 = match std::str::from_utf8(time).ok().and_then(|time| time.parse().ok()) {
         // Written back it is the same: no sign, no leading zero.
         Some(parsed) if parsed >= 0 && i64::to_string(&parsed).as_bytes() == time => parsed,
-        _ => return Err(Refusal::Malformed),
+        _ => return Err(SignatureRejection::Malformed),
     };
     if candidates.is_empty() {
-        return Err(Refusal::NoV1);
+        return Err(SignatureRejection::NoV1);
     }
     // The fuzzer can come upon the signature for another of the times, never forge one.
     let holds =
         GENUINE.iter().any(|made| made.time == timestamp && candidates.contains(&made.hex.as_bytes()));
     if !holds {
-        return Err(Refusal::Mismatch);
+        return Err(SignatureRejection::Mismatch);
     }
     match i128::from(NOW) - i128::from(timestamp) {
-        301.. => Err(Refusal::TooOld),
-        ..-300 => Err(Refusal::InFuture),
+        301.. => Err(SignatureRejection::TooOld),
+        ..-300 => Err(SignatureRejection::InFuture),
         -300..=300 => Ok(Match { secret: 1, timestamp }),
     }
 }

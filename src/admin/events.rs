@@ -4,7 +4,7 @@
 //! | | |
 //! |---|---|
 //! | `GET /api/events` | records, by pages: `endpoint state type id limit after` |
-//! | `POST /api/events?endpoint=` | takes an event in as if it had come ([`TakeIn`]) |
+//! | `POST /api/events?endpoint=` | takes an event in as if it had come ([`Importer`]) |
 //! | `POST /api/events/redeliver` | asks again for what a filter lets through, a page at a time |
 //! | `GET`, `DELETE /api/events/{key}` | one record; no record of it any more |
 //! | `GET /api/events/{key}/payload` | its payload, byte for byte |
@@ -19,7 +19,7 @@ mod refusal;
 mod shape;
 mod take;
 
-pub use take::{Place, TakeIn, Taken};
+pub use take::{Importer, Place, Taken};
 
 use axum::Router;
 use axum::extract::rejection::PathRejection;
@@ -38,7 +38,7 @@ use self::query::Query;
 use self::refusal::Refusal;
 use super::json;
 use crate::config::Token;
-use crate::ledger::{EventKey, Filter, Ledger, LedgerError, Page, Parcel, Record};
+use crate::ledger::{EventKey, Ledger, LedgerError, Page, Record, RecordFilter, StoredRequest};
 
 /// How long the ledger may take for one answer: a filter that lets little through makes it look at many records.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -51,7 +51,7 @@ pub struct Events {
     /// What opens it.
     pub token: Token,
     /// Takes in what an operator brings.
-    pub take_in: Arc<TakeIn>,
+    pub take_in: Arc<Importer>,
     /// Rung when an event is due, so that it is delivered at once.
     pub bell: Arc<Notify>,
 }
@@ -59,7 +59,7 @@ pub struct Events {
 /// What answers.
 struct Desk {
     ledger: Arc<dyn Ledger>,
-    take_in: Arc<TakeIn>,
+    take_in: Arc<Importer>,
     bell: Arc<Notify>,
 }
 
@@ -139,7 +139,7 @@ impl Desk {
 
     /// The keys of all events that have this id.
     async fn alike(&self, id: String) -> Result<HashSet<EventKey>, Refusal> {
-        let filter = Filter { id: Some(id), ..Filter::default() };
+        let filter = RecordFilter { id: Some(id), ..RecordFilter::default() };
         let (mut found, mut after) = (HashSet::new(), None);
         loop {
             let page = self.page(&filter, after.as_deref(), ALIKE).await?;
@@ -151,11 +151,11 @@ impl Desk {
         }
     }
 
-    async fn find(&self, key: &EventKey) -> Result<(Record, Option<Parcel>), Refusal> {
-        in_time(self.ledger.show(key)).await?.ok_or(Refusal::Unknown)
+    async fn find(&self, key: &EventKey) -> Result<(Record, Option<StoredRequest>), Refusal> {
+        in_time(self.ledger.get(key)).await?.ok_or(Refusal::Unknown)
     }
 
-    async fn page(&self, filter: &Filter, after: Option<&str>, most: usize) -> Result<Page, Refusal> {
+    async fn page(&self, filter: &RecordFilter, after: Option<&str>, most: usize) -> Result<Page, Refusal> {
         let page = in_time(self.ledger.list(filter, after, most)).await;
         page.map_err(|error| Refusal::of_page(error, after, self.ledger.health()))
     }

@@ -99,8 +99,8 @@ fn json(status: StatusCode, body: &impl Serialize) -> Response {
 mod tests {
     use super::*;
     use crate::ledger::{
-        Acted, Action, Arrival, Backlog, Claim, EventKey, Filter, Health, Kept, Lease, LedgerError, Page,
-        Parcel, Record, Settled, Settlement, Unsettled,
+        ActionResult, Arrival, Backlog, Claim, EnqueueResult, EventKey, Health, Lease, LedgerError,
+        OperatorAction, Page, Record, RecordFilter, SettleError, Settled, Settlement, StoredRequest,
     };
     use crate::socket::SocketFile;
     use async_trait::async_trait;
@@ -123,7 +123,7 @@ mod tests {
             panic!("the admin listener claims nothing")
         }
 
-        async fn settle(&self, _: Lease, _: Settlement) -> Result<Settled, Unsettled> {
+        async fn settle(&self, _: Lease, _: Settlement) -> Result<Settled, SettleError> {
             panic!("the admin listener settles nothing")
         }
 
@@ -131,11 +131,21 @@ mod tests {
             self.health.lock().unwrap().clone()
         }
 
-        async fn keep(&self, _: Arrival, _: Parcel, _: Option<Duration>) -> Result<Kept, LedgerError> {
+        async fn enqueue(
+            &self,
+            _: Arrival,
+            _: StoredRequest,
+            _: Option<Duration>,
+        ) -> Result<EnqueueResult, LedgerError> {
             panic!("the admin listener keeps nothing")
         }
 
-        async fn due(&self, _: &str, _: usize, _: Duration) -> Result<Vec<(Lease, Parcel)>, LedgerError> {
+        async fn claim_due(
+            &self,
+            _: &str,
+            _: usize,
+            _: Duration,
+        ) -> Result<Vec<(Lease, StoredRequest)>, LedgerError> {
             panic!("the admin listener delivers nothing")
         }
 
@@ -147,16 +157,16 @@ mod tests {
             }
         }
 
-        async fn list(&self, _: &Filter, _: Option<&str>, _: usize) -> Result<Page, LedgerError> {
+        async fn list(&self, _: &RecordFilter, _: Option<&str>, _: usize) -> Result<Page, LedgerError> {
             Ok(Page { records: vec![], next: None })
         }
 
-        async fn show(&self, _: &EventKey) -> Result<Option<(Record, Option<Parcel>)>, LedgerError> {
+        async fn get(&self, _: &EventKey) -> Result<Option<(Record, Option<StoredRequest>)>, LedgerError> {
             Ok(None)
         }
 
-        async fn act(&self, _: &EventKey, _: Action) -> Result<Acted, LedgerError> {
-            Ok(Acted::Unknown)
+        async fn apply(&self, _: &EventKey, _: OperatorAction) -> Result<ActionResult, LedgerError> {
+            Ok(ActionResult::Unknown)
         }
     }
 
@@ -290,7 +300,7 @@ mod tests {
             pending,
             dead,
             kept: pending,
-            unserved: None,
+            last_polled_ago: None,
             oldest_pending: (pending > 0).then_some(Duration::from_millis(2500)),
         };
         let said = vec![backlog("/webhooks/stripe", 2, 7, 1), backlog("gone", 1, 0, 0)];

@@ -6,14 +6,14 @@ use super::BackendError;
 use crate::http1::chunked::{Decoder, Step};
 
 /// How much of an answer's body is passed on, in bytes.
-pub const KEPT_BODY: usize = 64 * 1024;
+pub const MAX_RETAINED_BODY: usize = 64 * 1024;
 /// An answer's head may be as long as this.
 const MAX_HEAD: usize = 64 * 1024;
 const MAX_HEADERS: usize = 100;
 
 /// An answer's head, as much of it as matters.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Head {
+pub struct ResponseHead {
     /// The status, 200 to 999: interim answers are skipped.
     pub status: u16,
     /// `Content-Type`, if it was given.
@@ -22,7 +22,7 @@ pub struct Head {
     pub retry_after: Option<Bytes>,
 }
 
-impl Head {
+impl ResponseHead {
     /// Whether the app took the event.
     pub fn success(&self) -> bool {
         (200..300).contains(&self.status)
@@ -31,10 +31,10 @@ impl Head {
 
 /// A whole answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
+pub struct BackendResponse {
     /// Its head.
-    pub head: Head,
-    /// The first [`KEPT_BODY`] bytes of its body.
+    pub head: ResponseHead,
+    /// The first [`MAX_RETAINED_BODY`] bytes of its body.
     pub body: Bytes,
 }
 
@@ -47,7 +47,7 @@ enum Framing {
 /// An answer being read.
 pub(super) struct Reading {
     buffer: BytesMut,
-    head: Head,
+    head: ResponseHead,
     framing: Framing,
     keep_alive: bool,
     body: BytesMut,
@@ -57,7 +57,7 @@ impl Reading {
     pub(super) fn new() -> Reading {
         Reading {
             buffer: BytesMut::with_capacity(4096),
-            head: Head { status: 0, content_type: None, retry_after: None },
+            head: ResponseHead { status: 0, content_type: None, retry_after: None },
             framing: Framing::Length(0),
             keep_alive: false,
             body: BytesMut::new(),
@@ -70,7 +70,7 @@ impl Reading {
         &mut self.buffer
     }
 
-    pub(super) fn head(&self) -> &Head {
+    pub(super) fn head(&self) -> &ResponseHead {
         &self.head
     }
 
@@ -142,8 +142,8 @@ impl Reading {
                 None
             }
         };
-        if self.body.len() > KEPT_BODY {
-            self.body.truncate(KEPT_BODY);
+        if self.body.len() > MAX_RETAINED_BODY {
+            self.body.truncate(MAX_RETAINED_BODY);
             // What is left unread makes the connection useless, unless nothing is.
             return Some(complete == Some(true));
         }
@@ -165,8 +165,8 @@ impl Reading {
         self.keep_alive && self.buffer.is_empty()
     }
 
-    pub(super) fn into_answer(self) -> Answer {
-        Answer { head: self.head, body: self.body.freeze() }
+    pub(super) fn into_answer(self) -> BackendResponse {
+        BackendResponse { head: self.head, body: self.body.freeze() }
     }
 }
 
@@ -175,8 +175,8 @@ fn read_head(
     status: u16,
     version: Option<u8>,
     headers: &[httparse::Header<'_>],
-) -> Result<(Head, Framing, bool), BackendError> {
-    let mut head = Head { status, content_type: None, retry_after: None };
+) -> Result<(ResponseHead, Framing, bool), BackendError> {
+    let mut head = ResponseHead { status, content_type: None, retry_after: None };
     let (mut length, mut coded, mut chunked) = (None, false, false);
     let (mut close, mut keep) = (false, version == Some(1));
     for header in headers {
@@ -218,7 +218,7 @@ mod tests {
     use super::*;
 
     /// Reads `wire` in pieces of `step` bytes; then the connection is closed.
-    fn read(wire: &[u8], step: usize) -> Result<(Answer, bool), BackendError> {
+    fn read(wire: &[u8], step: usize) -> Result<(BackendResponse, bool), BackendError> {
         let mut reading = Reading::new();
         let mut pieces = wire.chunks(step);
         while !reading.head_arrived()? {
@@ -277,7 +277,7 @@ mod tests {
         let mut wire = b"HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\n".to_vec();
         wire.extend(std::iter::repeat_n(b'x', 100_000));
         let (answer, reuse) = read(&wire, 9000).unwrap();
-        assert_eq!((answer.body.len(), reuse), (KEPT_BODY, false));
+        assert_eq!((answer.body.len(), reuse), (MAX_RETAINED_BODY, false));
     }
 
     #[test]

@@ -9,9 +9,9 @@ mod pool;
 mod request;
 mod resolve;
 
-pub use answer::{Answer, Head, KEPT_BODY};
-pub use pool::Kept;
-pub use request::RequestHead;
+pub use answer::{BackendResponse, MAX_RETAINED_BODY, ResponseHead};
+pub use pool::PooledConnection;
+pub use request::RequestHeadBuilder;
 pub use resolve::Resolver;
 
 use answer::Reading;
@@ -62,17 +62,17 @@ struct Shared {
     response_timeout: Duration,
 }
 
-/// An answer whose head is here; the body is read with [`Pending::finish`].
-pub struct Pending {
+/// An answer whose head is here; the body is read with [`PendingResponse::finish`].
+pub struct PendingResponse {
     backend: Backend,
-    kept: Kept,
+    kept: PooledConnection,
     reading: Reading,
     deadline: Instant,
 }
 
 impl Backend {
     /// A client of the app that `resolver` knows; `max_idle` connections are kept at most.
-    pub fn new(config: &config::Backend, resolver: Resolver, max_idle: usize) -> Backend {
+    pub fn new(config: &config::BackendConfig, resolver: Resolver, max_idle: usize) -> Backend {
         Backend {
             shared: Arc::new(Shared {
                 resolver,
@@ -97,24 +97,24 @@ impl Backend {
     }
 
     /// A kept connection that is still good, if there is one.
-    pub fn kept(&self) -> Option<Kept> {
+    pub fn kept(&self) -> Option<PooledConnection> {
         self.shared.pool.take(self.shared.resolver.generation())
     }
 
     /// A new connection.
-    pub async fn connect(&self) -> Result<Kept, BackendError> {
+    pub async fn connect(&self) -> Result<PooledConnection, BackendError> {
         let generation = self.shared.resolver.generation();
         let socket = self.shared.resolver.connect(self.shared.connect_timeout).await?;
-        Ok(Kept { socket, generation })
+        Ok(PooledConnection { socket, generation })
     }
 
     /// Keeps a connection that can carry another request.
-    pub fn keep(&self, kept: Kept) {
+    pub fn keep(&self, kept: PooledConnection) {
         self.shared.pool.put(kept);
     }
 
     /// Sends one request and waits for the answer's head. `head` is the whole head, blank line included.
-    pub async fn send(&self, head: Vec<u8>, body: Bytes) -> Result<Pending, BackendError> {
+    pub async fn send(&self, head: Vec<u8>, body: Bytes) -> Result<PendingResponse, BackendError> {
         let shared = &self.shared;
         let mut message = Message::new(head, body);
         let latest = Instant::now() + self.attempt_timeout();
@@ -135,19 +135,19 @@ impl Backend {
         };
         let exchange = exchange(&mut message, &mut kept.socket);
         let reading = timeout_at(deadline, exchange).await.map_err(|_| BackendError::Timeout)??;
-        Ok(Pending { backend: self.clone(), kept, reading, deadline })
+        Ok(PendingResponse { backend: self.clone(), kept, reading, deadline })
     }
 }
 
-impl Pending {
+impl PendingResponse {
     /// The answer's status and content type.
-    pub fn head(&self) -> &Head {
+    pub fn head(&self) -> &ResponseHead {
         self.reading.head()
     }
 
     /// Reads the body, as much of it as is passed on, and gives the connection back if it can be used again. A body
     /// that breaks off or comes too late is cut where it stopped: the head has already said what happened.
-    pub async fn finish(mut self) -> Answer {
+    pub async fn finish(mut self) -> BackendResponse {
         let complete = loop {
             match self.reading.body_arrived() {
                 Some(complete) => break complete,

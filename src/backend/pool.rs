@@ -9,14 +9,14 @@ use crate::socket::Socket;
 
 /// A connection, and the generation of addresses that it was made in.
 #[derive(Debug)]
-pub struct Kept {
+pub struct PooledConnection {
     /// The connection.
     pub socket: Socket,
     pub(super) generation: usize,
 }
 
 pub(super) struct Pool {
-    idle: Mutex<Vec<(Kept, Instant)>>,
+    idle: Mutex<Vec<(PooledConnection, Instant)>>,
     max: usize,
     idle_timeout: Duration,
 }
@@ -31,7 +31,7 @@ impl Pool {
     }
 
     /// A connection of this generation that is still good, if there is one.
-    pub(super) fn take(&self, generation: usize) -> Option<Kept> {
+    pub(super) fn take(&self, generation: usize) -> Option<PooledConnection> {
         let mut idle = self.lock();
         while let Some((kept, since)) = idle.pop() {
             if since.elapsed() >= self.idle_timeout {
@@ -46,7 +46,7 @@ impl Pool {
         None
     }
 
-    pub(super) fn put(&self, kept: Kept) {
+    pub(super) fn put(&self, kept: PooledConnection) {
         let mut idle = self.lock();
         if idle.len() < self.max {
             idle.push((kept, Instant::now()));
@@ -58,7 +58,7 @@ impl Pool {
         self.lock().retain(|(_, since)| since.elapsed() < self.idle_timeout);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<(Kept, Instant)>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<(PooledConnection, Instant)>> {
         // Nothing panics while it holds the lock; if it did, the list would still be a list of sockets.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -3,21 +3,21 @@
 /// A request's head under construction. Names and values are the caller's responsibility: they come from headers
 /// that were parsed, or from checked words of our own, so none holds a line end.
 #[derive(Debug)]
-pub struct RequestHead(Vec<u8>);
+pub struct RequestHeadBuilder(Vec<u8>);
 
-impl RequestHead {
+impl RequestHeadBuilder {
     /// `POST <target> HTTP/1.1`.
-    pub fn post(target: &[u8]) -> RequestHead {
+    pub fn post(target: &[u8]) -> RequestHeadBuilder {
         let mut bytes = Vec::with_capacity(1024);
         bytes.extend_from_slice(b"POST ");
         bytes.extend_from_slice(target);
         bytes.extend_from_slice(b" HTTP/1.1\r\n");
-        RequestHead(bytes)
+        RequestHeadBuilder(bytes)
     }
 
     /// One that was begun before, and kept.
-    pub fn begun(bytes: &[u8]) -> RequestHead {
-        RequestHead(bytes.to_vec())
+    pub fn begun(bytes: &[u8]) -> RequestHeadBuilder {
+        RequestHeadBuilder(bytes.to_vec())
     }
 
     /// What there is of it so far, to be kept.
@@ -47,7 +47,7 @@ mod tests {
 
     #[test]
     fn a_head_is_what_goes_over_the_wire() {
-        let mut head = RequestHead::post(b"/webhooks/stripe?version=2");
+        let mut head = RequestHeadBuilder::post(b"/webhooks/stripe?version=2");
         head.add("Host", b"shop.example");
         assert_eq!(
             String::from_utf8(head.finish(3)).unwrap(),

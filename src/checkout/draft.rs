@@ -4,9 +4,9 @@
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-use super::order::{Fault, Refusal};
+use super::order::{OrderError, OrderErrorKind};
 
-/// Fields that hold a text.
+/// Headers that hold a text.
 const TEXTS: [&str; 3] = ["client_reference_id", "customer_email", "locale"];
 
 /// A written order.
@@ -31,9 +31,9 @@ pub(super) struct Line {
 
 impl Draft {
     /// From a JSON object.
-    pub(super) fn from_json(body: &[u8]) -> Result<Draft, Refusal> {
+    pub(super) fn from_json(body: &[u8]) -> Result<Draft, OrderError> {
         let Ok(Value::Object(fields)) = serde_json::from_slice(body) else {
-            return Err(Refusal { fault: Fault::Malformed, param: None });
+            return Err(OrderError { fault: OrderErrorKind::Malformed, param: None });
         };
         let mut draft = Draft::default();
         for (name, value) in fields {
@@ -43,7 +43,7 @@ impl Draft {
                     for (at, item) in items.into_iter().enumerate() {
                         let field = format!("items[{at}]");
                         let Value::Object(item) = item else {
-                            return Err(Refusal::of(Fault::FieldInvalid, field));
+                            return Err(OrderError::of(OrderErrorKind::FieldInvalid, field));
                         };
                         let line = draft.lines.entry(at).or_default();
                         for (name, value) in item {
@@ -57,7 +57,10 @@ impl Draft {
                             Value::String(text) => draft.say(key, text),
                             Value::Null => {}
                             Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
-                                return Err(Refusal::of(Fault::FieldInvalid, format!("metadata[{key}]")));
+                                return Err(OrderError::of(
+                                    OrderErrorKind::FieldInvalid,
+                                    format!("metadata[{key}]"),
+                                ));
                             }
                         }
                     }
@@ -67,16 +70,16 @@ impl Draft {
                 }
                 (word, Value::String(text)) if TEXTS.contains(&word) => draft.set(word, text, &name)?,
                 (word, _) if TEXTS.contains(&word) || matches!(word, "items" | "metadata") => {
-                    return Err(Refusal::of(Fault::FieldInvalid, name));
+                    return Err(OrderError::of(OrderErrorKind::FieldInvalid, name));
                 }
-                _ => return Err(Refusal::of(Fault::FieldUnknown, name)),
+                _ => return Err(OrderError::of(OrderErrorKind::FieldUnknown, name)),
             }
         }
         Ok(draft)
     }
 
     /// From a form.
-    pub(super) fn from_form(body: &[u8]) -> Result<Draft, Refusal> {
+    pub(super) fn from_form(body: &[u8]) -> Result<Draft, OrderError> {
         let mut draft = Draft::default();
         for (name, value) in form_urlencoded::parse(body) {
             if value.is_empty() {
@@ -85,32 +88,33 @@ impl Draft {
             }
             let (word, rest) = name.split_once('[').unwrap_or((&name, ""));
             let value = value.into_owned();
-            let repeated = || Refusal::of(Fault::FieldInvalid, &*name);
+            let repeated = || OrderError::of(OrderErrorKind::FieldInvalid, &*name);
             match (word, rest) {
                 ("price" | "quantity", "") => {
                     draft.single.get_or_insert_default().take_form(word, value, &name)?;
                 }
                 ("items", rest) => {
-                    let (at, field) = item(rest).ok_or_else(|| Refusal::of(Fault::FieldUnknown, &*name))?;
+                    let (at, field) =
+                        item(rest).ok_or_else(|| OrderError::of(OrderErrorKind::FieldUnknown, &*name))?;
                     draft.lines.entry(at).or_default().take_form(field, value, &name)?;
                 }
                 ("metadata", rest) => {
                     let key = rest.strip_suffix(']').filter(|key| !key.is_empty());
-                    let key = key.ok_or_else(|| Refusal::of(Fault::FieldUnknown, &*name))?;
+                    let key = key.ok_or_else(|| OrderError::of(OrderErrorKind::FieldUnknown, &*name))?;
                     if draft.metadata.iter().any(|(other, _)| other == key) {
                         return Err(repeated());
                     }
                     draft.say(key.to_owned(), value);
                 }
                 (word, "") if TEXTS.contains(&word) => draft.set(word, value, &name)?,
-                _ => return Err(Refusal::of(Fault::FieldUnknown, &*name)),
+                _ => return Err(OrderError::of(OrderErrorKind::FieldUnknown, &*name)),
             }
         }
         Ok(draft)
     }
 
     /// A field is unknown even if it is blank; else a typing error in a form would show only once somebody fills it in.
-    fn is_known(&self, name: &str) -> Result<(), Refusal> {
+    fn is_known(&self, name: &str) -> Result<(), OrderError> {
         let (word, rest) = name.split_once('[').unwrap_or((name, ""));
         let known = match word {
             "price" | "quantity" => rest.is_empty(),
@@ -118,15 +122,15 @@ impl Draft {
             "metadata" => true,
             word => TEXTS.contains(&word) && rest.is_empty(),
         };
-        if known { Ok(()) } else { Err(Refusal::of(Fault::FieldUnknown, name)) }
+        if known { Ok(()) } else { Err(OrderError::of(OrderErrorKind::FieldUnknown, name)) }
     }
 
-    fn set(&mut self, word: &str, text: String, name: &str) -> Result<(), Refusal> {
+    fn set(&mut self, word: &str, text: String, name: &str) -> Result<(), OrderError> {
         let word = TEXTS.into_iter().find(|known| *known == word);
         match word {
             Some(word) if !text.is_empty() => match self.texts.insert(word, text) {
                 None => Ok(()),
-                Some(_) => Err(Refusal::of(Fault::FieldInvalid, name)),
+                Some(_) => Err(OrderError::of(OrderErrorKind::FieldInvalid, name)),
             },
             Some(_) | None => Ok(()),
         }
@@ -140,7 +144,7 @@ impl Draft {
 }
 
 impl Line {
-    fn take_json(&mut self, name: &str, value: Value, field: String) -> Result<(), Refusal> {
+    fn take_json(&mut self, name: &str, value: Value, field: String) -> Result<(), OrderError> {
         match (name, value) {
             ("price" | "quantity", Value::Null) => Ok(()),
             ("price", Value::String(text)) => {
@@ -149,31 +153,33 @@ impl Line {
             }
             ("quantity", Value::Number(number)) if !number.is_f64() => {
                 // A negative one is a whole number all the same.
-                let quantity =
-                    number.as_u64().ok_or_else(|| Refusal::of(Fault::QuantityOutOfRange, field))?;
+                let quantity = number
+                    .as_u64()
+                    .ok_or_else(|| OrderError::of(OrderErrorKind::QuantityOutOfRange, field))?;
                 self.quantity = Some(quantity);
                 Ok(())
             }
-            ("price" | "quantity", _) => Err(Refusal::of(Fault::FieldInvalid, field)),
-            _ => Err(Refusal::of(Fault::FieldUnknown, field)),
+            ("price" | "quantity", _) => Err(OrderError::of(OrderErrorKind::FieldInvalid, field)),
+            _ => Err(OrderError::of(OrderErrorKind::FieldUnknown, field)),
         }
     }
 
-    fn take_form(&mut self, name: &str, value: String, field: &str) -> Result<(), Refusal> {
+    fn take_form(&mut self, name: &str, value: String, field: &str) -> Result<(), OrderError> {
         let before = match name {
             "price" => self.price.replace(value).is_some(),
             "quantity" => {
                 let digits = value.strip_prefix('-').unwrap_or(&value);
                 if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
-                    return Err(Refusal::of(Fault::FieldInvalid, field));
+                    return Err(OrderError::of(OrderErrorKind::FieldInvalid, field));
                 }
-                let quantity = value.parse().map_err(|_| Refusal::of(Fault::QuantityOutOfRange, field))?;
+                let quantity =
+                    value.parse().map_err(|_| OrderError::of(OrderErrorKind::QuantityOutOfRange, field))?;
                 self.quantity.replace(quantity).is_some()
             }
-            _ => return Err(Refusal::of(Fault::FieldUnknown, field)),
+            _ => return Err(OrderError::of(OrderErrorKind::FieldUnknown, field)),
         };
         // Which of two is meant is not to be guessed.
-        if before { Err(Refusal::of(Fault::FieldInvalid, field)) } else { Ok(()) }
+        if before { Err(OrderError::of(OrderErrorKind::FieldInvalid, field)) } else { Ok(()) }
     }
 }
 

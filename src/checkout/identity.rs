@@ -32,7 +32,10 @@ pub struct Unreadable(pub String);
 
 impl Identity {
     /// From the headers of a request: `values` gives those of a name.
-    pub fn read<'a, I>(config: &config::Identity, values: impl Fn(&str) -> I) -> Result<Identity, Unreadable>
+    pub fn read<'a, I>(
+        config: &config::IdentityConfig,
+        values: impl Fn(&str) -> I,
+    ) -> Result<Identity, Unreadable>
     where
         I: Iterator<Item = &'a [u8]>,
     {
@@ -55,7 +58,7 @@ impl Identity {
     }
 
     /// The one word that tells buyers apart; `None` for one of whom nothing is known.
-    pub fn word(&self) -> Option<&str> {
+    pub fn principal(&self) -> Option<&str> {
         let known = [&self.client_reference_id, &self.customer, &self.customer_email];
         known.into_iter().find_map(|value| value.as_deref())
     }
@@ -63,11 +66,11 @@ impl Identity {
     /// The idempotency key for Stripe: of the client's own key if that can be his alone, so that two buyers' equal keys
     /// never meet; else a new one.
     pub fn idempotency_key(&self, client: Option<&[u8]>, random: [u8; 16]) -> String {
-        let enough = if self.word().is_some() { 1 } else { UNGUESSABLE };
+        let enough = if self.principal().is_some() { 1 } else { UNGUESSABLE };
         match client {
             Some(key) if key.len() >= enough => {
                 let mut hash = Sha256::new();
-                hash.update(self.word().unwrap_or_default());
+                hash.update(self.principal().unwrap_or_default());
                 hash.update([0]);
                 hash.update(key);
                 hex(&hash.finalize())
@@ -95,7 +98,7 @@ mod tests {
     }
 
     fn read(headers: &[(&str, &str)]) -> Result<Identity, Unreadable> {
-        let config = config::Identity {
+        let config = config::IdentityConfig {
             client_reference_id: Some("X-User-Id".into()),
             customer_email: Some("X-User-Email".into()),
             customer: None,
@@ -166,7 +169,7 @@ mod tests {
             (known(None, Some("b"), None), Some("b")),
             (known(None, None, None), None),
         ] {
-            assert_eq!(who.word(), word);
+            assert_eq!(who.principal(), word);
         }
     }
 }

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use crate::config::Rate;
+use crate::config::RateConfig;
 
 /// Buyers and addresses that are remembered at most.
 const MOST: usize = 1 << 16;
@@ -70,11 +70,11 @@ pub struct Limit {
 
 impl Limit {
     /// Nobody has asked before `start`.
-    pub fn new(rate: Rate, start: Instant) -> Limit {
+    pub fn new(rate: RateConfig, start: Instant) -> Limit {
         Limit::with(rate, start, MOST)
     }
 
-    fn with(rate: Rate, start: Instant, most: usize) -> Limit {
+    fn with(rate: RateConfig, start: Instant, most: usize) -> Limit {
         let times = NonZeroU32::new(rate.times).unwrap_or(NonZeroU32::MIN);
         // Never zero: a second's millionth is a microsecond.
         let every = rate.period / times.get();
@@ -134,7 +134,7 @@ mod tests {
 
     impl Case {
         fn new(times: u32, seconds: u64, most: usize) -> Case {
-            let (rate, now) = (Rate { times, period: Duration::from_secs(seconds) }, clock::instant());
+            let (rate, now) = (RateConfig { times, period: Duration::from_secs(seconds) }, clock::instant());
             Case { limit: Limit::with(rate, now, most), now }
         }
 

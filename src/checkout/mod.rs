@@ -11,33 +11,33 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock;
-use crate::config::{self, State};
+use crate::config::{self, CheckoutState};
 use crate::metrics::Metrics;
 use crate::outcome::checkout::CheckoutOutcome;
-use crate::stripe::api::{Access, Api, Call, Fault, Refused, Wire};
+use crate::stripe_api::{Api, ApiConfig, ApiError, Call, HttpTransport, StripeError};
 use identity::Identity;
 use limit::Limit;
-use order::{Order, Refusal, Shape};
+use order::{Order, OrderError, Shape};
 use session::{Session, Status};
 
 /// A checkout that is on. Replaced as a whole on a reload.
 pub struct Checkout {
     /// What it sells, on which terms.
-    pub terms: config::Checkout,
+    pub terms: config::CheckoutConfig,
     /// Which requests are too many; `None`: none are.
     pub limit: Option<Arc<Limit>>,
     api: Api,
 }
 
 /// What survives a reload: connections to Stripe, and who has asked how often.
-pub struct Counter {
+pub struct CheckoutResources {
     metrics: Arc<Metrics>,
-    wire: Option<Arc<Wire>>,
-    limit: Option<(config::Rate, Arc<Limit>)>,
+    wire: Option<Arc<HttpTransport>>,
+    limit: Option<(config::RateConfig, Arc<Limit>)>,
 }
 
 /// A written order, as it came.
-pub struct Slip<'a> {
+pub struct OrderRequest<'a> {
     /// How it is written.
     pub shape: Shape,
     /// Its body.
@@ -50,9 +50,9 @@ pub struct Slip<'a> {
 
 /// What became of an order or a question.
 #[derive(Debug)]
-pub struct Receipt {
+pub struct OrderResult {
     /// How it ended.
-    pub fate: Fate,
+    pub disposition: OrderDisposition,
     /// How often Stripe was asked.
     pub attempts: u32,
     /// By which Stripe's dashboard finds it.
@@ -63,51 +63,57 @@ pub struct Receipt {
 
 /// How an order or a question ended.
 #[derive(Debug)]
-pub enum Fate {
+pub enum OrderDisposition {
     /// Stripe created the session.
     Created(Session),
     /// Stripe told a session's status.
     Told(Status),
     /// The order is not one; Stripe was not asked.
-    Refused(Refusal),
+    Refused(OrderError),
     /// Stripe knows no such session.
     Unknown,
     /// Stripe did not do it.
-    Failed(Fault),
+    Failed(ApiError),
 }
 
-impl Fate {
+impl OrderDisposition {
     /// The word for it.
     pub fn outcome(&self) -> CheckoutOutcome {
         match self {
-            Fate::Created(_) => CheckoutOutcome::Created,
-            Fate::Told(_) => CheckoutOutcome::Status,
-            Fate::Refused(refusal) => outcome_of_refusal(refusal),
-            Fate::Unknown => CheckoutOutcome::SessionUnknown,
-            Fate::Failed(fault) => outcome_of(fault),
+            OrderDisposition::Created(_) => CheckoutOutcome::Created,
+            OrderDisposition::Told(_) => CheckoutOutcome::Status,
+            OrderDisposition::Refused(refusal) => outcome_of_refusal(refusal),
+            OrderDisposition::Unknown => CheckoutOutcome::SessionUnknown,
+            OrderDisposition::Failed(fault) => outcome_of(fault),
         }
     }
 
     /// What an operator should know beyond the word, for the log.
     pub fn reason(&self) -> Option<String> {
         match self {
-            Fate::Failed(fault) => Some(fault.to_string()),
+            OrderDisposition::Failed(fault) => Some(fault.to_string()),
             // The field's name is the client's own writing.
-            Fate::Created(_) | Fate::Told(_) | Fate::Refused(_) | Fate::Unknown => None,
+            OrderDisposition::Created(_)
+            | OrderDisposition::Told(_)
+            | OrderDisposition::Refused(_)
+            | OrderDisposition::Unknown => None,
         }
     }
 
     /// The session that was created.
     pub fn session(&self) -> Option<&str> {
         match self {
-            Fate::Created(session) => Some(&session.id),
-            Fate::Told(_) | Fate::Refused(_) | Fate::Unknown | Fate::Failed(_) => None,
+            OrderDisposition::Created(session) => Some(&session.id),
+            OrderDisposition::Told(_)
+            | OrderDisposition::Refused(_)
+            | OrderDisposition::Unknown
+            | OrderDisposition::Failed(_) => None,
         }
     }
 
     /// Whether an operator has to mend something.
     pub fn is_ours(&self) -> bool {
-        let Fate::Failed(Fault::Refused(refused)) = self else { return false };
+        let OrderDisposition::Failed(ApiError::Rejected(refused)) = self else { return false };
         let outcome = self.outcome();
         outcome == CheckoutOutcome::StripeKeyRefused
             || (outcome == CheckoutOutcome::StripeRefused
@@ -116,21 +122,21 @@ impl Fate {
     }
 }
 
-fn outcome_of_refusal(refusal: &Refusal) -> CheckoutOutcome {
+fn outcome_of_refusal(refusal: &OrderError) -> CheckoutOutcome {
     match refusal.fault {
-        order::Fault::Malformed => CheckoutOutcome::OrderMalformed,
-        order::Fault::FieldUnknown => CheckoutOutcome::FieldUnknown,
-        order::Fault::FieldInvalid => CheckoutOutcome::FieldInvalid,
-        order::Fault::FieldMissing => CheckoutOutcome::FieldMissing,
-        order::Fault::PriceUnknown => CheckoutOutcome::PriceUnknown,
-        order::Fault::QuantityOutOfRange => CheckoutOutcome::QuantityOutOfRange,
-        order::Fault::ModesMixed => CheckoutOutcome::ModesMixed,
+        order::OrderErrorKind::Malformed => CheckoutOutcome::OrderMalformed,
+        order::OrderErrorKind::FieldUnknown => CheckoutOutcome::FieldUnknown,
+        order::OrderErrorKind::FieldInvalid => CheckoutOutcome::FieldInvalid,
+        order::OrderErrorKind::FieldMissing => CheckoutOutcome::FieldMissing,
+        order::OrderErrorKind::PriceUnknown => CheckoutOutcome::PriceUnknown,
+        order::OrderErrorKind::QuantityOutOfRange => CheckoutOutcome::QuantityOutOfRange,
+        order::OrderErrorKind::ModesMixed => CheckoutOutcome::ModesMixed,
     }
 }
 
-fn outcome_of(fault: &Fault) -> CheckoutOutcome {
+fn outcome_of(fault: &ApiError) -> CheckoutOutcome {
     match fault {
-        Fault::Refused(refused) => match (refused.status, refused.code.as_deref()) {
+        ApiError::Rejected(refused) => match (refused.status, refused.code.as_deref()) {
             (401 | 403, _) => CheckoutOutcome::StripeKeyRefused,
             (402, _) => CheckoutOutcome::StripeCardRefused,
             (409, _) => CheckoutOutcome::StripeConflict,
@@ -140,40 +146,40 @@ fn outcome_of(fault: &Fault) -> CheckoutOutcome {
             (400..=499, _) => CheckoutOutcome::StripeRefused,
             _ => CheckoutOutcome::StripeFailed,
         },
-        Fault::Invalid(429) => CheckoutOutcome::StripeRateLimited,
-        Fault::Invalid(_) => CheckoutOutcome::StripeFailed,
-        Fault::Unreachable(_) => CheckoutOutcome::StripeUnreachable,
-        Fault::Timeout => CheckoutOutcome::StripeTimeout,
-        Fault::Busy => CheckoutOutcome::Overloaded,
+        ApiError::Invalid(429) => CheckoutOutcome::StripeRateLimited,
+        ApiError::Invalid(_) => CheckoutOutcome::StripeFailed,
+        ApiError::Unreachable(_) => CheckoutOutcome::StripeUnreachable,
+        ApiError::Timeout => CheckoutOutcome::StripeTimeout,
+        ApiError::Busy => CheckoutOutcome::Overloaded,
     }
 }
 
 /// Whether Stripe dislikes something that the client wrote. Its message is for him only then: otherwise it speaks of the
 /// configuration.
-pub fn refused_for_the_clients_own_words(refused: &Refused) -> bool {
+pub fn refused_for_the_clients_own_words(refused: &StripeError) -> bool {
     const OWN: [&str; 4] = ["customer_email", "client_reference_id", "locale", "metadata"];
     let param = refused.param.as_deref().unwrap_or_default();
     let word = param.split('[').next().unwrap_or_default();
     OWN.contains(&word) || (word == "line_items" && param.ends_with("[quantity]"))
 }
 
-impl Counter {
+impl CheckoutResources {
     /// Nothing is sold yet.
-    pub fn new(metrics: Arc<Metrics>) -> Counter {
-        Counter { metrics, wire: None, limit: None }
+    pub fn new(metrics: Arc<Metrics>) -> CheckoutResources {
+        CheckoutResources { metrics, wire: None, limit: None }
     }
 
     /// The checkout that the configuration asks for; `None` where that is none.
     ///
     /// # Errors
     /// Where Stripe's certificates could not be verified on this system.
-    pub fn open(&mut self, terms: &config::Checkout) -> Result<Option<Arc<Checkout>>, String> {
-        let (State::On, Some(key)) = (terms.state(), &terms.secret_key) else { return Ok(None) };
+    pub fn open(&mut self, terms: &config::CheckoutConfig) -> Result<Option<Arc<Checkout>>, String> {
+        let (CheckoutState::On, Some(key)) = (terms.state(), &terms.secret_key) else { return Ok(None) };
         let wire = match &self.wire {
             Some(wire) => wire.clone(),
-            None => self.wire.insert(Arc::new(Wire::new()?)).clone(),
+            None => self.wire.insert(Arc::new(HttpTransport::new()?)).clone(),
         };
-        let access = Access {
+        let access = ApiConfig {
             base: &terms.api_base,
             key,
             version: &terms.api_version,
@@ -197,52 +203,55 @@ impl Checkout {
     }
 
     /// Takes an order: has Stripe create a session for it.
-    pub async fn order(&self, slip: Slip<'_>) -> Receipt {
+    pub async fn order(&self, slip: OrderRequest<'_>) -> OrderResult {
         let order = match Order::read(slip.shape, slip.body, &self.terms) {
             Ok(order) => order,
-            Err(refusal) => return unasked(Fate::Refused(refusal)),
+            Err(refusal) => return unasked(OrderDisposition::Refused(refusal)),
         };
         let mut random = [0; 16];
         if let Err(error) = getrandom::fill(&mut random) {
             // Without a key of its own the call could not be made again.
-            return unasked(Fate::Failed(Fault::Unreachable(format!("no randomness: {error}"))));
+            return unasked(OrderDisposition::Failed(ApiError::Unreachable(format!(
+                "no randomness: {error}"
+            ))));
         }
         let key = slip.buyer.idempotency_key(slip.idempotency_key, random);
         let params = session::params(order, slip.buyer, &self.terms);
         let call = self.api.post(session::PATH, &params, &key).await;
-        receipt(call, |body| session::created(body).map(Fate::Created))
+        result(call, |body| session::created(body).map(OrderDisposition::Created))
     }
 
     /// Asks for a session's status; the id is one ([`session::is_id`]).
-    pub async fn status(&self, id: &str) -> Receipt {
+    pub async fn status(&self, id: &str) -> OrderResult {
         let call = self.api.get(&format!("{}/{id}", session::PATH)).await;
-        let mut receipt = receipt(call, |body| session::status(body).map(Fate::Told));
-        if matches!(&receipt.fate, Fate::Failed(Fault::Refused(refused)) if refused.status == 404) {
-            receipt.fate = Fate::Unknown;
+        let mut result = result(call, |body| session::status(body).map(OrderDisposition::Told));
+        if matches!(&result.disposition, OrderDisposition::Failed(ApiError::Rejected(refused)) if refused.status == 404)
+        {
+            result.disposition = OrderDisposition::Unknown;
         }
-        receipt
+        result
     }
 }
 
-fn unasked(fate: Fate) -> Receipt {
-    Receipt { fate, attempts: 0, request_id: None, replayed: false }
+fn unasked(disposition: OrderDisposition) -> OrderResult {
+    OrderResult { disposition, attempts: 0, request_id: None, replayed: false }
 }
 
-fn receipt(call: Call, read: impl FnOnce(&[u8]) -> Option<Fate>) -> Receipt {
+fn result(call: Call, read: impl FnOnce(&[u8]) -> Option<OrderDisposition>) -> OrderResult {
     let Call { result, attempts, request_id, replayed } = call;
-    let fate = match result {
-        Ok(body) => read(&body).unwrap_or(Fate::Failed(Fault::Invalid(200))),
-        Err(fault) => Fate::Failed(fault),
+    let disposition = match result {
+        Ok(body) => read(&body).unwrap_or(OrderDisposition::Failed(ApiError::Invalid(200))),
+        Err(fault) => OrderDisposition::Failed(fault),
     };
-    Receipt { fate, attempts, request_id, replayed }
+    OrderResult { disposition, attempts, request_id, replayed }
 }
 
 #[cfg(test)]
 mod testing {
-    use crate::config::{Checkout, Source};
+    use crate::config::{CheckoutConfig, Source};
 
     /// The terms that this part of a `[checkout]` comes to, with a key.
-    pub(super) fn terms(text: &str) -> Checkout {
+    pub(super) fn terms(text: &str) -> CheckoutConfig {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("c.toml");
         std::fs::write(&file, format!("[checkout]\n{text}")).unwrap();
@@ -256,16 +265,21 @@ mod testing {
 mod tests {
     use super::*;
 
-    fn refused(status: u16, code: Option<&str>, param: Option<&str>) -> Fault {
+    fn refused(status: u16, code: Option<&str>, param: Option<&str>) -> ApiError {
         let own = |text: Option<&str>| text.map(str::to_owned);
-        Fault::Refused(Box::new(Refused { status, code: own(code), param: own(param), ..Refused::default() }))
+        ApiError::Rejected(Box::new(StripeError {
+            status,
+            code: own(code),
+            param: own(param),
+            ..StripeError::default()
+        }))
     }
 
     #[test]
     fn each_of_stripes_faults_has_its_outcome_and_whose_it_is() {
         use CheckoutOutcome as O;
-        let reused = Refused { status: 400, kind: "idempotency_error".into(), ..Refused::default() };
-        let reused = Fault::Refused(Box::new(reused));
+        let reused = StripeError { status: 400, kind: "idempotency_error".into(), ..StripeError::default() };
+        let reused = ApiError::Rejected(Box::new(reused));
         for (fault, outcome, ours) in [
             (refused(400, Some("parameter_unknown"), Some("foo")), O::StripeRefused, true),
             (refused(400, Some("resource_missing"), Some("line_items[0][price]")), O::StripeRefused, true),
@@ -284,14 +298,14 @@ mod tests {
             (refused(429, Some("lock_timeout"), None), O::StripeConflict, false),
             (refused(429, Some("rate_limit"), None), O::StripeRateLimited, false),
             (refused(500, None, None), O::StripeFailed, false),
-            (Fault::Invalid(502), O::StripeFailed, false),
-            (Fault::Invalid(429), O::StripeRateLimited, false),
-            (Fault::Unreachable("refused".into()), O::StripeUnreachable, false),
-            (Fault::Timeout, O::StripeTimeout, false),
-            (Fault::Busy, O::Overloaded, false),
+            (ApiError::Invalid(502), O::StripeFailed, false),
+            (ApiError::Invalid(429), O::StripeRateLimited, false),
+            (ApiError::Unreachable("refused".into()), O::StripeUnreachable, false),
+            (ApiError::Timeout, O::StripeTimeout, false),
+            (ApiError::Busy, O::Overloaded, false),
         ] {
-            let fate = Fate::Failed(fault);
-            assert_eq!((fate.outcome(), fate.is_ours()), (outcome, ours), "{fate:?}");
+            let disposition = OrderDisposition::Failed(fault);
+            assert_eq!((disposition.outcome(), disposition.is_ours()), (outcome, ours), "{disposition:?}");
         }
     }
 }

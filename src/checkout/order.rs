@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::draft::{Draft, Line};
-use crate::config::{self, Mode, Price};
+use crate::config::{self, CheckoutMode, PriceConfig};
 
 /// Line items of one session (<https://docs.stripe.com/api/checkout/sessions/create#create_checkout_session-line_items>):
 /// 100 for a payment; 20 recurring ones and 20 others for a subscription.
@@ -45,7 +45,7 @@ pub struct Order {
     /// What, and how much of it; empty where nothing is sold (setup).
     pub items: Vec<Item>,
     /// What the session is to do.
-    pub mode: Mode,
+    pub mode: CheckoutMode,
     /// Of the client's own saying, as is everything below.
     pub client_reference_id: Option<String>,
     /// An e-mail address.
@@ -67,7 +67,7 @@ pub struct Item {
 
 /// Why an order is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
+pub enum OrderErrorKind {
     /// No JSON object, no form.
     Malformed,
     /// No order has such a field.
@@ -86,22 +86,22 @@ pub enum Fault {
 
 /// A fault and the field that has it, spelled as in a form: `items[0][price]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refusal {
+pub struct OrderError {
     /// What is wrong.
-    pub fault: Fault,
+    pub fault: OrderErrorKind,
     /// With which field; `None` with the whole.
     pub param: Option<String>,
 }
 
-impl Refusal {
-    pub(super) fn of(fault: Fault, param: impl Into<String>) -> Refusal {
-        Refusal { fault, param: Some(param.into()) }
+impl OrderError {
+    pub(super) fn of(fault: OrderErrorKind, param: impl Into<String>) -> OrderError {
+        OrderError { fault, param: Some(param.into()) }
     }
 }
 
 impl Order {
     /// Reads an order for what `terms` sell.
-    pub fn read(shape: Shape, body: &[u8], terms: &config::Checkout) -> Result<Order, Refusal> {
+    pub fn read(shape: Shape, body: &[u8], terms: &config::CheckoutConfig) -> Result<Order, OrderError> {
         let draft = match shape {
             Shape::Json => Draft::from_json(body)?,
             Shape::Form => Draft::from_form(body)?,
@@ -121,25 +121,31 @@ impl Order {
 }
 
 /// Everything that is ordered, each price once, in the order in which it was named first.
-fn items(draft: &Draft, terms: &config::Checkout) -> Result<(Vec<Item>, Mode), Refusal> {
+fn items(draft: &Draft, terms: &config::CheckoutConfig) -> Result<(Vec<Item>, CheckoutMode), OrderError> {
     let lines: Vec<(String, &Line)> = match (&draft.single, draft.lines.is_empty()) {
-        (Some(_), false) => return Err(Refusal::of(Fault::FieldInvalid, "items")),
+        (Some(_), false) => return Err(OrderError::of(OrderErrorKind::FieldInvalid, "items")),
         (Some(line), true) => vec![(String::new(), line)],
         (None, _) => draft.lines.iter().map(|(at, line)| (format!("items[{at}]"), line)).collect(),
     };
     if lines.is_empty() {
         return match terms.mode {
-            Mode::Setup => Ok((Vec::new(), Mode::Setup)),
-            Mode::Payment | Mode::Subscription => Err(Refusal::of(Fault::FieldMissing, "price")),
+            CheckoutMode::Setup => Ok((Vec::new(), CheckoutMode::Setup)),
+            CheckoutMode::Payment | CheckoutMode::Subscription => {
+                Err(OrderError::of(OrderErrorKind::FieldMissing, "price"))
+            }
         };
     }
-    let mut ordered: Vec<(&Price, u64, String)> = Vec::new();
+    let mut ordered: Vec<(&PriceConfig, u64, String)> = Vec::new();
     let mut known: BTreeMap<&str, usize> = BTreeMap::new();
     for (place, line) in lines {
         let field = |name: &str| if place.is_empty() { name.to_owned() } else { format!("{place}[{name}]") };
-        let Some(word) = &line.price else { return Err(Refusal::of(Fault::FieldMissing, field("price"))) };
+        let Some(word) = &line.price else {
+            return Err(OrderError::of(OrderErrorKind::FieldMissing, field("price")));
+        };
         let price = terms.prices.iter().find(|price| price.is_called(word));
-        let Some(price) = price else { return Err(Refusal::of(Fault::PriceUnknown, field("price"))) };
+        let Some(price) = price else {
+            return Err(OrderError::of(OrderErrorKind::PriceUnknown, field("price")));
+        };
         let quantity = line.quantity.unwrap_or(1);
         match known.get(&*price.id) {
             // What is sold up to a number is sold up to that number, in however many pieces.
@@ -150,45 +156,52 @@ fn items(draft: &Draft, terms: &config::Checkout) -> Result<(Vec<Item>, Mode), R
             }
         }
     }
-    let mode_of = |price: &Price| price.mode.unwrap_or(terms.mode);
+    let mode_of = |price: &PriceConfig| price.mode.unwrap_or(terms.mode);
     let mode = ordered.first().map_or(terms.mode, |(price, ..)| mode_of(price));
     for (price, quantity, field) in &ordered {
         if !(price.min..=price.max).contains(quantity) {
-            return Err(Refusal::of(Fault::QuantityOutOfRange, field));
+            return Err(OrderError::of(OrderErrorKind::QuantityOutOfRange, field));
         }
         if mode_of(price) != mode {
-            return Err(Refusal::of(Fault::ModesMixed, "items"));
+            return Err(OrderError::of(OrderErrorKind::ModesMixed, "items"));
         }
     }
     let most = match mode {
-        Mode::Payment => MOST_ITEMS[0],
-        Mode::Subscription => MOST_ITEMS[1],
+        CheckoutMode::Payment => MOST_ITEMS[0],
+        CheckoutMode::Subscription => MOST_ITEMS[1],
         // A price that sets up a payment is only a name for doing so.
-        Mode::Setup => return Ok((Vec::new(), mode)),
+        CheckoutMode::Setup => return Ok((Vec::new(), mode)),
     };
     if ordered.len() > most {
-        return Err(Refusal::of(Fault::FieldInvalid, "items"));
+        return Err(OrderError::of(OrderErrorKind::FieldInvalid, "items"));
     }
-    let item = |(price, quantity, _): (&Price, u64, String)| Item { price: price.id.clone(), quantity };
+    let item = |(price, quantity, _): (&PriceConfig, u64, String)| Item { price: price.id.clone(), quantity };
     Ok((ordered.into_iter().map(item).collect(), mode))
 }
 
-fn text(draft: &Draft, name: &'static str, fine: impl Fn(&str) -> bool) -> Result<Option<String>, Refusal> {
+fn text(
+    draft: &Draft,
+    name: &'static str,
+    fine: impl Fn(&str) -> bool,
+) -> Result<Option<String>, OrderError> {
     match draft.texts.get(name) {
         Some(text) if fine(text) => Ok(Some(text.clone())),
-        Some(_) => Err(Refusal::of(Fault::FieldInvalid, name)),
+        Some(_) => Err(OrderError::of(OrderErrorKind::FieldInvalid, name)),
         None => Ok(None),
     }
 }
 
-fn metadata(said: Vec<(String, String)>, terms: &config::Checkout) -> Result<Vec<(String, String)>, Refusal> {
+fn metadata(
+    said: Vec<(String, String)>,
+    terms: &config::CheckoutConfig,
+) -> Result<Vec<(String, String)>, OrderError> {
     for (key, value) in &said {
         let field = format!("metadata[{key}]");
         if !terms.metadata.contains(key) {
-            return Err(Refusal::of(Fault::FieldUnknown, field));
+            return Err(OrderError::of(OrderErrorKind::FieldUnknown, field));
         }
         if value.chars().count() > MOST_METADATA {
-            return Err(Refusal::of(Fault::FieldInvalid, field));
+            return Err(OrderError::of(OrderErrorKind::FieldInvalid, field));
         }
     }
     Ok(said)
@@ -240,18 +253,18 @@ mod tests {
         mode = "setup"
     "#;
 
-    fn read(shape: Shape, body: &str) -> Result<Order, Refusal> {
+    fn read(shape: Shape, body: &str) -> Result<Order, OrderError> {
         Order::read(shape, body.as_bytes(), &terms(TERMS))
     }
 
-    fn order(items: &[(&str, u64)], mode: Mode) -> Order {
+    fn order(items: &[(&str, u64)], mode: CheckoutMode) -> Order {
         let item = |(price, quantity): &(&str, u64)| Item { price: (*price).into(), quantity: *quantity };
         Order { items: items.iter().map(item).collect(), mode, ..Order::default() }
     }
 
     #[test]
     fn what_is_sold_can_be_ordered_as_json_and_as_a_form() {
-        let (payment, subscription) = (Mode::Payment, Mode::Subscription);
+        let (payment, subscription) = (CheckoutMode::Payment, CheckoutMode::Subscription);
         let cases: [(&str, &str, Order); 11] = [
             (r#"{"price": "pro"}"#, "price=pro", order(&[("price_pro", 1)], payment)),
             (
@@ -264,7 +277,7 @@ mod tests {
                 "price=monthly&quantity=",
                 order(&[("price_monthly", 1)], subscription),
             ),
-            (r#"{"price": "card"}"#, "price=card", order(&[], Mode::Setup)),
+            (r#"{"price": "card"}"#, "price=card", order(&[], CheckoutMode::Setup)),
             (
                 r#"{"items": [{"price": "mug", "quantity": 2}, {"price": "pro"}]}"#,
                 "items[0][price]=mug&items[0][quantity]=2&items[1][price]=pro",
@@ -316,11 +329,11 @@ mod tests {
 
     #[test]
     fn everything_else_is_refused_with_the_field_that_is_wrong() {
-        use Fault::{
+        use OrderErrorKind::{
             FieldInvalid, FieldMissing, FieldUnknown, Malformed, ModesMixed, PriceUnknown, QuantityOutOfRange,
         };
         let long = format!(r#"{{"price": "pro", "client_reference_id": "{}"}}"#, "x".repeat(201));
-        let cases: [(Shape, &str, Fault, Option<&str>); 54] = [
+        let cases: [(Shape, &str, OrderErrorKind, Option<&str>); 54] = [
             (Shape::Json, "", Malformed, None),
             (Shape::Json, "[]", Malformed, None),
             (Shape::Json, "price=pro", Malformed, None),
@@ -437,7 +450,7 @@ mod tests {
             (Shape::Form, "price=pro&metadata=x", FieldUnknown, Some("metadata")),
         ];
         for (shape, body, fault, param) in cases {
-            let refusal = Refusal { fault, param: param.map(str::to_owned) };
+            let refusal = OrderError { fault, param: param.map(str::to_owned) };
             assert_eq!(read(shape, body), Err(refusal), "{body}");
         }
     }
@@ -446,7 +459,7 @@ mod tests {
     fn setting_up_a_payment_needs_no_price() {
         let terms = terms(&TERMS.replacen("success_url", "mode = \"setup\"\nsuccess_url", 1));
         for (shape, body) in [(Shape::Json, "{}"), (Shape::Form, "")] {
-            assert_eq!(Order::read(shape, body.as_bytes(), &terms), Ok(order(&[], Mode::Setup)));
+            assert_eq!(Order::read(shape, body.as_bytes(), &terms), Ok(order(&[], CheckoutMode::Setup)));
         }
     }
 

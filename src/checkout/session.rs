@@ -1,5 +1,5 @@
 //! An order and a buyer → the parameters of a Checkout Session, and Stripe's answer → what the client needs of it. Pure;
-//! the call itself is `stripe::api`'s.
+//! the call itself is `stripe_api`'s.
 
 use serde::Deserialize;
 
@@ -13,7 +13,7 @@ pub(super) const PATH: &str = "/v1/checkout/sessions";
 
 /// The parameters that create it. What Caddy says of the buyer beats what the client says; what the configuration says
 /// beats both, but for a language and metadata that clients may set.
-pub(super) fn params(order: Order, buyer: &Identity, terms: &config::Checkout) -> Params {
+pub(super) fn params(order: Order, buyer: &Identity, terms: &config::CheckoutConfig) -> Params {
     let mut params = Params::new();
     let mut add = |key: &str, value: Option<Param>| {
         if let Some(value) = value {
@@ -25,8 +25,8 @@ pub(super) fn params(order: Order, buyer: &Identity, terms: &config::Checkout) -
         let quantity = Param::from(item.quantity);
         Param::Table(vec![("price".to_owned(), Param::Text(item.price)), ("quantity".to_owned(), quantity)])
     };
-    add("mode", Some(order.mode.word().into()));
-    add("ui_mode", terms.ui_mode.word().map(Param::from));
+    add("mode", Some(order.mode.as_str().into()));
+    add("ui_mode", terms.ui_mode.as_str().map(Param::from));
     add(
         "line_items",
         (!order.items.is_empty()).then(|| Param::List(order.items.into_iter().map(item).collect())),
@@ -64,12 +64,12 @@ pub struct Session {
     /// `cs_…`
     pub id: String,
     /// How the buyer pays.
-    pub way: Way,
+    pub way: PaymentUi,
 }
 
 /// How the buyer pays.
 #[derive(Clone, PartialEq, Eq)]
-pub enum Way {
+pub enum PaymentUi {
     /// On Stripe's page, at this URL.
     Page(String),
     /// In a form of the shop's own, which needs this secret.
@@ -77,11 +77,11 @@ pub enum Way {
 }
 
 /// Whoever has either can pay in the buyer's place.
-impl std::fmt::Debug for Way {
+impl std::fmt::Debug for PaymentUi {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            Way::Page(_) => "Page(…)",
-            Way::Form(_) => "Form(…)",
+            PaymentUi::Page(_) => "Page(…)",
+            PaymentUi::Form(_) => "Form(…)",
         })
     }
 }
@@ -110,8 +110,8 @@ pub(super) fn created(body: &[u8]) -> Option<Session> {
     // The URL becomes a header's value.
     let url = answer.url.filter(|url| url.bytes().all(|b| b.is_ascii_graphic()) && !url.is_empty());
     let way = match (url, answer.client_secret) {
-        (Some(url), _) => Way::Page(url),
-        (None, Some(secret)) => Way::Form(secret),
+        (Some(url), _) => PaymentUi::Page(url),
+        (None, Some(secret)) => PaymentUi::Form(secret),
         (None, None) => return None,
     };
     is_id(&answer.id).then_some(Session { id: answer.id, way })
@@ -256,7 +256,7 @@ mod tests {
 
     #[test]
     fn an_answer_is_a_page_or_a_form_or_nothing() {
-        let page = Way::Page("https://checkout.stripe.com/c/pay/cs_test_1#x".into());
+        let page = PaymentUi::Page("https://checkout.stripe.com/c/pay/cs_test_1#x".into());
         for (body, expected) in [
             (
                 r#"{"id": "cs_test_1", "url": "https://checkout.stripe.com/c/pay/cs_test_1#x", "client_secret": null}"#,
@@ -264,7 +264,7 @@ mod tests {
             ),
             (
                 r#"{"id": "cs_live_1", "url": null, "client_secret": "cs_live_1_secret_x"}"#,
-                Some(Session { id: "cs_live_1".into(), way: Way::Form("cs_live_1_secret_x".into()) }),
+                Some(Session { id: "cs_live_1".into(), way: PaymentUi::Form("cs_live_1_secret_x".into()) }),
             ),
             (r#"{"id": "cs_test_1"}"#, None),
             (r#"{"id": "cs_test_1", "url": "https://a\r\nX: y"}"#, None),
@@ -296,7 +296,7 @@ mod tests {
 
     #[test]
     fn debug_shows_no_way_to_pay() {
-        let session = Session { id: "cs_test_1".into(), way: Way::Form("cs_test_1_secret_x".into()) };
+        let session = Session { id: "cs_test_1".into(), way: PaymentUi::Form("cs_test_1_secret_x".into()) };
         assert_eq!(format!("{session:?}"), r#"Session { id: "cs_test_1", way: Form(…) }"#);
     }
 }

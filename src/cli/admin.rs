@@ -2,8 +2,8 @@
 //! connection and what a failure means to whoever typed the command; what is asked is the verbs'.
 
 use super::Failure;
-use crate::config::{Admin as Section, Listen, Token};
-use crate::stripe::api::root;
+use crate::config::{AdminConfig, Listen, Token};
+use crate::stripe_api::root;
 use bytes::Bytes;
 use reqwest::{Client, Method, RequestBuilder, redirect};
 use serde_json::Value;
@@ -55,7 +55,7 @@ impl Answer {
 
 impl Admin {
     /// The API where this section says. Connects to nothing yet.
-    pub(super) fn new(section: &Section) -> Result<Admin, Failure> {
+    pub(super) fn new(section: &AdminConfig) -> Result<Admin, Failure> {
         let Some(token) = section.token.clone() else {
             return Err(Failure::config(
                 "there is no events API without a token: set COUNTERSIGN_ADMIN_TOKEN (openssl rand -hex 32 makes one), for \

@@ -4,7 +4,7 @@ use super::live;
 use super::probe::{self, Probe};
 use super::selling;
 use super::{EX_CONFIG, Env, Failure};
-use crate::config::{Admin, Config, Source, Webhook};
+use crate::config::{AdminConfig, Config, Source, WebhookConfig};
 use clap::Parser;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -88,12 +88,12 @@ fn summary(name: &str, config: &Config) -> String {
     lines.into_iter().map(|(what, is)| format!("{what:<14} {is}\n")).collect()
 }
 
-fn admin(admin: &Admin) -> String {
+fn admin(admin: &AdminConfig) -> String {
     let events = if admin.token.is_some() { "with the events API" } else { "without a token: no events API" };
     format!("{}, {events}", admin.listen)
 }
 
-fn endpoint(webhook: &Webhook) -> String {
+fn endpoint(webhook: &WebhookConfig) -> String {
     let mut text = webhook.path.clone();
     if webhook.name != webhook.path {
         text += &format!(" ({})", webhook.name);

@@ -61,7 +61,7 @@ struct List {
     #[arg(long, value_name = "NAME")]
     endpoint: Option<String>,
     /// In this state alone
-    #[arg(long, value_parser = PossibleValuesParser::new(State::ALL.map(State::word)))]
+    #[arg(long, value_parser = PossibleValuesParser::new(State::ALL.map(State::as_str)))]
     state: Option<String>,
     /// Of this type alone; a * at its end stands for any rest
     #[arg(long = "type", value_name = "TYPE")]

@@ -1,7 +1,7 @@
 //! `check --probe`: tries what the program will need. It leaves nothing behind and holds the ledger's lock for no
 //! longer than a look at it takes.
 
-use crate::config::{Backend, BackendUrl, Ledger, LedgerUrl, RedisUrl};
+use crate::config::{BackendConfig, BackendUrl, LedgerConfig, LedgerUrl, RedisUrl};
 use crate::ledger::redis::{RedisLedger, RedisOptions};
 use crate::ledger::sqlite::lock_file;
 use rusqlite::{Connection, OpenFlags};
@@ -28,7 +28,7 @@ impl<E: std::fmt::Display> From<Result<String, E>> for Probe {
 }
 
 /// Connects to the backend, to each of its addresses until one answers.
-pub(super) fn backend(backend: &Backend) -> Probe {
+pub(super) fn backend(backend: &BackendConfig) -> Probe {
     match &backend.url {
         BackendUrl::Unix(path) => UnixStream::connect(path)
             .map(|_| path.display().to_string())
@@ -55,7 +55,7 @@ pub(super) fn backend(backend: &Backend) -> Probe {
 }
 
 /// Looks whether the ledger can be opened and written to, and is fit for events to be kept if `keeps` asks for that.
-pub(super) fn ledger(ledger: &Ledger, keeps: bool) -> Probe {
+pub(super) fn ledger(ledger: &LedgerConfig, keeps: bool) -> Probe {
     match &ledger.url {
         LedgerUrl::None => Probe::Reached("none is configured".to_owned()),
         LedgerUrl::Sqlite(path) => sqlite(path).into(),
@@ -63,7 +63,7 @@ pub(super) fn ledger(ledger: &Ledger, keeps: bool) -> Probe {
     }
 }
 
-fn redis(url: &RedisUrl, ledger: &Ledger, keeps: bool) -> Result<String, String> {
+fn redis(url: &RedisUrl, ledger: &LedgerConfig, keeps: bool) -> Result<String, String> {
     let options = RedisOptions::new(url, ledger, keeps);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| error.to_string())?;
@@ -128,9 +128,9 @@ mod tests {
     use std::os::unix::net::UnixListener;
     use std::time::Duration;
 
-    fn to(url: BackendUrl) -> Backend {
+    fn to(url: BackendUrl) -> BackendConfig {
         let second = Duration::from_secs(1);
-        Backend { url, connect_timeout: second, response_timeout: second, idle_timeout: second }
+        BackendConfig { url, connect_timeout: second, response_timeout: second, idle_timeout: second }
     }
 
     fn text(probe: Probe) -> Result<String, String> {

@@ -13,7 +13,7 @@ use super::admin::{Admin, escaped};
 use super::events::{say, word};
 use super::{Env, Failure, runtime};
 use crate::clock;
-use crate::config::{Config, LedgerUrl, Source, Webhook};
+use crate::config::{Config, LedgerUrl, Source, WebhookConfig};
 use crate::endpoint::Endpoint;
 use crate::ledger::EventKey;
 use crate::metrics::Metrics;
@@ -72,7 +72,7 @@ pub(super) fn run(args: &Args, env: Env) -> Result<ExitCode, Failure> {
 }
 
 /// The endpoint that is meant. With several, nothing tells for which of them an event at Stripe is.
-fn chosen<'c>(config: &'c Config, name: Option<&str>) -> Result<&'c Webhook, Failure> {
+fn chosen<'c>(config: &'c Config, name: Option<&str>) -> Result<&'c WebhookConfig, Failure> {
     let names = || config.webhooks.iter().map(|webhook| webhook.name.as_str()).collect::<Vec<_>>().join(", ");
     match (name, config.webhooks.as_slice()) {
         (None, [only]) => Ok(only),
@@ -87,7 +87,7 @@ fn chosen<'c>(config: &'c Config, name: Option<&str>) -> Result<&'c Webhook, Fai
 async fn reconcile(
     args: &Args,
     config: &Config,
-    webhook: &Webhook,
+    webhook: &WebhookConfig,
     admin: &Admin,
     history: &History,
 ) -> Result<ExitCode, Failure> {

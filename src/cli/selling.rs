@@ -1,8 +1,8 @@
 //! The checkout's part of `check`: what it comes to, and whether Stripe takes the key. It creates nothing at Stripe.
 
 use super::probe::Probe;
-use crate::checkout::{Counter, Fate};
-use crate::config::{Checkout, State};
+use crate::checkout::{CheckoutResources, OrderDisposition};
+use crate::config::{CheckoutConfig, CheckoutState};
 use crate::metrics::Metrics;
 use std::sync::Arc;
 
@@ -10,9 +10,9 @@ use std::sync::Arc;
 const NONE: &str = "cs_test_countersign";
 
 /// In a line, whether it is on.
-pub(super) fn summary(checkout: &Checkout) -> String {
+pub(super) fn summary(checkout: &CheckoutConfig) -> String {
     match checkout.state() {
-        State::On => {
+        CheckoutState::On => {
             let prices = match checkout.prices.len() {
                 1 => "1 price".to_owned(),
                 several => format!("{several} prices"),
@@ -20,29 +20,29 @@ pub(super) fn summary(checkout: &Checkout) -> String {
             let key = if checkout.live() { "a live key" } else { "a test key" };
             format!("{}, {prices}, {key}", checkout.paths.join(" "))
         }
-        State::NoKey => "off: there is no secret_key".to_owned(),
-        State::NoPrice => "off: there is no [[checkout.price]]".to_owned(),
-        State::Neither => "off: there is neither a secret_key nor a [[checkout.price]]".to_owned(),
+        CheckoutState::NoKey => "off: there is no secret_key".to_owned(),
+        CheckoutState::NoPrice => "off: there is no [[checkout.price]]".to_owned(),
+        CheckoutState::Neither => "off: there is neither a secret_key nor a [[checkout.price]]".to_owned(),
     }
 }
 
 /// Asks Stripe something, if the checkout is on.
-pub(super) fn probe(checkout: &Checkout) -> Option<Probe> {
-    let open = match Counter::new(Arc::new(Metrics::new())).open(checkout) {
+pub(super) fn probe(checkout: &CheckoutConfig) -> Option<Probe> {
+    let open = match CheckoutResources::new(Arc::new(Metrics::new())).open(checkout) {
         Ok(open) => open?,
         Err(why) => return Some(Probe::Failed(why)),
     };
     let asked = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map(|runtime| runtime.block_on(open.status(NONE)).fate);
+        .map(|runtime| runtime.block_on(open.status(NONE)).disposition);
     Some(match asked {
-        Ok(Fate::Unknown | Fate::Told(_)) => {
+        Ok(OrderDisposition::Unknown | OrderDisposition::Told(_)) => {
             Probe::Reached(format!("{}, which takes the key", checkout.api_base))
         }
-        Ok(Fate::Failed(fault)) => Probe::Failed(format!("{}: {fault}", checkout.api_base)),
+        Ok(OrderDisposition::Failed(fault)) => Probe::Failed(format!("{}: {fault}", checkout.api_base)),
         // It answers to an order alone.
-        Ok(Fate::Created(_) | Fate::Refused(_)) => {
+        Ok(OrderDisposition::Created(_) | OrderDisposition::Refused(_)) => {
             Probe::Failed(format!("{}: a strange answer", checkout.api_base))
         }
         Err(error) => Probe::Failed(error.to_string()),

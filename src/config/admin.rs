@@ -8,7 +8,7 @@ use sha2::Sha256;
 
 /// `[admin]`.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Admin {
+pub struct AdminConfig {
     /// Where to listen. Default `127.0.0.1:9464`.
     pub listen: Listen,
     /// What opens the events API; `None` if blank: there is none then.
@@ -44,11 +44,11 @@ impl PartialEq for Token {
     }
 }
 
-impl Admin {
-    pub(super) fn read(section: &mut Section) -> Option<Admin> {
+impl AdminConfig {
+    pub(super) fn read(section: &mut Section) -> Option<AdminConfig> {
         let listen = section.text("listen", "{$ADMIN_LISTEN:127.0.0.1:9464}", units::listen);
         let token = section.token_or_blank("token", "{$COUNTERSIGN_ADMIN_TOKEN:}");
-        Some(Admin { listen: listen?, token: token? })
+        Some(AdminConfig { listen: listen?, token: token? })
     }
 }
 

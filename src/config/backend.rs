@@ -22,7 +22,7 @@ pub enum BackendUrl {
 
 /// `[backend]`.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Backend {
+pub struct BackendConfig {
     /// Where the app listens. Default `http://backend:8081`.
     pub url: BackendUrl,
     /// To connect, deliveries and passed-through requests alike. Default 2 s.
@@ -33,13 +33,13 @@ pub struct Backend {
     pub idle_timeout: Duration,
 }
 
-impl Backend {
-    pub(super) fn read(section: &mut Section) -> Option<Backend> {
+impl BackendConfig {
+    pub(super) fn read(section: &mut Section) -> Option<BackendConfig> {
         let url = section.text("url", "{$BACKEND_URL:http://backend:8081}", units::backend_url);
         let connect_timeout = section.text("connect_timeout", "2s", units::timeout);
         let response_timeout = section.text("response_timeout", "30s", units::timeout);
         let idle_timeout = section.text("idle_timeout", "4s", units::timeout);
-        Some(Backend {
+        Some(BackendConfig {
             url: url?,
             connect_timeout: connect_timeout?,
             response_timeout: response_timeout?,

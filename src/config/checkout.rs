@@ -1,12 +1,12 @@
 //! `[checkout]`: what is sold, to whom it is said, and how Stripe is reached. A checkout that is off is a configuration
-//! like any other; why it is off is said by [`Checkout::state`].
+//! like any other; why it is off is said by [`CheckoutConfig::state`].
 
 mod params;
 mod price;
 mod words;
 
-pub use price::Price;
-pub use words::{Mode, Rate, UiMode};
+pub use price::PriceConfig;
+pub use words::{CheckoutMode, RateConfig, UiMode};
 
 use super::section::Section;
 use super::units;
@@ -16,14 +16,14 @@ use std::time::Duration;
 
 /// `[checkout]` with `[[checkout.price]]`, `[checkout.identity]` and `[checkout.params]`.
 #[derive(Debug, Clone)]
-pub struct Checkout {
+pub struct CheckoutConfig {
     /// The paths that orders are posted to; a session's status is asked for beneath each. Never empty. Default
     /// `/api/checkout` and `/api/create-checkout-session`.
     pub paths: Vec<String>,
     /// The key to Stripe's API (`sk_…`, `rk_…`); `None` if blank, which turns the checkout off.
     pub secret_key: Option<SecretString>,
     /// What sessions do, unless a price says otherwise. Default `payment`.
-    pub mode: Mode,
+    pub mode: CheckoutMode,
     /// Where the buyer pays. Default: on Stripe's page.
     pub ui_mode: UiMode,
     /// Where Stripe's page sends a buyer who has paid.
@@ -43,22 +43,22 @@ pub struct Checkout {
     /// Origins whose pages may order, in lower case; empty for the page's own.
     pub allowed_origins: Vec<String>,
     /// How often one customer or address may ask; `None` for no limit.
-    pub rate_limit: Option<Rate>,
+    pub rate_limit: Option<RateConfig>,
     /// Keys of `metadata` that clients may set.
     pub metadata: Vec<String>,
     /// The longest order, in bytes. Default 64 KiB.
     pub max_body: u64,
     /// What is sold; empty turns the checkout off.
-    pub prices: Vec<Price>,
+    pub prices: Vec<PriceConfig>,
     /// Who buys.
-    pub identity: Identity,
+    pub identity: IdentityConfig,
     /// Further parameters, as Stripe gets them.
     pub params: Params,
 }
 
 /// `[checkout.identity]`: the headers, set by Caddy, that say who buys.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Identity {
+pub struct IdentityConfig {
     /// The header with the app's own word for the customer.
     pub client_reference_id: Option<String>,
     /// The header with the customer's e-mail address.
@@ -69,7 +69,7 @@ pub struct Identity {
 
 /// Whether the checkout is on, and why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub enum CheckoutState {
     /// There is a key, and something is sold.
     On,
     /// No key.
@@ -86,8 +86,8 @@ const MOST_BODY: u64 = 1 << 30;
 /// What is written where nothing is.
 const NO_URL: &str = "nothing";
 
-impl Checkout {
-    pub(super) fn read(section: &mut Section) -> Option<Checkout> {
+impl CheckoutConfig {
+    pub(super) fn read(section: &mut Section) -> Option<CheckoutConfig> {
         let paths = section.list("paths", &["/api/checkout", "/api/create-checkout-session"], words::path);
         let paths = paths.and_then(|paths| some_paths(section, paths));
         let secret_key = section.api_key_or_blank("secret_key", "{$STRIPE_SECRET_KEY:}");
@@ -105,9 +105,9 @@ impl Checkout {
         let metadata = section.list("metadata", &[], words::metadata_key);
         let max_body = section.size("max_body", 64 << 10, 1..=MOST_BODY);
         let prices = prices(section);
-        let identity = Identity::read(section);
+        let identity = IdentityConfig::read(section);
         let params = params(section);
-        let checkout = Checkout {
+        let checkout = CheckoutConfig {
             paths: paths?,
             secret_key: secret_key?,
             mode: mode?,
@@ -131,12 +131,12 @@ impl Checkout {
     }
 
     /// Whether it is on.
-    pub fn state(&self) -> State {
+    pub fn state(&self) -> CheckoutState {
         match (self.secret_key.is_some(), self.prices.is_empty()) {
-            (true, false) => State::On,
-            (false, false) => State::NoKey,
-            (true, true) => State::NoPrice,
-            (false, true) => State::Neither,
+            (true, false) => CheckoutState::On,
+            (false, false) => CheckoutState::NoKey,
+            (true, true) => CheckoutState::NoPrice,
+            (false, true) => CheckoutState::Neither,
         }
     }
 
@@ -158,7 +158,7 @@ impl Checkout {
             section.fault("api_base", "http://".to_owned(), expected, help);
             fine = false;
         }
-        if self.state() != State::On {
+        if self.state() != CheckoutState::On {
             return fine;
         }
         let mut wrong = |key, found: &str, expected: &str, help: &str| {
@@ -207,14 +207,14 @@ impl Checkout {
     }
 }
 
-impl Identity {
-    fn read(checkout: &mut Section) -> Option<Identity> {
+impl IdentityConfig {
+    fn read(checkout: &mut Section) -> Option<IdentityConfig> {
         let mut section = checkout.table("identity", "checkout.identity");
         let client_reference_id = section.text("client_reference_id", "", words::header);
         let customer_email = section.text("customer_email", "", words::header);
         let customer = section.text("customer", "", words::header);
         section.finish();
-        Some(Identity {
+        Some(IdentityConfig {
             client_reference_id: client_reference_id?,
             customer_email: customer_email?,
             customer: customer?,
@@ -236,11 +236,11 @@ fn some_paths(section: &Section, paths: Vec<String>) -> Option<Vec<String>> {
     Some(paths)
 }
 
-fn prices(checkout: &mut Section) -> Option<Vec<Price>> {
+fn prices(checkout: &mut Section) -> Option<Vec<PriceConfig>> {
     let mut sections = checkout.tables("price", "checkout.price")?;
-    let mut prices: Vec<Option<Price>> = Vec::new();
+    let mut prices: Vec<Option<PriceConfig>> = Vec::new();
     for section in &mut sections {
-        let price = Price::read(section).filter(|price| {
+        let price = PriceConfig::read(section).filter(|price| {
             let mut words = [("id", &price.id), ("name", &price.name)].into_iter();
             let taken = words.find(|(_, word)| prices.iter().flatten().any(|other| other.is_called(word)));
             if let Some((key, word)) = taken {

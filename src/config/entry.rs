@@ -2,8 +2,8 @@
 //! is wrong under its key and line. Here stands what a secret may look like; no secret's value reaches a fault.
 
 use super::admin::Token;
-use super::faults::{Fault, shown};
-use super::placeholder::{Expanded, PlaceholderFault, expand};
+use super::faults::{ConfigError, shown};
+use super::placeholder::{Expanded, PlaceholderError, expand};
 use super::section::Reading;
 use super::units::Wrong;
 use secrecy::SecretString;
@@ -34,7 +34,7 @@ pub(super) struct Entry<'r, 'a> {
 impl Entry<'_, '_> {
     /// Notes a fault; `None` for the value that cannot be had.
     pub(super) fn wrong<T>(&self, found: String, expected: String, help: String) -> Option<T> {
-        self.reading.fault(Fault { line: self.line, key: self.key.clone(), found, expected, help });
+        self.reading.fault(ConfigError { line: self.line, key: self.key.clone(), found, expected, help });
         None
     }
 
@@ -178,17 +178,17 @@ impl Entry<'_, '_> {
 }
 
 /// What was found, what was expected, what to do.
-fn explained(fault: PlaceholderFault, secret: bool) -> (String, &'static str, String) {
+fn explained(fault: PlaceholderError, secret: bool) -> (String, &'static str, String) {
     const KNOWN: &str = "{$NAME}, {$NAME:default} or {file./path}";
     match fault {
-        PlaceholderFault::Unclosed => ("a { that is not closed".to_owned(), KNOWN, String::new()),
-        PlaceholderFault::Unknown(_) if secret => {
+        PlaceholderError::Unclosed => ("a { that is not closed".to_owned(), KNOWN, String::new()),
+        PlaceholderError::Unknown(_) if secret => {
             ("braces that are no placeholder".to_owned(), KNOWN, String::new())
         }
-        PlaceholderFault::Unknown(text) => {
+        PlaceholderError::Unknown(text) => {
             (format!("{}, which is no placeholder", shown(&text)), KNOWN, String::new())
         }
-        PlaceholderFault::Unset(name) => {
+        PlaceholderError::Unset(name) => {
             let otherwise = match secret {
                 true => "keep it in a file: {file./path}".to_owned(),
                 false => format!("give a default: {{${name}:default}}"),
@@ -196,7 +196,7 @@ fn explained(fault: PlaceholderFault, secret: bool) -> (String, &'static str, St
             let help = format!("set {name} in the environment, or {otherwise}");
             (format!("{{${name}}}, which is not set"), "a value", help)
         }
-        PlaceholderFault::File(path, reason) => {
+        PlaceholderError::File(path, reason) => {
             let found = format!("the file {}, which cannot be read: {reason}", shown(&path));
             (found, "a text file", String::new())
         }

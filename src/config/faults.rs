@@ -7,14 +7,14 @@ use std::fmt;
 /// Everything that is wrong with one configuration, in the order of the file. Never empty when returned by
 /// [`super::Source::load`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Faults {
+pub struct ConfigErrors {
     file: String,
-    faults: Vec<Fault>,
+    faults: Vec<ConfigError>,
 }
 
 /// One fault.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
+pub struct ConfigError {
     /// The line, counted from 1; `None` for a default that cannot be used and for a file that cannot be read.
     pub line: Option<usize>,
     /// The key as `section.key`, with `, entry N` for one entry of a list; empty for the file itself.
@@ -27,18 +27,23 @@ pub struct Fault {
     pub help: String,
 }
 
-impl Faults {
-    pub(super) fn new(file: String, mut faults: Vec<Fault>) -> Faults {
-        // Faults without a line are about what the file leaves out: they come last. The sort is stable.
+impl ConfigErrors {
+    pub(super) fn new(file: String, mut faults: Vec<ConfigError>) -> ConfigErrors {
+        // ConfigErrors without a line are about what the file leaves out: they come last. The sort is stable.
         faults.sort_by_key(|fault| fault.line.unwrap_or(usize::MAX));
-        Faults { file, faults }
+        ConfigErrors { file, faults }
     }
 
     /// A fault of the file as a whole.
-    pub(super) fn of_file(file: String, found: String, help: &str) -> Faults {
-        let fault =
-            Fault { line: None, key: String::new(), found, expected: String::new(), help: help.to_owned() };
-        Faults { file, faults: vec![fault] }
+    pub(super) fn of_file(file: String, found: String, help: &str) -> ConfigErrors {
+        let fault = ConfigError {
+            line: None,
+            key: String::new(),
+            found,
+            expected: String::new(),
+            help: help.to_owned(),
+        };
+        ConfigErrors { file, faults: vec![fault] }
     }
 
     /// How many there are.
@@ -47,13 +52,13 @@ impl Faults {
     }
 
     /// Each of them, in the order of the file.
-    pub fn iter(&self) -> impl Iterator<Item = &Fault> {
+    pub fn iter(&self) -> impl Iterator<Item = &ConfigError> {
         self.faults.iter()
     }
 }
 
 /// One fault a paragraph: `file:line: key: found …, expected …`, then what to do about it, indented.
-impl fmt::Display for Faults {
+impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (position, fault) in self.faults.iter().enumerate() {
             if position > 0 {
@@ -78,7 +83,7 @@ impl fmt::Display for Faults {
     }
 }
 
-impl std::error::Error for Faults {}
+impl std::error::Error for ConfigErrors {}
 
 /// How many characters of a value are shown.
 const SHOWN: usize = 60;
@@ -124,15 +129,17 @@ mod tests {
 
     #[test]
     fn faults_stand_in_the_order_of_the_file_and_those_without_a_line_last() {
-        let fault = |line, key: &str| Fault {
+        let fault = |line, key: &str| ConfigError {
             line,
             key: key.to_owned(),
             found: "1".to_owned(),
             expected: "2".to_owned(),
             help: String::new(),
         };
-        let faults =
-            Faults::new("f".to_owned(), vec![fault(None, "c"), fault(Some(9), "b"), fault(Some(2), "a")]);
+        let faults = ConfigErrors::new(
+            "f".to_owned(),
+            vec![fault(None, "c"), fault(Some(9), "b"), fault(Some(2), "a")],
+        );
         assert_eq!(
             faults.to_string(),
             "f:2: a: found 1, expected 2\nf:9: b: found 1, expected 2\nf: c: found 1, expected 2"

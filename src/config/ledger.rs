@@ -40,7 +40,7 @@ pub enum Durability {
 
 /// `[ledger]`.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Ledger {
+pub struct LedgerConfig {
     /// Where it is. Default `sqlite:data/ledger.db`.
     pub url: LedgerUrl,
     /// What Redis keys begin with. Default `countersign`.
@@ -57,8 +57,8 @@ pub struct Ledger {
     pub durability: Durability,
 }
 
-impl Ledger {
-    pub(super) fn read(section: &mut Section) -> Option<Ledger> {
+impl LedgerConfig {
+    pub(super) fn read(section: &mut Section) -> Option<LedgerConfig> {
         let url = section.text("url", "{$LEDGER_URL:sqlite:data/ledger.db}", units::ledger_url);
         let written_out = section.raw("url").filter(|text| RedisUrl::password_written_out(text));
         if written_out.is_some() {
@@ -84,7 +84,7 @@ impl Ledger {
             ];
             units::word(text, &words)
         });
-        Some(Ledger {
+        Some(LedgerConfig {
             url: url?,
             prefix: prefix?,
             connect_timeout: connect_timeout?,

@@ -1,12 +1,13 @@
 //! From a file to a [`Config`]: where the file is, what stands in it, and what its sections may not say together.
 //! How a section is read stands in the section's own file. Loading changes nothing and may be repeated.
 
-use super::faults::{Fault, Faults};
+use super::faults::{ConfigError, ConfigErrors};
 use super::placeholder::Env;
 use super::section::{Reading, Section};
-use super::webhook::Taken;
+use super::webhook::UniqueNames;
 use super::{
-    Admin, Backend, BackendUrl, Checkout, Config, Ledger, LedgerUrl, Listen, Log, Server, State, Webhook,
+    AdminConfig, BackendConfig, BackendUrl, CheckoutConfig, CheckoutState, Config, LedgerConfig, LedgerUrl,
+    Listen, LogConfig, ServerConfig, WebhookConfig,
 };
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -56,7 +57,7 @@ impl Source {
     ///
     /// # Errors
     /// Everything that is wrong with it, at once.
-    pub fn load(&self) -> Result<Config, Faults> {
+    pub fn load(&self) -> Result<Config, ConfigErrors> {
         self.read(|file| file.config())
     }
 
@@ -65,16 +66,16 @@ impl Source {
     ///
     /// # Errors
     /// Everything that is wrong with `[admin]`, or a file that cannot be read.
-    pub fn load_admin(&self) -> Result<Admin, Faults> {
+    pub fn load_admin(&self) -> Result<AdminConfig, ConfigErrors> {
         self.read(|file| {
             let mut section = file.section("admin");
-            let admin = Admin::read(&mut section);
+            let admin = AdminConfig::read(&mut section);
             section.finish();
             admin
         })
     }
 
-    fn read<T>(&self, take: impl FnOnce(&ConfigFile) -> Option<T>) -> Result<T, Faults> {
+    fn read<T>(&self, take: impl FnOnce(&ConfigFile) -> Option<T>) -> Result<T, ConfigErrors> {
         let text = match &self.path {
             None => BUILT_IN.to_owned(),
             Some(path) => std::fs::read_to_string(path).map_err(|error| {
@@ -82,13 +83,13 @@ impl Source {
                     Some(named) if Path::new(named) == path => "COUNTERSIGN_CONFIG names it",
                     _ => "",
                 };
-                Faults::of_file(self.name(), format!("a file that cannot be read: {error}"), help)
+                ConfigErrors::of_file(self.name(), format!("a file that cannot be read: {error}"), help)
             })?,
         };
         self.judge(&text, take)
     }
 
-    fn judge<T>(&self, text: &str, take: impl FnOnce(&ConfigFile) -> Option<T>) -> Result<T, Faults> {
+    fn judge<T>(&self, text: &str, take: impl FnOnce(&ConfigFile) -> Option<T>) -> Result<T, ConfigErrors> {
         let reading = Reading::new(text, &self.env);
         let (table, errors) = DeTable::parse_recoverable(text);
         for error in &errors {
@@ -102,7 +103,7 @@ impl Source {
         }
         match config {
             Some(config) if faults.is_empty() => Ok(config),
-            _ => Err(Faults::new(self.name(), faults)),
+            _ => Err(ConfigErrors::new(self.name(), faults)),
         }
     }
 }
@@ -115,10 +116,10 @@ impl fmt::Debug for Source {
 }
 
 /// A fault of the TOML itself. Its text is the parser's own description, which quotes nothing of the file.
-fn syntax(reading: &Reading, error: &toml::de::Error) -> Fault {
+fn syntax(reading: &Reading, error: &toml::de::Error) -> ConfigError {
     let message = error.message();
     let (found, expected) = message.split_once(", expected ").unwrap_or((message, ""));
-    Fault {
+    ConfigError {
         line: error.span().map(|span| reading.line(span.start)),
         key: String::new(),
         found: format!("malformed TOML: {found}"),
@@ -147,14 +148,14 @@ impl<'r, 'a, 'i> ConfigFile<'r, 'a, 'i> {
 
         let mut sections = ["server", "admin", "log", "backend", "ledger"].map(|name| self.section(name));
         let [server_section, admin_section, log_section, backend_section, ledger_section] = &mut sections;
-        let server = Server::read(server_section);
-        let admin = Admin::read(admin_section);
-        let log = Log::read(log_section);
-        let backend = Backend::read(backend_section);
-        let ledger = Ledger::read(ledger_section);
+        let server = ServerConfig::read(server_section);
+        let admin = AdminConfig::read(admin_section);
+        let log = LogConfig::read(log_section);
+        let backend = BackendConfig::read(backend_section);
+        let ledger = LedgerConfig::read(ledger_section);
         let webhooks = self.webhooks();
         let mut checkout_section = self.section("checkout");
-        let checkout = Checkout::read(&mut checkout_section);
+        let checkout = CheckoutConfig::read(&mut checkout_section);
 
         if let (Some(server), Some(admin)) = (&server, &admin)
             && same_address(&server.listen, &admin.listen)
@@ -209,7 +210,7 @@ impl<'r, 'a, 'i> ConfigFile<'r, 'a, 'i> {
     }
 
     /// The endpoints: those of the file, or the default one if it names none.
-    fn webhooks(&self) -> Option<Vec<Webhook>> {
+    fn webhooks(&self) -> Option<Vec<WebhookConfig>> {
         let value = self.table.get("webhook");
         let mut sections: Vec<Section> = match value.map(|value| (value, value.get_ref())) {
             None => vec![self.section("webhook")],
@@ -222,7 +223,7 @@ impl<'r, 'a, 'i> ConfigFile<'r, 'a, 'i> {
                     DeValue::Table(_) => "a table",
                     _ => "a value",
                 };
-                self.reading.fault(Fault {
+                self.reading.fault(ConfigError {
                     line: Some(self.reading.line(value.span().start)),
                     key: "webhook".to_owned(),
                     found: found.to_owned(),
@@ -232,9 +233,9 @@ impl<'r, 'a, 'i> ConfigFile<'r, 'a, 'i> {
                 return None;
             }
         };
-        let mut taken = Taken::default();
+        let mut taken = UniqueNames::default();
         let webhooks: Vec<_> =
-            sections.iter_mut().map(|section| Webhook::read(section, &mut taken)).collect();
+            sections.iter_mut().map(|section| WebhookConfig::read(section, &mut taken)).collect();
         for section in sections {
             section.finish();
         }
@@ -243,8 +244,8 @@ impl<'r, 'a, 'i> ConfigFile<'r, 'a, 'i> {
 }
 
 /// A checkout's path must not mean a webhook's, nor lie beneath one, where the guard would refuse it.
-fn no_path_twice(section: &Section, checkout: &Checkout, webhooks: &[Webhook]) {
-    if checkout.state() != State::On {
+fn no_path_twice(section: &Section, checkout: &CheckoutConfig, webhooks: &[WebhookConfig]) {
+    if checkout.state() != CheckoutState::On {
         return;
     }
     for path in &checkout.paths {
@@ -308,14 +309,14 @@ mod tests {
         pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
     }
 
-    fn load(text: &str, variables: &[(&str, &str)]) -> Result<Config, Faults> {
+    fn load(text: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("c.toml");
         std::fs::write(&path, text).unwrap();
         Source::new(Some(path), env(variables)).load()
     }
 
-    fn secrets(webhook: &Webhook) -> Vec<&str> {
+    fn secrets(webhook: &WebhookConfig) -> Vec<&str> {
         webhook.secrets.iter().map(|secret| secret.expose_secret()).collect()
     }
 

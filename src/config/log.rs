@@ -17,7 +17,7 @@ pub enum LogFormat {
 
 /// `[log]`.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Log {
+pub struct LogConfig {
     /// `error`, `warn`, `info` (default), `debug`, `trace`.
     pub level: Level,
     /// Default `auto`.
@@ -35,10 +35,10 @@ const LEVELS: &[(&str, Level)] = &[
 const FORMATS: &[(&str, LogFormat)] =
     &[("auto", LogFormat::Auto), ("console", LogFormat::Console), ("json", LogFormat::Json)];
 
-impl Log {
-    pub(super) fn read(section: &mut Section) -> Option<Log> {
+impl LogConfig {
+    pub(super) fn read(section: &mut Section) -> Option<LogConfig> {
         let level = section.text("level", "info", |text| units::word(text, LEVELS));
         let format = section.text("format", "auto", |text| units::word(text, FORMATS));
-        Some(Log { level: level?, format: format? })
+        Some(LogConfig { level: level?, format: format? })
     }
 }

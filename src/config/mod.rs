@@ -20,39 +20,41 @@ mod unknown;
 mod warnings;
 mod webhook;
 
-pub use admin::{Admin, Token};
-pub use backend::{Backend, BackendUrl};
-pub use checkout::{Checkout, Identity, Mode, Price, Rate, State, UiMode};
-pub use faults::{Fault, Faults};
-pub use ledger::{Durability, Ledger, LedgerUrl, OnOutage};
+pub use admin::{AdminConfig, Token};
+pub use backend::{BackendConfig, BackendUrl};
+pub use checkout::{
+    CheckoutConfig, CheckoutMode, CheckoutState, IdentityConfig, PriceConfig, RateConfig, UiMode,
+};
+pub use faults::{ConfigError, ConfigErrors};
+pub use ledger::{Durability, LedgerConfig, LedgerUrl, OnOutage};
 pub use load::{BUILT_IN, Source};
-pub use log::{Log, LogFormat};
+pub use log::{LogConfig, LogFormat};
 pub use redis_url::{RedisTarget, RedisUrl, SentinelTarget};
-pub use server::{Listen, Server};
-pub use webhook::{Delivery, Livemode, Rule, Webhook};
+pub use server::{Listen, ServerConfig};
+pub use webhook::{DeliveryRule, Livemode, WebhookConfig};
 
 /// The whole configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// `[server]`: the listener that Caddy talks to.
-    pub server: Server,
+    pub server: ServerConfig,
     /// `[admin]`: health, metrics and the events API.
-    pub admin: Admin,
+    pub admin: AdminConfig,
     /// `[log]`.
-    pub log: Log,
+    pub log: LogConfig,
     /// `[backend]`: the app.
-    pub backend: Backend,
+    pub backend: BackendConfig,
     /// `[ledger]`: what remembers events.
-    pub ledger: Ledger,
+    pub ledger: LedgerConfig,
     /// `[[webhook]]`: the guarded paths, in the file's order. Never empty.
-    pub webhooks: Vec<Webhook>,
+    pub webhooks: Vec<WebhookConfig>,
     /// `[checkout]`: what is sold at the edge; off unless there is a key and a price.
-    pub checkout: Checkout,
+    pub checkout: CheckoutConfig,
 }
 
 impl Config {
     /// Whether events are kept at any endpoint.
     pub fn keeps(&self) -> bool {
-        self.webhooks.iter().any(Webhook::keeps)
+        self.webhooks.iter().any(WebhookConfig::keeps)
     }
 }

@@ -12,7 +12,7 @@ pub(super) type Env = BTreeMap<String, String>;
 /// The largest file that `{file.…}` takes in, in bytes: Caddy's own limit.
 const FILE_LIMIT: u64 = 1 << 20;
 
-/// What Stripe itself replaces, in the URLs of a Checkout Session
+/// What Stripe itself replaces, in the URLs of a CheckoutConfig Session
 /// (<https://docs.stripe.com/payments/checkout/custom-success-page>).
 const STRIPES_OWN: &str = "CHECKOUT_SESSION_ID";
 
@@ -28,12 +28,12 @@ pub(super) struct Expanded {
     /// Whether any of it came from a file, whose content is not to be shown.
     pub file: bool,
     /// Why some of it could not be replaced. While there are any, `text` has no meaning.
-    pub faults: Vec<PlaceholderFault>,
+    pub faults: Vec<PlaceholderError>,
 }
 
 /// Why a placeholder could not be replaced.
 #[derive(Debug, PartialEq)]
-pub(super) enum PlaceholderFault {
+pub(super) enum PlaceholderError {
     /// A `{` without its `}`.
     Unclosed,
     /// Braces around something that is none of the three.
@@ -52,7 +52,7 @@ pub(super) fn expand(text: &str, env: &Env) -> Expanded {
         all.push_literal(&rest[..start]);
         let inside = &rest[start + 1..];
         let Some(end) = closing(inside) else {
-            all.faults.push(PlaceholderFault::Unclosed);
+            all.faults.push(PlaceholderError::Unclosed);
             return all;
         };
         all.push_placeholder(&inside[..end], env);
@@ -75,7 +75,7 @@ impl Expanded {
                 None => (variable, None),
             };
             if !is_name(name) {
-                self.faults.push(PlaceholderFault::Unknown(format!("{{{inside}}}")));
+                self.faults.push(PlaceholderError::Unknown(format!("{{{inside}}}")));
                 return;
             }
             self.placeholders.push(format!("{{${name}}}"));
@@ -84,7 +84,7 @@ impl Expanded {
             match (env.get(name), default) {
                 (Some(value), _) => self.text.push_str(value),
                 (None, Some(default)) => self.append(default),
-                (None, None) => self.faults.push(PlaceholderFault::Unset(name.to_owned())),
+                (None, None) => self.faults.push(PlaceholderError::Unset(name.to_owned())),
             }
         } else if let Some(path) = inside.strip_prefix("file.") {
             let path = expand(path, env);
@@ -96,12 +96,12 @@ impl Expanded {
             }
             match content(&path.text) {
                 Ok(text) => self.text.push_str(&text),
-                Err(error) => self.faults.push(PlaceholderFault::File(path.text, error.to_string())),
+                Err(error) => self.faults.push(PlaceholderError::File(path.text, error.to_string())),
             }
         } else if inside == STRIPES_OWN {
             self.push_literal(&format!("{{{inside}}}"));
         } else {
-            self.faults.push(PlaceholderFault::Unknown(format!("{{{inside}}}")));
+            self.faults.push(PlaceholderError::Unknown(format!("{{{inside}}}")));
         }
     }
 
@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn what_is_no_placeholder_is_a_fault() {
-        use PlaceholderFault::*;
+        use PlaceholderError::*;
         for (text, expected) in [
             ("{$A", Unclosed),
             ("{$A:{", Unclosed),
@@ -231,7 +231,7 @@ mod tests {
         ] {
             let path = path.display().to_string();
             let got = expand(&format!("{{file.{path}}}"), &env());
-            assert_eq!(got.faults, [PlaceholderFault::File(path, reason.to_owned())]);
+            assert_eq!(got.faults, [PlaceholderError::File(path, reason.to_owned())]);
         }
     }
 }

@@ -4,7 +4,7 @@
 
 use super::admin::Token;
 use super::entry::{Entry, PLACEHOLDER};
-use super::faults::{Fault, shown};
+use super::faults::{ConfigError, shown};
 use super::placeholder::Env;
 use super::units::{self, Wrong};
 use super::unknown::Unknown;
@@ -18,7 +18,7 @@ use toml::de::{DeTable, DeValue};
 pub(super) struct Reading<'a> {
     text: &'a str,
     env: &'a Env,
-    faults: RefCell<Vec<Fault>>,
+    faults: RefCell<Vec<ConfigError>>,
     unknown: RefCell<Vec<Unknown>>,
     known: RefCell<Vec<(&'static str, Vec<&'static str>)>>,
 }
@@ -44,12 +44,12 @@ impl<'a> Reading<'a> {
         self.env
     }
 
-    pub(super) fn fault(&self, fault: Fault) {
+    pub(super) fn fault(&self, fault: ConfigError) {
         self.faults.borrow_mut().push(fault);
     }
 
     /// Everything that was wrong, unknown keys included.
-    pub(super) fn finish(self) -> Vec<Fault> {
+    pub(super) fn finish(self) -> Vec<ConfigError> {
         let known = self.known.into_inner();
         let mut faults = self.faults.into_inner();
         faults.extend(self.unknown.into_inner().into_iter().map(|unknown| unknown.judge(&known)));
@@ -81,7 +81,7 @@ impl<'r, 'a, 'i> Section<'r, 'a, 'i> {
                 DeValue::Array(_) => format!("there is one only: write [{name}]"),
                 _ => String::new(),
             };
-            reading.fault(Fault {
+            reading.fault(ConfigError {
                 line,
                 key: name.to_owned(),
                 found: kind(value.get_ref()).to_owned(),
@@ -297,7 +297,13 @@ impl<'r, 'a, 'i> Section<'r, 'a, 'i> {
     pub(super) fn fault(&self, key: &'static str, found: String, expected: &str, help: &str) {
         let line = self.line_of(key).or(self.line);
         let key = format!("{}.{key}", self.name);
-        self.reading.fault(Fault { line, key, found, expected: expected.to_owned(), help: help.to_owned() });
+        self.reading.fault(ConfigError {
+            line,
+            key,
+            found,
+            expected: expected.to_owned(),
+            help: help.to_owned(),
+        });
     }
 
     /// The line of a key, if the file has it.

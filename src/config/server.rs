@@ -23,7 +23,7 @@ pub enum Listen {
 
 /// `[server]`.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Server {
+pub struct ServerConfig {
     /// Where to listen. Default `:8080`.
     pub listen: Listen,
     /// Peers whose `X-Forwarded-*` is believed and extended. `private_ranges` stands for Caddy's list of them. A peer on a Unix socket is always trusted.
@@ -43,8 +43,8 @@ pub struct Server {
 /// Far above what one process can hold open.
 const MOST: u64 = 1_000_000;
 
-impl Server {
-    pub(super) fn read(section: &mut Section) -> Option<Server> {
+impl ServerConfig {
+    pub(super) fn read(section: &mut Section) -> Option<ServerConfig> {
         let listen = section.text("listen", ":8080", units::listen);
         let trusted_proxies = section.list("trusted_proxies", &["private_ranges"], units::networks);
         let header_timeout = section.text("header_timeout", "10s", units::timeout);
@@ -52,7 +52,7 @@ impl Server {
         let max_connections = section.whole("max_connections", 4096, 1..=MOST);
         let max_webhooks = section.whole("max_webhooks", 256, 1..=MOST);
         let shutdown_grace = section.text("shutdown_grace", "35s", units::timeout);
-        Some(Server {
+        Some(ServerConfig {
             listen: listen?,
             trusted_proxies: trusted_proxies?.into_iter().flatten().collect(),
             header_timeout: header_timeout?,

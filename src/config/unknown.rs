@@ -1,7 +1,7 @@
 //! Keys that nobody asked for: which known key may have been meant. They are judged when the whole file is
 //! read, since a key may only have strayed from its section.
 
-use super::faults::{Fault, looks_secret, shown};
+use super::faults::{ConfigError, looks_secret, shown};
 
 /// A key that nobody asked for.
 pub(super) struct Unknown {
@@ -15,7 +15,7 @@ pub(super) struct Unknown {
 
 impl Unknown {
     /// The fault it is, given each section's keys.
-    pub(super) fn judge(self, known: &[(&'static str, Vec<&'static str>)]) -> Fault {
+    pub(super) fn judge(self, known: &[(&'static str, Vec<&'static str>)]) -> ConfigError {
         let Unknown { section, key, line } = self;
         let of =
             |name: &str| known.iter().find(|(section, _)| *section == name).map(|(_, keys)| keys.as_slice());
@@ -32,7 +32,7 @@ impl Unknown {
         };
         let mut keys = keys.to_vec();
         keys.sort_unstable();
-        Fault {
+        ConfigError {
             line: Some(line),
             key: if section.is_empty() { shown_key(&key) } else { format!("{section}.{}", shown_key(&key)) },
             found: "an unknown key".to_owned(),

@@ -1,7 +1,7 @@
 //! What a configuration may say and rarely should. None of it is a fault: the program starts.
 
-use super::{Config, LedgerUrl, OnOutage, State};
-use crate::stripe::api::Api;
+use super::{CheckoutState, Config, LedgerUrl, OnOutage};
+use crate::stripe_api::Api;
 use std::time::Duration;
 
 /// How far back Stripe's dashboard resends an event (<https://docs.stripe.com/webhooks#manual-retries>).
@@ -45,7 +45,7 @@ impl Config {
                     .to_owned(),
             );
         }
-        let selling = self.checkout.state() == State::On;
+        let selling = self.checkout.state() == CheckoutState::On;
         if selling && self.server.shutdown_grace < Api::longest(self.checkout.timeout) {
             warnings.push(
                 "server.shutdown_grace is shorter than an order can take (three times checkout.timeout, and 1.5s): \

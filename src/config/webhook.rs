@@ -3,6 +3,7 @@
 use super::names;
 use super::section::Section;
 use super::units::{self, Wrong};
+use crate::delivery_mode::DeliveryMode;
 use secrecy::SecretString;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,29 +19,18 @@ pub enum Livemode {
     Test,
 }
 
-/// How an event reaches the backend.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Delivery {
-    /// While Stripe waits for the backend's own answer (default).
-    Inline,
-    /// After Stripe had its 200.
-    Queued,
-    /// While Stripe waits, up to the deadline; after that as queued.
-    Hybrid,
-}
-
 /// One `[[webhook.rule]]`: another way to deliver for some event types. The first that matches counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rule {
+pub struct DeliveryRule {
     /// Event types; `*` at the end of one matches any rest. Never empty.
     pub types: Vec<String>,
     /// How they reach the backend.
-    pub delivery: Delivery,
+    pub delivery: DeliveryMode,
 }
 
 /// One `[[webhook]]`.
 #[derive(Debug, Clone)]
-pub struct Webhook {
+pub struct WebhookConfig {
     /// The guarded path, as the backend knows it. Default `/webhooks/stripe`.
     pub path: String,
     /// The endpoint's name: ledger key and metric label. Default: the path.
@@ -64,7 +54,7 @@ pub struct Webhook {
     /// Connect accounts that are forwarded, `*` for all and for none. Default `["*"]`.
     pub accounts: Vec<String>,
     /// Default `inline`.
-    pub delivery: Delivery,
+    pub delivery: DeliveryMode,
     /// How long Stripe waits for a hybrid delivery, from the request's head. Default 8 s.
     pub deadline: Duration,
     /// The waits between attempts at a kept event; after the last it is dead. Default 5 s to 24 h.
@@ -74,7 +64,7 @@ pub struct Webhook {
     /// Deliveries of kept events at once, in this process. Default 8.
     pub max_concurrent: usize,
     /// Other ways for some types, in the file's order.
-    pub rules: Vec<Rule>,
+    pub rules: Vec<DeliveryRule>,
 }
 
 /// The default `retry`: ten attempts over two days.
@@ -83,8 +73,8 @@ const RETRY: [&str; 9] = ["5s", "30s", "2m", "10m", "1h", "3h", "6h", "12h", "24
 /// The longest body that may be allowed: it is held in memory whole.
 const MOST_BODY: u64 = 1 << 30;
 
-impl Webhook {
-    pub(super) fn read(section: &mut Section, taken: &mut Taken) -> Option<Webhook> {
+impl WebhookConfig {
+    pub(super) fn read(section: &mut Section, taken: &mut UniqueNames) -> Option<WebhookConfig> {
         let path = section.text("path", "/webhooks/stripe", names::path);
         let name = section
             .text("name", "", names::endpoint)
@@ -111,10 +101,10 @@ impl Webhook {
         let jitter = section.share("jitter", 0.2);
         let max_concurrent = section.whole("max_concurrent", 8, 1..=1024);
         let rules = section.tables("rule", "webhook.rule").and_then(|tables| {
-            let rules: Vec<_> = tables.into_iter().map(Rule::read).collect();
+            let rules: Vec<_> = tables.into_iter().map(DeliveryRule::read).collect();
             rules.into_iter().collect::<Option<Vec<_>>>()
         });
-        Some(Webhook {
+        Some(WebhookConfig {
             path: path?,
             name: name?,
             secrets: secrets?,
@@ -137,24 +127,28 @@ impl Webhook {
 
     /// Whether events are kept here, for some types at least.
     pub fn keeps(&self) -> bool {
-        let keeps = |delivery| matches!(delivery, Delivery::Queued | Delivery::Hybrid);
+        let keeps = |delivery| matches!(delivery, DeliveryMode::Queued | DeliveryMode::Hybrid);
         keeps(self.delivery) || self.rules.iter().any(|rule| keeps(rule.delivery))
     }
 }
 
-impl Rule {
-    fn read(mut section: Section) -> Option<Rule> {
+impl DeliveryRule {
+    fn read(mut section: Section) -> Option<DeliveryRule> {
         let types = section.list("types", &[], names::type_pattern);
         let types = types
             .and_then(|types| some(&section, "types", types, "a rule is for some types: [\"invoice.*\"]"));
         let delivery = section.required("delivery", "\"inline\", \"queued\" or \"hybrid\"", way);
         section.finish();
-        Some(Rule { types: types?, delivery: delivery? })
+        Some(DeliveryRule { types: types?, delivery: delivery? })
     }
 }
 
-fn way(text: &str) -> Result<Delivery, Wrong> {
-    let ways = [("inline", Delivery::Inline), ("queued", Delivery::Queued), ("hybrid", Delivery::Hybrid)];
+fn way(text: &str) -> Result<DeliveryMode, Wrong> {
+    let ways = [
+        ("inline", DeliveryMode::Inline),
+        ("queued", DeliveryMode::Queued),
+        ("hybrid", DeliveryMode::Hybrid),
+    ];
     units::word(text, &ways)
 }
 
@@ -168,12 +162,12 @@ fn some(section: &Section, key: &'static str, list: Vec<String>, help: &str) -> 
 
 /// The paths and names that endpoints have so far, each with the line of its endpoint.
 #[derive(Default)]
-pub(super) struct Taken {
+pub(super) struct UniqueNames {
     paths: BTreeMap<String, Option<usize>>,
     names: BTreeMap<String, Option<usize>>,
 }
 
-impl Taken {
+impl UniqueNames {
     /// Takes an endpoint's path and name, and notes where another has them.
     fn take(&mut self, section: &Section, path: Option<&str>, name: Option<&str>) {
         let at = |line: Option<usize>| line.map(|line| format!(" of line {line}")).unwrap_or_default();

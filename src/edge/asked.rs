@@ -7,14 +7,14 @@ use std::time::Duration;
 use super::client;
 use super::forwarded::{self, Origin};
 use super::page::{Page, Said};
-use super::reply::Reply;
+use super::reply::Response;
 use super::route::{Errand, Routes};
 use crate::checkout::Checkout;
 use crate::checkout::identity::{Identity, Unreadable};
 use crate::checkout::limit::Who;
 use crate::checkout::order::Shape;
 use crate::clock;
-use crate::http1::head::Fields;
+use crate::http1::head::Headers;
 use crate::outcome::checkout::CheckoutOutcome;
 
 /// What is left to do.
@@ -27,7 +27,7 @@ pub(super) enum Work {
 
 /// An answer that needs no work, or no more of it.
 pub(super) struct Told {
-    pub reply: Box<Reply>,
+    pub reply: Box<Response>,
     pub outcome: CheckoutOutcome,
 }
 
@@ -39,10 +39,10 @@ impl Told {
 
     /// The same, about one field.
     fn about(outcome: CheckoutOutcome, param: Option<&str>) -> Told {
-        Told { reply: Box::new(Reply::of_checkout(outcome, param)), outcome }
+        Told { reply: Box::new(Response::of_checkout(outcome, param)), outcome }
     }
 
-    fn map(self, change: impl FnOnce(Reply) -> Reply) -> Told {
+    fn map(self, change: impl FnOnce(Response) -> Response) -> Told {
         Told { reply: Box::new(change(*self.reply)), ..self }
     }
 }
@@ -54,7 +54,7 @@ pub(super) struct Asked<'a> {
     /// Who sent it; `None` over a Unix socket.
     pub peer: Option<IpAddr>,
     pub head: &'a [u8],
-    pub fields: &'a Fields,
+    pub fields: &'a Headers,
 }
 
 impl Asked<'_> {
@@ -136,7 +136,7 @@ impl Asked<'_> {
         let Some(limit) = &self.checkout.limit else { return Ok(()) };
         let proxies = &self.routes.trusted_proxies;
         let address = || client::address(self.peer, proxies, self.fields.values(self.head, forwarded::FOR));
-        let who = match buyer.word() {
+        let who = match buyer.principal() {
             Some(word) => Some(Who::known(word)),
             None => address().map(Who::at),
         };

@@ -7,7 +7,7 @@ use tokio::time::timeout;
 use super::connection::Connection;
 use super::gate::Pass;
 use crate::http1::chunked::{Decoder, Step};
-use crate::http1::head::{Fields, Framing};
+use crate::http1::head::{Framing, Headers};
 
 /// What is read at once of a chunked body.
 const READ: usize = 16 * 1024;
@@ -37,7 +37,7 @@ pub struct Bounds {
 }
 
 /// Whether the client waits to be told that its body is wanted (RFC 9110, 10.1.1).
-pub fn awaited(head: &[u8], fields: &Fields) -> bool {
+pub fn awaited(head: &[u8], fields: &Headers) -> bool {
     fields.values(head, "expect").any(|value| value.eq_ignore_ascii_case(b"100-continue"))
 }
 

@@ -9,13 +9,13 @@ use super::body::{self, BodyFault, Bounds};
 use super::connection::Connection;
 use super::gate::Pass;
 use super::page::Page;
-use super::reply::Reply;
+use super::reply::Response;
 use super::route::Errand;
 use super::serve::{Arrived, Next, early};
 use crate::checkout::order::Shape;
-use crate::checkout::{Checkout, Fate, Receipt, Slip};
+use crate::checkout::{Checkout, OrderDisposition, OrderRequest, OrderResult};
 use crate::clock;
-use crate::http1::head::Fields;
+use crate::http1::head::Headers;
 use crate::outcome::checkout::CheckoutOutcome;
 
 /// For the whole body: orders are short.
@@ -38,7 +38,7 @@ struct Ended {
     outcome: CheckoutOutcome,
     /// `None` if there was no one left to tell.
     status: Option<u16>,
-    receipt: Option<Receipt>,
+    result: Option<OrderResult>,
 }
 
 /// Handles one.
@@ -64,7 +64,7 @@ pub(super) async fn handle(
 impl Visit<'_> {
     async fn run(mut self, errand: Errand, arrived: Arrived) -> Ended {
         let head = &self.connection.buffered()[..arrived.length];
-        let Ok(fields) = Fields::parse(head) else {
+        let Ok(fields) = Headers::parse(head) else {
             return self.answer_early(arrived, Told::of(CheckoutOutcome::RequestMalformed)).await;
         };
         let routes = self.edge.routes.load_full();
@@ -87,36 +87,36 @@ impl Visit<'_> {
             Err(Some(outcome)) => {
                 // A client that is slow to read its answer takes no place from another.
                 drop(pass);
-                let reply = self.dress(Reply::of_checkout(outcome, None));
+                let reply = self.dress(Response::of_checkout(outcome, None));
                 let sent = self.connection.send(&reply.head(false), &reply.body).await;
                 let next = if sent.is_ok() { Next::Part } else { Next::Close };
-                return Ended { next, outcome, status: Some(reply.status), receipt: None };
+                return Ended { next, outcome, status: Some(reply.status), result: None };
             }
             Err(None) => {
                 let outcome = CheckoutOutcome::BodyMalformed;
-                return Ended { next: Next::Close, outcome, status: None, receipt: None };
+                return Ended { next: Next::Close, outcome, status: None, result: None };
             }
         };
-        let (receipt, go) = self.perform(work, &head, &fields, &body).await;
+        let (result, go) = self.perform(work, &head, &fields, &body).await;
         drop(pass);
-        let reply = self.dress(Reply::to_checkout(&receipt.fate, go));
+        let reply = self.dress(Response::to_checkout(&result.disposition, go));
         let keep = fields.keep_alive() && !self.edge.drain.begun();
         let text = if head.starts_with(b"HEAD ") { &b""[..] } else { &reply.body };
         let sent = self.connection.send(&reply.head(keep), text).await;
         Ended {
             next: if keep && sent.is_ok() { Next::Keep } else { Next::Close },
-            outcome: receipt.fate.outcome(),
+            outcome: result.disposition.outcome(),
             status: Some(reply.status),
-            receipt: Some(receipt),
+            result: Some(result),
         }
     }
 
     /// Does what was asked; and whether whoever asked follows a redirect.
-    async fn perform(&self, work: Work, head: &[u8], fields: &Fields, body: &[u8]) -> (Receipt, bool) {
+    async fn perform(&self, work: Work, head: &[u8], fields: &Headers, body: &[u8]) -> (OrderResult, bool) {
         match work {
             Work::Order(shape, buyer) => {
                 let idempotency_key = fields.value(head, "idempotency-key");
-                let slip = Slip { shape, body, idempotency_key, buyer: &buyer };
+                let slip = OrderRequest { shape, body, idempotency_key, buyer: &buyer };
                 (self.checkout.order(slip).await, shape == Shape::Form || self.html)
             }
             Work::Status(id) => (self.checkout.status(&id).await, false),
@@ -127,7 +127,7 @@ impl Visit<'_> {
     async fn read_body(
         &mut self,
         head: &[u8],
-        fields: &Fields,
+        fields: &Headers,
         arrived: Arrived,
         pass: &mut Pass,
     ) -> Result<Bytes, Option<CheckoutOutcome>> {
@@ -154,11 +154,11 @@ impl Visit<'_> {
     async fn answer_early(self, arrived: Arrived, told: Told) -> Ended {
         let reply = self.dress(*told.reply);
         let next = early(self.edge, self.connection, arrived, &reply).await;
-        Ended { next, outcome: told.outcome, status: Some(reply.status), receipt: None }
+        Ended { next, outcome: told.outcome, status: Some(reply.status), result: None }
     }
 
     /// A reply as whoever asked, and his page, can read it.
-    fn dress(&self, reply: Reply) -> Reply {
+    fn dress(&self, reply: Response) -> Response {
         let reply = if self.html && reply.status >= 400 { reply.for_people() } else { reply };
         reply.for_page(&self.page, self.methods)
     }
@@ -166,24 +166,24 @@ impl Visit<'_> {
 
 /// The one line that an order leaves; questions for a status are many and leave theirs at `debug`.
 fn log(ended: &Ended, order: bool, duration_ms: f64) {
-    let receipt = ended.receipt.as_ref();
-    let fate = receipt.map(|receipt| &receipt.fate);
+    let result = ended.result.as_ref();
+    let disposition = result.map(|result| &result.disposition);
     macro_rules! line {
         ($level:ident) => {
             tracing::$level!(
-                outcome = ended.outcome.code(),
+                outcome = ended.outcome.as_str(),
                 status = ended.status,
                 duration_ms,
-                session.id = fate.and_then(Fate::session),
-                stripe.request_id = receipt.and_then(|receipt| receipt.request_id.as_deref()),
-                stripe.attempts = receipt.map(|receipt| receipt.attempts),
-                stripe.replayed = receipt.filter(|receipt| receipt.replayed).map(|_| true),
-                reason = fate.and_then(Fate::reason),
+                session.id = disposition.and_then(OrderDisposition::session),
+                stripe.request_id = result.and_then(|result| result.request_id.as_deref()),
+                stripe.attempts = result.map(|result| result.attempts),
+                stripe.replayed = result.filter(|result| result.replayed).map(|_| true),
+                reason = disposition.and_then(OrderDisposition::reason),
                 "checkout"
             )
         };
     }
-    if fate.is_some_and(Fate::is_ours) {
+    if disposition.is_some_and(OrderDisposition::is_ours) {
         line!(error);
     } else if order {
         line!(info);

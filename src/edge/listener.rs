@@ -10,7 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use super::connection::{Connection, Limits};
 use super::reply;
-use super::{Front, serve};
+use super::{Server, serve};
 use crate::outcome::Outcome;
 use crate::socket::{Listener, Socket};
 
@@ -26,7 +26,7 @@ const LAST_CALL: Duration = Duration::from_millis(500);
 /// Serves on `listener` until the program drains. Each connection is a task on `tasks`.
 pub async fn accept(
     listener: Listener,
-    front: Front,
+    front: Server,
     limits: Arc<Limits>,
     max_connections: usize,
     tasks: TaskTracker,

@@ -1,4 +1,4 @@
-//! The only floor that knows pingora: connections, routes, the guard, and THE table of answers. What a webhook's fate
+//! The only floor that knows pingora: connections, routes, the guard, and THE table of answers. What a webhook's disposition
 //! is, is decided below.
 //!
 //! A request's way: [`listener`] accepts, `serve` reads the head and routes it by [`route`] and [`path`]; a webhook
@@ -15,7 +15,6 @@ mod forwarded;
 mod gate;
 pub mod listener;
 mod page;
-pub mod path;
 mod proxy;
 pub mod reply;
 pub mod route;
@@ -44,7 +43,7 @@ const ORDERS: usize = 1024;
 
 /// What every connection is served with. Cheap to clone.
 #[derive(Clone)]
-pub struct Front {
+pub struct Server {
     edge: Arc<Edge>,
     pingora: Arc<HttpProxy<PassThrough>>,
 }
@@ -60,7 +59,7 @@ struct Edge {
     attempt_timeout: Duration,
 }
 
-impl Front {
+impl Server {
     /// `routes` may be replaced while it serves.
     pub fn new(
         config: &Config,
@@ -69,12 +68,12 @@ impl Front {
         backend: Backend,
         metrics: Arc<Metrics>,
         drain: Arc<Drain>,
-    ) -> Front {
+    ) -> Server {
         let upstream = Upstream::new(backend);
         let pass_through = PassThrough { upstream, metrics: metrics.clone() };
         let (gate, orders) = (Gate::new(config.server.max_webhooks), Gate::new(ORDERS));
         let attempt_timeout = config.backend.connect_timeout + config.backend.response_timeout;
-        Front {
+        Server {
             edge: Arc::new(Edge { routes, intake, gate, orders, metrics, drain, attempt_timeout }),
             pingora: Arc::new(pingora::proxy::http_proxy(&Arc::default(), pass_through)),
         }

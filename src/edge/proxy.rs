@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use super::connection::Connection;
 use super::forwarded;
-use super::reply::Reply;
+use super::reply::Response;
 use super::upstream::{Connector, Upstream};
 use crate::clock;
-use crate::metrics::{Class, InFlight, Metrics};
+use crate::metrics::{InFlight, Metrics, StatusClass};
 use crate::outcome::Outcome;
 
 /// How long what is left of a request's body may be read away so that its connection can be used again.
@@ -101,7 +101,7 @@ impl ProxyHttp for PassThrough {
         let Some(outcome) = fault(session, e) else {
             return FailToProxy { error_code: 0, can_reuse_downstream: false };
         };
-        let reply = Reply::of(outcome);
+        let reply = Response::from_outcome(outcome);
         let accept = session.req_header().headers.get_all(http::header::ACCEPT);
         let html = forwarded::wants_html(&accept.iter().map(|value| value.as_bytes()).collect::<Vec<_>>());
         let reply = if html { reply.for_people() } else { reply };
@@ -113,10 +113,10 @@ impl ProxyHttp for PassThrough {
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, passage: &mut Passage) {
-        let answered = session.response_written().map(|head| Class::of(head.status.as_u16()));
+        let answered = session.response_written().map(|head| StatusClass::from_status(head.status.as_u16()));
         // A WebSocket that either side drops has had its answer.
         let cut = error.is_some() && !passage.told && !session.was_upgraded();
-        let class = if cut { Class::Aborted } else { answered.unwrap_or(Class::Aborted) };
+        let class = if cut { StatusClass::Aborted } else { answered.unwrap_or(StatusClass::Aborted) };
         self.metrics.proxied(class, passage.started.elapsed());
     }
 
@@ -140,7 +140,7 @@ fn fault(session: &Session, e: &Error) -> Option<Outcome> {
     }
 }
 
-async fn write(session: &mut Session, reply: &Reply) -> Result<()> {
+async fn write(session: &mut Session, reply: &Response) -> Result<()> {
     session.write_response_header(Box::new(reply.header()?), false).await?;
     session.write_response_body(Some(reply.body.clone()), true).await
 }

@@ -8,9 +8,9 @@ use std::borrow::Cow;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use crate::backend::Answer;
+use crate::backend::BackendResponse;
 use crate::clock;
-use crate::intake::{self, Fate};
+use crate::intake::{self, WebhookDisposition};
 use crate::outcome::Outcome;
 
 mod checkout;
@@ -20,7 +20,7 @@ const HTML: &[u8] = b"text/html; charset=utf-8";
 
 /// An answer of ours, ready to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reply {
+pub struct Response {
     /// What it says, as `Countersign-Outcome`.
     pub code: &'static str,
     /// Its status.
@@ -117,19 +117,19 @@ const fn row(outcome: Outcome) -> (u16, &'static str, Option<u64>) {
 static BODIES: LazyLock<Vec<Bytes>> = LazyLock::new(|| Outcome::ALL.iter().map(|o| json(*o)).collect());
 
 fn json(outcome: Outcome) -> Bytes {
-    let code = outcome.code();
+    let code = outcome.as_str();
     if matches!(outcome, Outcome::Queued | Outcome::Duplicate | Outcome::Ignored) {
         return format!(r#"{{"received": true, "{code}": true}}"#).into();
     }
     format!(r#"{{"error": {{"code": "{code}", "message": "{}"}}}}"#, row(outcome).1).into()
 }
 
-impl Reply {
+impl Response {
     /// The answer that needs nothing but its outcome.
-    pub fn of(outcome: Outcome) -> Reply {
+    pub fn from_outcome(outcome: Outcome) -> Response {
         let (status, message, retry_after) = row(outcome);
-        Reply {
-            code: outcome.code(),
+        Response {
+            code: outcome.as_str(),
             status,
             body: BODIES[outcome as usize].clone(),
             message: message.into(),
@@ -141,23 +141,25 @@ impl Reply {
     }
 
     /// The answer to a webhook.
-    pub fn to_webhook(fate: &Fate) -> Reply {
-        match fate {
-            Fate::Delivered(answer) => Reply::passed_on(answer),
-            Fate::InFlight { retry_after } => Reply::of(Outcome::InFlight).after(*retry_after),
-            Fate::Queued
-            | Fate::Duplicate
-            | Fate::Ignored
-            | Fate::Refused(_)
-            | Fate::LedgerUnavailable(_)
-            | Fate::Undelivered(_) => Reply::of(fate.outcome()),
+    pub fn to_webhook(disposition: &WebhookDisposition) -> Response {
+        match disposition {
+            WebhookDisposition::Delivered(answer) => Response::passed_on(answer),
+            WebhookDisposition::InFlight { retry_after } => {
+                Response::from_outcome(Outcome::InFlight).after(*retry_after)
+            }
+            WebhookDisposition::Queued
+            | WebhookDisposition::Duplicate
+            | WebhookDisposition::Ignored
+            | WebhookDisposition::Refused(_)
+            | WebhookDisposition::LedgerUnavailable(_)
+            | WebhookDisposition::DeliveryError(_) => Response::from_outcome(disposition.outcome()),
         }
     }
 
     /// The backend's own answer: status, type and as much of the body as was kept.
-    pub fn passed_on(answer: &Answer) -> Reply {
-        Reply {
-            code: intake::outcome_of_answer(answer).code(),
+    pub fn passed_on(answer: &BackendResponse) -> Response {
+        Response {
+            code: intake::outcome_of_answer(answer).as_str(),
             status: answer.head.status,
             body: answer.body.clone(),
             message: Cow::default(),
@@ -169,7 +171,7 @@ impl Reply {
     }
 
     /// The same for a person with a browser.
-    pub fn for_people(mut self) -> Reply {
+    pub fn for_people(mut self) -> Response {
         let status = self.status;
         // What Stripe says may quote what the client wrote.
         let message = self.message.replace('&', "&amp;").replace('<', "&lt;");
@@ -182,7 +184,7 @@ impl Reply {
     }
 
     /// How long the caller has to wait, in whole seconds.
-    pub fn after(mut self, wait: Duration) -> Reply {
+    pub fn after(mut self, wait: Duration) -> Response {
         self.retry_after = Some(wait.as_millis().div_ceil(1000).max(1) as u64);
         self
     }
@@ -238,7 +240,7 @@ impl Reply {
 
 /// An answer as bytes, for a connection that ends with it.
 pub fn raw(outcome: Outcome) -> Vec<u8> {
-    let reply = Reply::of(outcome);
+    let reply = Response::from_outcome(outcome);
     let mut bytes = reply.head(false);
     bytes.extend_from_slice(&reply.body);
     bytes
@@ -252,12 +254,12 @@ mod tests {
     fn every_answer_of_ours_is_json_with_its_code() {
         for (index, outcome) in Outcome::ALL.into_iter().enumerate() {
             assert_eq!(outcome as usize, index, "the table is laid out by Outcome::ALL");
-            let reply = Reply::of(outcome);
+            let reply = Response::from_outcome(outcome);
             let body: serde_json::Value = serde_json::from_slice(&reply.body).unwrap();
             if matches!(outcome, Outcome::Queued | Outcome::Duplicate | Outcome::Ignored) {
-                assert_eq!(body, serde_json::json!({"received": true, (outcome.code()): true}));
+                assert_eq!(body, serde_json::json!({"received": true, (outcome.as_str()): true}));
             } else {
-                assert_eq!(body["error"]["code"], outcome.code());
+                assert_eq!(body["error"]["code"], outcome.as_str());
                 assert!(!body["error"]["message"].as_str().unwrap().is_empty());
             }
         }
@@ -267,10 +269,13 @@ mod tests {
     fn whoever_shall_come_again_is_told_when() {
         for outcome in Outcome::ALL {
             let waits = matches!(row(outcome).0, 409 | 503);
-            assert_eq!(Reply::of(outcome).retry_after.is_some(), waits, "{outcome:?}");
+            assert_eq!(Response::from_outcome(outcome).retry_after.is_some(), waits, "{outcome:?}");
         }
-        assert_eq!(Reply::of(Outcome::InFlight).after(Duration::from_millis(1200)).retry_after, Some(2));
-        assert_eq!(Reply::of(Outcome::InFlight).after(Duration::ZERO).retry_after, Some(1));
+        assert_eq!(
+            Response::from_outcome(Outcome::InFlight).after(Duration::from_millis(1200)).retry_after,
+            Some(2)
+        );
+        assert_eq!(Response::from_outcome(Outcome::InFlight).after(Duration::ZERO).retry_after, Some(1));
     }
 
     #[test]

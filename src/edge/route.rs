@@ -3,9 +3,9 @@
 use ipnet::IpNet;
 use std::sync::Arc;
 
-use super::path::{Guard, Judgement, Reason};
 use crate::checkout::{Checkout, session};
 use crate::endpoint::Endpoint;
+use crate::guard::{Guard, Judgement, Reason};
 
 /// What routing needs to know; replaced as a whole on a reload.
 pub struct Routes {

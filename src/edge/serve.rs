@@ -13,14 +13,14 @@ use super::Edge;
 use super::checkout;
 use super::connection::{Connection, End};
 use super::forwarded::{self, Rewritten};
-use super::path::is_target;
 use super::proxy::PassThrough;
-use super::reply::{self, Reply};
+use super::reply::{self, Response};
 use super::route::{Errand, Route};
 use super::webhook::{self, Handled};
 use crate::checkout::Checkout;
 use crate::endpoint::Endpoint;
-use crate::http1::head::{self, Fields, Framing, Outline};
+use crate::guard::is_target;
+use crate::http1::head::{self, Framing, Headers, Outline};
 use crate::outcome::Outcome;
 
 /// How long, and how much of, what a client is still sending is read away after an early answer.
@@ -81,9 +81,9 @@ pub(super) async fn serve(
             Routed::Checkout(shop, errand) => {
                 Handled::Answered(checkout::handle(edge, &shop, errand, &mut connection, arrived).await)
             }
-            Routed::Refused(outcome) => {
-                Handled::Answered(early(edge, &mut connection, arrived, &Reply::of(outcome)).await)
-            }
+            Routed::Refused(outcome) => Handled::Answered(
+                early(edge, &mut connection, arrived, &Response::from_outcome(outcome)).await,
+            ),
             Routed::Pass(verdict) => Handled::Pass(verdict),
         };
         let next = match handled {
@@ -97,7 +97,10 @@ pub(super) async fn serve(
                     }
                     Next::Keep
                 }
-                None => early(edge, &mut connection, arrived, &Reply::of(Outcome::RequestMalformed)).await,
+                None => {
+                    early(edge, &mut connection, arrived, &Response::from_outcome(Outcome::RequestMalformed))
+                        .await
+                }
             },
         };
         match next {
@@ -119,7 +122,7 @@ fn route(edge: &Edge, length: usize, outline: Outline<'_>) -> (Arrived, Routed) 
         Route::Webhook(endpoint) => Routed::Webhook(endpoint.clone()),
         Route::Checkout(checkout, errand) => Routed::Checkout(checkout.clone(), errand),
         Route::Ambiguous { reason, enforce } => {
-            edge.metrics.guard_rejected(reason.code());
+            edge.metrics.guard_rejected(reason.as_str());
             if enforce {
                 Routed::Refused(Outcome::AmbiguousPath)
             } else {
@@ -139,7 +142,7 @@ fn for_backend(
 ) -> Option<Rewritten> {
     let head = &connection.buffered()[..arrived.length];
     let routes = edge.routes.load();
-    forwarded::rewrite(head, connection.peer(), &routes.trusted_proxies, verdict.map(Outcome::code))
+    forwarded::rewrite(head, connection.peer(), &routes.trusted_proxies, verdict.map(Outcome::as_str))
 }
 
 /// Has pingora proxy the request; the connection comes back if it can carry another.
@@ -155,9 +158,14 @@ async fn pass(
 }
 
 /// Answers before the body was read. The head is taken; the body is read away where that is cheap.
-pub(super) async fn early(edge: &Edge, connection: &mut Connection, arrived: Arrived, reply: &Reply) -> Next {
+pub(super) async fn early(
+    edge: &Edge,
+    connection: &mut Connection,
+    arrived: Arrived,
+    reply: &Response,
+) -> Next {
     let head = connection.take(arrived.length);
-    let Ok(fields) = Fields::parse(&head) else {
+    let Ok(fields) = Headers::parse(&head) else {
         let _ = connection.send(&reply::raw(Outcome::RequestMalformed), b"").await;
         return Next::Part;
     };

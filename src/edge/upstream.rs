@@ -23,7 +23,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::tunnel::Tunnel;
-use crate::backend::{Backend, Kept};
+use crate::backend::{Backend, PooledConnection};
 use crate::socket::Socket;
 
 /// How a head ends, after the end of its last line.
@@ -103,7 +103,7 @@ impl Connect for Connecting {
 
 /// A connection in pingora's hands, until it has no more use for it.
 pub struct Lent {
-    kept: Option<Kept>,
+    kept: Option<PooledConnection>,
     backend: Backend,
     /// What the head, which is what pingora writes first, has yet to get.
     added: Option<Bytes>,

@@ -10,13 +10,13 @@ use super::body::{self, BodyFault, Bounds};
 use super::connection::Connection;
 use super::forwarded::{self, Origin};
 use super::gate::Pass;
-use super::reply::Reply;
+use super::reply::Response;
 use super::serve::{Arrived, Next, early};
-use crate::backend::RequestHead;
+use crate::backend::RequestHeadBuilder;
 use crate::clock;
 use crate::endpoint::Endpoint;
-use crate::http1::head::{Fields, Framing};
-use crate::intake::{self, Fate, Letter, Receipt};
+use crate::http1::head::{Framing, Headers};
+use crate::intake::{self, WebhookDisposition, WebhookRequest, WebhookResult};
 use crate::outcome::Outcome;
 
 /// Of the original request the app gets these as they came, besides its `X-Forwarded-*`.
@@ -59,7 +59,7 @@ struct Ended {
     outcome: Outcome,
     /// What the caller was told; `None` if there was no one left to tell, or the backend is to tell.
     status: Option<u16>,
-    receipt: Option<Receipt>,
+    result: Option<WebhookResult>,
 }
 
 /// Handles one.
@@ -80,7 +80,7 @@ pub(super) async fn handle(
 
 impl Visit<'_> {
     async fn run(mut self, arrived: Arrived) -> Ended {
-        let Ok(fields) = Fields::parse(&self.connection.buffered()[..arrived.length]) else {
+        let Ok(fields) = Headers::parse(&self.connection.buffered()[..arrived.length]) else {
             return self.refuse(arrived, Outcome::RequestMalformed).await;
         };
         if let Some(fault) = self.head_fault(arrived, &fields) {
@@ -94,7 +94,7 @@ impl Visit<'_> {
             Ok(body) => body,
             Err(Some(outcome)) => {
                 // Of a body that has been begun no one else can make anything: even a dry run answers it.
-                let reply = Reply::of(outcome);
+                let reply = Response::from_outcome(outcome);
                 drop(pass);
                 let sent = self.connection.send(&reply.head(false), &reply.body).await;
                 let next = if sent.is_ok() { Next::Part } else { Next::Close };
@@ -102,20 +102,20 @@ impl Visit<'_> {
                     handled: Handled::Answered(next),
                     outcome,
                     status: Some(reply.status),
-                    receipt: None,
+                    result: None,
                 };
             }
             Err(None) => {
                 let (handled, outcome) = (Handled::Answered(Next::Close), Outcome::BodyMalformed);
-                return Ended { handled, outcome, status: None, receipt: None };
+                return Ended { handled, outcome, status: None, result: None };
             }
         };
-        let receipt = self.judge(&head, &fields, body.clone()).await;
-        let reply = match &receipt.fate {
-            Fate::Refused(rejection) if !self.endpoint.enforce => {
+        let result = self.judge(&head, &fields, body.clone()).await;
+        let reply = match &result.disposition {
+            WebhookDisposition::Refused(rejection) if !self.endpoint.enforce => {
                 self.pass_on(&head, &fields, rejection.outcome(), body).await
             }
-            fate => Reply::to_webhook(fate),
+            disposition => Response::to_webhook(disposition),
         };
         // The delivery is over: a client that is slow to read its answer takes no place from another.
         drop(pass);
@@ -124,14 +124,14 @@ impl Visit<'_> {
         let next = if keep && sent.is_ok() { Next::Keep } else { Next::Close };
         Ended {
             handled: Handled::Answered(next),
-            outcome: receipt.fate.outcome(),
+            outcome: result.disposition.outcome(),
             status: Some(reply.status),
-            receipt: Some(receipt),
+            result: Some(result),
         }
     }
 
     /// What is wrong before a byte of the body is read.
-    fn head_fault(&self, arrived: Arrived, fields: &Fields) -> Option<Outcome> {
+    fn head_fault(&self, arrived: Arrived, fields: &Headers) -> Option<Outcome> {
         let head = self.connection.buffered();
         if !arrived.post {
             return Some(Outcome::MethodNotAllowed);
@@ -151,22 +151,22 @@ impl Visit<'_> {
         if self.endpoint.enforce || matches!(outcome, Outcome::ShuttingDown | Outcome::RequestMalformed) {
             self.answer_early(arrived, outcome).await
         } else {
-            Ended { handled: Handled::Pass(Some(outcome)), outcome, status: None, receipt: None }
+            Ended { handled: Handled::Pass(Some(outcome)), outcome, status: None, result: None }
         }
     }
 
     async fn answer_early(self, arrived: Arrived, outcome: Outcome) -> Ended {
-        let reply = Reply::of(outcome);
+        let reply = Response::from_outcome(outcome);
         let next = early(self.edge, self.connection, arrived, &reply).await;
         let status = Some(reply.status);
-        Ended { handled: Handled::Answered(next), outcome, status, receipt: None }
+        Ended { handled: Handled::Answered(next), outcome, status, result: None }
     }
 
     /// `Err(None)`: there is no one to answer any more.
     async fn read_body(
         &mut self,
         head: &[u8],
-        fields: &Fields,
+        fields: &Headers,
         framing: Framing,
         pass: &mut Pass,
     ) -> Result<Bytes, Option<Outcome>> {
@@ -186,10 +186,10 @@ impl Visit<'_> {
         }
     }
 
-    async fn judge(&self, head: &[u8], fields: &Fields, body: Bytes) -> Receipt {
+    async fn judge(&self, head: &[u8], fields: &Headers, body: Bytes) -> WebhookResult {
         let target = target(head);
         let query = memchr::memchr(b'?', target).map_or(&b""[..], |at| &target[at + 1..]);
-        let letter = Letter {
+        let letter = WebhookRequest {
             endpoint: self.endpoint,
             signatures: fields.values(head, "stripe-signature"),
             // Only what the ledger is keyed by: the app gets the query byte for byte.
@@ -200,9 +200,9 @@ impl Visit<'_> {
         self.edge.intake.receive(letter, || self.carried(head, fields)).await
     }
 
-    /// What the app gets of a verified request, before the courier adds what is ours to say.
-    fn carried(&self, head: &[u8], fields: &Fields) -> RequestHead {
-        let mut request = RequestHead::post(target(head));
+    /// What the app gets of a verified request, before the dispatcher adds what is ours to say.
+    fn carried(&self, head: &[u8], fields: &Headers) -> RequestHeadBuilder {
+        let mut request = RequestHeadBuilder::post(target(head));
         for name in CARRIED {
             for value in fields.values(head, name) {
                 request.add(name, value);
@@ -212,7 +212,7 @@ impl Visit<'_> {
         request
     }
 
-    fn add_origin(&self, request: &mut RequestHead, head: &[u8], fields: &Fields) {
+    fn add_origin(&self, request: &mut RequestHeadBuilder, head: &[u8], fields: &Headers) {
         let routes = self.edge.routes.load();
         let origin =
             Origin::of(self.connection.peer(), &routes.trusted_proxies, |name| fields.values(head, name));
@@ -226,8 +226,8 @@ impl Visit<'_> {
     }
 
     /// A dry run: the request that failed its check goes to the backend as it came, with the verdict beside it.
-    async fn pass_on(&self, head: &[u8], fields: &Fields, verdict: Outcome, body: Bytes) -> Reply {
-        let mut request = RequestHead::post(target(head));
+    async fn pass_on(&self, head: &[u8], fields: &Headers, verdict: Outcome, body: Bytes) -> Response {
+        let mut request = RequestHeadBuilder::post(target(head));
         for (name, value) in fields.iter(head) {
             let is = |word: &&str| name.eq_ignore_ascii_case(word.as_bytes());
             let ours = forwarded::removed(name) || forwarded::forwarding(name);
@@ -237,10 +237,10 @@ impl Visit<'_> {
             }
         }
         self.add_origin(&mut request, head, fields);
-        request.add("Countersign-Verdict", verdict.code().as_bytes());
+        request.add("Countersign-Verdict", verdict.as_str().as_bytes());
         match self.edge.intake.pass_unverified(request, body).await {
-            Ok(answer) => Reply::passed_on(&answer),
-            Err(error) => Reply::of(intake::outcome_of(&error)),
+            Ok(answer) => Response::passed_on(&answer),
+            Err(error) => Response::from_outcome(intake::outcome_of(&error)),
         }
     }
 }
@@ -252,16 +252,16 @@ fn target(head: &[u8]) -> &[u8] {
 
 /// The one line a webhook leaves.
 fn log(endpoint: &Endpoint, ended: &Ended, duration_ms: f64) {
-    let event = ended.receipt.as_ref().and_then(|r| r.event.as_ref());
+    let event = ended.result.as_ref().and_then(|r| r.event.as_ref());
     tracing::info!(
         endpoint = &*endpoint.name,
         event.id = event.map(|e| e.id()),
-        event.r#type = event.map(|e| e.kind()),
-        attempt = ended.receipt.as_ref().and_then(|r| r.attempt),
-        outcome = ended.outcome.code(),
+        event.r#type = event.map(|e| e.event_type()),
+        attempt = ended.result.as_ref().and_then(|r| r.attempt),
+        outcome = ended.outcome.as_str(),
         status = ended.status,
         duration_ms,
-        reason = ended.receipt.as_ref().and_then(|r| r.fate.reason()),
+        reason = ended.result.as_ref().and_then(|r| r.disposition.reason()),
         "webhook"
     );
 }

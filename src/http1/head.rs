@@ -11,7 +11,7 @@ const MAX_FIELDS: usize = 128;
 
 /// Why a head is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
+pub enum HeadError {
     /// A line ends with a line feed alone.
     BareLineFeed,
     /// The request line or a field cannot be read.
@@ -62,17 +62,17 @@ pub fn leading_blank(bytes: &[u8]) -> usize {
 }
 
 /// Reads the request line and the fields that frame the body.
-pub fn outline(head: &[u8]) -> Result<Outline<'_>, Fault> {
+pub fn outline(head: &[u8]) -> Result<Outline<'_>, HeadError> {
     let mut lines = Lines { head, at: 0 };
-    let line = lines.next().ok_or(Fault::Syntax)??;
+    let line = lines.next().ok_or(HeadError::Syntax)??;
     let mut words = line.split(|&b| b == b' ');
     let (Some(method), Some(target), Some(version), None) =
         (words.next(), words.next(), words.next(), words.next())
     else {
-        return Err(Fault::Syntax);
+        return Err(HeadError::Syntax);
     };
     if !is_token(method) || target.is_empty() || !version.starts_with(b"HTTP/1.") {
-        return Err(Fault::Syntax);
+        return Err(HeadError::Syntax);
     }
     let mut framing = None;
     for line in lines {
@@ -80,14 +80,14 @@ pub fn outline(head: &[u8]) -> Result<Outline<'_>, Fault> {
         // Every field is seen here, few are looked into: the first letter decides most of them.
         match line.first() {
             None => break,
-            Some(b' ' | b'\t') => return Err(Fault::Syntax),
+            Some(b' ' | b'\t') => return Err(HeadError::Syntax),
             Some(b'c' | b'C' | b't' | b'T') => {
                 let Some(found) = framing_of(line)? else { continue };
                 if framing.replace(found).is_some() {
-                    return Err(Fault::TwoLengths);
+                    return Err(HeadError::TwoLengths);
                 }
                 if found == Framing::Chunked && version == b"HTTP/1.0" {
-                    return Err(Fault::Length);
+                    return Err(HeadError::Length);
                 }
             }
             Some(_) => {}
@@ -103,23 +103,23 @@ fn is_token(word: &[u8]) -> bool {
 }
 
 /// What a field says about the body's length, if that is its business.
-fn framing_of(line: &[u8]) -> Result<Option<Framing>, Fault> {
-    let colon = memchr::memchr(b':', line).ok_or(Fault::Syntax)?;
+fn framing_of(line: &[u8]) -> Result<Option<Framing>, HeadError> {
+    let colon = memchr::memchr(b':', line).ok_or(HeadError::Syntax)?;
     let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
     let is = |word: &[u8]| name.trim_ascii_end().eq_ignore_ascii_case(word);
     let framing = if is(b"content-length") {
         let digits = (1..=18).contains(&value.len()) && value.iter().all(u8::is_ascii_digit);
         let length = digits.then(|| value.iter().fold(0, |n, d| n * 10 + u64::from(d - b'0')));
-        Framing::Length(length.ok_or(Fault::Length)?)
+        Framing::Length(length.ok_or(HeadError::Length)?)
     } else if is(b"transfer-encoding") {
         if !value.eq_ignore_ascii_case(b"chunked") {
-            return Err(Fault::Length);
+            return Err(HeadError::Length);
         }
         Framing::Chunked
     } else {
         return Ok(None);
     };
-    if name.len() != name.trim_ascii_end().len() { Err(Fault::Syntax) } else { Ok(Some(framing)) }
+    if name.len() != name.trim_ascii_end().len() { Err(HeadError::Syntax) } else { Ok(Some(framing)) }
 }
 
 /// The lines of a head, without their ends.
@@ -129,36 +129,36 @@ struct Lines<'a> {
 }
 
 impl<'a> Iterator for Lines<'a> {
-    type Item = Result<&'a [u8], Fault>;
+    type Item = Result<&'a [u8], HeadError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let rest = &self.head[self.at..];
         let end = memchr::memchr(b'\n', rest)?;
         self.at += end + 1;
-        Some(rest[..end].strip_suffix(b"\r").ok_or(Fault::BareLineFeed))
+        Some(rest[..end].strip_suffix(b"\r").ok_or(HeadError::BareLineFeed))
     }
 }
 
 /// All fields of a head.
 #[derive(Debug, Default)]
-pub struct Fields {
+pub struct Headers {
     fields: Vec<(Range<usize>, Range<usize>)>,
     keep_alive: bool,
 }
 
-impl Fields {
+impl Headers {
     /// Reads them. `head` is what [`outline`] found no fault in, and what the other methods are given again.
-    pub fn parse(head: &[u8]) -> Result<Fields, Fault> {
+    pub fn parse(head: &[u8]) -> Result<Headers, HeadError> {
         let mut headers = [httparse::EMPTY_HEADER; MAX_FIELDS];
         let mut request = httparse::Request::new(&mut headers);
-        request.parse(head).map_err(|_| Fault::Syntax)?;
+        request.parse(head).map_err(|_| HeadError::Syntax)?;
         let start = head.as_ptr() as usize;
         let range = |part: &[u8]| {
             let from = part.as_ptr() as usize - start;
             from..from + part.len()
         };
         let fields = request.headers.iter().map(|h| (range(h.name.as_bytes()), range(h.value)));
-        let mut all = Fields { fields: fields.collect(), keep_alive: false };
+        let mut all = Headers { fields: fields.collect(), keep_alive: false };
         let connection = |word: &[u8]| all.connection_names(head, word);
         let keep_alive = !connection(b"close") && (request.version == Some(1) || connection(b"keep-alive"));
         all.keep_alive = keep_alive;
@@ -166,7 +166,7 @@ impl Fields {
         match all.values(head, "host").count() {
             1 => Ok(all),
             0 if request.version == Some(0) => Ok(all),
-            _ => Err(Fault::Syntax),
+            _ => Err(HeadError::Syntax),
         }
     }
 
@@ -202,7 +202,7 @@ impl Fields {
 mod tests {
     use super::*;
 
-    fn read(head: &str) -> Result<Framing, Fault> {
+    fn read(head: &str) -> Result<Framing, HeadError> {
         outline(head.as_bytes()).map(|o| o.framing)
     }
 
@@ -237,26 +237,26 @@ mod tests {
             ("GET / HTTP/1.1\r\nContent-Lengths: 7\r\nTe: x\r\n\r\n", Ok(Framing::Length(0))),
             (
                 "GET / HTTP/1.1\r\nContent-Length: 7\r\nTransfer-Encoding: chunked\r\n\r\n",
-                Err(Fault::TwoLengths),
+                Err(HeadError::TwoLengths),
             ),
-            ("GET / HTTP/1.1\r\nContent-Length: 7\r\nContent-Length: 7\r\n\r\n", Err(Fault::TwoLengths)),
+            ("GET / HTTP/1.1\r\nContent-Length: 7\r\nContent-Length: 7\r\n\r\n", Err(HeadError::TwoLengths)),
             (
                 "GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nTRANSFER-ENCODING: chunked\r\n\r\n",
-                Err(Fault::TwoLengths),
+                Err(HeadError::TwoLengths),
             ),
-            ("GET / HTTP/1.1\r\nTransfer-Encoding: identity, chunked\r\n\r\n", Err(Fault::Length)),
-            ("GET / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n", Err(Fault::Length)),
-            ("GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", Err(Fault::Length)),
-            ("GET / HTTP/1.1\r\nContent-Length: 7, 7\r\n\r\n", Err(Fault::Length)),
-            ("GET / HTTP/1.1\r\nContent-Length: +7\r\n\r\n", Err(Fault::Length)),
-            ("GET / HTTP/1.1\r\nContent-Length:\r\n\r\n", Err(Fault::Length)),
-            ("GET / HTTP/1.1\r\nContent-Length: 9999999999999999999\r\n\r\n", Err(Fault::Length)),
-            ("GET / HTTP/1.1\r\nContent-Length : 7\r\n\r\n", Err(Fault::Syntax)),
-            ("GET / HTTP/1.1\r\nA: b\r\n Content-Length: 7\r\n\r\n", Err(Fault::Syntax)),
-            ("GET / HTTP/1.1\r\nHost: a\nContent-Length: 7\r\n\r\n", Err(Fault::BareLineFeed)),
-            ("GET /\r\n\r\n", Err(Fault::Syntax)),
-            ("GET / x HTTP/1.1\r\n\r\n", Err(Fault::Syntax)),
-            ("GET / HTTP/2.0\r\n\r\n", Err(Fault::Syntax)),
+            ("GET / HTTP/1.1\r\nTransfer-Encoding: identity, chunked\r\n\r\n", Err(HeadError::Length)),
+            ("GET / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n", Err(HeadError::Length)),
+            ("GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", Err(HeadError::Length)),
+            ("GET / HTTP/1.1\r\nContent-Length: 7, 7\r\n\r\n", Err(HeadError::Length)),
+            ("GET / HTTP/1.1\r\nContent-Length: +7\r\n\r\n", Err(HeadError::Length)),
+            ("GET / HTTP/1.1\r\nContent-Length:\r\n\r\n", Err(HeadError::Length)),
+            ("GET / HTTP/1.1\r\nContent-Length: 9999999999999999999\r\n\r\n", Err(HeadError::Length)),
+            ("GET / HTTP/1.1\r\nContent-Length : 7\r\n\r\n", Err(HeadError::Syntax)),
+            ("GET / HTTP/1.1\r\nA: b\r\n Content-Length: 7\r\n\r\n", Err(HeadError::Syntax)),
+            ("GET / HTTP/1.1\r\nHost: a\nContent-Length: 7\r\n\r\n", Err(HeadError::BareLineFeed)),
+            ("GET /\r\n\r\n", Err(HeadError::Syntax)),
+            ("GET / x HTTP/1.1\r\n\r\n", Err(HeadError::Syntax)),
+            ("GET / HTTP/2.0\r\n\r\n", Err(HeadError::Syntax)),
         ];
         for (head, expected) in table {
             assert_eq!(read(head), expected, "{head}");
@@ -266,7 +266,7 @@ mod tests {
     #[test]
     fn fields_are_found_by_name_in_any_case() {
         let head = b"POST /w HTTP/1.1\r\nHOST: a\r\nX-A: 1\r\nx-a: 2\r\nConnection: x, Close\r\n\r\n";
-        let fields = Fields::parse(head).unwrap();
+        let fields = Headers::parse(head).unwrap();
         assert_eq!(fields.values(head, "X-A").collect::<Vec<_>>(), [b"1", b"2"]);
         assert_eq!(fields.value(head, "Host"), Some(&b"a"[..]));
         assert_eq!(fields.value(head, "none"), None);
@@ -281,7 +281,7 @@ mod tests {
             ("GET / HTTP/1.1\r\n\r\n", false),
             ("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", false),
         ] {
-            assert_eq!(Fields::parse(head.as_bytes()).is_ok(), fine, "{head}");
+            assert_eq!(Headers::parse(head.as_bytes()).is_ok(), fine, "{head}");
         }
     }
 }

@@ -2,8 +2,8 @@
 //! It owns no state; what the series are called is `metrics`'.
 
 use super::{
-    Acted, Action, Arrival, Backlog, Claim, EventKey, Filter, Health, Kept, Lease, Ledger, LedgerError, Page,
-    Parcel, Record, Settled, Settlement, Unsettled,
+    ActionResult, Arrival, Backlog, Claim, EnqueueResult, EventKey, Health, Lease, Ledger, LedgerError,
+    OperatorAction, Page, Record, RecordFilter, SettleError, Settled, Settlement, StoredRequest,
 };
 use crate::clock;
 use crate::metrics::{LedgerOp, Metrics};
@@ -34,7 +34,7 @@ impl Ledger for Metered {
         claim
     }
 
-    async fn settle(&self, lease: Lease, settlement: Settlement) -> Result<Settled, Unsettled> {
+    async fn settle(&self, lease: Lease, settlement: Settlement) -> Result<Settled, SettleError> {
         let start = clock::instant();
         let settled = self.inner.settle(lease, settlement).await;
         self.metrics.ledger(LedgerOp::Settle, start.elapsed(), settled.is_ok());
@@ -45,27 +45,27 @@ impl Ledger for Metered {
         self.inner.health()
     }
 
-    async fn keep(
+    async fn enqueue(
         &self,
         arrival: Arrival,
-        parcel: Parcel,
+        parcel: StoredRequest,
         lease: Option<Duration>,
-    ) -> Result<Kept, LedgerError> {
+    ) -> Result<EnqueueResult, LedgerError> {
         let start = clock::instant();
-        let kept = self.inner.keep(arrival, parcel, lease).await;
-        self.metrics.ledger(LedgerOp::Keep, start.elapsed(), kept.is_ok());
+        let kept = self.inner.enqueue(arrival, parcel, lease).await;
+        self.metrics.ledger(LedgerOp::Enqueue, start.elapsed(), kept.is_ok());
         kept
     }
 
-    async fn due(
+    async fn claim_due(
         &self,
         endpoint: &str,
         most: usize,
         lease: Duration,
-    ) -> Result<Vec<(Lease, Parcel)>, LedgerError> {
+    ) -> Result<Vec<(Lease, StoredRequest)>, LedgerError> {
         let start = clock::instant();
-        let due = self.inner.due(endpoint, most, lease).await;
-        self.metrics.ledger(LedgerOp::Due, start.elapsed(), due.is_ok());
+        let due = self.inner.claim_due(endpoint, most, lease).await;
+        self.metrics.ledger(LedgerOp::ClaimDue, start.elapsed(), due.is_ok());
         due
     }
 
@@ -73,23 +73,28 @@ impl Ledger for Metered {
         self.inner.backlog().await
     }
 
-    async fn list(&self, filter: &Filter, after: Option<&str>, most: usize) -> Result<Page, LedgerError> {
+    async fn list(
+        &self,
+        filter: &RecordFilter,
+        after: Option<&str>,
+        most: usize,
+    ) -> Result<Page, LedgerError> {
         self.inner.list(filter, after, most).await
     }
 
-    async fn show(&self, key: &EventKey) -> Result<Option<(Record, Option<Parcel>)>, LedgerError> {
-        self.inner.show(key).await
+    async fn get(&self, key: &EventKey) -> Result<Option<(Record, Option<StoredRequest>)>, LedgerError> {
+        self.inner.get(key).await
     }
 
-    async fn act(&self, key: &EventKey, action: Action) -> Result<Acted, LedgerError> {
-        self.inner.act(key, action).await
+    async fn apply(&self, key: &EventKey, action: OperatorAction) -> Result<ActionResult, LedgerError> {
+        self.inner.apply(key, action).await
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::Way;
     use super::*;
+    use crate::delivery_mode::DeliveryMode;
 
     /// Grants every claim and then fails, or fails from the start.
     struct Failing {
@@ -105,19 +110,29 @@ mod tests {
             Ok(Claim::Leased(Lease::new(arrival, 1, 0, clock::instant() + lease)))
         }
 
-        async fn settle(&self, lease: Lease, _: Settlement) -> Result<Settled, Unsettled> {
-            Err(Unsettled { lease, error: LedgerError::new("gone") })
+        async fn settle(&self, lease: Lease, _: Settlement) -> Result<Settled, SettleError> {
+            Err(SettleError { lease, error: LedgerError::new("gone") })
         }
 
         fn health(&self) -> Health {
             Health::NotReady { reason: "gone".into() }
         }
 
-        async fn keep(&self, _: Arrival, _: Parcel, _: Option<Duration>) -> Result<Kept, LedgerError> {
+        async fn enqueue(
+            &self,
+            _: Arrival,
+            _: StoredRequest,
+            _: Option<Duration>,
+        ) -> Result<EnqueueResult, LedgerError> {
             Err(LedgerError::new("gone"))
         }
 
-        async fn due(&self, _: &str, _: usize, _: Duration) -> Result<Vec<(Lease, Parcel)>, LedgerError> {
+        async fn claim_due(
+            &self,
+            _: &str,
+            _: usize,
+            _: Duration,
+        ) -> Result<Vec<(Lease, StoredRequest)>, LedgerError> {
             Ok(vec![])
         }
 
@@ -125,16 +140,16 @@ mod tests {
             Ok(vec![backlog()])
         }
 
-        async fn list(&self, _: &Filter, _: Option<&str>, _: usize) -> Result<Page, LedgerError> {
+        async fn list(&self, _: &RecordFilter, _: Option<&str>, _: usize) -> Result<Page, LedgerError> {
             Ok(Page { records: vec![], next: Some("7".to_owned()) })
         }
 
-        async fn show(&self, _: &EventKey) -> Result<Option<(Record, Option<Parcel>)>, LedgerError> {
+        async fn get(&self, _: &EventKey) -> Result<Option<(Record, Option<StoredRequest>)>, LedgerError> {
             Err(LedgerError::new("gone"))
         }
 
-        async fn act(&self, _: &EventKey, _: Action) -> Result<Acted, LedgerError> {
-            Ok(Acted::PayloadGone)
+        async fn apply(&self, _: &EventKey, _: OperatorAction) -> Result<ActionResult, LedgerError> {
+            Ok(ActionResult::PayloadGone)
         }
     }
 
@@ -146,14 +161,14 @@ mod tests {
             dead: 1,
             kept: 4,
             oldest_pending: None,
-            unserved: None,
+            last_polled_ago: None,
         }
     }
 
     fn arrival() -> Arrival {
         Arrival {
             key: EventKey { endpoint: "a".into(), query: "".into(), id: "evt_1".into() },
-            kind: "charge.succeeded".into(),
+            event_type: "charge.succeeded".into(),
             created: None,
             livemode: None,
             account: None,
@@ -188,18 +203,26 @@ mod tests {
         let ledger = Metered::new(Arc::new(Failing { claims: true }), metrics.clone());
         assert_eq!(ledger.health(), Health::NotReady { reason: "gone".into() });
         assert_eq!(ledger.backlog().await.unwrap(), [backlog()]);
-        assert_eq!(ledger.list(&Filter::default(), None, 1).await.unwrap().next, Some("7".to_owned()));
-        ledger.show(&arrival().key).await.unwrap_err();
-        assert_eq!(ledger.act(&arrival().key, Action::Forget).await.unwrap(), Acted::PayloadGone);
-        assert!(ledger.due("a", 1, Duration::ZERO).await.unwrap().is_empty());
+        assert_eq!(ledger.list(&RecordFilter::default(), None, 1).await.unwrap().next, Some("7".to_owned()));
+        ledger.get(&arrival().key).await.unwrap_err();
+        assert_eq!(
+            ledger.apply(&arrival().key, OperatorAction::Forget).await.unwrap(),
+            ActionResult::PayloadGone
+        );
+        assert!(ledger.claim_due("a", 1, Duration::ZERO).await.unwrap().is_empty());
         let empty = bytes::Bytes::new();
-        let parcel = Parcel { way: Way::Queued, head: empty.clone(), signature: empty.clone(), body: empty };
-        ledger.keep(arrival(), parcel, None).await.unwrap_err();
+        let parcel = StoredRequest {
+            mode: DeliveryMode::Queued,
+            head: empty.clone(),
+            signature: empty.clone(),
+            body: empty,
+        };
+        ledger.enqueue(arrival(), parcel, None).await.unwrap_err();
         let text = metrics.render();
         for line in [
-            r#"countersign_ledger_seconds_count{op="due"} 1"#,
-            r#"countersign_ledger_errors_total{op="due"} 0"#,
-            r#"countersign_ledger_errors_total{op="keep"} 1"#,
+            r#"countersign_ledger_seconds_count{op="claim_due"} 1"#,
+            r#"countersign_ledger_errors_total{op="claim_due"} 0"#,
+            r#"countersign_ledger_errors_total{op="enqueue"} 1"#,
         ] {
             assert!(text.lines().any(|found| found == line), "{line}\n{text}");
         }

@@ -1,6 +1,6 @@
 //! The record of every event's state: what was seen, what is being delivered, what the backend has taken.
 //! Owns the states, the right to deliver ([`Lease`]) and the trait every ledger keeps; what happens to an event in
-//! between is the courier's, and what a caller is told is `edge::reply`'s.
+//! between is the dispatcher's, and what a caller is told is `edge::reply`'s.
 //!
 //! ```text
 //!  claim ─▶ first seen, FAILED, or RUNNING with its lease over ─▶ RUNNING(lease) ─Delivered─▶ DELIVERED
@@ -34,7 +34,7 @@ use async_trait::async_trait;
 
 pub use metered::Metered;
 pub use none::NoLedger;
-pub use record::{Acted, Action, Backlog, Filter, Page, Parcel, Record, State, Way};
+pub use record::{ActionResult, Backlog, OperatorAction, Page, Record, RecordFilter, State, StoredRequest};
 
 /// A record of events. Cheap to call from many tasks at once.
 #[async_trait]
@@ -51,7 +51,7 @@ pub trait Ledger: Send + Sync + 'static {
     ///
     /// # Errors
     /// The ledger is out of reach; the lease comes back, so that the caller can try again.
-    async fn settle(&self, lease: Lease, settlement: Settlement) -> Result<Settled, Unsettled>;
+    async fn settle(&self, lease: Lease, settlement: Settlement) -> Result<Settled, SettleError>;
 
     /// Whether it can take claims now. Cheap: tells what the last work came to, does none.
     fn health(&self) -> Health;
@@ -59,27 +59,27 @@ pub trait Ledger: Send + Sync + 'static {
     /// Takes an event in with all that its delivery needs, in one step. With a `lease`, counted from before this call,
     /// it is also the caller's to deliver at once; without, it is due at once.
     ///
-    /// [`Kept::Leased`] and [`Kept::Queued`] are durable when they are returned.
+    /// [`EnqueueResult::Leased`] and [`EnqueueResult::Queued`] are durable when they are returned.
     ///
     /// # Errors
     /// The ledger is out of reach, or keeps nothing. The event may have been kept all the same.
-    async fn keep(
+    async fn enqueue(
         &self,
         arrival: Arrival,
-        parcel: Parcel,
+        parcel: StoredRequest,
         lease: Option<Duration>,
-    ) -> Result<Kept, LedgerError>;
+    ) -> Result<EnqueueResult, LedgerError>;
 
     /// Leases up to `most` kept events of an endpoint that are due, the most overdue first.
     ///
     /// # Errors
     /// The ledger is out of reach; what was leased all the same comes back when its lease ends.
-    async fn due(
+    async fn claim_due(
         &self,
         endpoint: &str,
         most: usize,
         lease: Duration,
-    ) -> Result<Vec<(Lease, Parcel)>, LedgerError>;
+    ) -> Result<Vec<(Lease, StoredRequest)>, LedgerError>;
 
     /// What is not settled, by endpoint. Endpoints without any may be missing.
     ///
@@ -91,19 +91,24 @@ pub trait Ledger: Send + Sync + 'static {
     ///
     /// # Errors
     /// The ledger is out of reach, or `after` is of no page.
-    async fn list(&self, filter: &Filter, after: Option<&str>, most: usize) -> Result<Page, LedgerError>;
+    async fn list(
+        &self,
+        filter: &RecordFilter,
+        after: Option<&str>,
+        most: usize,
+    ) -> Result<Page, LedgerError>;
 
     /// One record, with its parcel if that is still kept.
     ///
     /// # Errors
     /// The ledger is out of reach.
-    async fn show(&self, key: &EventKey) -> Result<Option<(Record, Option<Parcel>)>, LedgerError>;
+    async fn get(&self, key: &EventKey) -> Result<Option<(Record, Option<StoredRequest>)>, LedgerError>;
 
     /// An operator's action on one event. Durable when it is returned.
     ///
     /// # Errors
     /// The ledger is out of reach.
-    async fn act(&self, key: &EventKey, action: Action) -> Result<Acted, LedgerError>;
+    async fn apply(&self, key: &EventKey, action: OperatorAction) -> Result<ActionResult, LedgerError>;
 }
 
 /// What makes two arrivals the same event. The query belongs to it because Stripe upgrades an API version with a
@@ -143,7 +148,7 @@ pub struct Arrival {
     /// Which event it is.
     pub key: EventKey,
     /// Its `type`, such as `checkout.session.completed`.
-    pub kind: Box<str>,
+    pub event_type: Box<str>,
     /// When Stripe made it, in Unix seconds; absent where the payload has no integer there (thin events).
     pub created: Option<i64>,
     /// Whether it is of live mode.
@@ -170,7 +175,7 @@ pub enum Claim {
 /// The answer to an event that is to be kept.
 #[derive(Debug)]
 #[must_use]
-pub enum Kept {
+pub enum EnqueueResult {
     /// It is kept, and the caller's to deliver.
     Leased(Lease),
     /// It is kept, and due.
@@ -267,7 +272,7 @@ pub enum Settled {
 /// Settling failed; the lease can be settled again.
 #[derive(Debug, thiserror::Error)]
 #[error("{} is not settled: {error}", .lease.key().id)]
-pub struct Unsettled {
+pub struct SettleError {
     /// What was to be settled.
     pub lease: Lease,
     /// Why it was not.
@@ -289,11 +294,11 @@ impl LedgerError {
     }
 
     /// A ledger that works, and is not fit for what was asked of it.
-    pub fn unfit(reason: impl Into<Arc<str>>) -> Self {
+    pub fn unsuitable(reason: impl Into<Arc<str>>) -> Self {
         Self { reason: reason.into(), outage: false }
     }
 
-    /// Whether it passes by itself: an unfit ledger stays so until somebody changes its settings.
+    /// Whether it passes by itself: an unsuitable ledger stays so until somebody changes its settings.
     pub fn is_outage(&self) -> bool {
         self.outage
     }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{
-    Acted, Action, Arrival, Backlog, Claim, EventKey, Filter, Health, Kept, Lease, Ledger, LedgerError, Page,
-    Parcel, Record, Settled, Settlement, Unsettled,
+    ActionResult, Arrival, Backlog, Claim, EnqueueResult, EventKey, Health, Lease, Ledger, LedgerError,
+    OperatorAction, Page, Record, RecordFilter, SettleError, Settled, Settlement, StoredRequest,
 };
 use crate::clock;
 
@@ -20,7 +20,7 @@ impl Ledger for NoLedger {
         Ok(Claim::Leased(Lease::new(arrival, 1, 0, clock::instant() + lease)))
     }
 
-    async fn settle(&self, _: Lease, _: Settlement) -> Result<Settled, Unsettled> {
+    async fn settle(&self, _: Lease, _: Settlement) -> Result<Settled, SettleError> {
         Ok(Settled::Recorded)
     }
 
@@ -29,11 +29,21 @@ impl Ledger for NoLedger {
     }
 
     /// No endpoint can ask for it, by the configuration; an operator can.
-    async fn keep(&self, _: Arrival, _: Parcel, _: Option<Duration>) -> Result<Kept, LedgerError> {
-        Err(LedgerError::unfit("without a ledger nothing can be kept: ledger.url is none"))
+    async fn enqueue(
+        &self,
+        _: Arrival,
+        _: StoredRequest,
+        _: Option<Duration>,
+    ) -> Result<EnqueueResult, LedgerError> {
+        Err(LedgerError::unsuitable("without a ledger nothing can be kept: ledger.url is none"))
     }
 
-    async fn due(&self, _: &str, _: usize, _: Duration) -> Result<Vec<(Lease, Parcel)>, LedgerError> {
+    async fn claim_due(
+        &self,
+        _: &str,
+        _: usize,
+        _: Duration,
+    ) -> Result<Vec<(Lease, StoredRequest)>, LedgerError> {
         Ok(Vec::new())
     }
 
@@ -41,16 +51,16 @@ impl Ledger for NoLedger {
         Ok(Vec::new())
     }
 
-    async fn list(&self, _: &Filter, _: Option<&str>, _: usize) -> Result<Page, LedgerError> {
+    async fn list(&self, _: &RecordFilter, _: Option<&str>, _: usize) -> Result<Page, LedgerError> {
         Ok(Page { records: Vec::new(), next: None })
     }
 
-    async fn show(&self, _: &EventKey) -> Result<Option<(Record, Option<Parcel>)>, LedgerError> {
+    async fn get(&self, _: &EventKey) -> Result<Option<(Record, Option<StoredRequest>)>, LedgerError> {
         Ok(None)
     }
 
-    async fn act(&self, _: &EventKey, _: Action) -> Result<Acted, LedgerError> {
-        Ok(Acted::Unknown)
+    async fn apply(&self, _: &EventKey, _: OperatorAction) -> Result<ActionResult, LedgerError> {
+        Ok(ActionResult::Unknown)
     }
 }
 
@@ -62,7 +72,7 @@ mod tests {
     async fn every_claim_is_a_first_attempt_that_lasts_as_long_as_asked() {
         let arrival = Arrival {
             key: EventKey { endpoint: "/webhooks/stripe".into(), query: "".into(), id: "evt_1".into() },
-            kind: "charge.succeeded".into(),
+            event_type: "charge.succeeded".into(),
             created: None,
             livemode: None,
             account: None,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::EventKey;
+use crate::delivery_mode::DeliveryMode;
 
 /// Where an event stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -29,7 +30,7 @@ impl State {
         [State::Pending, State::Running, State::Delivered, State::Failed, State::Dead];
 
     /// The word for it, in metrics and in the events API.
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             State::Pending => "pending",
             State::Running => "running",
@@ -39,47 +40,17 @@ impl State {
         }
     }
 
-    /// The state of this word.
-    pub fn of(word: &str) -> Option<State> {
-        State::ALL.into_iter().find(|state| state.word() == word)
-    }
-}
-
-/// Why an event is kept: the way it is to be delivered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Way {
-    /// It was acknowledged first.
-    Queued,
-    /// Stripe waited for a first attempt.
-    Hybrid,
-    /// An operator asked for it again.
-    Redelivery,
-}
-
-impl Way {
-    /// Every way.
-    pub const ALL: [Way; 3] = [Way::Queued, Way::Hybrid, Way::Redelivery];
-
-    /// The word for it.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Way::Queued => "queued",
-            Way::Hybrid => "hybrid",
-            Way::Redelivery => "redelivery",
-        }
-    }
-
-    /// The way of this word.
-    pub fn of(word: &str) -> Option<Way> {
-        Way::ALL.into_iter().find(|way| way.word() == word)
+    /// The state of this text.
+    pub fn parse(text: &str) -> Option<State> {
+        State::ALL.into_iter().find(|state| state.as_str() == text)
     }
 }
 
 /// All that a later delivery needs: kept with an event's record until it is delivered or forgotten.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Parcel {
+pub struct StoredRequest {
     /// Which way it is delivered.
-    pub way: Way,
+    pub mode: DeliveryMode,
     /// The app's request as far as the original determined it: target and header fields, without what is ours to say.
     pub head: Bytes,
     /// Stripe's own `Stripe-Signature`.
@@ -89,10 +60,10 @@ pub struct Parcel {
 }
 
 /// Without its content: payloads and signatures are shown to nobody.
-impl fmt::Debug for Parcel {
+impl fmt::Debug for StoredRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Parcel")
-            .field("way", &self.way)
+        f.debug_struct("StoredRequest")
+            .field("mode", &self.mode)
             .field("bytes", &self.body.len())
             .finish_non_exhaustive()
     }
@@ -104,7 +75,7 @@ pub struct Record {
     /// Which event it is.
     pub key: EventKey,
     /// Its `type`.
-    pub kind: Box<str>,
+    pub event_type: Box<str>,
     /// When Stripe made it, in Unix seconds.
     pub created: Option<i64>,
     /// Whether it is of live mode.
@@ -127,28 +98,28 @@ pub struct Record {
 
 /// Which records are asked for. Empty lets every one through.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Filter {
+pub struct RecordFilter {
     /// Of this endpoint alone.
     pub endpoint: Option<String>,
     /// In this state alone.
     pub state: Option<State>,
     /// Of this type, or of those that begin so if it ends in `*`.
-    pub kind: Option<String>,
+    pub event_type: Option<String>,
     /// With this id, at whatever endpoint and query.
     pub id: Option<String>,
 }
 
-impl Filter {
+impl RecordFilter {
     /// Whether it lets a record through.
     pub fn takes(&self, record: &Record) -> bool {
-        let kind = |wanted: &String| match wanted.strip_suffix('*') {
-            Some(stem) => record.kind.starts_with(stem),
-            None => **wanted == *record.kind,
+        let event_type = |wanted: &String| match wanted.strip_suffix('*') {
+            Some(stem) => record.event_type.starts_with(stem),
+            None => **wanted == *record.event_type,
         };
         self.endpoint.as_deref().is_none_or(|endpoint| endpoint == &*record.key.endpoint)
             && self.state.is_none_or(|state| state == record.state)
             && self.id.as_deref().is_none_or(|id| id == &*record.key.id)
-            && self.kind.as_ref().is_none_or(kind)
+            && self.event_type.as_ref().is_none_or(event_type)
     }
 }
 
@@ -163,7 +134,7 @@ pub struct Page {
 
 /// What an operator asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
+pub enum OperatorAction {
     /// Another delivery, now, and the whole schedule after it.
     Redeliver,
     /// No record of it any more.
@@ -172,7 +143,7 @@ pub enum Action {
 
 /// What came of an action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Acted {
+pub enum ActionResult {
     /// It is done.
     Done,
     /// A delivery is under way; ask again when it is over.
@@ -199,17 +170,17 @@ pub struct Backlog {
     /// How long the oldest event that waits has been here.
     pub oldest_pending: Option<Duration>,
     /// How long ago any process last asked what of it is due; `None` if that is not known, or nobody else could.
-    pub unserved: Option<Duration>,
+    pub last_polled_ago: Option<Duration>,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn record(kind: &str, state: State) -> Record {
+    fn record(event_type: &str, state: State) -> Record {
         Record {
             key: EventKey { endpoint: "shop".into(), query: "".into(), id: "evt_1".into() },
-            kind: kind.into(),
+            event_type: event_type.into(),
             created: None,
             livemode: None,
             account: None,
@@ -224,25 +195,24 @@ mod tests {
 
     #[test]
     fn words_lead_back_to_what_they_are_for() {
-        assert!(State::ALL.iter().all(|state| State::of(state.word()) == Some(*state)));
-        assert!(Way::ALL.iter().all(|way| Way::of(way.word()) == Some(*way)));
-        assert_eq!((State::of("lost"), Way::of("inline")), (None, None));
+        assert!(State::ALL.iter().all(|state| State::parse(state.as_str()) == Some(*state)));
+        assert_eq!(State::parse("lost"), None);
     }
 
     #[test]
     fn a_filter_takes_what_is_all_that_it_says() {
-        let all = Filter::default;
+        let all = RecordFilter::default;
         let shop = Some("shop".to_owned());
         for (filter, taken) in [
             (all(), true),
-            (Filter { endpoint: shop.clone(), ..all() }, true),
-            (Filter { endpoint: Some("sho".to_owned()), ..all() }, false),
-            (Filter { state: Some(State::Dead), ..all() }, true),
-            (Filter { state: Some(State::Pending), endpoint: shop, ..all() }, false),
-            (Filter { kind: Some("invoice.*".to_owned()), ..all() }, true),
-            (Filter { kind: Some("invoice".to_owned()), ..all() }, false),
-            (Filter { id: Some("evt_1".to_owned()), ..all() }, true),
-            (Filter { id: Some("evt_2".to_owned()), ..all() }, false),
+            (RecordFilter { endpoint: shop.clone(), ..all() }, true),
+            (RecordFilter { endpoint: Some("sho".to_owned()), ..all() }, false),
+            (RecordFilter { state: Some(State::Dead), ..all() }, true),
+            (RecordFilter { state: Some(State::Pending), endpoint: shop, ..all() }, false),
+            (RecordFilter { event_type: Some("invoice.*".to_owned()), ..all() }, true),
+            (RecordFilter { event_type: Some("invoice".to_owned()), ..all() }, false),
+            (RecordFilter { id: Some("evt_1".to_owned()), ..all() }, true),
+            (RecordFilter { id: Some("evt_2".to_owned()), ..all() }, false),
         ] {
             assert_eq!(filter.takes(&record("invoice.paid", State::Dead)), taken, "{filter:?}");
         }
@@ -252,7 +222,7 @@ mod tests {
     fn a_parcel_shows_nothing_of_what_it_holds() {
         let [head, signature, body] =
             ["POST /secret", "v1=hush", "payload"].map(|text| Bytes::from_static(text.as_bytes()));
-        let shown = format!("{:?}", Parcel { way: Way::Queued, head, signature, body });
-        assert_eq!(shown, "Parcel { way: Queued, bytes: 7, .. }");
+        let shown = format!("{:?}", StoredRequest { mode: DeliveryMode::Queued, head, signature, body });
+        assert_eq!(shown, "StoredRequest { mode: Queued, bytes: 7, .. }");
     }
 }

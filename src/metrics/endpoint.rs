@@ -2,7 +2,8 @@
 //! It owns no names: those are `families`'.
 
 use super::families::Families;
-use super::labels::{DeliveryResult, Mode};
+use super::labels::DeliveryResult;
+use crate::delivery_mode::DeliveryMode;
 use crate::outcome::Outcome;
 use prometheus::{Histogram, IntCounter, IntGauge};
 use std::time::Duration;
@@ -14,8 +15,8 @@ pub struct EndpointMetrics {
     webhook_seconds: Histogram,
     /// By the secret's position in the configuration.
     secrets: Vec<IntCounter>,
-    /// By [`Mode`], then [`DeliveryResult`], as they are declared.
-    deliveries: [[IntCounter; DeliveryResult::ALL.len()]; Mode::ALL.len()],
+    /// By [`DeliveryMode`], then [`DeliveryResult`], as they are declared.
+    deliveries: [[IntCounter; DeliveryResult::ALL.len()]; DeliveryMode::ALL.len()],
     delivery_seconds: Histogram,
     undeduplicated: IntCounter,
     enforced: IntGauge,
@@ -28,12 +29,12 @@ impl EndpointMetrics {
         };
         Self {
             outcomes: Outcome::ALL
-                .map(|outcome| families.webhook_requests.with_label_values(&[name, outcome.code()])),
+                .map(|outcome| families.webhook_requests.with_label_values(&[name, outcome.as_str()])),
             webhook_seconds: families.webhook_seconds.with_label_values(&[name]),
             secrets: (0..secrets).map(secret).collect(),
-            deliveries: Mode::ALL.map(|mode| {
+            deliveries: DeliveryMode::ALL.map(|mode| {
                 DeliveryResult::ALL.map(|result| {
-                    families.deliveries.with_label_values(&[name, mode.label(), result.label()])
+                    families.deliveries.with_label_values(&[name, mode.as_str(), result.as_str()])
                 })
             }),
             delivery_seconds: families.delivery_seconds.with_label_values(&[name]),
@@ -57,7 +58,7 @@ impl EndpointMetrics {
     }
 
     /// One attempt to hand an event to the backend is over.
-    pub fn delivery(&self, mode: Mode, result: DeliveryResult, took: Duration) {
+    pub fn delivery(&self, mode: DeliveryMode, result: DeliveryResult, took: Duration) {
         self.deliveries[mode as usize][result as usize].inc();
         self.delivery_seconds.observe(took.as_secs_f64());
     }

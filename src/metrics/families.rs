@@ -1,7 +1,8 @@
 //! The metric families: name, type, help and labels of each, in one place. Which of their series exist, and who
 //! counts in them, is `Metrics`' and `EndpointMetrics`'. It registers nothing that cannot move yet.
 
-use super::labels::{DeliveryResult, Mode};
+use super::labels::DeliveryResult;
+use crate::delivery_mode::DeliveryMode;
 use crate::outcome::Outcome;
 use prometheus::core::Collector;
 use prometheus::{
@@ -186,14 +187,14 @@ impl Families {
     /// Drops every series of an endpoint; what does not exist is passed over.
     pub(super) fn forget_endpoint(&self, endpoint: &str, secrets: usize) {
         for outcome in Outcome::ALL {
-            let _ = self.webhook_requests.remove_label_values(&[endpoint, outcome.code()]);
+            let _ = self.webhook_requests.remove_label_values(&[endpoint, outcome.as_str()]);
         }
         for position in 0..secrets {
             self.forget_secret(endpoint, position);
         }
-        for mode in Mode::ALL {
+        for mode in DeliveryMode::ALL {
             for result in DeliveryResult::ALL {
-                let _ = self.deliveries.remove_label_values(&[endpoint, mode.label(), result.label()]);
+                let _ = self.deliveries.remove_label_values(&[endpoint, mode.as_str(), result.as_str()]);
             }
         }
         let _ = self.webhook_seconds.remove_label_values(&[endpoint]);

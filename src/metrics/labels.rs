@@ -3,7 +3,7 @@
 
 /// How a passed-through request ended: the `class` label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Class {
+pub enum StatusClass {
     /// `1xx`: an upgrade (101), once it is over.
     Informational,
     /// `2xx`.
@@ -18,65 +18,37 @@ pub enum Class {
     Aborted,
 }
 
-impl Class {
+impl StatusClass {
     /// Every class, in the order of the enum.
-    pub const ALL: [Class; 6] = [
-        Class::Informational,
-        Class::Success,
-        Class::Redirection,
-        Class::ClientError,
-        Class::ServerError,
-        Class::Aborted,
+    pub const ALL: [StatusClass; 6] = [
+        StatusClass::Informational,
+        StatusClass::Success,
+        StatusClass::Redirection,
+        StatusClass::ClientError,
+        StatusClass::ServerError,
+        StatusClass::Aborted,
     ];
 
     /// The class of an HTTP status; one that is below 100 or above 599 is a server's fault.
-    pub const fn of(status: u16) -> Class {
+    pub const fn from_status(status: u16) -> StatusClass {
         match status {
-            100..=199 => Class::Informational,
-            200..=299 => Class::Success,
-            300..=399 => Class::Redirection,
-            400..=499 => Class::ClientError,
-            _ => Class::ServerError,
+            100..=199 => StatusClass::Informational,
+            200..=299 => StatusClass::Success,
+            300..=399 => StatusClass::Redirection,
+            400..=499 => StatusClass::ClientError,
+            _ => StatusClass::ServerError,
         }
     }
 
     /// The label's value.
-    pub const fn label(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
-            Class::Informational => "1xx",
-            Class::Success => "2xx",
-            Class::Redirection => "3xx",
-            Class::ClientError => "4xx",
-            Class::ServerError => "5xx",
-            Class::Aborted => "aborted",
-        }
-    }
-}
-
-/// Which way a delivery went: the `mode` label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Mode {
-    /// While Stripe waits for the backend's own answer.
-    Inline,
-    /// After Stripe had its answer.
-    Queued,
-    /// While Stripe waits for a while, and afterwards.
-    Hybrid,
-    /// Because an operator asked for it.
-    Redelivery,
-}
-
-impl Mode {
-    /// Every mode, in the order of the enum.
-    pub const ALL: [Mode; 4] = [Mode::Inline, Mode::Queued, Mode::Hybrid, Mode::Redelivery];
-
-    /// The label's value.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Mode::Inline => "inline",
-            Mode::Queued => "queued",
-            Mode::Hybrid => "hybrid",
-            Mode::Redelivery => "redelivery",
+            StatusClass::Informational => "1xx",
+            StatusClass::Success => "2xx",
+            StatusClass::Redirection => "3xx",
+            StatusClass::ClientError => "4xx",
+            StatusClass::ServerError => "5xx",
+            StatusClass::Aborted => "aborted",
         }
     }
 }
@@ -107,7 +79,7 @@ impl DeliveryResult {
     ];
 
     /// The label's value.
-    pub const fn label(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             DeliveryResult::Delivered => "delivered",
             DeliveryResult::Refused => "refused",
@@ -126,22 +98,22 @@ pub enum LedgerOp {
     /// Recording what came of it.
     Settle,
     /// Taking an event in with its payload.
-    Keep,
+    Enqueue,
     /// Leasing kept events that are due.
-    Due,
+    ClaimDue,
 }
 
 impl LedgerOp {
     /// Every operation, in the order of the enum.
-    pub const ALL: [LedgerOp; 4] = [LedgerOp::Claim, LedgerOp::Settle, LedgerOp::Keep, LedgerOp::Due];
+    pub const ALL: [LedgerOp; 4] = [LedgerOp::Claim, LedgerOp::Settle, LedgerOp::Enqueue, LedgerOp::ClaimDue];
 
     /// The label's value.
-    pub const fn label(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             LedgerOp::Claim => "claim",
             LedgerOp::Settle => "settle",
-            LedgerOp::Keep => "keep",
-            LedgerOp::Due => "due",
+            LedgerOp::Enqueue => "enqueue",
+            LedgerOp::ClaimDue => "claim_due",
         }
     }
 }
@@ -167,7 +139,7 @@ impl ApiResult {
         [ApiResult::Ok, ApiResult::Refused, ApiResult::Failed, ApiResult::Unreachable, ApiResult::Timeout];
 
     /// The label's value.
-    pub const fn label(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             ApiResult::Ok => "ok",
             ApiResult::Refused => "refused",
@@ -184,8 +156,7 @@ mod tests {
 
     #[test]
     fn every_all_is_in_the_order_of_its_enum() {
-        assert!(Class::ALL.iter().enumerate().all(|(i, c)| *c as usize == i));
-        assert!(Mode::ALL.iter().enumerate().all(|(i, m)| *m as usize == i));
+        assert!(StatusClass::ALL.iter().enumerate().all(|(i, c)| *c as usize == i));
         assert!(DeliveryResult::ALL.iter().enumerate().all(|(i, r)| *r as usize == i));
         assert!(ApiResult::ALL.iter().enumerate().all(|(i, r)| *r as usize == i));
         assert!(LedgerOp::ALL.iter().enumerate().all(|(i, o)| *o as usize == i));
@@ -196,9 +167,9 @@ mod tests {
         for (status, label) in
             [(100, "1xx"), (101, "1xx"), (200, "2xx"), (299, "2xx"), (304, "3xx"), (404, "4xx"), (599, "5xx")]
         {
-            assert_eq!(Class::of(status).label(), label, "{status}");
+            assert_eq!(StatusClass::from_status(status).as_str(), label, "{status}");
         }
-        assert_eq!(Class::of(0), Class::ServerError);
-        assert_eq!(Class::of(999), Class::ServerError);
+        assert_eq!(StatusClass::from_status(0), StatusClass::ServerError);
+        assert_eq!(StatusClass::from_status(999), StatusClass::ServerError);
     }
 }

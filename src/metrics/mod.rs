@@ -8,7 +8,7 @@ mod families;
 mod labels;
 
 pub use endpoint::EndpointMetrics;
-pub use labels::{ApiResult, Class, DeliveryResult, LedgerOp, Mode};
+pub use labels::{ApiResult, DeliveryResult, LedgerOp, StatusClass};
 
 use families::Families;
 use prometheus::{Histogram, IntCounter, IntGauge, Registry, TextEncoder};
@@ -26,8 +26,8 @@ pub struct Metrics {
     registry: Registry,
     families: Families,
     endpoints: Mutex<HashMap<String, Arc<EndpointMetrics>>>,
-    /// By [`Class`], as it is declared.
-    proxied: [IntCounter; Class::ALL.len()],
+    /// By [`StatusClass`], as it is declared.
+    proxied: [IntCounter; StatusClass::ALL.len()],
     proxy_seconds: Histogram,
     /// By [`LedgerOp`], as it is declared: how long it took, how often it failed.
     ledger: [(Histogram, IntCounter); LedgerOp::ALL.len()],
@@ -54,10 +54,11 @@ impl Metrics {
         let families = Families::new(&registry);
         families.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         Self {
-            proxied: Class::ALL.map(|class| families.proxy_requests.with_label_values(&[class.label()])),
+            proxied: StatusClass::ALL
+                .map(|class| families.proxy_requests.with_label_values(&[class.as_str()])),
             proxy_seconds: families.proxy_seconds.clone(),
             ledger: LedgerOp::ALL.map(|op| {
-                let label = [op.label()];
+                let label = [op.as_str()];
                 (
                     families.ledger_seconds.with_label_values(&label),
                     families.ledger_errors.with_label_values(&label),
@@ -67,10 +68,10 @@ impl Metrics {
             ledger_resets: families.ledger_resets.clone(),
             in_flight: families.in_flight.clone(),
             checkouts: CheckoutOutcome::ALL
-                .map(|outcome| families.checkout_requests.with_label_values(&[outcome.code()])),
+                .map(|outcome| families.checkout_requests.with_label_values(&[outcome.as_str()])),
             checkout_seconds: families.checkout_seconds.clone(),
             stripe_api: ApiResult::ALL
-                .map(|result| families.stripe_api_seconds.with_label_values(&[result.label()])),
+                .map(|result| families.stripe_api_seconds.with_label_values(&[result.as_str()])),
             endpoints: Mutex::default(),
             families,
             registry,
@@ -130,7 +131,7 @@ impl Metrics {
     }
 
     /// A request that is no webhook was passed through, or ended on the way.
-    pub fn proxied(&self, class: Class, took: Duration) {
+    pub fn proxied(&self, class: StatusClass, took: Duration) {
         self.proxied[class as usize].inc();
         self.proxy_seconds.observe(took.as_secs_f64());
     }
@@ -215,6 +216,7 @@ impl Drop for InFlight {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::delivery_mode::DeliveryMode;
     use crate::outcome::Outcome;
 
     /// The value of one series, written as the text format has it.
@@ -245,7 +247,7 @@ mod tests {
         for outcome in Outcome::ALL {
             let series = format!(
                 r#"countersign_webhook_requests_total{{endpoint="/webhooks/stripe",outcome="{}"}}"#,
-                outcome.code()
+                outcome.as_str()
             );
             assert_eq!(value(&metrics, &series), Some(0.0), "{series}");
         }
@@ -287,7 +289,7 @@ mod tests {
             ),
             (
                 r#"countersign_deliveries_total{endpoint="/webhooks/stripe",mode="inline",result="refused"}"#,
-                Box::new(|| endpoint.delivery(Mode::Inline, DeliveryResult::Refused, second)),
+                Box::new(|| endpoint.delivery(DeliveryMode::Inline, DeliveryResult::Refused, second)),
             ),
             (
                 r#"countersign_undeduplicated_total{endpoint="/webhooks/stripe"}"#,
@@ -295,7 +297,7 @@ mod tests {
             ),
             (
                 r#"countersign_proxy_requests_total{class="3xx"}"#,
-                Box::new(|| metrics.proxied(Class::Redirection, second)),
+                Box::new(|| metrics.proxied(StatusClass::Redirection, second)),
             ),
             (
                 r#"countersign_ledger_errors_total{op="settle"}"#,
@@ -464,20 +466,20 @@ mod tests {
     fn the_page_lists_the_values_of_every_label_that_has_a_fixed_set() {
         let outcomes: Vec<_> =
             rows(PAGE, "\n## Outcomes\n").into_iter().map(|mut row| row[0].remove(0)).collect();
-        assert_eq!(outcomes, Outcome::ALL.map(Outcome::code));
+        assert_eq!(outcomes, Outcome::ALL.map(Outcome::as_str));
 
         let outcomes: Vec<_> =
             rows(PAGE, "\n## Checkout outcomes\n").into_iter().map(|mut row| row[0].remove(0)).collect();
-        assert_eq!(outcomes, CheckoutOutcome::ALL.map(CheckoutOutcome::code));
+        assert_eq!(outcomes, CheckoutOutcome::ALL.map(CheckoutOutcome::as_str));
 
         let others = rows(PAGE, "\n## Other labels\n");
         let values = |label: &str| others.iter().find(|row| row[0] == [label]).map(|row| row[1].clone());
-        assert_eq!(values("mode").unwrap(), Mode::ALL.map(Mode::label));
-        assert_eq!(values("result").unwrap(), DeliveryResult::ALL.map(DeliveryResult::label));
-        assert_eq!(values("op").unwrap(), LedgerOp::ALL.map(LedgerOp::label));
-        assert_eq!(values("class").unwrap(), Class::ALL.map(Class::label));
+        assert_eq!(values("mode").unwrap(), DeliveryMode::ALL.map(DeliveryMode::as_str));
+        assert_eq!(values("result").unwrap(), DeliveryResult::ALL.map(DeliveryResult::as_str));
+        assert_eq!(values("op").unwrap(), LedgerOp::ALL.map(LedgerOp::as_str));
+        assert_eq!(values("class").unwrap(), StatusClass::ALL.map(StatusClass::as_str));
         let api = others.iter().find(|row| row[0] == ["outcome", "stripe_api_seconds"]).unwrap();
-        assert_eq!(api[1], ApiResult::ALL.map(ApiResult::label));
+        assert_eq!(api[1], ApiResult::ALL.map(ApiResult::as_str));
         assert_eq!(values("state").unwrap(), ["running", "pending", "dead"]);
     }
 }

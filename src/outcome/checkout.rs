@@ -105,7 +105,7 @@ impl CheckoutOutcome {
     ];
 
     /// The stable word for it: `Countersign-Outcome`, `error.code` unless Stripe gave one, the `outcome` label.
-    pub const fn code(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             CheckoutOutcome::Created => "created",
             CheckoutOutcome::Status => "status",
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn every_outcome_stands_in_the_order_of_the_enum_under_a_code_of_its_own() {
-        let mut codes: Vec<_> = CheckoutOutcome::ALL.map(CheckoutOutcome::code).into();
+        let mut codes: Vec<_> = CheckoutOutcome::ALL.map(CheckoutOutcome::as_str).into();
         assert!(CheckoutOutcome::ALL.iter().enumerate().all(|(i, outcome)| *outcome as usize == i));
         codes.sort_unstable();
         codes.dedup();

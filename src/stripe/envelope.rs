@@ -1,14 +1,14 @@
 //! The envelope of an event: what Stripe's snapshot and thin events have in common at their top level. It never looks
 //! into `data`, and it knows nothing of signatures.
 
-use super::json::{self, JsonFault, Value};
+use super::json::{self, JsonError, Value};
 use std::borrow::Cow;
 use std::time::UNIX_EPOCH;
 
 /// The longest `id` and `type`, in bytes.
 const NAME_LIMIT: usize = 255;
 
-/// What is known of an event before anyone has vouched for it: `parse` gives no proof, a
+/// What is known of an event before anyone has parse_trusted for it: `parse` gives no proof, a
 /// [`VerifiedEvent`](super::event::VerifiedEvent) does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Envelope<'a> {
@@ -27,10 +27,10 @@ pub struct Envelope<'a> {
 
 /// Why a payload is not an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum PayloadFault {
+pub enum PayloadError {
     /// It is no JSON object, or a faulty one.
     #[error(transparent)]
-    Json(#[from] JsonFault),
+    Json(#[from] JsonError),
     /// No `id`. Test events without one exist; they cannot be told apart, so they cannot be taken once.
     #[error("the event has no id")]
     IdMissing,
@@ -59,7 +59,7 @@ pub enum PayloadFault {
 
 /// Reads the envelope of `body`. Of a key that is repeated the last counts, as in every SDK's parser, but for `id`,
 /// which may not be. What is not validated inside `data` and other nested values is said in `stripe::skip`.
-pub fn parse(body: &[u8]) -> Result<Envelope<'_>, PayloadFault> {
+pub fn parse(body: &[u8]) -> Result<Envelope<'_>, PayloadError> {
     let (mut ids, mut id, mut kind, mut object) = (0, None, None, None);
     let (mut created, mut livemode, mut account) = (None, None, None);
     json::object(body, |key, value| match &*key {
@@ -72,19 +72,19 @@ pub fn parse(body: &[u8]) -> Result<Envelope<'_>, PayloadFault> {
         _ => {}
     })?;
     if ids > 1 {
-        return Err(PayloadFault::IdRepeated);
+        return Err(PayloadError::IdRepeated);
     }
-    let id = text(id.ok_or(PayloadFault::IdMissing)?).ok_or(PayloadFault::IdNotText)?;
+    let id = text(id.ok_or(PayloadError::IdMissing)?).ok_or(PayloadError::IdNotText)?;
     if !is_name(&id, b"_") {
-        return Err(PayloadFault::IdInvalid);
+        return Err(PayloadError::IdInvalid);
     }
-    let kind = text(kind.ok_or(PayloadFault::TypeMissing)?).ok_or(PayloadFault::TypeNotText)?;
+    let kind = text(kind.ok_or(PayloadError::TypeMissing)?).ok_or(PayloadError::TypeNotText)?;
     if !is_name(&kind, b"._[]-") {
-        return Err(PayloadFault::TypeInvalid);
+        return Err(PayloadError::TypeInvalid);
     }
     match object.and_then(text).as_deref() {
         Some("event" | "v2.core.event") => Ok(Envelope { id, kind, created, livemode, account }),
-        _ => Err(PayloadFault::NotAnEvent),
+        _ => Err(PayloadError::NotAnEvent),
     }
 }
 
@@ -148,46 +148,46 @@ mod tests {
     fn each_rule_of_the_envelope_has_its_fault() {
         let long = |name: &str, length: usize| format!("\"{name}{}\"", "x".repeat(length - name.len()));
         let (fits, too_long) = (long("evt_", 255), long("evt_", 256));
-        let table: &[(&str, &str, Option<PayloadFault>)] = &[
-            ("id", "", Some(PayloadFault::IdMissing)),
-            ("id", "null", Some(PayloadFault::IdNotText)),
-            ("id", "1", Some(PayloadFault::IdNotText)),
-            ("id", r#"["evt_1"]"#, Some(PayloadFault::IdNotText)),
-            ("id", r#"{"id": "evt_1"}"#, Some(PayloadFault::IdNotText)),
-            ("id", r#""""#, Some(PayloadFault::IdInvalid)),
-            ("id", r#""evt-1""#, Some(PayloadFault::IdInvalid)),
-            ("id", r#""evt.1""#, Some(PayloadFault::IdInvalid)),
-            ("id", r#""evt_1 ""#, Some(PayloadFault::IdInvalid)),
-            ("id", r#""evt_é""#, Some(PayloadFault::IdInvalid)),
-            ("id", r#""evt_1\n""#, Some(PayloadFault::IdInvalid)),
-            ("id", r#""evt_1\u0000""#, Some(PayloadFault::IdInvalid)),
-            ("id", &too_long, Some(PayloadFault::IdInvalid)),
+        let table: &[(&str, &str, Option<PayloadError>)] = &[
+            ("id", "", Some(PayloadError::IdMissing)),
+            ("id", "null", Some(PayloadError::IdNotText)),
+            ("id", "1", Some(PayloadError::IdNotText)),
+            ("id", r#"["evt_1"]"#, Some(PayloadError::IdNotText)),
+            ("id", r#"{"id": "evt_1"}"#, Some(PayloadError::IdNotText)),
+            ("id", r#""""#, Some(PayloadError::IdInvalid)),
+            ("id", r#""evt-1""#, Some(PayloadError::IdInvalid)),
+            ("id", r#""evt.1""#, Some(PayloadError::IdInvalid)),
+            ("id", r#""evt_1 ""#, Some(PayloadError::IdInvalid)),
+            ("id", r#""evt_é""#, Some(PayloadError::IdInvalid)),
+            ("id", r#""evt_1\n""#, Some(PayloadError::IdInvalid)),
+            ("id", r#""evt_1\u0000""#, Some(PayloadError::IdInvalid)),
+            ("id", &too_long, Some(PayloadError::IdInvalid)),
             ("id", &fits, None),
             ("id", r#""_""#, None),
-            ("id", r#""evt_1", "id": "evt_1""#, Some(PayloadFault::IdRepeated)),
-            ("id", r#""evt_1", "id": null"#, Some(PayloadFault::IdRepeated)),
-            ("id", r#""evt_1", "\u0069d": "evt_2""#, Some(PayloadFault::IdRepeated)),
-            ("id", r#""evt_1", "i\u0064": "evt_2""#, Some(PayloadFault::IdRepeated)),
+            ("id", r#""evt_1", "id": "evt_1""#, Some(PayloadError::IdRepeated)),
+            ("id", r#""evt_1", "id": null"#, Some(PayloadError::IdRepeated)),
+            ("id", r#""evt_1", "\u0069d": "evt_2""#, Some(PayloadError::IdRepeated)),
+            ("id", r#""evt_1", "i\u0064": "evt_2""#, Some(PayloadError::IdRepeated)),
             ("id", r#""evt_1", "ID": "evt_2", "id ": 3"#, None),
-            ("type", "", Some(PayloadFault::TypeMissing)),
-            ("type", "null", Some(PayloadFault::TypeNotText)),
-            ("type", "{}", Some(PayloadFault::TypeNotText)),
-            ("type", r#""""#, Some(PayloadFault::TypeInvalid)),
-            ("type", r#""invoice paid""#, Some(PayloadFault::TypeInvalid)),
-            ("type", r#""invoice/paid""#, Some(PayloadFault::TypeInvalid)),
-            ("type", r#""invoice.paid\r\nX: y""#, Some(PayloadFault::TypeInvalid)),
-            ("type", &too_long, Some(PayloadFault::TypeInvalid)),
+            ("type", "", Some(PayloadError::TypeMissing)),
+            ("type", "null", Some(PayloadError::TypeNotText)),
+            ("type", "{}", Some(PayloadError::TypeNotText)),
+            ("type", r#""""#, Some(PayloadError::TypeInvalid)),
+            ("type", r#""invoice paid""#, Some(PayloadError::TypeInvalid)),
+            ("type", r#""invoice/paid""#, Some(PayloadError::TypeInvalid)),
+            ("type", r#""invoice.paid\r\nX: y""#, Some(PayloadError::TypeInvalid)),
+            ("type", &too_long, Some(PayloadError::TypeInvalid)),
             ("type", &fits, None),
             ("type", r#""v2.core.account[requirements].up-dated_X9""#, None),
-            ("object", "", Some(PayloadFault::NotAnEvent)),
-            ("object", "null", Some(PayloadFault::NotAnEvent)),
-            ("object", r#"["event"]"#, Some(PayloadFault::NotAnEvent)),
-            ("object", r#""Event""#, Some(PayloadFault::NotAnEvent)),
-            ("object", r#""charge""#, Some(PayloadFault::NotAnEvent)),
+            ("object", "", Some(PayloadError::NotAnEvent)),
+            ("object", "null", Some(PayloadError::NotAnEvent)),
+            ("object", r#"["event"]"#, Some(PayloadError::NotAnEvent)),
+            ("object", r#""Event""#, Some(PayloadError::NotAnEvent)),
+            ("object", r#""charge""#, Some(PayloadError::NotAnEvent)),
             ("object", r#""v2.core.event""#, None),
             ("data", "", None),
-            ("data", "{]", Some(PayloadFault::Json(JsonFault::Syntax))),
-            ("data", "01", Some(PayloadFault::Json(JsonFault::Syntax))),
+            ("data", "{]", Some(PayloadError::Json(JsonError::Syntax))),
+            ("data", "01", Some(PayloadError::Json(JsonError::Syntax))),
         ];
         for (key, value, fault) in table {
             let body = event(&[(key, value)]);
@@ -199,12 +199,12 @@ mod tests {
     fn an_event_cut_short_anywhere_is_refused() {
         let body = event(&[("account", r#""acct_1""#)]);
         assert!(parse(body.as_bytes()).is_ok());
-        assert_eq!(parse(b""), Err(PayloadFault::Json(JsonFault::NotAnObject)));
+        assert_eq!(parse(b""), Err(PayloadError::Json(JsonError::NotAnObject)));
         for length in 1..body.len() {
             let found = parse(&body.as_bytes()[..length]);
-            assert_eq!(found, Err(PayloadFault::Json(JsonFault::Truncated)), "{}", &body[..length]);
+            assert_eq!(found, Err(PayloadError::Json(JsonError::Truncated)), "{}", &body[..length]);
         }
-        assert_eq!(parse(format!("{body}x").as_bytes()), Err(PayloadFault::Json(JsonFault::Trailing)));
+        assert_eq!(parse(format!("{body}x").as_bytes()), Err(PayloadError::Json(JsonError::Trailing)));
     }
 
     #[test]
@@ -275,8 +275,8 @@ mod tests {
     fn depth_is_limited_and_costs_no_stack() {
         let of = |depth: usize| event(&[("data", &("[".repeat(depth) + &"]".repeat(depth)))]);
         assert!(parse(of(127).as_bytes()).is_ok());
-        assert_eq!(parse(of(128).as_bytes()), Err(PayloadFault::Json(JsonFault::TooDeep)));
-        assert_eq!(parse(of(1_000_000).as_bytes()), Err(PayloadFault::Json(JsonFault::TooDeep)));
+        assert_eq!(parse(of(128).as_bytes()), Err(PayloadError::Json(JsonError::TooDeep)));
+        assert_eq!(parse(of(1_000_000).as_bytes()), Err(PayloadError::Json(JsonError::TooDeep)));
     }
 
     fn facts(body: &[u8]) -> Option<oracle::Facts> {

@@ -1,11 +1,11 @@
 //! The proof that an event is genuine: [`VerifiedEvent`] is made here and nowhere else, by [`verify`] or of what somebody
-//! else vouches for ([`vouched`]), and nothing else can be delivered. What an event is says [`parse`]; whether its
+//! else vouches for ([`parse_trusted`]), and nothing else can be delivered. What an event is says [`parse`]; whether its
 //! signature holds says `signature`.
 
-pub use super::envelope::{Envelope, PayloadFault, parse};
-pub use super::json::JsonFault;
+pub use super::envelope::{Envelope, PayloadError, parse};
+pub use super::json::JsonError;
 
-use super::signature::{self, Refusal, Secret};
+use super::signature::{self, Secret, SignatureRejection};
 use crate::outcome::Outcome;
 use bytes::Bytes;
 use std::borrow::Cow;
@@ -49,7 +49,7 @@ impl VerifiedEvent {
     }
 
     /// `type`: 1 to 255 of `[A-Za-z0-9._\[\]-]`.
-    pub fn kind(&self) -> &str {
+    pub fn event_type(&self) -> &str {
         self.kind.read(&self.body)
     }
 
@@ -78,48 +78,48 @@ impl fmt::Debug for VerifiedEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("VerifiedEvent")
             .field("id", &self.id())
-            .field("kind", &self.kind())
+            .field("kind", &self.event_type())
             .finish_non_exhaustive()
     }
 }
 
 /// Why a webhook is not handed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Rejection {
+pub enum EventRejection {
     /// Its signature does not hold.
     #[error(transparent)]
-    Signature(#[from] Refusal),
+    Signature(#[from] SignatureRejection),
     /// It is signed, but not an event.
     #[error(transparent)]
-    Payload(#[from] PayloadFault),
+    Payload(#[from] PayloadError),
 }
 
-impl Rejection {
+impl EventRejection {
     /// What the sender is told.
     pub fn outcome(self) -> Outcome {
         match self {
-            Rejection::Signature(refusal) => refusal.outcome(),
-            Rejection::Payload(_) => Outcome::PayloadInvalid,
+            EventRejection::Signature(refusal) => refusal.outcome(),
+            EventRejection::Payload(_) => Outcome::PayloadInvalid,
         }
     }
 }
 
 /// Reads an event that needs no signature, since somebody else vouches for it: it was verified before it was kept, or
 /// comes from Stripe's API or from an operator.
-pub fn vouched(body: Bytes) -> Result<VerifiedEvent, Rejection> {
+pub fn parse_trusted(body: Bytes) -> Result<VerifiedEvent, EventRejection> {
     let envelope = parse(&body)?;
     Ok(VerifiedEvent::new(envelope, &body, 0))
 }
 
 /// Judges a webhook as [`signature::verify`] does, with the same arguments, and then reads its envelope: a body that
-/// nobody vouched for is not parsed.
+/// nobody parse_trusted for is not parsed.
 pub fn verify<'h>(
     secrets: &[Secret],
     headers: impl IntoIterator<Item = &'h [u8]>,
     body: Bytes,
     now: i64,
     tolerance: i64,
-) -> Result<VerifiedEvent, Rejection> {
+) -> Result<VerifiedEvent, EventRejection> {
     let signed = signature::verify(secrets, headers, &body, now, tolerance)?;
     let envelope = parse(&body)?;
     Ok(VerifiedEvent::new(envelope, &body, signed.secret))
@@ -161,7 +161,7 @@ mod tests {
 
     const NOW: i64 = 1_791_300_000;
 
-    fn judged(body: &[u8]) -> Result<VerifiedEvent, Rejection> {
+    fn judged(body: &[u8]) -> Result<VerifiedEvent, EventRejection> {
         let secrets = ["whsec_old", "whsec_new"].map(Secret::new);
         let header = sign([&secrets[1]], NOW, body);
         verify(&secrets, [header.as_bytes()], Bytes::copy_from_slice(body), NOW, 300)
@@ -221,7 +221,7 @@ mod tests {
         for (body, id, kind, created, livemode, account) in table {
             let event = judged(body).unwrap();
             assert_eq!(event.body(), body, "{id}");
-            assert_eq!((event.id(), event.kind(), event.account()), (id, kind, account));
+            assert_eq!((event.id(), event.event_type(), event.account()), (id, kind, account));
             assert_eq!((event.created(), event.livemode()), (Some(created), Some(livemode)), "{id}");
             assert_eq!(event.secret(), 1, "{id}");
         }
@@ -232,20 +232,20 @@ mod tests {
         let body =
             br#"{"\u0069d": "evt_\u0031", "object": "\u0065vent", "type": "a\u002eb", "account": "\u00e9"}"#;
         let event = judged(body).unwrap();
-        assert_eq!((event.id(), event.kind(), event.account()), ("evt_1", "a.b", Some("é")));
+        assert_eq!((event.id(), event.event_type(), event.account()), ("evt_1", "a.b", Some("é")));
     }
 
     #[test]
     fn what_is_signed_but_no_event_is_refused_as_such() {
-        let table: [(&[u8], PayloadFault); 4] = [
-            (fixture!("customer.created.without_id"), PayloadFault::IdMissing),
-            (b"", PayloadFault::Json(JsonFault::NotAnObject)),
-            (b"{\"id\": \"evt_1\"", PayloadFault::Json(JsonFault::Truncated)),
-            (b"{\"id\": \"evt_1\", \"type\": \"a\", \"object\": \"charge\"}", PayloadFault::NotAnEvent),
+        let table: [(&[u8], PayloadError); 4] = [
+            (fixture!("customer.created.without_id"), PayloadError::IdMissing),
+            (b"", PayloadError::Json(JsonError::NotAnObject)),
+            (b"{\"id\": \"evt_1\"", PayloadError::Json(JsonError::Truncated)),
+            (b"{\"id\": \"evt_1\", \"type\": \"a\", \"object\": \"charge\"}", PayloadError::NotAnEvent),
         ];
         for (body, fault) in table {
             let rejection = judged(body).unwrap_err();
-            assert_eq!(rejection, Rejection::Payload(fault));
+            assert_eq!(rejection, EventRejection::Payload(fault));
             assert_eq!(rejection.outcome(), Outcome::PayloadInvalid);
         }
     }
@@ -257,7 +257,7 @@ mod tests {
             let header = sign([&Secret::new("whsec_b")], NOW, body);
             let found = verify(&secrets, [header.as_bytes()], Bytes::from_static(body), NOW, 300);
             let rejection = found.unwrap_err();
-            assert_eq!(rejection, Rejection::Signature(Refusal::Mismatch));
+            assert_eq!(rejection, EventRejection::Signature(SignatureRejection::Mismatch));
             assert_eq!(rejection.outcome(), Outcome::SignatureMismatch);
         }
     }

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 /// Why bytes are not the JSON object they should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum JsonFault {
+pub enum JsonError {
     /// The first thing in the body is not `{`: another JSON value, no JSON, or nothing.
     #[error("the payload is not a JSON object")]
     NotAnObject,
@@ -44,10 +44,10 @@ pub(super) enum Value<'a> {
 pub(super) fn object<'a>(
     body: &'a [u8],
     mut member: impl FnMut(Cow<'a, str>, Value<'a>),
-) -> Result<(), JsonFault> {
+) -> Result<(), JsonError> {
     let mut reader = Reader { body, at: 0 };
     if reader.after_space() != Some(b'{') {
-        return Err(JsonFault::NotAnObject);
+        return Err(JsonError::NotAnObject);
     }
     reader.at += 1;
     if reader.after_space() == Some(b'}') {
@@ -67,7 +67,7 @@ pub(super) fn object<'a>(
         }
     }
     match reader.after_space() {
-        Some(_) => Err(JsonFault::Trailing),
+        Some(_) => Err(JsonError::Trailing),
         None => Ok(()),
     }
 }
@@ -93,19 +93,19 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn take(&mut self, byte: u8) -> Result<(), JsonFault> {
+    fn take(&mut self, byte: u8) -> Result<(), JsonError> {
         match self.body.get(self.at) {
             Some(found) if *found == byte => {
                 self.at += 1;
                 Ok(())
             }
-            Some(_) => Err(JsonFault::Syntax),
-            None => Err(JsonFault::Truncated),
+            Some(_) => Err(JsonError::Syntax),
+            None => Err(JsonError::Truncated),
         }
     }
 
-    fn value(&mut self) -> Result<Value<'a>, JsonFault> {
-        match self.after_space().ok_or(JsonFault::Truncated)? {
+    fn value(&mut self) -> Result<Value<'a>, JsonError> {
+        match self.after_space().ok_or(JsonError::Truncated)? {
             b'"' => self.text().map(Value::Text),
             b'{' | b'[' => {
                 self.at += skip::nested(self.rest())?;
@@ -115,57 +115,57 @@ impl<'a> Reader<'a> {
             b't' => self.literal("true", Value::Bool(true)),
             b'f' => self.literal("false", Value::Bool(false)),
             b'n' => self.literal("null", Value::Null),
-            _ => Err(JsonFault::Syntax),
+            _ => Err(JsonError::Syntax),
         }
     }
 
-    fn literal(&mut self, spelled: &str, value: Value<'a>) -> Result<Value<'a>, JsonFault> {
+    fn literal(&mut self, spelled: &str, value: Value<'a>) -> Result<Value<'a>, JsonError> {
         let rest = self.rest();
         if rest.starts_with(spelled.as_bytes()) {
             self.at += spelled.len();
             Ok(value)
         } else if spelled.as_bytes().starts_with(rest) {
-            Err(JsonFault::Truncated)
+            Err(JsonError::Truncated)
         } else {
-            Err(JsonFault::Syntax)
+            Err(JsonError::Syntax)
         }
     }
 
-    fn number(&mut self) -> Result<&'a str, JsonFault> {
+    fn number(&mut self) -> Result<&'a str, JsonError> {
         let rest = self.rest();
         let part = |byte: &u8| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
         let length = rest.iter().position(|byte| !part(byte)).unwrap_or(rest.len());
-        let text = str::from_utf8(&rest[..length]).map_err(|_| JsonFault::Syntax)?;
+        let text = str::from_utf8(&rest[..length]).map_err(|_| JsonError::Syntax)?;
         self.at += length;
         // Whole numbers are all that events have here; whatever else JSON allows is left to serde_json.
         let whole = length < 19 && !text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit());
-        if whole || serde_json::from_str::<f64>(text).is_ok() { Ok(text) } else { Err(JsonFault::Syntax) }
+        if whole || serde_json::from_str::<f64>(text).is_ok() { Ok(text) } else { Err(JsonError::Syntax) }
     }
 
-    fn text(&mut self) -> Result<Cow<'a, str>, JsonFault> {
+    fn text(&mut self) -> Result<Cow<'a, str>, JsonError> {
         let opening = self.at;
         self.take(b'"')?;
         let mut escapes = false;
         loop {
             let special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..=0x1f);
-            self.at += self.rest().iter().position(special).ok_or(JsonFault::Truncated)?;
+            self.at += self.rest().iter().position(special).ok_or(JsonError::Truncated)?;
             match self.body[self.at] {
                 b'"' => break,
                 b'\\' if self.at + 1 < self.body.len() => {
                     escapes = true;
                     self.at += 2;
                 }
-                b'\\' => return Err(JsonFault::Truncated),
-                _ => return Err(JsonFault::Syntax),
+                b'\\' => return Err(JsonError::Truncated),
+                _ => return Err(JsonError::Syntax),
             }
         }
         self.at += 1;
         let quoted = &self.body[opening..self.at];
         if escapes {
             // Rare at this level, and easy to get wrong: serde_json resolves them.
-            return serde_json::from_slice(quoted).map(Cow::Owned).map_err(|_| JsonFault::Syntax);
+            return serde_json::from_slice(quoted).map(Cow::Owned).map_err(|_| JsonError::Syntax);
         }
-        str::from_utf8(&quoted[1..quoted.len() - 1]).map(Cow::Borrowed).map_err(|_| JsonFault::Syntax)
+        str::from_utf8(&quoted[1..quoted.len() - 1]).map(Cow::Borrowed).map_err(|_| JsonError::Syntax)
     }
 }
 
@@ -173,7 +173,7 @@ impl<'a> Reader<'a> {
 mod tests {
     use super::*;
 
-    fn read(body: &str) -> Result<Vec<(String, Value<'_>)>, JsonFault> {
+    fn read(body: &str) -> Result<Vec<(String, Value<'_>)>, JsonError> {
         let mut members = Vec::new();
         object(body.as_bytes(), |key, value| members.push((key.into_owned(), value)))?;
         Ok(members)
@@ -202,61 +202,61 @@ mod tests {
 
     #[test]
     fn each_departure_from_the_grammar_has_its_fault() {
-        let table: &[(&str, JsonFault)] = &[
-            ("", JsonFault::NotAnObject),
-            ("  ", JsonFault::NotAnObject),
-            ("[]", JsonFault::NotAnObject),
-            ("null", JsonFault::NotAnObject),
-            ("\u{feff}{}", JsonFault::NotAnObject),
-            ("\u{c}{}", JsonFault::NotAnObject),
-            ("{", JsonFault::Truncated),
-            ("{\"a", JsonFault::Truncated),
-            ("{\"a\\", JsonFault::Truncated),
-            ("{\"a\\\"", JsonFault::Truncated),
-            ("{\"a\"", JsonFault::Truncated),
-            ("{\"a\":", JsonFault::Truncated),
-            ("{\"a\":tr", JsonFault::Truncated),
-            ("{\"a\":1", JsonFault::Truncated),
-            ("{\"a\":[1", JsonFault::Truncated),
-            ("{\"a\":1,", JsonFault::Truncated),
-            ("{\"a\":1,}", JsonFault::Syntax),
-            ("{,\"a\":1}", JsonFault::Syntax),
-            ("{\"a\" 1}", JsonFault::Syntax),
-            ("{\"a\":}", JsonFault::Syntax),
-            ("{\"a\":1 \"b\":2}", JsonFault::Syntax),
-            ("{\"a\":1]", JsonFault::Syntax),
-            ("{a:1}", JsonFault::Syntax),
-            ("{'a':1}", JsonFault::Syntax),
-            ("{1:1}", JsonFault::Syntax),
-            ("{\"a\":tru}", JsonFault::Syntax),
-            ("{\"a\":trueish}", JsonFault::Syntax),
-            ("{\"a\":True}", JsonFault::Syntax),
-            ("{\"a\":NaN}", JsonFault::Syntax),
-            ("{\"a\":01}", JsonFault::Syntax),
-            ("{\"a\":+1}", JsonFault::Syntax),
-            ("{\"a\":1.}", JsonFault::Syntax),
-            ("{\"a\":.5}", JsonFault::Syntax),
-            ("{\"a\":-}", JsonFault::Syntax),
-            ("{\"a\":1e}", JsonFault::Syntax),
-            ("{\"a\":1e999}", JsonFault::Syntax),
-            ("{\"a\":0x1}", JsonFault::Syntax),
-            ("{\"a\":1-1}", JsonFault::Syntax),
-            ("{\"a\":\"\n\"}", JsonFault::Syntax),
-            ("{\"a\":\"\\x\"}", JsonFault::Syntax),
-            ("{\"a\":\"\\ud83d\"}", JsonFault::Syntax),
-            ("{\"a\":\"\\u00\"}", JsonFault::Syntax),
-            ("{\"a\":1/**/}", JsonFault::Syntax),
-            ("{\"a\":{]}}", JsonFault::Syntax),
-            ("{\"a\":[]1}", JsonFault::Syntax),
-            ("{}}", JsonFault::Trailing),
-            ("{} x", JsonFault::Trailing),
-            ("{}{}", JsonFault::Trailing),
-            ("{}\0", JsonFault::Trailing),
+        let table: &[(&str, JsonError)] = &[
+            ("", JsonError::NotAnObject),
+            ("  ", JsonError::NotAnObject),
+            ("[]", JsonError::NotAnObject),
+            ("null", JsonError::NotAnObject),
+            ("\u{feff}{}", JsonError::NotAnObject),
+            ("\u{c}{}", JsonError::NotAnObject),
+            ("{", JsonError::Truncated),
+            ("{\"a", JsonError::Truncated),
+            ("{\"a\\", JsonError::Truncated),
+            ("{\"a\\\"", JsonError::Truncated),
+            ("{\"a\"", JsonError::Truncated),
+            ("{\"a\":", JsonError::Truncated),
+            ("{\"a\":tr", JsonError::Truncated),
+            ("{\"a\":1", JsonError::Truncated),
+            ("{\"a\":[1", JsonError::Truncated),
+            ("{\"a\":1,", JsonError::Truncated),
+            ("{\"a\":1,}", JsonError::Syntax),
+            ("{,\"a\":1}", JsonError::Syntax),
+            ("{\"a\" 1}", JsonError::Syntax),
+            ("{\"a\":}", JsonError::Syntax),
+            ("{\"a\":1 \"b\":2}", JsonError::Syntax),
+            ("{\"a\":1]", JsonError::Syntax),
+            ("{a:1}", JsonError::Syntax),
+            ("{'a':1}", JsonError::Syntax),
+            ("{1:1}", JsonError::Syntax),
+            ("{\"a\":tru}", JsonError::Syntax),
+            ("{\"a\":trueish}", JsonError::Syntax),
+            ("{\"a\":True}", JsonError::Syntax),
+            ("{\"a\":NaN}", JsonError::Syntax),
+            ("{\"a\":01}", JsonError::Syntax),
+            ("{\"a\":+1}", JsonError::Syntax),
+            ("{\"a\":1.}", JsonError::Syntax),
+            ("{\"a\":.5}", JsonError::Syntax),
+            ("{\"a\":-}", JsonError::Syntax),
+            ("{\"a\":1e}", JsonError::Syntax),
+            ("{\"a\":1e999}", JsonError::Syntax),
+            ("{\"a\":0x1}", JsonError::Syntax),
+            ("{\"a\":1-1}", JsonError::Syntax),
+            ("{\"a\":\"\n\"}", JsonError::Syntax),
+            ("{\"a\":\"\\x\"}", JsonError::Syntax),
+            ("{\"a\":\"\\ud83d\"}", JsonError::Syntax),
+            ("{\"a\":\"\\u00\"}", JsonError::Syntax),
+            ("{\"a\":1/**/}", JsonError::Syntax),
+            ("{\"a\":{]}}", JsonError::Syntax),
+            ("{\"a\":[]1}", JsonError::Syntax),
+            ("{}}", JsonError::Trailing),
+            ("{} x", JsonError::Trailing),
+            ("{}{}", JsonError::Trailing),
+            ("{}\0", JsonError::Trailing),
         ];
         for (body, fault) in table {
             assert_eq!(read(body), Err(*fault), "{body}");
         }
-        assert_eq!(object(b"{\"\xff\":1}", |_, _| {}), Err(JsonFault::Syntax));
-        assert_eq!(object(b"{\"a\":\"\xed\xa0\x80\"}", |_, _| {}), Err(JsonFault::Syntax));
+        assert_eq!(object(b"{\"\xff\":1}", |_, _| {}), Err(JsonError::Syntax));
+        assert_eq!(object(b"{\"a\":\"\xed\xa0\x80\"}", |_, _| {}), Err(JsonError::Syntax));
     }
 }

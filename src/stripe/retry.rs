@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 /// A call is made again so often at most.
-pub(super) const RETRIES: u32 = 2;
+pub(crate) const RETRIES: u32 = 2;
 /// Before the first retry.
 const FIRST: f64 = 0.5;
 /// Before any retry. A buyer is waiting: whoever is asked to wait longer than this is told so instead.
@@ -12,7 +12,7 @@ const LONGEST: f64 = 5.0;
 
 /// What came of one attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Seen {
+pub(crate) enum Seen {
     /// No whole answer: no connection, a time-out, an answer that broke off.
     Lost,
     /// An answer.
@@ -27,7 +27,7 @@ pub(super) enum Seen {
 }
 
 /// How long to wait before the next attempt, `made` having been made; `None`: there is none. `random` is from 0 to 1.
-pub(super) fn again(seen: Seen, made: u32, random: f64) -> Option<Duration> {
+pub(crate) fn again(seen: Seen, made: u32, random: f64) -> Option<Duration> {
     if made > RETRIES {
         return None;
     }

@@ -43,7 +43,7 @@ impl fmt::Debug for Secret {
 
 /// Why a signature does not hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum SignatureRejection {
     /// No header field, or a blank one.
     #[error("there is no Stripe-Signature header")]
     Missing,
@@ -65,16 +65,16 @@ pub enum Refusal {
     InFuture,
 }
 
-impl Refusal {
+impl SignatureRejection {
     /// What the sender is told.
     pub fn outcome(self) -> Outcome {
         match self {
-            Refusal::Missing => Outcome::SignatureMissing,
-            Refusal::Malformed => Outcome::SignatureMalformed,
-            Refusal::NoV1 => Outcome::SignatureNoV1,
-            Refusal::Mismatch => Outcome::SignatureMismatch,
-            Refusal::TooOld => Outcome::TimestampTooOld,
-            Refusal::InFuture => Outcome::TimestampInFuture,
+            SignatureRejection::Missing => Outcome::SignatureMissing,
+            SignatureRejection::Malformed => Outcome::SignatureMalformed,
+            SignatureRejection::NoV1 => Outcome::SignatureNoV1,
+            SignatureRejection::Mismatch => Outcome::SignatureMismatch,
+            SignatureRejection::TooOld => Outcome::TimestampTooOld,
+            SignatureRejection::InFuture => Outcome::TimestampInFuture,
         }
     }
 }
@@ -100,14 +100,14 @@ pub fn verify<'h>(
     body: &[u8],
     now: i64,
     tolerance: i64,
-) -> Result<Match, Refusal> {
+) -> Result<Match, SignatureRejection> {
     let header = Header::parse(sole(headers)?)?;
-    let secret = header.signer(secrets, body).ok_or(Refusal::Mismatch)?;
+    let secret = header.signer(secrets, body).ok_or(SignatureRejection::Mismatch)?;
     let age = now.saturating_sub(header.timestamp);
     if age > tolerance {
-        Err(Refusal::TooOld)
+        Err(SignatureRejection::TooOld)
     } else if age < tolerance.saturating_neg() {
-        Err(Refusal::InFuture)
+        Err(SignatureRejection::InFuture)
     } else {
         Ok(Match { secret, timestamp: header.timestamp })
     }
@@ -129,13 +129,13 @@ pub fn sign<'s>(secrets: impl IntoIterator<Item = &'s Secret>, timestamp: i64, b
 }
 
 /// The one header field there may be.
-fn sole<'h>(headers: impl IntoIterator<Item = &'h [u8]>) -> Result<&'h [u8], Refusal> {
+fn sole<'h>(headers: impl IntoIterator<Item = &'h [u8]>) -> Result<&'h [u8], SignatureRejection> {
     let mut headers = headers.into_iter();
-    let header = headers.next().ok_or(Refusal::Missing)?;
+    let header = headers.next().ok_or(SignatureRejection::Missing)?;
     if headers.next().is_some() || header.len() > HEADER_LIMIT {
-        return Err(Refusal::Malformed);
+        return Err(SignatureRejection::Malformed);
     }
-    if header.trim_ascii().is_empty() { Err(Refusal::Missing) } else { Ok(header) }
+    if header.trim_ascii().is_empty() { Err(SignatureRejection::Missing) } else { Ok(header) }
 }
 
 /// A well-formed header: one `t`, at least one `v1`.
@@ -147,19 +147,19 @@ struct Header<'h> {
 }
 
 impl<'h> Header<'h> {
-    fn parse(text: &'h [u8]) -> Result<Self, Refusal> {
+    fn parse(text: &'h [u8]) -> Result<Self, SignatureRejection> {
         let (mut time, mut signed) = (None, false);
         for item in items(text) {
             if let Some(value) = item.strip_prefix(b"t=")
                 && time.replace(value).is_some()
             {
-                return Err(Refusal::Malformed);
+                return Err(SignatureRejection::Malformed);
             }
             signed |= item.starts_with(V1);
         }
-        let time = time.ok_or(Refusal::Malformed)?;
-        let timestamp = seconds(time).ok_or(Refusal::Malformed)?;
-        if signed { Ok(Header { text, time, timestamp }) } else { Err(Refusal::NoV1) }
+        let time = time.ok_or(SignatureRejection::Malformed)?;
+        let timestamp = seconds(time).ok_or(SignatureRejection::Malformed)?;
+        if signed { Ok(Header { text, time, timestamp }) } else { Err(SignatureRejection::NoV1) }
     }
 
     /// The first secret that made any of the `v1`s. The `v1`s are read again for each secret rather than kept: that
@@ -224,7 +224,12 @@ mod tests {
 
     const NOW: i64 = 1_790_000_000;
 
-    fn judged(secrets: &[&str], headers: &[&str], body: &[u8], now: i64) -> Result<Match, Refusal> {
+    fn judged(
+        secrets: &[&str],
+        headers: &[&str],
+        body: &[u8],
+        now: i64,
+    ) -> Result<Match, SignatureRejection> {
         let secrets: Vec<_> = secrets.iter().map(|text| Secret::new(text)).collect();
         verify(&secrets, headers.iter().map(|header| header.as_bytes()), body, now, 300)
     }
@@ -254,12 +259,12 @@ mod tests {
                 case["secrets"].as_array().unwrap().iter().map(|s| s.as_str().unwrap()).collect();
             let expected = match case["recommended"].as_str().unwrap() {
                 "ok" => None,
-                "no_header" => Some(Refusal::Missing),
-                "bad_header" => Some(Refusal::Malformed),
-                "no_v1" => Some(Refusal::NoV1),
-                "no_match" => Some(Refusal::Mismatch),
-                "too_old" => Some(Refusal::TooOld),
-                "in_future" => Some(Refusal::InFuture),
+                "no_header" => Some(SignatureRejection::Missing),
+                "bad_header" => Some(SignatureRejection::Malformed),
+                "no_v1" => Some(SignatureRejection::NoV1),
+                "no_match" => Some(SignatureRejection::Mismatch),
+                "too_old" => Some(SignatureRejection::TooOld),
+                "in_future" => Some(SignatureRejection::InFuture),
                 "bad_secret" => {
                     // Never reaches this floor: a blank secret is a fault of the configuration.
                     assert!(texts.iter().all(|text| text.trim().is_empty()));
@@ -296,12 +301,12 @@ mod tests {
     #[test]
     fn only_one_header_field_is_read() {
         let good = sign([&Secret::new("a")], NOW, b"x");
-        let table: [(&[&str], Option<Refusal>); 5] = [
+        let table: [(&[&str], Option<SignatureRejection>); 5] = [
             (&[&good], None),
-            (&[], Some(Refusal::Missing)),
-            (&["", &good], Some(Refusal::Malformed)),
-            (&[&good, &good], Some(Refusal::Malformed)),
-            (&[&good, ""], Some(Refusal::Malformed)),
+            (&[], Some(SignatureRejection::Missing)),
+            (&["", &good], Some(SignatureRejection::Malformed)),
+            (&[&good, &good], Some(SignatureRejection::Malformed)),
+            (&[&good, ""], Some(SignatureRejection::Malformed)),
         ];
         for (headers, expected) in table {
             assert_eq!(judged(&["a"], headers, b"x", NOW).err(), expected, "{headers:?}");
@@ -314,21 +319,21 @@ mod tests {
         header.push_str(&",".repeat(HEADER_LIMIT - header.len()));
         assert!(judged(&["a"], &[&header], b"x", NOW).is_ok());
         header.push(',');
-        assert_eq!(judged(&["a"], &[&header], b"x", NOW), Err(Refusal::Malformed));
+        assert_eq!(judged(&["a"], &[&header], b"x", NOW), Err(SignatureRejection::Malformed));
     }
 
     #[test]
     fn age_is_judged_to_the_second_both_ways_and_at_the_ends_of_i64() {
         let table = [
             (NOW, NOW + 300, None),
-            (NOW, NOW + 301, Some(Refusal::TooOld)),
+            (NOW, NOW + 301, Some(SignatureRejection::TooOld)),
             (NOW, NOW - 300, None),
-            (NOW, NOW - 301, Some(Refusal::InFuture)),
-            (0, NOW, Some(Refusal::TooOld)),
+            (NOW, NOW - 301, Some(SignatureRejection::InFuture)),
+            (0, NOW, Some(SignatureRejection::TooOld)),
             (0, 0, None),
-            (i64::MAX, NOW, Some(Refusal::InFuture)),
-            (i64::MAX, i64::MIN, Some(Refusal::InFuture)),
-            (0, i64::MIN, Some(Refusal::InFuture)),
+            (i64::MAX, NOW, Some(SignatureRejection::InFuture)),
+            (i64::MAX, i64::MIN, Some(SignatureRejection::InFuture)),
+            (0, i64::MIN, Some(SignatureRejection::InFuture)),
         ];
         for (timestamp, now, expected) in table {
             let header = sign([&Secret::new("a")], timestamp, b"x");
@@ -359,7 +364,7 @@ mod tests {
     #[test]
     fn without_a_secret_nothing_matches() {
         let header = sign([&Secret::new("a")], NOW, b"x");
-        assert_eq!(judged(&[], &[&header], b"x", NOW), Err(Refusal::Mismatch));
+        assert_eq!(judged(&[], &[&header], b"x", NOW), Err(SignatureRejection::Mismatch));
     }
 
     #[test]
@@ -427,17 +432,17 @@ mod tests {
             prop_assert_eq!(refused(&secrets, header.as_bytes(), &body), None);
             prop_assert_eq!(
                 refused(&secrets, header.as_bytes(), &flipped(&body, bit, 8)),
-                Some(Refusal::Mismatch)
+                Some(SignatureRejection::Mismatch)
             );
             // Seven bits: the text of a secret stays ASCII.
             let other = String::from_utf8(flipped(text.as_bytes(), bit, 7)).unwrap();
             prop_assert_eq!(
                 refused(&[Secret::new(&other)], header.as_bytes(), &body),
-                Some(Refusal::Mismatch)
+                Some(SignatureRejection::Mismatch)
             );
             let found = refused(&secrets, &flipped(header.as_bytes(), bit, 8), &body);
             prop_assert!(
-                matches!(found, Some(Refusal::Malformed | Refusal::NoV1 | Refusal::Mismatch)),
+                matches!(found, Some(SignatureRejection::Malformed | SignatureRejection::NoV1 | SignatureRejection::Mismatch)),
                 "{:?}", found
             );
         }

@@ -6,7 +6,7 @@
 //! those; this file only has to find, beyond doubt, where the value ends. The way of it is simdjson's (Langdale and
 //! Lemire, "Parsing gigabytes of JSON per second", section 3.1).
 
-use super::json::JsonFault;
+use super::json::JsonError;
 use wide::u8x16;
 
 /// How many brackets may be open at once inside the body's own object: with it 128, as in serde_json. Ruby's parser
@@ -14,7 +14,7 @@ use wide::u8x16;
 const DEPTH_LIMIT: u32 = 127;
 
 /// The length of the object or array that `bytes` begins with.
-pub(super) fn nested(bytes: &[u8]) -> Result<usize, JsonFault> {
+pub(super) fn nested(bytes: &[u8]) -> Result<usize, JsonError> {
     let (blocks, rest) = bytes.as_chunks::<64>();
     let mut scan = Scan::default();
     for (n, block) in blocks.iter().enumerate() {
@@ -26,7 +26,7 @@ pub(super) fn nested(bytes: &[u8]) -> Result<usize, JsonFault> {
     last[..rest.len()].copy_from_slice(rest);
     match scan.block(&last)? {
         Some(length) => Ok(blocks.len() * 64 + length),
-        None => Err(JsonFault::Truncated),
+        None => Err(JsonError::Truncated),
     }
 }
 
@@ -42,7 +42,7 @@ struct Scan {
 
 impl Scan {
     /// How much of the block belongs to the value, if it ends here.
-    fn block(&mut self, bytes: &[u8; 64]) -> Result<Option<usize>, JsonFault> {
+    fn block(&mut self, bytes: &[u8; 64]) -> Result<Option<usize>, JsonError> {
         let block = Block::new(bytes);
         let quotes = block.bits(|part| part.simd_eq(u8x16::splat(b'"')));
         // `[` and `{` differ in one bit, and so do `]` and `}`.
@@ -57,7 +57,7 @@ impl Scan {
             let strings = self.strings(quotes & !escaped);
             // Whatever an escape hides is inside a string, or this is not JSON.
             if backslashes & !strings != 0 {
-                return Err(JsonFault::Syntax);
+                return Err(JsonError::Syntax);
             }
             strings
         } else {
@@ -107,18 +107,18 @@ struct Open {
 
 impl Open {
     /// Takes in a bracket; true if it closed the last one open.
-    fn bracket(&mut self, bracket: u8) -> Result<bool, JsonFault> {
+    fn bracket(&mut self, bracket: u8) -> Result<bool, JsonError> {
         let brace = u128::from(matches!(bracket, b'{' | b'}'));
         if matches!(bracket, b'{' | b'[') {
             if self.depth == DEPTH_LIMIT {
-                return Err(JsonFault::TooDeep);
+                return Err(JsonError::TooDeep);
             }
             self.braces = self.braces << 1 | brace;
             self.depth += 1;
             return Ok(false);
         }
         if self.depth == 0 || self.braces & 1 != brace {
-            return Err(JsonFault::Syntax);
+            return Err(JsonError::Syntax);
         }
         self.braces >>= 1;
         self.depth -= 1;
@@ -168,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_nested_value_ends_where_its_first_bracket_is_closed() {
-        let table: [(&str, Result<usize, JsonFault>); 22] = [
+        let table: [(&str, Result<usize, JsonError>); 22] = [
             ("{}", Ok(2)),
             ("[] ]", Ok(2)),
             ("[[]]]", Ok(4)),
@@ -177,20 +177,20 @@ mod tests {
             (r#"["\"]", "\\"]"#, Ok(13)),
             (r#"["\\\"]"]"#, Ok(9)),
             (r#"["[{"]"#, Ok(6)),
-            ("{", Err(JsonFault::Truncated)),
-            ("[{}", Err(JsonFault::Truncated)),
-            (r#"["]"#, Err(JsonFault::Truncated)),
-            (r#"["\"]"#, Err(JsonFault::Truncated)),
-            (r#"["\\\"]"#, Err(JsonFault::Truncated)),
-            (r#"["\"#, Err(JsonFault::Truncated)),
-            ("[}", Err(JsonFault::Syntax)),
-            ("{]", Err(JsonFault::Syntax)),
-            ("[{]}", Err(JsonFault::Syntax)),
-            (r#"{"a": \"]}"#, Err(JsonFault::Syntax)),
-            (r"[\]", Err(JsonFault::Syntax)),
+            ("{", Err(JsonError::Truncated)),
+            ("[{}", Err(JsonError::Truncated)),
+            (r#"["]"#, Err(JsonError::Truncated)),
+            (r#"["\"]"#, Err(JsonError::Truncated)),
+            (r#"["\\\"]"#, Err(JsonError::Truncated)),
+            (r#"["\"#, Err(JsonError::Truncated)),
+            ("[}", Err(JsonError::Syntax)),
+            ("{]", Err(JsonError::Syntax)),
+            ("[{]}", Err(JsonError::Syntax)),
+            (r#"{"a": \"]}"#, Err(JsonError::Syntax)),
+            (r"[\]", Err(JsonError::Syntax)),
             ("[\u{1}\u{ff}]", Ok(5)),
             ("[nonsense: is, not; read]", Ok(25)),
-            ("}", Err(JsonFault::Syntax)),
+            ("}", Err(JsonError::Syntax)),
         ];
         for (text, expected) in table {
             assert_eq!(nested(text.as_bytes()), expected, "{text}");
@@ -213,7 +213,7 @@ mod tests {
         let limit = DEPTH_LIMIT as usize;
         let of = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
         assert_eq!(nested(of(limit).as_bytes()), Ok(2 * limit));
-        assert_eq!(nested(of(limit + 1).as_bytes()), Err(JsonFault::TooDeep));
-        assert_eq!(nested("[{".repeat(1_000_000).as_bytes()), Err(JsonFault::TooDeep));
+        assert_eq!(nested(of(limit + 1).as_bytes()), Err(JsonError::TooDeep));
+        assert_eq!(nested("[{".repeat(1_000_000).as_bytes()), Err(JsonError::TooDeep));
     }
 }

@@ -4,7 +4,7 @@
 use crate::front::{Tool, faketime, have, npm, python_packages};
 use crate::harness::{Answer, Backend, Event, Program, SECRET, Setup, now, sign, until};
 use countersign::ledger::sqlite::SqliteLedger;
-use countersign::ledger::{Acted, Action, EventKey, Health, Ledger};
+use countersign::ledger::{ActionResult, EventKey, Health, Ledger, OperatorAction};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::Command;
@@ -161,6 +161,6 @@ async fn redeliver(ledger: &Path, id: &str) {
         tokio::task::yield_now().await;
     }
     let key = EventKey { endpoint: "/webhooks/stripe".into(), query: "".into(), id: id.into() };
-    assert_eq!(ledger.act(&key, Action::Redeliver).await.unwrap(), Acted::Done);
+    assert_eq!(ledger.apply(&key, OperatorAction::Redeliver).await.unwrap(), ActionResult::Done);
     tokio::task::spawn_blocking(move || ledger.close()).await.unwrap();
 }

@@ -11,31 +11,31 @@ use tokio::task::JoinSet;
 use super::query::Query;
 use super::refusal::Refusal;
 use super::{Answer, Desk, Named, in_time, json, note};
-use crate::ledger::{Acted, Action, EventKey, LedgerError, State};
+use crate::ledger::{ActionResult, EventKey, LedgerError, OperatorAction, State};
 
 /// Actions at once: enough for a ledger to commit many in one go.
 const AT_ONCE: usize = 64;
 
 pub(super) async fn redeliver(Shared(desk): Shared<Arc<Desk>>, key: Named) -> Answer {
     let key = desk.key(key).await?;
-    match act(&desk, &key, Action::Redeliver).await? {
-        Acted::Done => {
+    match act(&desk, &key, OperatorAction::Redeliver).await? {
+        ActionResult::Done => {
             desk.bell.notify_one();
             Ok(json(StatusCode::ACCEPTED, &serde_json::json!({ "redelivering": key.to_string() })))
         }
-        Acted::Running => Err(Refusal::InFlight(None)),
-        Acted::PayloadGone => Err(Refusal::PayloadGone),
-        Acted::Unknown => Err(Refusal::Unknown),
+        ActionResult::Running => Err(Refusal::InFlight(None)),
+        ActionResult::PayloadGone => Err(Refusal::PayloadGone),
+        ActionResult::Unknown => Err(Refusal::Unknown),
     }
 }
 
 pub(super) async fn forget(Shared(desk): Shared<Arc<Desk>>, key: Named) -> Answer {
     let key = desk.key(key).await?;
-    match act(&desk, &key, Action::Forget).await? {
-        Acted::Done => Ok(StatusCode::NO_CONTENT.into_response()),
-        Acted::Running => Err(Refusal::InFlight(None)),
+    match act(&desk, &key, OperatorAction::Forget).await? {
+        ActionResult::Done => Ok(StatusCode::NO_CONTENT.into_response()),
+        ActionResult::Running => Err(Refusal::InFlight(None)),
         // A payload is not needed to forget it.
-        Acted::PayloadGone | Acted::Unknown => Err(Refusal::Unknown),
+        ActionResult::PayloadGone | ActionResult::Unknown => Err(Refusal::Unknown),
     }
 }
 
@@ -83,7 +83,7 @@ async fn each(desk: &Arc<Desk>, keys: HashSet<EventKey>, tally: &mut Tally) -> R
     let (mut waiting, mut acting) = (keys.into_iter(), JoinSet::new());
     let act_on = |key: EventKey| {
         let desk = desk.clone();
-        async move { act(&desk, &key, Action::Redeliver).await }
+        async move { act(&desk, &key, OperatorAction::Redeliver).await }
     };
     for key in waiting.by_ref().take(AT_ONCE) {
         acting.spawn(act_on(key));
@@ -91,9 +91,9 @@ async fn each(desk: &Arc<Desk>, keys: HashSet<EventKey>, tally: &mut Tally) -> R
     let mut failed = None;
     while let Some(acted) = acting.join_next().await {
         match acted {
-            Ok(Ok(Acted::Done)) => tally.redelivered += 1,
-            Ok(Ok(Acted::Running)) => tally.in_flight += 1,
-            Ok(Ok(Acted::PayloadGone | Acted::Unknown)) => tally.payload_gone += 1,
+            Ok(Ok(ActionResult::Done)) => tally.redelivered += 1,
+            Ok(Ok(ActionResult::Running)) => tally.in_flight += 1,
+            Ok(Ok(ActionResult::PayloadGone | ActionResult::Unknown)) => tally.payload_gone += 1,
             Ok(Err(error)) => failed = Some(error),
             Err(_) => failed = Some(LedgerError::new("it panicked")),
         }
@@ -107,17 +107,17 @@ async fn each(desk: &Arc<Desk>, keys: HashSet<EventKey>, tally: &mut Tally) -> R
 }
 
 /// Does it, and says so in the log.
-async fn act(desk: &Desk, key: &EventKey, action: Action) -> Result<Acted, LedgerError> {
-    let acted = in_time(desk.ledger.act(key, action)).await;
+async fn act(desk: &Desk, key: &EventKey, action: OperatorAction) -> Result<ActionResult, LedgerError> {
+    let acted = in_time(desk.ledger.apply(key, action)).await;
     let word = match action {
-        Action::Redeliver => "redeliver",
-        Action::Forget => "forget",
+        OperatorAction::Redeliver => "redeliver",
+        OperatorAction::Forget => "forget",
     };
     let result = match &acted {
-        Ok(Acted::Done) => "done",
-        Ok(Acted::Running) => "in_flight",
-        Ok(Acted::PayloadGone) => "payload_gone",
-        Ok(Acted::Unknown) => "event_unknown",
+        Ok(ActionResult::Done) => "done",
+        Ok(ActionResult::Running) => "in_flight",
+        Ok(ActionResult::PayloadGone) => "payload_gone",
+        Ok(ActionResult::Unknown) => "event_unknown",
         Err(_) => "ledger_unavailable",
     };
     note(word, key, result);

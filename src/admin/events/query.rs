@@ -1,7 +1,7 @@
 //! What a query of the events API may say, read strictly: a word that is misspelled must not widen a filter. Pure.
 
 use super::refusal::Refusal;
-use crate::ledger::{Filter, State};
+use crate::ledger::{RecordFilter, State};
 
 /// Records of a page, unless it is said.
 const LIMIT: usize = 100;
@@ -45,16 +45,16 @@ impl Query {
     }
 
     /// Which records are meant.
-    pub(super) fn filter(&self) -> Result<Filter, Refusal> {
+    pub(super) fn filter(&self) -> Result<RecordFilter, Refusal> {
         let own = |name| self.one(name).map(str::to_owned);
         let state = match self.one("state") {
             None => None,
-            Some(word) => Some(State::of(word).ok_or_else(|| {
-                let words = State::ALL.map(State::word).join(", ");
+            Some(word) => Some(State::parse(word).ok_or_else(|| {
+                let words = State::ALL.map(State::as_str).join(", ");
                 Refusal::Query(format!("state is one of {words}."))
             })?),
         };
-        Ok(Filter { endpoint: own("endpoint"), state, kind: own("type"), id: own("id") })
+        Ok(RecordFilter { endpoint: own("endpoint"), state, event_type: own("type"), id: own("id") })
     }
 
     /// `true` or `false`; `false` unless it is said.
@@ -73,22 +73,22 @@ mod tests {
 
     const KNOWN: [&str; 5] = ["endpoint", "state", "type", "limit", "dry_run"];
 
-    fn filter(raw: &str) -> Result<Filter, String> {
+    fn filter(raw: &str) -> Result<RecordFilter, String> {
         let filter = Query::parse(Some(raw), &KNOWN).and_then(|query| query.filter());
         filter.map_err(|refusal| refusal.message())
     }
 
     #[test]
     fn a_filter_is_what_the_query_says_and_no_wider() {
-        let all = Filter::default;
+        let all = RecordFilter::default;
         let own = |text: &str| Some(text.to_owned());
         for (raw, expected) in [
             ("", all()),
             ("state=&type=", all()),
-            ("state=dead", Filter { state: Some(State::Dead), ..all() }),
+            ("state=dead", RecordFilter { state: Some(State::Dead), ..all() }),
             (
                 "type=invoice.%2A&endpoint=%2Fwebhooks%2Fstripe",
-                Filter { kind: own("invoice.*"), endpoint: own("/webhooks/stripe"), ..all() },
+                RecordFilter { event_type: own("invoice.*"), endpoint: own("/webhooks/stripe"), ..all() },
             ),
         ] {
             assert_eq!(filter(raw), Ok(expected), "{raw}");

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::super::error;
 use crate::ledger::{Health, LedgerError};
-use crate::stripe::event::Rejection;
+use crate::stripe::event::EventRejection;
 
 /// Why not.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ pub(super) enum Refusal {
     /// The payload that was brought broke off, or took too long.
     Broken,
     /// The payload that was brought is not an event.
-    Rejected(Rejection),
+    Rejected(EventRejection),
     /// The ledger is out of reach.
     Ledger(LedgerError),
 }
@@ -69,7 +69,7 @@ impl Refusal {
     }
 
     /// The word for it.
-    pub(super) fn code(&self) -> &'static str {
+    pub(super) fn as_str(&self) -> &'static str {
         match self {
             Refusal::Unauthorized => "unauthorized",
             Refusal::Query(_) => "query_invalid",
@@ -81,7 +81,7 @@ impl Refusal {
             Refusal::NoEndpoint => "endpoint_unknown",
             Refusal::TooLarge(_) => "body_too_large",
             Refusal::Broken => "body_malformed",
-            Refusal::Rejected(rejection) => rejection.outcome().code(),
+            Refusal::Rejected(rejection) => rejection.outcome().as_str(),
             Refusal::Ledger(_) => "ledger_unavailable",
         }
     }
@@ -115,7 +115,7 @@ impl Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let mut response = error(self.status(), self.code(), &self.message());
+        let mut response = error(self.status(), self.as_str(), &self.message());
         let headers = response.headers_mut();
         match self {
             Refusal::Unauthorized => {

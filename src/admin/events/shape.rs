@@ -3,7 +3,7 @@
 use serde::Serialize;
 use std::time::{Duration, UNIX_EPOCH};
 
-use crate::ledger::{Page, Parcel, Record, State};
+use crate::ledger::{Page, Record, State, StoredRequest};
 
 /// `{"events": […], "next": …}`
 #[derive(Serialize)]
@@ -56,8 +56,8 @@ pub(super) fn page(page: &Page) -> Listed<'_> {
 }
 
 /// One record.
-pub(super) fn whole<'a>(record: &'a Record, parcel: Option<&Parcel>) -> Whole<'a> {
-    let payload = parcel.map(|parcel| Kept { bytes: parcel.body.len(), delivery: parcel.way.word() });
+pub(super) fn whole<'a>(record: &'a Record, parcel: Option<&StoredRequest>) -> Whole<'a> {
+    let payload = parcel.map(|parcel| Kept { bytes: parcel.body.len(), delivery: parcel.mode.as_str() });
     Whole { record: shown(record), payload }
 }
 
@@ -72,11 +72,11 @@ fn shown(record: &Record) -> Shown<'_> {
         id: &record.key.id,
         endpoint: &record.key.endpoint,
         query: &record.key.query,
-        r#type: &record.kind,
+        r#type: &record.event_type,
         created: record.created.and_then(|seconds| seconds.checked_mul(1000)).map(time),
         livemode: record.livemode,
         account: record.account.as_deref(),
-        state: record.state.word(),
+        state: record.state.as_str(),
         attempts: record.attempts,
         status: record.status,
         seen: time(record.seen),
@@ -97,13 +97,14 @@ fn time(millis: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::{EventKey, Way};
+    use crate::delivery_mode::DeliveryMode;
+    use crate::ledger::EventKey;
     use serde_json::{Value, json};
 
     fn record(state: State) -> Record {
         Record {
             key: EventKey { endpoint: "/w".into(), query: "v=2".into(), id: "evt_1".into() },
-            kind: "invoice.paid".into(),
+            event_type: "invoice.paid".into(),
             created: Some(1_767_323_045),
             livemode: Some(false),
             account: None,
@@ -119,8 +120,8 @@ mod tests {
     #[test]
     fn a_record_shows_what_it_has_in_words_and_times() {
         let pending = record(State::Pending);
-        let parcel = Parcel {
-            way: Way::Hybrid,
+        let parcel = StoredRequest {
+            mode: DeliveryMode::Hybrid,
             head: "POST /hush".into(),
             signature: "v1=hush".into(),
             body: "{\"hush\"}".into(),

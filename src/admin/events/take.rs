@@ -13,8 +13,9 @@ use super::query::Query;
 use super::refusal::Refusal;
 use super::{Answer, Desk, in_time, json, note};
 use crate::clock;
+use crate::delivery_mode::DeliveryMode;
 use crate::endpoint::Endpoint;
-use crate::ledger::{Arrival, EventKey, Kept, Ledger, Parcel, Way};
+use crate::ledger::{Arrival, EnqueueResult, EventKey, Ledger, StoredRequest};
 use crate::stripe::event;
 use crate::stripe::signature;
 
@@ -30,7 +31,7 @@ pub struct Place {
 type Find = Box<dyn Fn(&str) -> Option<Place> + Send + Sync>;
 
 /// Takes events in that did not come by themselves. They are delivered as queued ones are.
-pub struct TakeIn {
+pub struct Importer {
     ledger: Arc<dyn Ledger>,
     host: String,
     find: Find,
@@ -54,7 +55,7 @@ pub enum Taken {
 
 impl Taken {
     /// The word for it.
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Taken::Queued => "queued",
             Taken::Duplicate => "duplicate",
@@ -64,21 +65,21 @@ impl Taken {
     }
 }
 
-impl TakeIn {
+impl Importer {
     /// Keeps events in `ledger` for the endpoints that `find` knows by name. `host` is what the app is asked under: there
     /// is no request that would tell.
     pub fn new(
         ledger: Arc<dyn Ledger>,
         host: String,
         find: impl Fn(&str) -> Option<Place> + Send + Sync + 'static,
-    ) -> TakeIn {
-        TakeIn { ledger, host, find: Box::new(find) }
+    ) -> Importer {
+        Importer { ledger, host, find: Box::new(find) }
     }
 
     /// Takes a payload in at an endpoint and a raw query. Durable when it returns [`Taken::Queued`].
     async fn take(&self, place: &Place, query: &str, body: Bytes) -> Result<(EventKey, Taken), Refusal> {
         let Place { path, endpoint } = place;
-        let event = event::vouched(body).map_err(Refusal::Rejected)?;
+        let event = event::parse_trusted(body).map_err(Refusal::Rejected)?;
         let key = EventKey { endpoint: endpoint.name.clone(), query: query.into(), id: event.id().into() };
         if !endpoint.forwards(&event) {
             return Ok((key, Taken::Ignored));
@@ -87,22 +88,22 @@ impl TakeIn {
         let signature = signature::sign(&endpoint.secrets, now, event.body());
         let arrival = Arrival {
             key: key.clone(),
-            kind: event.kind().into(),
+            event_type: event.event_type().into(),
             created: event.created(),
             livemode: event.livemode(),
             account: event.account().map(Into::into),
         };
-        let parcel = Parcel {
-            way: Way::Queued,
+        let parcel = StoredRequest {
+            mode: DeliveryMode::Queued,
             head: head(path, query, &self.host),
             signature: signature.into(),
             body: event.body().clone(),
         };
-        let taken = match in_time(self.ledger.keep(arrival, parcel, None)).await? {
+        let taken = match in_time(self.ledger.enqueue(arrival, parcel, None)).await? {
             // Without a lease asked for none is given; were one, it would end by itself and the event be due.
-            Kept::Queued | Kept::Leased(_) => Taken::Queued,
-            Kept::Duplicate => Taken::Duplicate,
-            Kept::InFlight { retry_after } => Taken::InFlight { retry_after },
+            EnqueueResult::Queued | EnqueueResult::Leased(_) => Taken::Queued,
+            EnqueueResult::Duplicate => Taken::Duplicate,
+            EnqueueResult::InFlight { retry_after } => Taken::InFlight { retry_after },
         };
         Ok((key, taken))
     }
@@ -130,12 +131,12 @@ pub(super) async fn take(
     let (key, taken) = match desk.take_in.take(&place, query, body).await {
         Ok(taken) => taken,
         Err(refusal) => {
-            let (endpoint, result) = (&*place.endpoint.name, refusal.code());
+            let (endpoint, result) = (&*place.endpoint.name, refusal.as_str());
             tracing::info!(by = "admin", action = "take_in", endpoint, result, "operator");
             return Err(refusal);
         }
     };
-    note("take_in", &key, taken.word());
+    note("take_in", &key, taken.as_str());
     let status = match taken {
         Taken::Queued => {
             desk.bell.notify_one();
@@ -144,7 +145,7 @@ pub(super) async fn take(
         Taken::Duplicate | Taken::Ignored => StatusCode::OK,
         Taken::InFlight { retry_after } => return Err(Refusal::InFlight(Some(retry_after))),
     };
-    Ok(json(status, &serde_json::json!({ "key": key.to_string(), "received": true, (taken.word()): true })))
+    Ok(json(status, &serde_json::json!({ "key": key.to_string(), "received": true, (taken.as_str()): true })))
 }
 
 /// A whole body, as long and as slow as the endpoint lets a webhook's be.

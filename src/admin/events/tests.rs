@@ -2,11 +2,12 @@
 
 use super::*;
 use crate::admin::{AdminState, Readiness, router as whole};
-use crate::config::{Delivery, Livemode, Webhook};
+use crate::config::{Livemode, WebhookConfig};
+use crate::delivery_mode::DeliveryMode;
 use crate::endpoint::Endpoint;
 use crate::ledger::{
-    Acted, Action, Arrival, Backlog, Claim, Health, Kept, Lease, Settled, Settlement, State as At, Unsettled,
-    Way,
+    ActionResult, Arrival, Backlog, Claim, EnqueueResult, Health, Lease, OperatorAction, SettleError,
+    Settled, Settlement, State as At,
 };
 use crate::metrics::Metrics;
 use async_trait::async_trait;
@@ -24,11 +25,11 @@ const SHOP: &str = "/webhooks/stripe";
 /// Has these records, in this order, and says `acted` to whatever is asked of it.
 #[derive(Default)]
 struct Scripted {
-    records: Mutex<Vec<(Record, Option<Parcel>)>>,
-    acted: Mutex<Vec<(String, Action)>>,
+    records: Mutex<Vec<(Record, Option<StoredRequest>)>>,
+    acted: Mutex<Vec<(String, OperatorAction)>>,
     running: Mutex<bool>,
     down: Mutex<bool>,
-    kept: Mutex<Vec<(Arrival, Parcel)>>,
+    kept: Mutex<Vec<(Arrival, StoredRequest)>>,
 }
 
 impl Scripted {
@@ -43,7 +44,7 @@ impl Ledger for Scripted {
         panic!("operators claim nothing")
     }
 
-    async fn settle(&self, _: Lease, _: Settlement) -> Result<Settled, Unsettled> {
+    async fn settle(&self, _: Lease, _: Settlement) -> Result<Settled, SettleError> {
         panic!("operators settle nothing")
     }
 
@@ -54,26 +55,31 @@ impl Ledger for Scripted {
         }
     }
 
-    async fn keep(
+    async fn enqueue(
         &self,
         arrival: Arrival,
-        parcel: Parcel,
+        parcel: StoredRequest,
         lease: Option<Duration>,
-    ) -> Result<Kept, LedgerError> {
+    ) -> Result<EnqueueResult, LedgerError> {
         self.up()?;
         assert_eq!(lease, None);
         if *self.running.lock().unwrap() {
-            return Ok(Kept::InFlight { retry_after: Duration::from_millis(1500) });
+            return Ok(EnqueueResult::InFlight { retry_after: Duration::from_millis(1500) });
         }
         let mut kept = self.kept.lock().unwrap();
         if kept.iter().any(|(known, _)| known.key == arrival.key) {
-            return Ok(Kept::Duplicate);
+            return Ok(EnqueueResult::Duplicate);
         }
         kept.push((arrival, parcel));
-        Ok(Kept::Queued)
+        Ok(EnqueueResult::Queued)
     }
 
-    async fn due(&self, _: &str, _: usize, _: Duration) -> Result<Vec<(Lease, Parcel)>, LedgerError> {
+    async fn claim_due(
+        &self,
+        _: &str,
+        _: usize,
+        _: Duration,
+    ) -> Result<Vec<(Lease, StoredRequest)>, LedgerError> {
         panic!("operators deliver nothing")
     }
 
@@ -81,7 +87,12 @@ impl Ledger for Scripted {
         Ok(vec![])
     }
 
-    async fn list(&self, filter: &Filter, after: Option<&str>, most: usize) -> Result<Page, LedgerError> {
+    async fn list(
+        &self,
+        filter: &RecordFilter,
+        after: Option<&str>,
+        most: usize,
+    ) -> Result<Page, LedgerError> {
         self.up()?;
         let from: usize = match after {
             None => 0,
@@ -96,35 +107,35 @@ impl Ledger for Scripted {
         Ok(Page { records: records.into_iter().filter(|record| filter.takes(record)).collect(), next })
     }
 
-    async fn show(&self, key: &EventKey) -> Result<Option<(Record, Option<Parcel>)>, LedgerError> {
+    async fn get(&self, key: &EventKey) -> Result<Option<(Record, Option<StoredRequest>)>, LedgerError> {
         self.up()?;
         Ok(self.records.lock().unwrap().iter().find(|(record, _)| record.key == *key).cloned())
     }
 
-    async fn act(&self, key: &EventKey, action: Action) -> Result<Acted, LedgerError> {
+    async fn apply(&self, key: &EventKey, action: OperatorAction) -> Result<ActionResult, LedgerError> {
         self.up()?;
-        let Some((_, parcel)) = self.show(key).await? else { return Ok(Acted::Unknown) };
+        let Some((_, parcel)) = self.get(key).await? else { return Ok(ActionResult::Unknown) };
         if *self.running.lock().unwrap() {
-            return Ok(Acted::Running);
+            return Ok(ActionResult::Running);
         }
-        if parcel.is_none() && action == Action::Redeliver {
-            return Ok(Acted::PayloadGone);
+        if parcel.is_none() && action == OperatorAction::Redeliver {
+            return Ok(ActionResult::PayloadGone);
         }
         self.acted.lock().unwrap().push((key.to_string(), action));
-        Ok(Acted::Done)
+        Ok(ActionResult::Done)
     }
 }
 
-fn record(id: &str, query: &str, kind: &str, state: At) -> (Record, Option<Parcel>) {
-    let parcel = matches!(state, At::Pending | At::Dead).then(|| Parcel {
-        way: Way::Queued,
+fn record(id: &str, query: &str, event_type: &str, state: At) -> (Record, Option<StoredRequest>) {
+    let parcel = matches!(state, At::Pending | At::Dead).then(|| StoredRequest {
+        mode: DeliveryMode::Queued,
         head: "POST /hush HTTP/1.1\r\n".into(),
         signature: "t=1,v1=hush".into(),
         body: "{\"hush\": 1}".into(),
     });
     let record = Record {
         key: EventKey { endpoint: SHOP.into(), query: query.into(), id: id.into() },
-        kind: kind.into(),
+        event_type: event_type.into(),
         created: Some(1_767_323_045),
         livemode: Some(false),
         account: None,
@@ -145,9 +156,9 @@ struct Api {
 }
 
 impl Api {
-    fn new(records: Vec<(Record, Option<Parcel>)>) -> Api {
+    fn new(records: Vec<(Record, Option<StoredRequest>)>) -> Api {
         let ledger = Arc::new(Scripted { records: Mutex::new(records), ..Scripted::default() });
-        let webhook = Webhook {
+        let webhook = WebhookConfig {
             path: SHOP.into(),
             name: SHOP.into(),
             secrets: vec![SecretString::from("whsec_1"), SecretString::from("whsec_2")],
@@ -159,7 +170,7 @@ impl Api {
             types: vec!["invoice.*".into()],
             livemode: Livemode::Any,
             accounts: vec!["*".into()],
-            delivery: Delivery::Inline,
+            delivery: DeliveryMode::Inline,
             deadline: Duration::from_secs(8),
             retry: vec![],
             jitter: 0.0,
@@ -170,7 +181,7 @@ impl Api {
         let endpoint = Arc::new(Endpoint::new(&webhook, &metrics));
         let find =
             move |name: &str| (name == SHOP).then(|| Place { path: SHOP.into(), endpoint: endpoint.clone() });
-        let take_in = Arc::new(TakeIn::new(ledger.clone(), "app".into(), find));
+        let take_in = Arc::new(Importer::new(ledger.clone(), "app".into(), find));
         let bell = Arc::new(Notify::new());
         let events = Some(Events { token: Token::new(TOKEN), take_in, bell: bell.clone() });
         let readiness = Arc::new(Readiness::new(ledger.clone()));
@@ -208,7 +219,7 @@ impl Api {
     }
 }
 
-fn shelf() -> Vec<(Record, Option<Parcel>)> {
+fn shelf() -> Vec<(Record, Option<StoredRequest>)> {
     vec![
         record("evt_1", "", "invoice.paid", At::Dead),
         record("evt_2", "", "charge.refunded", At::Dead),
@@ -320,8 +331,8 @@ async fn one_event_is_redelivered_or_forgotten_unless_it_cannot_be() {
     assert!(api.rang().await);
     assert_eq!(api.ask("DELETE", &format!("/api/events/{}", key("evt_4", "")), "").await.0, 204);
     let expected = [
-        ("evt_1? /webhooks/stripe".to_owned(), Action::Redeliver),
-        ("evt_4? /webhooks/stripe".to_owned(), Action::Forget),
+        ("evt_1? /webhooks/stripe".to_owned(), OperatorAction::Redeliver),
+        ("evt_4? /webhooks/stripe".to_owned(), OperatorAction::Forget),
     ];
     assert_eq!(*api.ledger.acted.lock().unwrap(), expected);
 
@@ -385,11 +396,11 @@ async fn an_event_that_is_brought_is_signed_and_kept_like_one_that_came() {
     assert!(!api.rang().await);
     let (arrival, parcel) = api.ledger.kept.lock().unwrap()[0].clone();
     assert_eq!(
-        (&*arrival.kind, arrival.created, arrival.livemode),
+        (&*arrival.event_type, arrival.created, arrival.livemode),
         ("invoice.paid", Some(1_767_323_045), Some(true))
     );
     assert!(parcel.head.starts_with(b"POST /webhooks/stripe?version=2 HTTP/1.1\r\nHost: app\r\n"));
-    assert_eq!((parcel.way, &parcel.body[..]), (Way::Queued, event.as_bytes()));
+    assert_eq!((parcel.mode, &parcel.body[..]), (DeliveryMode::Queued, event.as_bytes()));
     let signature = String::from_utf8(parcel.signature.to_vec()).unwrap();
     assert_eq!(signature.matches("v1=").count(), 2, "one of each secret");
 

@@ -2,12 +2,12 @@
 //! pages, at the pace that Stripe sets. It reads, and changes nothing.
 
 use super::{Failure, Progress, word};
-use crate::config::Checkout;
+use crate::config::CheckoutConfig;
 use crate::endpoint::Endpoint;
 use crate::metrics::Metrics;
-use crate::stripe::api::{Access, Api, Fault, Wire};
 use crate::stripe::event;
 use crate::stripe::form::{self, Param, Params};
+use crate::stripe_api::{Api, ApiConfig, ApiError, HttpTransport};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::Value;
@@ -45,7 +45,7 @@ impl Past {
     /// Whether an endpoint forwards it.
     pub(super) fn is_for(&self, endpoint: &Endpoint) -> bool {
         let body = Bytes::copy_from_slice(self.payload.get().as_bytes());
-        event::vouched(body).is_ok_and(|event| endpoint.forwards(&event))
+        event::parse_trusted(body).is_ok_and(|event| endpoint.forwards(&event))
     }
 }
 
@@ -68,14 +68,14 @@ struct Head {
 
 impl History {
     /// Stripe's list, with the key of `[checkout]`.
-    pub(super) fn new(checkout: &Checkout) -> Result<History, Failure> {
+    pub(super) fn new(checkout: &CheckoutConfig) -> Result<History, Failure> {
         let Some(key) = &checkout.secret_key else {
             let message = "Stripe cannot be asked without a key: set STRIPE_SECRET_KEY, or [checkout] secret_key in the \
                            configuration; a restricted key needs to read events";
             return Err(Failure::config(message));
         };
-        let wire = Arc::new(Wire::new().map_err(Failure::failed)?);
-        let access = Access {
+        let wire = Arc::new(HttpTransport::new().map_err(Failure::failed)?);
+        let access = ApiConfig {
             base: &checkout.api_base,
             key,
             version: &checkout.api_version,
@@ -129,7 +129,7 @@ impl History {
             let call = self.api.get(&format!("/v1/events?{params}")).await;
             let fault = match call.result {
                 Ok(body) => return Ok(Some(body)),
-                Err(Fault::Invalid(200)) => return Ok(None),
+                Err(ApiError::Invalid(200)) => return Ok(None),
                 Err(fault) => fault,
             };
             let Some(pause) = pause(&fault, refused) else {
@@ -141,14 +141,16 @@ impl History {
         }
     }
 
-    fn failed(&self, fault: &Fault, request: Option<String>) -> Failure {
+    fn failed(&self, fault: &ApiError, request: Option<String>) -> Failure {
         let what_to_do = match fault {
-            Fault::Refused(refused) if matches!(refused.status, 401 | 403) => {
+            ApiError::Rejected(refused) if matches!(refused.status, 401 | 403) => {
                 ": the key of [checkout] is not one that may read events"
             }
-            Fault::Refused(_) | Fault::Invalid(_) | Fault::Unreachable(_) | Fault::Timeout | Fault::Busy => {
-                ""
-            }
+            ApiError::Rejected(_)
+            | ApiError::Invalid(_)
+            | ApiError::Unreachable(_)
+            | ApiError::Timeout
+            | ApiError::Busy => "",
         };
         let request = request.map(|id| format!(" ({})", word(&Value::from(id)))).unwrap_or_default();
         Failure::failed(format!("{}: {fault}{what_to_do}{request}", self.base))
@@ -179,11 +181,13 @@ fn params(since: u64, types: &[String], limit: u64, after: Option<&str>) -> Para
 }
 
 /// How long to wait before asking again after this many refusals in a row, or `None`: only for being asked too much.
-fn pause(fault: &Fault, refused: u32) -> Option<Duration> {
+fn pause(fault: &ApiError, refused: u32) -> Option<Duration> {
     let asked = match fault {
-        Fault::Refused(refused) if refused.status == 429 => refused.retry_after,
-        Fault::Invalid(429) | Fault::Busy => None,
-        Fault::Refused(_) | Fault::Invalid(_) | Fault::Unreachable(_) | Fault::Timeout => return None,
+        ApiError::Rejected(refused) if refused.status == 429 => refused.retry_after,
+        ApiError::Invalid(429) | ApiError::Busy => None,
+        ApiError::Rejected(_) | ApiError::Invalid(_) | ApiError::Unreachable(_) | ApiError::Timeout => {
+            return None;
+        }
     };
     let backoff = Duration::from_millis(500 << refused.min(PATIENCE));
     (refused < PATIENCE).then(|| asked.map_or(backoff, Duration::from_secs).min(LONGEST))
@@ -192,7 +196,7 @@ fn pause(fault: &Fault, refused: u32) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stripe::api::Refused;
+    use crate::stripe_api::StripeError;
 
     #[test]
     fn stripe_is_asked_for_the_types_that_it_can_be_asked_for() {
@@ -216,7 +220,7 @@ mod tests {
     #[test]
     fn only_being_asked_too_much_is_waited_for_and_not_for_ever() {
         let refused = |status, retry_after| {
-            Fault::Refused(Box::new(Refused { status, retry_after, ..Refused::default() }))
+            ApiError::Rejected(Box::new(StripeError { status, retry_after, ..StripeError::default() }))
         };
         for (fault, times, millis) in [
             (refused(429, None), 0, Some(500)),
@@ -224,11 +228,11 @@ mod tests {
             (refused(429, Some(7)), 0, Some(7000)),
             (refused(429, Some(3600)), 0, Some(60_000)),
             (refused(429, Some(1)), PATIENCE, None),
-            (Fault::Invalid(429), 1, Some(1000)),
-            (Fault::Busy, 0, Some(500)),
+            (ApiError::Invalid(429), 1, Some(1000)),
+            (ApiError::Busy, 0, Some(500)),
             (refused(401, None), 0, None),
             (refused(500, None), 0, None),
-            (Fault::Timeout, 0, None),
+            (ApiError::Timeout, 0, None),
         ] {
             assert_eq!(pause(&fault, times), millis.map(Duration::from_millis), "{fault:?} {times}");
         }

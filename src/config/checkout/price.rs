@@ -1,18 +1,18 @@
 //! `[[checkout.price]]`: one thing that may be bought, and how many of it.
 
-use super::words::{self, Mode};
+use super::words::{self, CheckoutMode};
 use crate::config::section::Section;
 use crate::config::units::{self, Wrong};
 
 /// One `[[checkout.price]]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Price {
+pub struct PriceConfig {
     /// Stripe's id of the price (`price_…`), by which clients may call it too.
     pub id: String,
     /// What clients may call it; blank for nothing but the id.
     pub name: String,
     /// The session's mode for orders of this price; `None` for the checkout's own.
-    pub mode: Option<Mode>,
+    pub mode: Option<CheckoutMode>,
     /// The least that may be ordered at once. Default 1.
     pub min: u64,
     /// The most. Default 1.
@@ -22,8 +22,8 @@ pub struct Price {
 /// Stripe's own limit of a line item's quantity.
 const MOST: u64 = 999_999;
 
-impl Price {
-    pub(super) fn read(section: &mut Section) -> Option<Price> {
+impl PriceConfig {
+    pub(super) fn read(section: &mut Section) -> Option<PriceConfig> {
         let id = section.required("id", "the id of a price in Stripe (price_…)", id);
         let name = section.text("name", "", name);
         let mode = section.text("mode", "", |text| match text {
@@ -37,7 +37,7 @@ impl Price {
             section.fault("max", format!("the number {max}"), &format!("at least min, which is {min}"), "");
             return None;
         }
-        Some(Price { id: id?, name: name?, mode: mode?, min, max })
+        Some(PriceConfig { id: id?, name: name?, mode: mode?, min, max })
     }
 
     /// Whether a client that says this word means this price.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// What a session does (<https://docs.stripe.com/api/checkout/sessions/create#create_checkout_session-mode>).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Mode {
+pub enum CheckoutMode {
     /// One payment.
     #[default]
     Payment,
@@ -16,16 +16,19 @@ pub enum Mode {
     Setup,
 }
 
-pub(super) const MODES: &[(&str, Mode)] =
-    &[("payment", Mode::Payment), ("subscription", Mode::Subscription), ("setup", Mode::Setup)];
+pub(super) const MODES: &[(&str, CheckoutMode)] = &[
+    ("payment", CheckoutMode::Payment),
+    ("subscription", CheckoutMode::Subscription),
+    ("setup", CheckoutMode::Setup),
+];
 
-impl Mode {
+impl CheckoutMode {
     /// Stripe's word for it.
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
-            Mode::Payment => "payment",
-            Mode::Subscription => "subscription",
-            Mode::Setup => "setup",
+            CheckoutMode::Payment => "payment",
+            CheckoutMode::Subscription => "subscription",
+            CheckoutMode::Setup => "setup",
         }
     }
 }
@@ -43,7 +46,7 @@ pub enum UiMode {
 
 impl UiMode {
     /// Stripe's word, if one is to be sent.
-    pub const fn word(self) -> Option<&'static str> {
+    pub const fn as_str(self) -> Option<&'static str> {
         match self {
             UiMode::Default => None,
             UiMode::Hosted(word) | UiMode::Embedded(word) => Some(word),
@@ -207,7 +210,7 @@ pub(super) fn header(text: &str) -> Result<Option<String>, Wrong> {
 
 /// How often one customer, or one address, may ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rate {
+pub struct RateConfig {
     /// So often, and so often at once; never 0.
     pub times: u32,
     /// In this time.
@@ -215,7 +218,7 @@ pub struct Rate {
 }
 
 /// `10/m`, or blank for no limit.
-pub(super) fn rate(text: &str) -> Result<Option<Rate>, Wrong> {
+pub(super) fn rate(text: &str) -> Result<Option<RateConfig>, Wrong> {
     if text.is_empty() {
         return Ok(None);
     }
@@ -224,7 +227,7 @@ pub(super) fn rate(text: &str) -> Result<Option<Rate>, Wrong> {
     let seconds =
         units::word(unit, &[("s", 1), ("m", 60), ("h", 3600), ("d", 86400)]).map_err(|_| wrong())?;
     match times.parse() {
-        Ok(times @ 1..=1_000_000) => Ok(Some(Rate { times, period: Duration::from_secs(seconds) })),
+        Ok(times @ 1..=1_000_000) => Ok(Some(RateConfig { times, period: Duration::from_secs(seconds) })),
         Ok(_) | Err(_) => Err(wrong()),
     }
 }
@@ -305,7 +308,7 @@ mod tests {
 
     #[test]
     fn a_rate_is_a_number_for_each_unit_of_time() {
-        let rate_of = |times, seconds| Ok(Some(Rate { times, period: Duration::from_secs(seconds) }));
+        let rate_of = |times, seconds| Ok(Some(RateConfig { times, period: Duration::from_secs(seconds) }));
         for (text, expected) in
             [("", Ok(None)), ("10/m", rate_of(10, 60)), ("1/s", rate_of(1, 1)), ("500/h", rate_of(500, 3600))]
         {

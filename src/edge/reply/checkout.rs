@@ -3,12 +3,12 @@
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use super::{JSON, Reply};
-use crate::checkout::session::{Session, Way};
-use crate::checkout::{self, Fate};
+use super::{JSON, Response};
+use crate::checkout::session::{PaymentUi, Session};
+use crate::checkout::{self, OrderDisposition};
 use crate::edge::page::Page;
 use crate::outcome::checkout::CheckoutOutcome;
-use crate::stripe::api::{Fault, Refused};
+use crate::stripe_api::{ApiError, StripeError};
 
 /// How long a browser may remember what it was allowed, in seconds.
 const REMEMBERED: &[u8] = b"600";
@@ -76,12 +76,12 @@ const fn row(outcome: CheckoutOutcome) -> (u16, &'static str, Option<u64>) {
     }
 }
 
-impl Reply {
+impl Response {
     /// An answer of the checkout that needs nothing but its outcome, and the field that is meant if there is one.
-    pub fn of_checkout(outcome: CheckoutOutcome, param: Option<&str>) -> Reply {
+    pub fn of_checkout(outcome: CheckoutOutcome, param: Option<&str>) -> Response {
         let (status, message, retry_after) = row(outcome);
-        let mut reply = Reply {
-            code: outcome.code(),
+        let mut reply = Response {
+            code: outcome.as_str(),
             status,
             body: Bytes::new(),
             message: message.into(),
@@ -91,32 +91,32 @@ impl Reply {
             more: vec![("Cache-Control", Bytes::from_static(b"no-store"))],
         };
         if outcome != CheckoutOutcome::Preflight {
-            reply.error(outcome.code(), param);
+            reply.error(outcome.as_str(), param);
         }
         reply
     }
 
     /// The answer to an order, or to a question for a session. `go`: whoever asked follows a redirect.
-    pub fn to_checkout(fate: &Fate, go: bool) -> Reply {
-        let outcome = fate.outcome();
-        match fate {
-            Fate::Created(session) => Reply::of_checkout(outcome, None).session(session, go),
-            Fate::Told(told) => {
+    pub fn to_checkout(disposition: &OrderDisposition, go: bool) -> Response {
+        let outcome = disposition.outcome();
+        match disposition {
+            OrderDisposition::Created(session) => Response::of_checkout(outcome, None).session(session, go),
+            OrderDisposition::Told(told) => {
                 let body = json!({ "status": told.status, "payment_status": told.payment_status });
-                Reply { body: body.to_string().into(), ..Reply::of_checkout(outcome, None) }
+                Response { body: body.to_string().into(), ..Response::of_checkout(outcome, None) }
             }
-            Fate::Refused(refusal) => Reply::of_checkout(outcome, refusal.param.as_deref()),
-            Fate::Unknown => Reply::of_checkout(outcome, None),
-            Fate::Failed(Fault::Refused(refused)) => Reply::of_stripe(outcome, refused),
-            Fate::Failed(Fault::Invalid(_) | Fault::Unreachable(_) | Fault::Timeout | Fault::Busy) => {
-                Reply::of_checkout(outcome, None)
-            }
+            OrderDisposition::Refused(refusal) => Response::of_checkout(outcome, refusal.param.as_deref()),
+            OrderDisposition::Unknown => Response::of_checkout(outcome, None),
+            OrderDisposition::Failed(ApiError::Rejected(refused)) => Response::of_stripe(outcome, refused),
+            OrderDisposition::Failed(
+                ApiError::Invalid(_) | ApiError::Unreachable(_) | ApiError::Timeout | ApiError::Busy,
+            ) => Response::of_checkout(outcome, None),
         }
     }
 
     /// What Stripe said, as far as it concerns whoever ordered.
-    fn of_stripe(outcome: CheckoutOutcome, refused: &Refused) -> Reply {
-        let mut reply = Reply::of_checkout(outcome, None);
+    fn of_stripe(outcome: CheckoutOutcome, refused: &StripeError) -> Response {
+        let mut reply = Response::of_checkout(outcome, None);
         // A card's refusal is written for its owner (https://docs.stripe.com/error-handling#payment-errors).
         let theirs = outcome == CheckoutOutcome::StripeCardRefused
             || (outcome == CheckoutOutcome::StripeRefused
@@ -147,9 +147,9 @@ impl Reply {
         self.content_type = Some(Bytes::from_static(JSON));
     }
 
-    fn session(mut self, session: &Session, go: bool) -> Reply {
+    fn session(mut self, session: &Session, go: bool) -> Response {
         let body = match &session.way {
-            Way::Page(url) => {
+            PaymentUi::Page(url) => {
                 if go {
                     self.status = 303;
                     self.more.push(("Location", url.clone().into()));
@@ -157,20 +157,20 @@ impl Reply {
                 json!({ "id": session.id, "url": url })
             }
             // A form of the shop's own has nowhere to go.
-            Way::Form(secret) => json!({ "id": session.id, "clientSecret": secret }),
+            PaymentUi::Form(secret) => json!({ "id": session.id, "clientSecret": secret }),
         };
         self.body = body.to_string().into();
         self
     }
 
     /// With the methods that a path has.
-    pub fn allowing(mut self, methods: &'static str) -> Reply {
+    pub fn allowing(mut self, methods: &'static str) -> Response {
         self.allow = Some(methods);
         self
     }
 
     /// With what a browser needs to let the page read the answer.
-    pub fn for_page(mut self, page: &Page, methods: &'static str) -> Reply {
+    pub fn for_page(mut self, page: &Page, methods: &'static str) -> Response {
         self.more.push(("Vary", Bytes::from_static(b"Origin")));
         let Page::Of(origin) = page else { return self };
         let fixed = |value: &'static str| Bytes::from_static(value.as_bytes());
@@ -195,15 +195,15 @@ mod tests {
     #[test]
     fn every_error_is_json_with_its_code_and_never_to_be_kept() {
         for outcome in CheckoutOutcome::ALL {
-            let reply = Reply::of_checkout(outcome, Some("items[0][price]"));
+            let reply = Response::of_checkout(outcome, Some("items[0][price]"));
             let head = String::from_utf8(reply.head(true)).unwrap();
             assert!(head.contains("\r\nCache-Control: no-store\r\n"), "{head}");
-            assert!(head.contains(&format!("\r\nCountersign-Outcome: {}\r\n", outcome.code())), "{head}");
+            assert!(head.contains(&format!("\r\nCountersign-Outcome: {}\r\n", outcome.as_str())), "{head}");
             if reply.status < 300 {
                 continue;
             }
             let body: Value = serde_json::from_slice(&reply.body).unwrap();
-            assert_eq!(body["error"]["code"], outcome.code());
+            assert_eq!(body["error"]["code"], outcome.as_str());
             assert_eq!(body["error"]["param"], "items[0][price]");
             assert!(body["error"]["message"].as_str().unwrap().len() > 10);
             let waits = matches!(reply.status, 409 | 429 | 503);
@@ -211,15 +211,15 @@ mod tests {
         }
     }
 
-    fn refused(status: u16, code: &str, param: &str) -> Reply {
-        let refused = Refused {
+    fn refused(status: u16, code: &str, param: &str) -> Response {
+        let refused = StripeError {
             status,
             code: Some(code.into()),
             param: Some(param.into()).filter(|param: &String| !param.is_empty()),
             message: Some("acct_1 said <b>".into()),
-            ..Refused::default()
+            ..StripeError::default()
         };
-        Reply::to_checkout(&Fate::Failed(Fault::Refused(Box::new(refused))), false)
+        Response::to_checkout(&OrderDisposition::Failed(ApiError::Rejected(Box::new(refused))), false)
     }
 
     #[test]
@@ -257,16 +257,16 @@ mod tests {
 
     #[test]
     fn a_hosted_session_is_a_way_to_go_and_an_embedded_one_is_not() {
-        let session = |way| Fate::Created(Session { id: "cs_test_1".into(), way });
-        let page = session(Way::Page("https://pay.example/1".into()));
-        let form = session(Way::Form("cs_test_1_secret_x".into()));
-        for (fate, go, status, location, body) in [
+        let session = |way| OrderDisposition::Created(Session { id: "cs_test_1".into(), way });
+        let page = session(PaymentUi::Page("https://pay.example/1".into()));
+        let form = session(PaymentUi::Form("cs_test_1_secret_x".into()));
+        for (disposition, go, status, location, body) in [
             (&page, false, 200, false, json!({"id": "cs_test_1", "url": "https://pay.example/1"})),
             (&page, true, 303, true, json!({"id": "cs_test_1", "url": "https://pay.example/1"})),
             (&form, false, 200, false, json!({"id": "cs_test_1", "clientSecret": "cs_test_1_secret_x"})),
             (&form, true, 200, false, json!({"id": "cs_test_1", "clientSecret": "cs_test_1_secret_x"})),
         ] {
-            let reply = Reply::to_checkout(fate, go);
+            let reply = Response::to_checkout(disposition, go);
             let head = String::from_utf8(reply.head(true)).unwrap();
             assert_eq!(reply.status, status);
             assert_eq!(head.contains("\r\nLocation: https://pay.example/1\r\n"), location, "{head}");

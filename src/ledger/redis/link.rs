@@ -53,7 +53,7 @@ pub(super) struct Options {
 }
 
 /// The connection, or why there is none.
-enum State {
+enum LinkState {
     Up {
         connection: MultiplexedConnection,
         /// Which connection of this link it is, from 1.
@@ -68,7 +68,7 @@ enum State {
 
 /// The connection as calls know it.
 pub(super) struct Link {
-    state: watch::Sender<State>,
+    state: watch::Sender<LinkState>,
     suspect: Notify,
     end: CancellationToken,
     /// Whether events are to be kept.
@@ -82,7 +82,7 @@ impl Link {
     pub(super) fn start(options: Options, metrics: Arc<Metrics>) -> Arc<Link> {
         let reason = format!("{}: it is being connected to", options.url);
         let link = Arc::new(Link {
-            state: watch::Sender::new(State::Down(reason.into())),
+            state: watch::Sender::new(LinkState::Down(reason.into())),
             suspect: Notify::new(),
             end: CancellationToken::new(),
             keeping: AtomicBool::new(options.keeps),
@@ -102,12 +102,12 @@ impl Link {
 
     pub(super) fn health(&self) -> Health {
         match &*self.state.borrow() {
-            State::Up { full: Some(reason), .. } => Health::NotReady { reason: reason.clone() },
-            State::Up { short: Some(why), .. } if self.keeping() => {
+            LinkState::Up { full: Some(reason), .. } => Health::NotReady { reason: reason.clone() },
+            LinkState::Up { short: Some(why), .. } if self.keeping() => {
                 Health::NotReady { reason: format!("{}: {why}", self.options.url).into() }
             }
-            State::Up { .. } => Health::Ready,
-            State::Down(reason) => Health::NotReady { reason: reason.clone() },
+            LinkState::Up { .. } => Health::Ready,
+            LinkState::Down(reason) => Health::NotReady { reason: reason.clone() },
         }
     }
 
@@ -155,15 +155,15 @@ impl Link {
 
     fn connection(&self) -> Result<(MultiplexedConnection, u64), LedgerError> {
         match &*self.state.borrow() {
-            State::Up { connection, number, .. } => Ok((connection.clone(), *number)),
-            State::Down(reason) => Err(LedgerError::new(reason.clone())),
+            LinkState::Up { connection, number, .. } => Ok((connection.clone(), *number)),
+            LinkState::Down(reason) => Err(LedgerError::new(reason.clone())),
         }
     }
 
     /// The connection after one that broke. The keeper makes it; it has been told.
     async fn connection_after(&self, broken: u64) -> Result<(MultiplexedConnection, u64), LedgerError> {
         let mut states = self.state.subscribe();
-        let newer = |state: &State| matches!(state, State::Up { number, .. } if *number > broken);
+        let newer = |state: &LinkState| matches!(state, LinkState::Up { number, .. } if *number > broken);
         let _ = timeout(RESEND, states.wait_for(newer)).await;
         self.connection()
     }
@@ -171,8 +171,8 @@ impl Link {
     /// Whether the server has room for another event.
     pub(super) fn takes_more(&self) -> Result<(), LedgerError> {
         match &*self.state.borrow() {
-            State::Up { full: Some(reason), .. } => Err(LedgerError::new(reason.clone())),
-            State::Up { .. } | State::Down(_) => Ok(()),
+            LinkState::Up { full: Some(reason), .. } => Err(LedgerError::new(reason.clone())),
+            LinkState::Up { .. } | LinkState::Down(_) => Ok(()),
         }
     }
 
@@ -191,16 +191,16 @@ impl Link {
     /// Whether the server promises enough for events to be kept on it.
     pub(super) fn keeps(&self) -> Result<(), LedgerError> {
         match &*self.state.borrow() {
-            State::Up { short: Some(why), .. } => {
-                Err(LedgerError::unfit(format!("{}: {why}", self.options.url)))
+            LinkState::Up { short: Some(why), .. } => {
+                Err(LedgerError::unsuitable(format!("{}: {why}", self.options.url)))
             }
-            State::Up { .. } => Ok(()),
-            State::Down(reason) => Err(LedgerError::new(reason.clone())),
+            LinkState::Up { .. } => Ok(()),
+            LinkState::Down(reason) => Err(LedgerError::new(reason.clone())),
         }
     }
 
     fn down(&self, why: &str) {
-        self.state.send_replace(State::Down(format!("{}: {why}", self.options.url).into()));
+        self.state.send_replace(LinkState::Down(format!("{}: {why}", self.options.url).into()));
     }
 
     fn error(&self, why: &str) -> LedgerError {
@@ -318,7 +318,7 @@ impl Keeper {
     fn up(&self, connection: &MultiplexedConnection, full: Option<&str>) {
         let full = full.map(|why| format!("{}: {why}", self.link.options.url).into());
         let (connection, short) = (connection.clone(), self.short.clone());
-        self.link.state.send_replace(State::Up { connection, number: self.made, short, full });
+        self.link.state.send_replace(LinkState::Up { connection, number: self.made, short, full });
     }
 
     /// Says what of a server is a concern and was not one before. Whether events may be kept on it has changed.
@@ -420,8 +420,8 @@ fn allowed<T>(told: RedisResult<T>) -> Result<Option<T>, RedisError> {
 }
 
 fn sentinels(target: &SentinelTarget) -> RedisResult<SentinelClient> {
-    let kind = SentinelServerType::Master;
-    let mut builder = SentinelClientBuilder::new(target.sentinels.iter().cloned(), &target.name, kind)?
+    let event_type = SentinelServerType::Master;
+    let mut builder = SentinelClientBuilder::new(target.sentinels.iter().cloned(), &target.name, event_type)?
         .set_client_to_redis_db(target.server.db());
     if target.tls {
         builder = builder.set_client_to_redis_tls_mode(TlsMode::Secure);

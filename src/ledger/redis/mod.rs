@@ -34,11 +34,12 @@ use self::link::{Link, Options};
 use self::settler::{Ended, Settler};
 use super::tokens::Tokens;
 use super::{
-    Acted, Action, Arrival, Backlog, Claim, EventKey, Filter, Health, Kept, Lease, Ledger, LedgerError, Page,
-    Parcel, Record, Settled, Settlement, State, Unsettled, Way,
+    ActionResult, Arrival, Backlog, Claim, EnqueueResult, EventKey, Health, Lease, Ledger, LedgerError,
+    OperatorAction, Page, Record, RecordFilter, SettleError, Settled, Settlement, State, StoredRequest,
 };
 use crate::clock;
 use crate::config::{self, Durability, RedisUrl};
+use crate::delivery_mode::DeliveryMode;
 use crate::metrics::Metrics;
 
 /// Where a Redis ledger is, and how it is used.
@@ -62,7 +63,7 @@ pub struct RedisOptions {
 
 impl RedisOptions {
     /// The server at `url`, used as `[ledger]` says; `keeps` says whether any endpoint has events to keep.
-    pub fn new(url: &RedisUrl, ledger: &config::Ledger, keeps: bool) -> RedisOptions {
+    pub fn new(url: &RedisUrl, ledger: &config::LedgerConfig, keeps: bool) -> RedisOptions {
         RedisOptions {
             url: url.clone(),
             prefix: ledger.prefix.clone(),
@@ -189,7 +190,7 @@ impl Ledger for RedisLedger {
         }
     }
 
-    async fn settle(&self, lease: Lease, settlement: Settlement) -> Result<Settled, Unsettled> {
+    async fn settle(&self, lease: Lease, settlement: Settlement) -> Result<Settled, SettleError> {
         let token = hex(lease.token);
         let done = |state, status| {
             let (record, says) = (self.keys.record(lease.key()), record::description(&lease.arrival));
@@ -208,19 +209,19 @@ impl Ledger for RedisLedger {
             Settlement::Retry { status, wait, counts } => kept("P", status, wait, counts).await.map(told),
             Settlement::Dead { status } => kept("X", status, Duration::ZERO, true).await.map(told),
         };
-        settled.map_err(|error| Unsettled { lease, error })
+        settled.map_err(|error| SettleError { lease, error })
     }
 
     fn health(&self) -> Health {
         self.link.health()
     }
 
-    async fn keep(
+    async fn enqueue(
         &self,
         arrival: Arrival,
-        parcel: Parcel,
+        parcel: StoredRequest,
         lease: Option<Duration>,
-    ) -> Result<Kept, LedgerError> {
+    ) -> Result<EnqueueResult, LedgerError> {
         self.link.takes_more()?;
         self.link.keeps()?;
         let ends = ends_of(lease.unwrap_or_default());
@@ -229,23 +230,23 @@ impl Ledger for RedisLedger {
         let keys = [&record, &running, &parcel_key, &due, &kept, &self.keys.endpoints];
         let mut command = evalsha(&self.scripts.keep, &keys.map(String::as_str));
         command.arg(&token).arg(lease.map_or(0, millis)).arg(record::description(&arrival));
-        command.arg(&*arrival.key.endpoint).arg(record::letter(parcel.way));
+        command.arg(&*arrival.key.endpoint).arg(record::letter(parcel.mode));
         command.arg(&parcel.head[..]).arg(&parcel.signature[..]).arg(&parcel.body[..]);
         match parsed::<(u8, u32)>(self.link.send(&command).await?)? {
-            (1, attempt) => Ok(Kept::Leased(Lease::new(arrival, attempt, number(&token), ends))),
-            (2, left) => Ok(Kept::InFlight { retry_after: Duration::from_millis(left.into()) }),
-            (3, _) => Ok(Kept::Duplicate),
-            (4, _) => Ok(Kept::Queued),
+            (1, attempt) => Ok(EnqueueResult::Leased(Lease::new(arrival, attempt, number(&token), ends))),
+            (2, left) => Ok(EnqueueResult::InFlight { retry_after: Duration::from_millis(left.into()) }),
+            (3, _) => Ok(EnqueueResult::Duplicate),
+            (4, _) => Ok(EnqueueResult::Queued),
             other => Err(nonsense(&other)),
         }
     }
 
-    async fn due(
+    async fn claim_due(
         &self,
         endpoint: &str,
         most: usize,
         lease: Duration,
-    ) -> Result<Vec<(Lease, Parcel)>, LedgerError> {
+    ) -> Result<Vec<(Lease, StoredRequest)>, LedgerError> {
         let ends = ends_of(lease);
         let of = |what| self.keys.of_endpoint(what, endpoint);
         let keys = [&of("due"), &of("kept"), &self.keys.running, &self.keys.served];
@@ -265,7 +266,7 @@ impl Ledger for RedisLedger {
         let parcels = self.link.read::<Vec<Held>>(&parcels).await?;
         let held = leased.into_iter().zip(parcels).filter_map(|((key, attempt, token, way, says), held)| {
             let arrival = self.keys.event(&key).and_then(|key| record::arrival(key, &says));
-            let Some((arrival, way)) = arrival.zip(record::way(&way)) else {
+            let Some((arrival, way)) = arrival.zip(record::mode(&way)) else {
                 tracing::error!(key, "a record that makes no sense is left alone");
                 return None;
             };
@@ -290,12 +291,17 @@ impl Ledger for RedisLedger {
                 dead,
                 kept,
                 oldest_pending: age(oldest).filter(|_| pending > 0),
-                unserved: age(idle),
+                last_polled_ago: age(idle),
             });
         Ok(backlogs.filter(|backlog| backlog.running + backlog.pending + backlog.dead > 0).collect())
     }
 
-    async fn list(&self, filter: &Filter, after: Option<&str>, most: usize) -> Result<Page, LedgerError> {
+    async fn list(
+        &self,
+        filter: &RecordFilter,
+        after: Option<&str>,
+        most: usize,
+    ) -> Result<Page, LedgerError> {
         let sources = self.sources(filter).await?;
         let (mut source, mut cursor) = match after {
             None => (0, 0),
@@ -318,7 +324,7 @@ impl Ledger for RedisLedger {
         Ok(Page { records, next })
     }
 
-    async fn show(&self, key: &EventKey) -> Result<Option<(Record, Option<Parcel>)>, LedgerError> {
+    async fn get(&self, key: &EventKey) -> Result<Option<(Record, Option<StoredRequest>)>, LedgerError> {
         let record = self.keys.record(key);
         let mut get = Cmd::new();
         get.arg("GET").arg(&record);
@@ -330,18 +336,18 @@ impl Ledger for RedisLedger {
         Ok(Some((found, parcel)))
     }
 
-    async fn act(&self, key: &EventKey, action: Action) -> Result<Acted, LedgerError> {
+    async fn apply(&self, key: &EventKey, action: OperatorAction) -> Result<ActionResult, LedgerError> {
         let keys = self.keys_of(key);
         let mut command = evalsha(&self.scripts.act, &keys.each_ref().map(String::as_str));
         command.arg(match action {
-            Action::Redeliver => "redeliver",
-            Action::Forget => "forget",
+            OperatorAction::Redeliver => "redeliver",
+            OperatorAction::Forget => "forget",
         });
         match parsed::<u8>(self.finish(command).await?)? {
-            0 => Ok(Acted::Unknown),
-            1 => Ok(Acted::Done),
-            2 => Ok(Acted::Running),
-            3 => Ok(Acted::PayloadGone),
+            0 => Ok(ActionResult::Unknown),
+            1 => Ok(ActionResult::Done),
+            2 => Ok(ActionResult::Running),
+            3 => Ok(ActionResult::PayloadGone),
             other => Err(nonsense(&other)),
         }
     }
@@ -353,9 +359,9 @@ type Leased = (String, u32, String, String, String);
 const PARCEL: [&str; 3] = ["head", "signature", "body"];
 type Held = (Option<Vec<u8>>, Option<Vec<u8>>, Option<Vec<u8>>);
 
-fn parcel(way: Way, held: Held) -> Option<Parcel> {
+fn parcel(mode: DeliveryMode, held: Held) -> Option<StoredRequest> {
     let (Some(head), Some(signature), Some(body)) = held else { return None };
-    Some(Parcel { way, head: head.into(), signature: signature.into(), body: body.into() })
+    Some(StoredRequest { mode, head: head.into(), signature: signature.into(), body: body.into() })
 }
 
 /// Events leased by one script at the most: it occupies the server meanwhile, and its stack has room for some thousands.
@@ -368,7 +374,7 @@ const SCANNED: usize = 500;
 /// Pages.
 impl RedisLedger {
     /// The sets whose members are asked for; `None` is every key there is.
-    async fn sources(&self, filter: &Filter) -> Result<Vec<Option<String>>, LedgerError> {
+    async fn sources(&self, filter: &RecordFilter) -> Result<Vec<Option<String>>, LedgerError> {
         let what = match filter.state {
             Some(State::Running) => return Ok(vec![Some(self.keys.running.clone())]),
             Some(State::Pending) => "kept",

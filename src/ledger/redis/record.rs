@@ -1,7 +1,8 @@
 //! How a record is written, and back: what stands in `claim.lua`. The scripts write all of it but the description, which
 //! they take as it is.
 
-use crate::ledger::{Arrival, EventKey, Record, State, Way};
+use crate::delivery_mode::DeliveryMode;
+use crate::ledger::{Arrival, EventKey, Record, State};
 
 /// What a record says of its event: `type created livemode account`. The account is last, since it may be anything.
 pub(super) fn description(arrival: &Arrival) -> String {
@@ -11,7 +12,8 @@ pub(super) fn description(arrival: &Arrival) -> String {
         Some(false) => "test",
         None => "-",
     };
-    [&arrival.kind, " ", &created, " ", livemode, " ", arrival.account.as_deref().unwrap_or("-")].concat()
+    [&arrival.event_type, " ", &created, " ", livemode, " ", arrival.account.as_deref().unwrap_or("-")]
+        .concat()
 }
 
 /// The arrival that a description is of.
@@ -20,7 +22,7 @@ pub(super) fn arrival(key: EventKey, description: &str) -> Option<Arrival> {
     let mut word = || words.next();
     Some(Arrival {
         key,
-        kind: word()?.into(),
+        event_type: word()?.into(),
         created: word()?.parse().ok(),
         livemode: match word()? {
             "live" => Some(true),
@@ -31,8 +33,8 @@ pub(super) fn arrival(key: EventKey, description: &str) -> Option<Arrival> {
     })
 }
 
-/// A record, and the way of its parcel if it has one.
-pub(super) fn parse(key: EventKey, text: &str) -> Option<(Record, Option<Way>)> {
+/// A record, and the mode of its stored request if it has one.
+pub(super) fn parse(key: EventKey, text: &str) -> Option<(Record, Option<DeliveryMode>)> {
     let mut words = text.splitn(9, ' ');
     let mut word = || words.next();
     let state = match word()? {
@@ -48,12 +50,12 @@ pub(super) fn parse(key: EventKey, text: &str) -> Option<(Record, Option<Way>)> 
     let settled: i64 = word()?.parse().ok()?;
     let status: u16 = word()?.parse().ok()?;
     let seen = word()?.parse().ok()?;
-    let way = way(word()?);
+    let mode = mode(word()?);
     let attempts = word()?.parse().ok()?;
-    let Arrival { key, kind, created, livemode, account } = arrival(key, word()?)?;
+    let Arrival { key, event_type, created, livemode, account } = arrival(key, word()?)?;
     let record = Record {
         key,
-        kind,
+        event_type,
         created,
         livemode,
         account,
@@ -64,21 +66,22 @@ pub(super) fn parse(key: EventKey, text: &str) -> Option<(Record, Option<Way>)> 
         due: (due != 0).then_some(due),
         settled: (settled != 0).then_some(settled),
     };
-    Some((record, way))
+    Some((record, mode))
 }
 
-/// The letter for a way.
-pub(super) fn letter(way: Way) -> &'static str {
-    match way {
-        Way::Queued => "q",
-        Way::Hybrid => "h",
-        Way::Redelivery => "r",
+/// The letter that stands for a mode in a record; `-` for an event that is not stored.
+pub(super) fn letter(mode: DeliveryMode) -> &'static str {
+    match mode {
+        DeliveryMode::Inline => "-",
+        DeliveryMode::Queued => "q",
+        DeliveryMode::Hybrid => "h",
+        DeliveryMode::Redelivery => "r",
     }
 }
 
-/// The way of a letter; `None` for `-`, which is not kept.
-pub(super) fn way(letter: &str) -> Option<Way> {
-    Way::ALL.into_iter().find(|way| self::letter(*way) == letter)
+/// Returns the mode of a stored event from its letter; `None` for `-`, which marks an event without a payload.
+pub(super) fn mode(letter: &str) -> Option<DeliveryMode> {
+    DeliveryMode::ALL.into_iter().find(|mode| mode.is_stored() && self::letter(*mode) == letter)
 }
 
 #[cfg(test)]
@@ -97,7 +100,8 @@ mod tests {
             (None, None, None),
         ] {
             let account = account.map(Into::into);
-            let arrival = Arrival { key: key(), kind: "charge.succeeded".into(), created, livemode, account };
+            let arrival =
+                Arrival { key: key(), event_type: "charge.succeeded".into(), created, livemode, account };
             assert_eq!(super::arrival(key(), &description(&arrival)), Some(arrival));
         }
     }
@@ -108,9 +112,9 @@ mod tests {
         assert_eq!((record.state, record.attempts, record.status), (State::Dead, 7, Some(503)));
         assert_eq!(
             (record.seen, record.due, record.settled, way),
-            (1000, None, Some(2000), Some(Way::Hybrid))
+            (1000, None, Some(2000), Some(DeliveryMode::Hybrid))
         );
-        assert_eq!((&*record.kind, record.account.as_deref()), ("a.b", Some("acct_1")));
+        assert_eq!((&*record.event_type, record.account.as_deref()), ("a.b", Some("acct_1")));
         let (record, way) = parse(key(), "R 00ff 9000 0000000000000 000 1000 - 1 a.b - - -").unwrap();
         assert_eq!((record.state, record.status, record.due, way), (State::Running, None, Some(9000), None));
         for torn in ["", "R", "R 00ff 9000 0 000 1000 -", "Q 00ff 0 0 000 0 - 1 a - - -"] {

@@ -3,7 +3,7 @@
 
 use rusqlite::{Connection, Result, Statement};
 
-use super::filter::Filter;
+use super::filter::BloomFilter;
 use super::index::Index;
 use super::queue::{Chore, Version};
 
@@ -34,7 +34,7 @@ impl<'c> Chores<'c> {
         &mut self,
         chore: &mut Chore,
         index: &mut Index,
-        filter: &mut Option<Filter>,
+        filter: &mut Option<BloomFilter>,
     ) -> Result<u64> {
         let mut touched = 0;
         let mut unindex = |version: &Version, gone: usize| {

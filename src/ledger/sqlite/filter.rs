@@ -15,11 +15,11 @@ const BLOCKS: usize = (2 << 20) / (BLOCK * 8);
 
 /// A Bloom filter in blocks.
 #[derive(Debug)]
-pub(super) struct Filter {
+pub(super) struct BloomFilter {
     words: Vec<u64>,
 }
 
-impl Filter {
+impl BloomFilter {
     /// One that holds nothing.
     pub(super) fn new() -> Self {
         Self { words: vec![0; BLOCKS * BLOCK] }
@@ -52,7 +52,7 @@ mod tests {
 
     #[test]
     fn what_was_added_is_held_and_little_else_seems_to_be() {
-        let (mut filter, hasher) = (Filter::new(), KeyHasher::default());
+        let (mut filter, hasher) = (BloomFilter::new(), KeyHasher::default());
         let key = |n: usize| hasher.hash(&format!("evt_{n}"), "/webhooks/stripe", "");
         assert!(!filter.may_hold(key(0)));
         (0..1_000_000).for_each(|n| filter.add(key(n)));

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::LedgerError;
 use super::fault::{explain, refuse};
-use super::filter::Filter;
+use super::filter::BloomFilter;
 use super::index::KeyHash;
 use super::keeper::Keeper;
 use super::mess::LOG_MOST;
@@ -75,7 +75,7 @@ impl<'k> House<'k> {
 
     /// Walks the archive in the order of its keys, and learns what it holds on the way.
     fn sweep_archive(&mut self, before: i64) -> Result<u64, LedgerError> {
-        let (mut swept, mut at, mut filter) = (0, ArchiveKey::default(), Filter::new());
+        let (mut swept, mut at, mut filter) = (0, ArchiveKey::default(), BloomFilter::new());
         loop {
             let (read, expired) = self.walk(&mut at, before, &mut filter)?;
             for keys in expired.chunks(ARCHIVE_CHUNK) {
@@ -94,7 +94,7 @@ impl<'k> House<'k> {
         &self,
         at: &mut ArchiveKey,
         before: i64,
-        filter: &mut Filter,
+        filter: &mut BloomFilter,
     ) -> Result<(usize, Vec<ArchiveKey>), LedgerError> {
         let mut walk = || -> rusqlite::Result<(usize, Vec<ArchiveKey>)> {
             let mut statement = self.conn.prepare_cached(

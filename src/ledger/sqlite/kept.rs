@@ -8,32 +8,35 @@ use bytes::Bytes;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Result, Row, Statement};
 
-use crate::ledger::{Parcel, Way};
+use crate::delivery_mode::DeliveryMode;
+use crate::ledger::StoredRequest;
 
-impl ToSql for Way {
+impl ToSql for DeliveryMode {
     fn to_sql(&self) -> Result<ToSqlOutput<'_>> {
         let number: i64 = match self {
-            Way::Queued => 1,
-            Way::Hybrid => 2,
-            Way::Redelivery => 3,
+            // Never written: an inline event has no payload, and reading refuses the number.
+            DeliveryMode::Inline => 0,
+            DeliveryMode::Queued => 1,
+            DeliveryMode::Hybrid => 2,
+            DeliveryMode::Redelivery => 3,
         };
         Ok(number.into())
     }
 }
 
-impl FromSql for Way {
+impl FromSql for DeliveryMode {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
         match value.as_i64()? {
-            1 => Ok(Way::Queued),
-            2 => Ok(Way::Hybrid),
-            3 => Ok(Way::Redelivery),
+            1 => Ok(DeliveryMode::Queued),
+            2 => Ok(DeliveryMode::Hybrid),
+            3 => Ok(DeliveryMode::Redelivery),
             other => Err(FromSqlError::OutOfRange(other)),
         }
     }
 }
 
 /// The parcels and the queue.
-pub(super) struct Kept<'c> {
+pub(super) struct Payloads<'c> {
     /// The rows of the log that have a parcel.
     seqs: HashSet<i64>,
     put: Statement<'c>,
@@ -45,7 +48,7 @@ pub(super) struct Kept<'c> {
     due: Statement<'c>,
 }
 
-impl<'c> Kept<'c> {
+impl<'c> Payloads<'c> {
     pub(super) fn new(conn: &'c Connection) -> Result<Self> {
         let seqs = conn
             .prepare("SELECT seq FROM parcels")?
@@ -73,20 +76,20 @@ impl<'c> Kept<'c> {
     }
 
     /// Keeps a parcel, which is due then.
-    pub(super) fn put(&mut self, seq: i64, endpoint: &str, due: i64, parcel: &Parcel) -> Result<()> {
-        self.put.execute((seq, parcel.way, &parcel.head[..], &parcel.signature[..], &parcel.body[..]))?;
+    pub(super) fn put(&mut self, seq: i64, endpoint: &str, due: i64, parcel: &StoredRequest) -> Result<()> {
+        self.put.execute((seq, parcel.mode, &parcel.head[..], &parcel.signature[..], &parcel.body[..]))?;
         self.seqs.insert(seq);
         self.enqueue(seq, endpoint, due)
     }
 
     /// The parcel of a row.
-    pub(super) fn parcel(&mut self, seq: i64) -> Result<Option<Parcel>> {
+    pub(super) fn parcel(&mut self, seq: i64) -> Result<Option<StoredRequest>> {
         self.read.query_row([seq], |row| parcel(row, 0)).optional()
     }
 
     /// Which way a parcel goes from now on.
-    pub(super) fn set_way(&mut self, seq: i64, way: Way) -> Result<()> {
-        self.set_way.execute((seq, way)).map(drop)
+    pub(super) fn set_way(&mut self, seq: i64, mode: DeliveryMode) -> Result<()> {
+        self.set_way.execute((seq, mode)).map(drop)
     }
 
     /// It is in the queue no more, or at another time. `was` is when it was due; `None` if it was not queued.
@@ -126,11 +129,11 @@ impl<'c> Kept<'c> {
 }
 
 /// A parcel in these columns: way, head, signature, body.
-pub(super) fn parcel(row: &Row<'_>, column: usize) -> Result<Parcel> {
+pub(super) fn parcel(row: &Row<'_>, column: usize) -> Result<StoredRequest> {
     let bytes =
         |column| row.get_ref(column)?.as_blob().map(Bytes::copy_from_slice).map_err(rusqlite::Error::from);
-    Ok(Parcel {
-        way: row.get(column)?,
+    Ok(StoredRequest {
+        mode: row.get(column)?,
         head: bytes(column + 1)?,
         signature: bytes(column + 2)?,
         body: bytes(column + 3)?,

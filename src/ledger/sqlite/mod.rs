@@ -37,8 +37,8 @@ use self::keeper::{Keeper, Order};
 use self::queue::{Job, Queue};
 use self::writer::Writer;
 use super::{
-    Acted, Action, Arrival, Backlog, Claim, EventKey, Filter, Health, Kept, Lease, Ledger, LedgerError, Page,
-    Parcel, Record, Settled, Settlement, Unsettled,
+    ActionResult, Arrival, Backlog, Claim, EnqueueResult, EventKey, Health, Lease, Ledger, LedgerError,
+    OperatorAction, Page, Record, RecordFilter, SettleError, Settled, Settlement, StoredRequest,
 };
 use crate::clock;
 
@@ -155,7 +155,7 @@ impl Ledger for SqliteLedger {
         self.ask(Job::Claim { arrival, lease, ends, answer }, claimed).await
     }
 
-    async fn settle(&self, lease: Lease, settlement: Settlement) -> Result<Settled, Unsettled> {
+    async fn settle(&self, lease: Lease, settlement: Settlement) -> Result<Settled, SettleError> {
         let (answer, settled) = oneshot::channel();
         self.queue.push(Job::Settle { lease, settlement, answer });
         #[expect(
@@ -172,23 +172,23 @@ impl Ledger for SqliteLedger {
         }
     }
 
-    async fn keep(
+    async fn enqueue(
         &self,
         arrival: Arrival,
-        parcel: Parcel,
+        parcel: StoredRequest,
         lease: Option<Duration>,
-    ) -> Result<Kept, LedgerError> {
+    ) -> Result<EnqueueResult, LedgerError> {
         let ends = clock::instant() + lease.unwrap_or_default();
         let (answer, kept) = oneshot::channel();
         self.ask(Job::Keep { arrival, parcel, lease, ends, answer }, kept).await
     }
 
-    async fn due(
+    async fn claim_due(
         &self,
         endpoint: &str,
         most: usize,
         lease: Duration,
-    ) -> Result<Vec<(Lease, Parcel)>, LedgerError> {
+    ) -> Result<Vec<(Lease, StoredRequest)>, LedgerError> {
         let ends = clock::instant() + lease;
         let (answer, due) = oneshot::channel();
         self.ask(Job::Due { endpoint: endpoint.into(), most, lease, ends, answer }, due).await
@@ -199,17 +199,22 @@ impl Ledger for SqliteLedger {
         self.read(move |path| reader::backlog(path, now)).await
     }
 
-    async fn list(&self, filter: &Filter, after: Option<&str>, most: usize) -> Result<Page, LedgerError> {
+    async fn list(
+        &self,
+        filter: &RecordFilter,
+        after: Option<&str>,
+        most: usize,
+    ) -> Result<Page, LedgerError> {
         let (filter, after) = (filter.clone(), after.map(str::to_owned));
         self.read(move |path| reader::list(path, &filter, after.as_deref(), most)).await
     }
 
-    async fn show(&self, key: &EventKey) -> Result<Option<(Record, Option<Parcel>)>, LedgerError> {
+    async fn get(&self, key: &EventKey) -> Result<Option<(Record, Option<StoredRequest>)>, LedgerError> {
         let key = key.clone();
         self.read(move |path| reader::show(path, &key)).await
     }
 
-    async fn act(&self, key: &EventKey, action: Action) -> Result<Acted, LedgerError> {
+    async fn apply(&self, key: &EventKey, action: OperatorAction) -> Result<ActionResult, LedgerError> {
         let (answer, acted) = oneshot::channel();
         self.ask(Job::Act { key: key.clone(), action, answer }, acted).await
     }
@@ -228,7 +233,7 @@ mod tests {
 
     fn arrival() -> Arrival {
         let key = EventKey { endpoint: "/w".into(), query: "".into(), id: "evt_1".into() };
-        Arrival { key, kind: "invoice.paid".into(), created: None, livemode: None, account: None }
+        Arrival { key, event_type: "invoice.paid".into(), created: None, livemode: None, account: None }
     }
 
     /// The writer's part is played here: it takes jobs and does not answer.

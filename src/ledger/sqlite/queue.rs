@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::filter::Filter;
+use super::filter::BloomFilter;
 use super::index::KeyHash;
 use crate::ledger::{
-    Acted, Action, Arrival, Claim, EventKey, Health, Kept, Lease, LedgerError, Parcel, Settled, Settlement,
-    State, Unsettled,
+    ActionResult, Arrival, Claim, EnqueueResult, EventKey, Health, Lease, LedgerError, OperatorAction,
+    SettleError, Settled, Settlement, State, StoredRequest,
 };
 
 /// One thing for the writer to do, and where to say what came of it.
@@ -28,26 +28,26 @@ pub(super) enum Job {
     Settle {
         lease: Lease,
         settlement: Settlement,
-        answer: oneshot::Sender<Result<Settled, Unsettled>>,
+        answer: oneshot::Sender<Result<Settled, SettleError>>,
     },
     Keep {
         arrival: Arrival,
-        parcel: Parcel,
+        parcel: StoredRequest,
         lease: Option<Duration>,
         ends: Instant,
-        answer: oneshot::Sender<Result<Kept, LedgerError>>,
+        answer: oneshot::Sender<Result<EnqueueResult, LedgerError>>,
     },
     Due {
         endpoint: Box<str>,
         most: usize,
         lease: Duration,
         ends: Instant,
-        answer: oneshot::Sender<Result<Vec<(Lease, Parcel)>, LedgerError>>,
+        answer: oneshot::Sender<Result<Vec<(Lease, StoredRequest)>, LedgerError>>,
     },
     Act {
         key: EventKey,
-        action: Action,
-        answer: oneshot::Sender<Result<Acted, LedgerError>>,
+        action: OperatorAction,
+        answer: oneshot::Sender<Result<ActionResult, LedgerError>>,
     },
     Chore {
         chore: Chore,
@@ -63,7 +63,7 @@ impl Job {
         // Whoever dropped the other end has stopped asking.
         match self {
             Job::Claim { answer, .. } => drop(answer.send(Err(error))),
-            Job::Settle { lease, answer, .. } => drop(answer.send(Err(Unsettled { lease, error }))),
+            Job::Settle { lease, answer, .. } => drop(answer.send(Err(SettleError { lease, error }))),
             Job::Keep { answer, .. } => drop(answer.send(Err(error))),
             Job::Due { answer, .. } => drop(answer.send(Err(error))),
             Job::Act { answer, .. } => drop(answer.send(Err(error))),
@@ -83,7 +83,7 @@ pub(super) enum Chore {
     /// Removes from the archive what was settled before this time.
     ForgetArchived { keys: Vec<ArchiveKey>, before: i64 },
     /// Asks this filter before the archive from now on. It holds every key that the archive does. Taken when done.
-    Filter(Option<Filter>),
+    Filter(Option<BloomFilter>),
     /// Ends a checkpoint that the keeper has done most of, so that the log of writes begins anew.
     Checkpoint,
 }

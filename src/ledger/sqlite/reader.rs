@@ -12,7 +12,7 @@ use super::LedgerError;
 use super::fault::explain;
 use super::kept;
 use super::schema;
-use crate::ledger::{Backlog, EventKey, Filter, Page, Parcel, Record, State};
+use crate::ledger::{Backlog, EventKey, Page, Record, RecordFilter, State, StoredRequest};
 
 /// Rows looked at for one page: a filter that lets little through must not hold a reader for the whole of a file.
 const LOOKED_AT: usize = 100_000;
@@ -40,7 +40,7 @@ pub(super) fn backlog(path: &Path, now: i64) -> std::result::Result<Vec<Backlog>
                 dead: 0,
                 kept: 0,
                 oldest_pending: None,
-                unserved: None,
+                last_polled_ago: None,
             });
             match state {
                 State::Running => backlog.running = count,
@@ -69,7 +69,7 @@ pub(super) fn backlog(path: &Path, now: i64) -> std::result::Result<Vec<Backlog>
 /// A page of records: the log's from the newest on, then the archive's by key.
 pub(super) fn list(
     path: &Path,
-    filter: &Filter,
+    filter: &RecordFilter,
     after: Option<&str>,
     most: usize,
 ) -> std::result::Result<Page, LedgerError> {
@@ -95,7 +95,7 @@ pub(super) fn list(
 pub(super) fn show(
     path: &Path,
     key: &EventKey,
-) -> std::result::Result<Option<(Record, Option<Parcel>)>, LedgerError> {
+) -> std::result::Result<Option<(Record, Option<StoredRequest>)>, LedgerError> {
     through(path, |conn| {
         let of_key = "WHERE id = ?1 AND endpoint = ?2 AND query = ?3";
         let key = (&key.id, &*key.endpoint, &key.query);
@@ -150,7 +150,7 @@ impl std::fmt::Display for Place {
 /// A page being filled.
 struct Pages<'p> {
     conn: &'p Connection,
-    filter: &'p Filter,
+    filter: &'p RecordFilter,
     most: usize,
     looked_at: usize,
     records: Vec<Record>,
@@ -220,7 +220,7 @@ fn record(row: &Row<'_>) -> Result<Record> {
     let (id, endpoint, query) = (text(0)?.into(), Arc::from(text(1)?), text(2)?.into());
     Ok(Record {
         key: EventKey { endpoint, query, id },
-        kind: text(3)?.into(),
+        event_type: text(3)?.into(),
         created: row.get(4)?,
         livemode: row.get(5)?,
         account: row.get::<_, Option<String>>(6)?.map(Into::into),

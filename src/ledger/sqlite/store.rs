@@ -8,13 +8,16 @@ use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, 
 use rusqlite::{Connection, OptionalExtension, Result, Statement};
 
 use super::chores::Chores;
-use super::filter::Filter;
+use super::filter::BloomFilter;
 use super::granted::Granted;
 use super::index::{Index, KeyHash, KeyHasher};
-use super::kept::Kept;
+use super::kept::Payloads;
 use super::queue::Chore;
+use crate::delivery_mode::DeliveryMode;
 use crate::ledger::tokens::Tokens;
-use crate::ledger::{Acted, Action, Arrival, EventKey, Lease, Parcel, Settled, Settlement, State, Way};
+use crate::ledger::{
+    ActionResult, Arrival, EventKey, Lease, OperatorAction, Settled, Settlement, State, StoredRequest,
+};
 
 /// A lease in the file that ends this much later than one granted now would was written while the clock was wrong.
 const IMPLAUSIBLE: Duration = Duration::from_secs(60 * 60);
@@ -71,15 +74,15 @@ pub(super) struct Due {
     pub(super) arrival: Arrival,
     pub(super) attempt: u32,
     pub(super) token: u64,
-    pub(super) parcel: Parcel,
+    pub(super) parcel: StoredRequest,
 }
 
 /// How an event is taken in.
 enum Intake<'p> {
     /// To be delivered at once, and not kept.
     Lease(Duration),
-    /// Kept; due at once, or delivered at once.
-    Keep(&'p Parcel, Option<Duration>),
+    /// Payloads; due at once, or delivered at once.
+    Keep(&'p StoredRequest, Option<Duration>),
 }
 
 impl Intake<'_> {
@@ -96,7 +99,7 @@ pub(super) struct Store<'c> {
     index: Index,
     hasher: KeyHasher,
     tokens: Tokens,
-    filter: Option<Filter>,
+    filter: Option<BloomFilter>,
     begin: Statement<'c>,
     commit: Statement<'c>,
     read: Statement<'c>,
@@ -109,7 +112,7 @@ pub(super) struct Store<'c> {
     open: Statement<'c>,
     describe: Statement<'c>,
     forget: Statement<'c>,
-    kept: Kept<'c>,
+    kept: Payloads<'c>,
     chores: Chores<'c>,
 }
 
@@ -149,7 +152,7 @@ impl<'c> Store<'c> {
                 "SELECT id, query, type, created, livemode, account, endpoint FROM events WHERE seq = ?1",
             )?,
             forget: conn.prepare("DELETE FROM events WHERE seq = ?1")?,
-            kept: Kept::new(conn)?,
+            kept: Payloads::new(conn)?,
             deliver: conn.prepare(
                 "UPDATE events SET state = 2, status = ?2, token = NULL, due = NULL, settled = ?3 \
                  WHERE seq = ?1 AND id = ?4 AND endpoint = ?5 AND query = ?6",
@@ -189,10 +192,10 @@ impl<'c> Store<'c> {
         self.take_in(arrival, &Intake::Lease(lease), now, granted)
     }
 
-    pub(super) fn keep(
+    pub(super) fn enqueue(
         &mut self,
         arrival: &Arrival,
-        parcel: &Parcel,
+        parcel: &StoredRequest,
         lease: Option<Duration>,
         now: Now,
         granted: &mut Granted,
@@ -407,10 +410,10 @@ impl<'c> Store<'c> {
     pub(super) fn act(
         &mut self,
         key: &EventKey,
-        action: Action,
+        action: OperatorAction,
         now: Now,
         granted: &Granted,
-    ) -> Result<Acted> {
+    ) -> Result<ActionResult> {
         let hash = self.hash(key);
         let seq = self.index.seq(hash);
         let known = match seq {
@@ -419,27 +422,27 @@ impl<'c> Store<'c> {
         };
         let (Some(seq), Some(known)) = (seq, known) else {
             return Ok(match (self.read_archive(key, hash)?, action) {
-                (None, _) => Acted::Unknown,
-                (Some(_), Action::Redeliver) => Acted::PayloadGone,
-                (Some(_), Action::Forget) => {
+                (None, _) => ActionResult::Unknown,
+                (Some(_), OperatorAction::Redeliver) => ActionResult::PayloadGone,
+                (Some(_), OperatorAction::Forget) => {
                     self.unarchive(key)?;
-                    Acted::Done
+                    ActionResult::Done
                 }
             });
         };
         let held = granted.ends(hash).is_some_and(|ends| ends > now.instant)
             || known.due.is_some_and(|due| due > now.unix);
         if known.state == State::Running && held {
-            return Ok(Acted::Running);
+            return Ok(ActionResult::Running);
         }
         match action {
-            Action::Redeliver if !self.kept.holds(seq) => return Ok(Acted::PayloadGone),
-            Action::Redeliver => {
+            OperatorAction::Redeliver if !self.kept.holds(seq) => return Ok(ActionResult::PayloadGone),
+            OperatorAction::Redeliver => {
                 self.reopen(seq, State::Pending, None, 0, Some(now.unix), None)?;
-                self.kept.set_way(seq, Way::Redelivery)?;
+                self.kept.set_way(seq, DeliveryMode::Redelivery)?;
                 self.kept.move_to(seq, &key.endpoint, known.due, Some(now.unix))?;
             }
-            Action::Forget => {
+            OperatorAction::Forget => {
                 if self.kept.holds(seq) {
                     self.kept.remove(seq, &key.endpoint, known.due)?;
                 }
@@ -449,7 +452,7 @@ impl<'c> Store<'c> {
                 self.unarchive(key)?;
             }
         }
-        Ok(Acted::Done)
+        Ok(ActionResult::Done)
     }
 
     fn token(&mut self) -> Result<u64> {
@@ -505,10 +508,10 @@ impl<'c> Store<'c> {
     fn describe(&mut self, seq: i64) -> Result<Option<Arrival>> {
         let describe = |row: &rusqlite::Row<'_>| {
             let (id, query, endpoint): (String, String, String) = (row.get(0)?, row.get(1)?, row.get(6)?);
-            let (kind, account): (String, Option<String>) = (row.get(2)?, row.get(5)?);
+            let (event_type, account): (String, Option<String>) = (row.get(2)?, row.get(5)?);
             Ok(Arrival {
                 key: EventKey { endpoint: endpoint.into(), query: query.into(), id: id.into() },
-                kind: kind.into(),
+                event_type: event_type.into(),
                 created: row.get(3)?,
                 livemode: row.get(4)?,
                 account: account.map(Into::into),
@@ -525,7 +528,7 @@ impl<'c> Store<'c> {
             id,
             endpoint.as_ref(),
             query,
-            arrival.kind,
+            arrival.event_type,
             arrival.created,
             arrival.livemode,
             arrival.account,

@@ -28,7 +28,7 @@ use super::queue::{Chore, Job, Queue};
 use super::schema;
 use super::store::{Claimed, Due, Now, Store};
 use crate::clock;
-use crate::ledger::{Acted, Claim, Kept, Lease, Settled, Settlement};
+use crate::ledger::{ActionResult, Claim, EnqueueResult, Lease, Settled, Settlement};
 
 /// The most transitions of one transaction: bounds how long the first of them waits for the last.
 const GROUP: usize = 256;
@@ -181,7 +181,7 @@ impl Writer {
                 }
                 Job::Keep { answer, .. } if answer.is_closed() => Outcome::Skipped,
                 Job::Keep { arrival, parcel, lease, .. } => {
-                    Outcome::Claimed(store.keep(arrival, parcel, *lease, now, granted)?)
+                    Outcome::Claimed(store.enqueue(arrival, parcel, *lease, now, granted)?)
                 }
                 Job::Due { answer, .. } if answer.is_closed() => Outcome::Skipped,
                 Job::Due { endpoint, most, lease, .. } => {
@@ -189,7 +189,7 @@ impl Writer {
                     rows += due.len();
                     Outcome::Due(due)
                 }
-                Job::Act { key, action, .. } => Outcome::Acted(store.act(key, *action, now, granted)?),
+                Job::Act { key, action, .. } => Outcome::ActionResult(store.act(key, *action, now, granted)?),
                 Job::Chore { epoch, .. } if *epoch != self.epoch => Outcome::Skipped,
                 Job::Chore { chore, .. } => {
                     let touched = store.chore(chore)?;
@@ -237,13 +237,13 @@ impl Writer {
             (Job::Keep { arrival, ends, answer, .. }, Outcome::Claimed(claimed)) => {
                 let kept = match claimed {
                     Claimed::Leased { attempt, token } => {
-                        Kept::Leased(Lease::new(arrival, attempt, token, ends))
+                        EnqueueResult::Leased(Lease::new(arrival, attempt, token, ends))
                     }
-                    Claimed::Queued => Kept::Queued,
-                    Claimed::InFlight { retry_after } => Kept::InFlight { retry_after },
-                    Claimed::Duplicate => Kept::Duplicate,
+                    Claimed::Queued => EnqueueResult::Queued,
+                    Claimed::InFlight { retry_after } => EnqueueResult::InFlight { retry_after },
+                    Claimed::Duplicate => EnqueueResult::Duplicate,
                 };
-                if let Err(Ok(Kept::Leased(lease))) = answer.send(Ok(kept)) {
+                if let Err(Ok(EnqueueResult::Leased(lease))) = answer.send(Ok(kept)) {
                     self.hand_back(lease);
                 }
             }
@@ -255,7 +255,7 @@ impl Writer {
                     leased.into_iter().for_each(|(lease, _)| self.hand_back(lease));
                 }
             }
-            (Job::Act { answer, .. }, Outcome::Acted(acted)) => drop(answer.send(Ok(acted))),
+            (Job::Act { answer, .. }, Outcome::ActionResult(acted)) => drop(answer.send(Ok(acted))),
             (Job::Settle { answer, .. }, Outcome::Settled(settled)) => drop(answer.send(Ok(settled))),
             (Job::Chore { answer, .. }, Outcome::Done(rows)) => drop(answer.send(Ok(rows))),
             (job, _) => job.fail(refuse(&self.path, "it was opened anew meanwhile")),
@@ -308,7 +308,7 @@ enum Outcome {
     Claimed(Claimed),
     Due(Vec<Due>),
     Settled(Settled),
-    Acted(Acted),
+    ActionResult(ActionResult),
     Done(u64),
     /// Nobody waits for it any more, or it was for another opening of the file.
     Skipped,

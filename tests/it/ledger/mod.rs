@@ -22,7 +22,7 @@ pub fn arrival(id: &str) -> Arrival {
 pub fn at(endpoint: &str, query: &str, id: &str) -> Arrival {
     Arrival {
         key: EventKey { endpoint: endpoint.into(), query: query.into(), id: id.into() },
-        kind: "checkout.session.completed".into(),
+        event_type: "checkout.session.completed".into(),
         created: Some(1_760_000_000),
         livemode: Some(false),
         account: Some("acct_1".into()),

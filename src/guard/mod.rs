@@ -6,12 +6,12 @@
 //! takes it for the webhook". `canon` brings a path to the form that the most lenient of them sees; here that
 //! form is compared, and the few cases are caught in which readers part ways before they arrive at one.
 
-mod canon;
 #[cfg(test)]
-mod readers;
+mod differential_tests;
+mod normalize;
 
-use canon::{Canonical, Decoded};
 use memchr::{memchr, memchr_iter};
+use normalize::{Canonical, Decoded};
 
 /// The configured webhook paths, ready to be compared with. Cheap to ask: it stands before every request.
 #[derive(Debug, Clone)]
@@ -83,7 +83,7 @@ impl Reason {
     ];
 
     /// The label's value.
-    pub const fn code(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Reason::Spelling => "spelling",
             Reason::Beneath => "beneath",
@@ -164,7 +164,7 @@ impl Guard {
         if !matches!(query.get(1), Some(b'/' | b'\\' | b'%' | b'?')) {
             return None;
         }
-        decode(query, |decoded| self.find_any(canon::behind_question(&decoded.text)?, Doubt::None))
+        decode(query, |decoded| self.find_any(normalize::behind_question(&decoded.text)?, Doubt::None))
     }
 
     /// The slow way, for what a glance leaves open: all rules at once.
@@ -183,9 +183,9 @@ impl Guard {
     /// path.
     fn find_any(&self, text: &[u8], doubt: Doubt) -> Option<Finding> {
         self.find_around_nul(text, doubt)
-            .or_else(|| self.find(&canon::lenient(text)?, doubt))
-            .or_else(|| self.find(&canon::lenient(&text[..memchr(0, text)?])?, doubt))
-            .or_else(|| self.find_any(canon::behind_question(text)?, Doubt::None))
+            .or_else(|| self.find(&normalize::lenient(text)?, doubt))
+            .or_else(|| self.find(&normalize::lenient(&text[..memchr(0, text)?])?, doubt))
+            .or_else(|| self.find_any(normalize::behind_question(text)?, Doubt::None))
     }
 
     /// Rule: NUL. Some readers stop at the first, some skip every one, and who first takes off a host, or what a `..`
@@ -264,7 +264,7 @@ impl Form {
                 }
                 false
             }
-            None => opens_with_segment(canon::trim(segment), self.tail()),
+            None => opens_with_segment(normalize::trim(segment), self.tail()),
         })
     }
 }
@@ -272,7 +272,7 @@ impl Form {
 /// The segments of all decoded text: a reader who resolves before decoding, or does not cut at all, sees beyond a `?` or
 /// `#` that decoding brings out.
 fn whole_segments(text: &[u8]) -> impl Iterator<Item = &[u8]> {
-    text.split(|byte| matches!(byte, b'?' | b'#')).flat_map(canon::segments)
+    text.split(|byte| matches!(byte, b'?' | b'#')).flat_map(normalize::segments)
 }
 
 /// What `find` finds in a decoded text; its label names what that took, first of all a broken reader.
@@ -287,7 +287,7 @@ fn decode(text: &[u8], find: impl Fn(&Decoded) -> Option<Finding>) -> Option<Fin
         Reason::Nul
     } else if decoded.overlong {
         Reason::OverlongUtf8
-    } else if decoded.rounds > canon::ROUNDS {
+    } else if decoded.rounds > normalize::ROUNDS {
         Reason::TooDeep
     } else {
         reason
@@ -941,7 +941,7 @@ mod tests {
 
     #[test]
     fn reasons_have_codes_of_their_own() {
-        let codes: std::collections::HashSet<_> = Reason::ALL.iter().map(|reason| reason.code()).collect();
+        let codes: std::collections::HashSet<_> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
         assert_eq!(codes.len(), Reason::ALL.len());
     }
 }

@@ -1,4 +1,4 @@
-//! One leased event → backend → settled. The courier owns an attempt from its first byte to its record; it never
+//! One leased event → backend → settled. The dispatcher owns an attempt from its first byte to its record; it never
 //! decides whether an event may be delivered, nor what a caller is told.
 //!
 //! ```text
@@ -22,13 +22,14 @@ use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 
-use crate::backend::{Answer, Backend, BackendError, RequestHead};
+use crate::backend::{Backend, BackendError, BackendResponse, RequestHeadBuilder};
 use crate::clock;
-use crate::crash;
+use crate::delivery::retry_schedule::Next;
+use crate::delivery_mode::DeliveryMode;
 use crate::endpoint::Endpoint;
-use crate::ledger::{Lease, Ledger, Settled, Settlement, Unsettled};
-use crate::metrics::{DeliveryResult, Metrics, Mode};
-use crate::schedule::Next;
+use crate::failpoint;
+use crate::ledger::{Lease, Ledger, SettleError, Settled, Settlement};
+use crate::metrics::{DeliveryResult, Metrics};
 use crate::stripe::event::VerifiedEvent;
 use crate::stripe::signature;
 
@@ -45,7 +46,7 @@ const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(5);
 
 /// Delivers events.
-pub struct Courier {
+pub struct Dispatcher {
     backend: Backend,
     ledger: Arc<dyn Ledger>,
     metrics: Arc<Metrics>,
@@ -60,12 +61,12 @@ pub struct Delivery {
     pub event: VerifiedEvent,
     /// Whose it is.
     pub endpoint: Arc<Endpoint>,
-    /// What the app gets of the original request: everything but the fields that the courier adds.
-    pub head: RequestHead,
+    /// What the app gets of the original request: everything but the fields that the dispatcher adds.
+    pub head: RequestHeadBuilder,
     /// The original `Stripe-Signature`.
     pub signature: Bytes,
     /// Which way it goes.
-    pub mode: Mode,
+    pub mode: DeliveryMode,
     /// Whether Stripe signed it a moment ago, so that its own signature still holds. It is signed anew if not.
     pub fresh: bool,
     /// What it has of `max_concurrent`, if that counts here.
@@ -94,7 +95,7 @@ impl Drop for Slot {
 
 /// Why an attempt brought no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Undelivered {
+pub enum DeliveryError {
     /// The claim took so long that the attempt would not fit into its lease; nothing was sent.
     #[error("the ledger took too long to grant the delivery")]
     LeaseTooShort,
@@ -103,15 +104,15 @@ pub enum Undelivered {
     Backend(#[from] BackendError),
 }
 
-impl Courier {
-    /// A courier to `backend`. What it still has to settle runs on `background`.
+impl Dispatcher {
+    /// A dispatcher to `backend`. What it still has to settle runs on `background`.
     pub fn new(
         backend: Backend,
         ledger: Arc<dyn Ledger>,
         metrics: Arc<Metrics>,
         background: TaskTracker,
-    ) -> Courier {
-        Courier { backend, ledger, metrics, background, unsettled: Arc::default() }
+    ) -> Dispatcher {
+        Dispatcher { backend, ledger, metrics, background, unsettled: Arc::default() }
     }
 
     /// Whether a 2xx waits for the ledger to record it. Until it has, its event must not be leased anew.
@@ -126,7 +127,11 @@ impl Courier {
 
     /// Makes one attempt and settles it. Without a lease (the ledger is out, and the operator said to deliver all
     /// the same) there is nothing to settle.
-    pub async fn deliver(&self, delivery: Delivery, lease: Option<Lease>) -> Result<Answer, Undelivered> {
+    pub async fn deliver(
+        &self,
+        delivery: Delivery,
+        lease: Option<Lease>,
+    ) -> Result<BackendResponse, DeliveryError> {
         let attempt = lease.as_ref().map_or(1, Lease::attempt);
         let Delivery { mode, endpoint, .. } = &delivery;
         let (mode, endpoint) = (*mode, endpoint.clone());
@@ -134,11 +139,11 @@ impl Courier {
             && !fits(self.backend.attempt_timeout(), held.remaining(clock::instant()))
         {
             self.settle(lease, put_off(mode, Duration::ZERO)).await;
-            return Err(Undelivered::LeaseTooShort);
+            return Err(DeliveryError::LeaseTooShort);
         }
         let (head, event, slot) = complete(delivery, attempt);
         let started = clock::instant();
-        crash::point("send_before");
+        failpoint::hit("send_before");
         match self.backend.send(head, event.body().clone()).await {
             Ok(pending) => {
                 let status = pending.head().status;
@@ -183,10 +188,10 @@ impl Courier {
 
     /// Gives a kept event back that was leased and not tried. Once only: if the ledger does not take it, the lease ends.
     pub async fn hand_back(&self, lease: Lease) {
-        let settlement = put_off(Mode::Queued, Duration::ZERO);
-        crash::point("hand_back_before");
+        let settlement = put_off(DeliveryMode::Queued, Duration::ZERO);
+        failpoint::hit("hand_back_before");
         let _ = timeout(SETTLE_WAIT, self.ledger.settle(lease, settlement)).await;
-        crash::point("hand_back_after");
+        failpoint::hit("hand_back_after");
     }
 
     /// Gives up a kept event that can never be delivered.
@@ -195,7 +200,11 @@ impl Courier {
     }
 
     /// Sends a request that failed its check as it came: what a dry run does. It touches no ledger and is not an event.
-    pub async fn pass_unverified(&self, head: RequestHead, body: Bytes) -> Result<Answer, BackendError> {
+    pub async fn pass_unverified(
+        &self,
+        head: RequestHeadBuilder,
+        body: Bytes,
+    ) -> Result<BackendResponse, BackendError> {
         let head = head.finish(body.len());
         Ok(self.backend.send(head, body).await?.finish().await)
     }
@@ -217,23 +226,23 @@ impl Courier {
 fn tell(
     endpoint: &Endpoint,
     event: &VerifiedEvent,
-    mode: Mode,
+    mode: DeliveryMode,
     attempt: u32,
     result: DeliveryResult,
     status: Option<u16>,
     took: Duration,
 ) {
     endpoint.metrics.delivery(mode, result, took);
-    if mode == Mode::Inline || result == DeliveryResult::Unreachable {
+    if mode == DeliveryMode::Inline || result == DeliveryResult::Unreachable {
         return;
     }
     tracing::info!(
         endpoint = &*endpoint.name,
         event.id = event.id(),
-        event.r#type = event.kind(),
+        event.r#type = event.event_type(),
         attempt,
-        delivery = mode.label(),
-        outcome = result.label(),
+        delivery = mode.as_str(),
+        outcome = result.as_str(),
         status,
         duration_ms = took.as_micros() as f64 / 1e3,
         "delivery"
@@ -245,7 +254,7 @@ fn tell_if_dead(endpoint: &Endpoint, event: &VerifiedEvent, attempt: u32, settle
         tracing::warn!(
             endpoint = &*endpoint.name,
             event.id = event.id(),
-            event.r#type = event.kind(),
+            event.r#type = event.event_type(),
             attempt,
             status,
             "given up: the event is dead, and kept for an operator"
@@ -259,10 +268,10 @@ fn fits(attempt: Duration, left: Duration) -> bool {
 }
 
 /// What becomes of an event whose attempt does not count.
-fn put_off(mode: Mode, wait: Duration) -> Settlement {
+fn put_off(mode: DeliveryMode, wait: Duration) -> Settlement {
     match mode {
-        Mode::Inline => Settlement::Failed { status: None },
-        Mode::Queued | Mode::Hybrid | Mode::Redelivery => {
+        DeliveryMode::Inline => Settlement::Failed { status: None },
+        DeliveryMode::Queued | DeliveryMode::Hybrid | DeliveryMode::Redelivery => {
             Settlement::Retry { status: None, wait, counts: false }
         }
     }
@@ -270,15 +279,15 @@ fn put_off(mode: Mode, wait: Duration) -> Settlement {
 
 /// What becomes of an event whose attempt failed.
 fn failure(
-    mode: Mode,
+    mode: DeliveryMode,
     endpoint: &Endpoint,
     attempt: u32,
     status: Option<u16>,
     asked: Option<Duration>,
 ) -> Settlement {
     match mode {
-        Mode::Inline => Settlement::Failed { status },
-        Mode::Queued | Mode::Hybrid | Mode::Redelivery => {
+        DeliveryMode::Inline => Settlement::Failed { status },
+        DeliveryMode::Queued | DeliveryMode::Hybrid | DeliveryMode::Redelivery => {
             match endpoint.schedule.after(attempt, share(), asked) {
                 Next::Wait(wait) => Settlement::Retry { status, wait, counts: true },
                 Next::GiveUp => Settlement::Dead { status },
@@ -317,9 +326,9 @@ fn complete(delivery: Delivery, attempt: u32) -> (Vec<u8>, VerifiedEvent, Option
     }
     head.add("Idempotency-Key", event.id().as_bytes());
     head.add("Countersign-Event", event.id().as_bytes());
-    head.add("Countersign-Type", event.kind().as_bytes());
+    head.add("Countersign-Type", event.event_type().as_bytes());
     head.add("Countersign-Attempt", attempt.to_string().as_bytes());
-    head.add("Countersign-Delivery", mode.label().as_bytes());
+    head.add("Countersign-Delivery", mode.as_str().as_bytes());
     (head.finish(event.body().len()), event, slot)
 }
 
@@ -337,16 +346,16 @@ async fn settle_until_recorded(
     let mut failures = 0_u32;
     let (before, after) = crash_points(settlement);
     loop {
-        crash::point(before);
+        failpoint::hit(before);
         match ledger.settle(lease, settlement).await {
             Ok(Settled::Recorded | Settled::Superseded) => {
-                crash::point(after);
+                failpoint::hit(after);
                 if failures > 0 {
                     tracing::info!(failures, "settlement recorded after all");
                 }
                 return;
             }
-            Err(Unsettled { lease: back, error }) => {
+            Err(SettleError { lease: back, error }) => {
                 if failures == 0 {
                     if matches!(settlement, Settlement::Delivered { .. }) {
                         metrics.settle_failed();

@@ -9,14 +9,14 @@ compile_error!(
 
 /// Dies here, as by `kill -9`, if `FAILPOINTS` gives this point the action `return`.
 #[cfg(feature = "failpoints")]
-pub fn point(name: &str) {
+pub fn hit(name: &str) {
     fail::fail_point!(name, |_| std::process::abort());
 }
 
 /// Nothing.
 #[cfg(not(feature = "failpoints"))]
 #[inline(always)]
-pub fn point(_: &str) {}
+pub fn hit(_: &str) {}
 
 /// Reads `FAILPOINTS`. The points are disarmed when what it returns is dropped.
 #[cfg(feature = "failpoints")]

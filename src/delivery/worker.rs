@@ -1,6 +1,6 @@
-//! Kept events on their way to the backend: leases what is due and has the courier deliver it, for as long as the
+//! Kept events on their way to the backend: leases what is due and has the dispatcher deliver it, for as long as the
 //! program runs. One lane an endpoint, so that none waits for another. It decides when to look and how much to take;
-//! what becomes of an attempt is the courier's.
+//! what becomes of an attempt is the dispatcher's.
 //!
 //! A backend that cannot be reached pauses a lane: one event at a time shows whether it is back, and no event's attempts
 //! are used up meanwhile. When the program drains, what was leased and not tried is handed back.
@@ -15,13 +15,13 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::backend::{BackendError, RequestHead};
+use crate::backend::{BackendError, RequestHeadBuilder};
 use crate::clock;
-use crate::courier::{Courier, Delivery, Slot, Undelivered};
-use crate::crash;
+use crate::delivery::dispatcher::{Delivery, DeliveryError, Dispatcher, Slot};
 use crate::endpoint::Endpoint;
-use crate::ledger::{Backlog, Lease, Ledger, LedgerError, Parcel, Way};
-use crate::metrics::{Metrics, Mode};
+use crate::failpoint;
+use crate::ledger::{Backlog, Lease, Ledger, LedgerError, StoredRequest};
+use crate::metrics::Metrics;
 use crate::stripe::event;
 
 /// How often an idle lane looks, at the least: what another process left behind, or has put off, is found like this.
@@ -45,7 +45,7 @@ pub type Endpoints = dyn Fn() -> Vec<Arc<Endpoint>> + Send + Sync;
 #[derive(Clone)]
 pub struct Worker {
     ledger: Arc<dyn Ledger>,
-    courier: Arc<Courier>,
+    dispatcher: Arc<Dispatcher>,
     endpoints: Arc<Endpoints>,
     metrics: Arc<Metrics>,
     /// Rung when there is something to do.
@@ -60,13 +60,13 @@ impl Worker {
     /// kept an event.
     pub fn new(
         ledger: Arc<dyn Ledger>,
-        courier: Arc<Courier>,
+        dispatcher: Arc<Dispatcher>,
         endpoints: Arc<Endpoints>,
         metrics: Arc<Metrics>,
         bell: Arc<Notify>,
         drain: CancellationToken,
     ) -> Worker {
-        Worker { ledger, courier, endpoints, metrics, bell, roll: Arc::default(), drain }
+        Worker { ledger, dispatcher, endpoints, metrics, bell, roll: Arc::default(), drain }
     }
 
     /// Rung by whoever has put events of any endpoint to be delivered: an operator.
@@ -119,7 +119,7 @@ impl Worker {
     async fn orphans(&self) -> Vec<Arc<str>> {
         let asked = timeout(LOOK, self.ledger.backlog()).await;
         let Ok(Ok(backlog)) = asked else { return Vec::new() };
-        let alone = |b: &Backlog| b.unserved.is_none_or(|since| since > UNSERVED);
+        let alone = |b: &Backlog| b.last_polled_ago.is_none_or(|since| since > UNSERVED);
         backlog.into_iter().filter(|b| b.kept > 0 && alone(b)).map(|b| b.endpoint).collect()
     }
 
@@ -137,36 +137,31 @@ impl Worker {
         self,
         endpoint: Arc<Endpoint>,
         lease: Lease,
-        parcel: Parcel,
+        parcel: StoredRequest,
         slot: Option<Slot>,
     ) -> Option<bool> {
-        let Parcel { way, head, signature, body } = parcel;
-        let Ok(event) = event::vouched(body) else {
+        let StoredRequest { mode, head, signature, body } = parcel;
+        let Ok(event) = event::parse_trusted(body) else {
             tracing::error!(
                 endpoint = &*endpoint.name,
                 event.id = &*lease.key().id,
                 "a kept payload is no event"
             );
-            self.courier.give_up(lease).await;
+            self.dispatcher.give_up(lease).await;
             return None;
         };
-        let mode = match way {
-            Way::Queued => Mode::Queued,
-            Way::Hybrid => Mode::Hybrid,
-            Way::Redelivery => Mode::Redelivery,
-        };
-        let head = RequestHead::begun(&head);
+        let head = RequestHeadBuilder::begun(&head);
         let delivery = Delivery { event, endpoint, head, signature, mode, fresh: false, slot };
-        match self.courier.deliver(delivery, Some(lease)).await {
-            Err(Undelivered::LeaseTooShort) => None,
-            Err(Undelivered::Backend(BackendError::Unreachable(_))) => Some(false),
-            Err(Undelivered::Backend(_)) | Ok(_) => Some(true),
+        match self.dispatcher.deliver(delivery, Some(lease)).await {
+            Err(DeliveryError::LeaseTooShort) => None,
+            Err(DeliveryError::Backend(BackendError::Unreachable(_))) => Some(false),
+            Err(DeliveryError::Backend(_)) | Ok(_) => Some(true),
         }
     }
 }
 
 /// What the ledger gave.
-type Due = Result<Vec<(Lease, Parcel)>, LedgerError>;
+type Due = Result<Vec<(Lease, StoredRequest)>, LedgerError>;
 
 /// One endpoint's deliveries.
 struct Lane {
@@ -178,7 +173,7 @@ struct Lane {
     /// What stands in for an endpoint that is not configured: made once, since it holds the slots.
     gone: Option<Arc<Endpoint>>,
     /// Leased and not begun.
-    stock: VecDeque<(Lease, Parcel)>,
+    stock: VecDeque<(Lease, StoredRequest)>,
     /// The ledger is being asked for more.
     restocking: JoinSet<Due>,
     /// When it is to be asked next, at the earliest: it had nothing.
@@ -279,10 +274,10 @@ impl Lane {
         }
         let (worker, name) = (self.worker.clone(), self.name.clone());
         self.restocking.spawn(async move {
-            if worker.courier.is_behind() {
+            if worker.dispatcher.is_behind() {
                 return Ok(Vec::new());
             }
-            worker.ledger.due(&name, wanted, worker.courier.lease()).await
+            worker.ledger.claim_due(&name, wanted, worker.dispatcher.lease()).await
         });
     }
 
@@ -292,7 +287,7 @@ impl Lane {
             Ok(due) => {
                 let found = !due.is_empty();
                 if found {
-                    crash::point("due_after");
+                    failpoint::hit("claim_due_after");
                 }
                 self.stock.extend(due);
                 self.said = None;
@@ -352,8 +347,8 @@ impl Lane {
     async fn hand_back(&mut self) {
         let mut handing = JoinSet::new();
         for (lease, _) in self.stock.drain(..) {
-            let courier = self.worker.courier.clone();
-            handing.spawn(async move { courier.hand_back(lease).await });
+            let dispatcher = self.worker.dispatcher.clone();
+            handing.spawn(async move { dispatcher.hand_back(lease).await });
         }
         while handing.join_next().await.is_some() {}
     }

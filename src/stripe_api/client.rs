@@ -11,11 +11,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::sleep;
 
-use super::form::{self, Params};
-use super::lanes::Lanes;
-use super::retry::{self, Seen};
+use super::concurrency::Lanes;
 use crate::clock;
 use crate::metrics::{ApiResult, Metrics};
+use crate::stripe::form::{self, Params};
+use crate::stripe::retry::{self, Seen};
 
 /// Connections kept at most.
 const CONNECTIONS: usize = 16;
@@ -40,17 +40,17 @@ const CLIENT_INFO: &str = concat!(
 
 /// Connections and lanes. Outlives reloads.
 #[derive(Debug)]
-pub struct Wire {
+pub struct HttpTransport {
     client: Client,
     lanes: Lanes,
 }
 
-impl Wire {
+impl HttpTransport {
     /// Without a connection yet.
     ///
     /// # Errors
     /// Where the system has no certificates to verify Stripe's with.
-    pub fn new() -> Result<Wire, String> {
+    pub fn new() -> Result<HttpTransport, String> {
         let client = Client::builder()
             .user_agent(USER_AGENT)
             .redirect(redirect::Policy::none())
@@ -59,13 +59,13 @@ impl Wire {
             .tcp_nodelay(true)
             .build()
             .map_err(|error| root(&error))?;
-        Ok(Wire { client, lanes: Lanes::new() })
+        Ok(HttpTransport { client, lanes: Lanes::new() })
     }
 }
 
 /// How Stripe is reached; made anew on a reload.
 pub struct Api {
-    wire: Arc<Wire>,
+    wire: Arc<HttpTransport>,
     base: String,
     headers: HeaderMap,
     timeout: Duration,
@@ -73,7 +73,7 @@ pub struct Api {
 }
 
 /// What an [`Api`] is told of the configuration.
-pub struct Access<'a> {
+pub struct ApiConfig<'a> {
     /// `https://api.stripe.com`, without a slash at the end.
     pub base: &'a str,
     /// `sk_…` or `rk_…`.
@@ -89,7 +89,7 @@ pub struct Access<'a> {
 /// One call and what came of it. Without `Debug`: an answer may hold what pays.
 pub struct Call {
     /// The answer's body.
-    pub result: Result<Bytes, Fault>,
+    pub result: Result<Bytes, ApiError>,
     /// How often Stripe was asked; 0 if it never was.
     pub attempts: u32,
     /// The last answer's `Request-Id`: by it Stripe's dashboard finds the request.
@@ -100,10 +100,10 @@ pub struct Call {
 
 /// Why there is no answer, or not the one that was asked for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
+pub enum ApiError {
     /// Stripe said no.
     #[error("Stripe answered {} ({}{}{})", .0.status, .0.kind, said(", code ", &.0.code), said(", param ", &.0.param))]
-    Refused(Box<Refused>),
+    Rejected(Box<StripeError>),
     /// A status or a body that is none of Stripe's API.
     #[error("an answer with status {0} that is not of Stripe's API")]
     Invalid(u16),
@@ -120,7 +120,7 @@ pub enum Fault {
 
 /// An error as Stripe's API tells it (<https://docs.stripe.com/api/errors>).
 #[derive(Clone, PartialEq, Eq, Default)]
-pub struct Refused {
+pub struct StripeError {
     /// The status, 300 to 599.
     pub status: u16,
     /// `type`, such as `invalid_request_error`.
@@ -135,7 +135,7 @@ pub struct Refused {
     pub retry_after: Option<u64>,
 }
 
-impl Refused {
+impl StripeError {
     /// Whether the idempotency key was used for something else before.
     pub fn is_key_reuse(&self) -> bool {
         self.status == 400 && self.kind == "idempotency_error"
@@ -143,10 +143,10 @@ impl Refused {
 }
 
 /// Without the message.
-impl std::fmt::Debug for Refused {
+impl std::fmt::Debug for StripeError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Refused { status, kind, code, param, .. } = self;
-        f.debug_struct("Refused")
+        let StripeError { status, kind, code, param, .. } = self;
+        f.debug_struct("StripeError")
             .field("status", status)
             .field("kind", kind)
             .field("code", code)
@@ -161,7 +161,7 @@ fn said(before: &str, word: &Option<String>) -> String {
 
 impl Api {
     /// Calls over `wire`; counts in `metrics`.
-    pub fn new(wire: Arc<Wire>, access: &Access, metrics: Arc<Metrics>) -> Result<Api, String> {
+    pub fn new(wire: Arc<HttpTransport>, access: &ApiConfig, metrics: Arc<Metrics>) -> Result<Api, String> {
         let value = |text: &str| HeaderValue::from_str(text).map_err(|error| error.to_string());
         let mut authorization = value(&format!("Bearer {}", access.key.expose_secret()))?;
         authorization.set_sensitive(true);
@@ -195,7 +195,7 @@ impl Api {
     }
 
     async fn call(&self, method: Method, path: &str, body: Bytes, key: Option<HeaderValue>) -> Call {
-        let mut call = Call { result: Err(Fault::Busy), attempts: 0, request_id: None, replayed: false };
+        let mut call = Call { result: Err(ApiError::Busy), attempts: 0, request_id: None, replayed: false };
         loop {
             let Some(lane) = self.wire.lanes.take(clock::instant()).await else { return call };
             let started = clock::instant();
@@ -234,7 +234,7 @@ impl Api {
         path: &str,
         body: Bytes,
         key: Option<HeaderValue>,
-    ) -> Result<(Head, Bytes), Fault> {
+    ) -> Result<(Head, Bytes), ApiError> {
         let url = format!("{}{path}", self.base);
         let mut request = self.wire.client.request(method.clone(), url);
         request = request.headers(self.headers.clone()).timeout(self.timeout);
@@ -245,8 +245,8 @@ impl Api {
             request = request.header(IDEMPOTENCY_KEY, key);
         }
         let lost = |error: reqwest::Error| match error.is_timeout() {
-            true => Fault::Timeout,
-            false => Fault::Unreachable(root(&error)),
+            true => ApiError::Timeout,
+            false => ApiError::Unreachable(root(&error)),
         };
         let response = request.send().await.map_err(lost)?;
         let head = Head { status: response.status().as_u16(), headers: response.headers().clone() };
@@ -305,28 +305,28 @@ struct Inner {
     message: Option<String>,
 }
 
-fn judged(head: Head, body: Bytes) -> Result<Bytes, Fault> {
+fn judged(head: Head, body: Bytes) -> Result<Bytes, ApiError> {
     let status = head.status;
     if (200..300).contains(&status) {
-        return if body.len() > MOST { Err(Fault::Invalid(status)) } else { Ok(body) };
+        return if body.len() > MOST { Err(ApiError::Invalid(status)) } else { Ok(body) };
     }
     match serde_json::from_slice(&body) {
         Ok(Envelope { error: Inner { kind, code, param, message } }) => {
             let retry_after = head.retry_after();
-            Err(Fault::Refused(Box::new(Refused { status, kind, code, param, message, retry_after })))
+            Err(ApiError::Rejected(Box::new(StripeError { status, kind, code, param, message, retry_after })))
         }
         // Whoever answers so stands between: a 429 or a 503 of theirs means the same.
-        Err(_) => Err(Fault::Invalid(status)),
+        Err(_) => Err(ApiError::Invalid(status)),
     }
 }
 
-fn result_of(result: &Result<Bytes, Fault>) -> ApiResult {
+fn result_of(result: &Result<Bytes, ApiError>) -> ApiResult {
     match result {
         Ok(_) => ApiResult::Ok,
-        Err(Fault::Refused(refused)) if refused.status < 500 => ApiResult::Refused,
-        Err(Fault::Refused(_) | Fault::Invalid(_)) => ApiResult::Failed,
-        Err(Fault::Unreachable(_) | Fault::Busy) => ApiResult::Unreachable,
-        Err(Fault::Timeout) => ApiResult::Timeout,
+        Err(ApiError::Rejected(refused)) if refused.status < 500 => ApiResult::Refused,
+        Err(ApiError::Rejected(_) | ApiError::Invalid(_)) => ApiResult::Failed,
+        Err(ApiError::Unreachable(_) | ApiError::Busy) => ApiResult::Unreachable,
+        Err(ApiError::Timeout) => ApiResult::Timeout,
     }
 }
 
@@ -355,7 +355,7 @@ mod tests {
     fn an_answer_is_judged_by_its_status_and_its_shape() {
         let error =
             br#"{"error": {"type": "invalid_request_error", "code": "x", "param": "y", "message": "z"}}"#;
-        let refused = Refused {
+        let refused = StripeError {
             status: 400,
             kind: "invalid_request_error".into(),
             code: Some("x".into()),
@@ -365,27 +365,27 @@ mod tests {
         };
         for (status, body, expected) in [
             (200, &b"{}"[..], Ok(Bytes::from_static(b"{}"))),
-            (400, &error[..], Err(Fault::Refused(Box::new(refused)))),
-            (502, b"<html>", Err(Fault::Invalid(502))),
-            (302, b"", Err(Fault::Invalid(302))),
-            (400, b"{\"error\": \"x\"}", Err(Fault::Invalid(400))),
+            (400, &error[..], Err(ApiError::Rejected(Box::new(refused)))),
+            (502, b"<html>", Err(ApiError::Invalid(502))),
+            (302, b"", Err(ApiError::Invalid(302))),
+            (400, b"{\"error\": \"x\"}", Err(ApiError::Invalid(400))),
         ] {
             assert_eq!(judged(head(status), Bytes::from_static(body)), expected, "{status}");
         }
         let long = Bytes::from(vec![b'x'; MOST + 1]);
-        assert_eq!(judged(head(200), long), Err(Fault::Invalid(200)));
+        assert_eq!(judged(head(200), long), Err(ApiError::Invalid(200)));
     }
 
     #[test]
     fn a_fault_tells_what_the_log_needs_and_never_stripes_message() {
-        let refused = Refused {
+        let refused = StripeError {
             status: 400,
             kind: "card_error".into(),
             code: Some("a".into()),
             message: Some("ada@example.com".into()),
-            ..Refused::default()
+            ..StripeError::default()
         };
-        let fault = Fault::Refused(Box::new(refused));
+        let fault = ApiError::Rejected(Box::new(refused));
         assert_eq!(fault.to_string(), "Stripe answered 400 (card_error, code a)");
         assert!(!format!("{fault:?}").contains("ada"), "{fault:?}");
     }
