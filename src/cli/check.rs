@@ -3,7 +3,8 @@
 use super::live;
 use super::probe::{self, Probe};
 use super::selling;
-use super::{EX_CONFIG, Env, Failure};
+use super::{Env, Failure};
+use crate::app::EX_CONFIG;
 use crate::config::{AdminConfig, Config, Source, WebhookConfig};
 use clap::Parser;
 use std::path::PathBuf;

@@ -20,11 +20,10 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 use tokio::runtime::{self, Runtime};
 
+use crate::app::EX_CONFIG;
+
 /// The environment, read once by `main.rs`.
 type Env = BTreeMap<String, String>;
-
-/// A configuration that cannot be used: `EX_CONFIG` of sysexits(3). Usage faults are clap's 2.
-const EX_CONFIG: u8 = 78;
 
 /// Checks Stripe's webhooks between Caddy and your backend, and hands each on once.
 #[derive(Debug, Parser)]

@@ -11,7 +11,7 @@ async fn reload(shop: &Shop, setup: &Setup, reloads: usize) {
     shop.program.reconfigure(setup);
     shop.program.sighup();
     until("the reload", async || {
-        (shop.log().matches(r#""message":"reloaded""#).count() == reloads).then_some(())
+        (shop.log().matches(r#""message":"configuration reloaded""#).count() == reloads).then_some(())
     })
     .await;
 }
@@ -77,7 +77,9 @@ async fn an_order_under_way_at_the_end_is_finished_and_what_comes_too_late_for_t
     let mut late = shop.program.connect().await;
     late.write(&order(PRO).bytes()[..20]).await;
     shop.program.sigterm();
-    shop.program.wait_for_log("the drain", |line| line["message"] == "draining").await;
+    shop.program
+        .wait_for_log("the drain", |line| line["message"] == "shutting down: draining requests in flight")
+        .await;
     release.now();
     let answer = client.answer().await;
     assert_eq!((answer.outcome(), answer.header("connection")), ("created", Some("close")));

@@ -296,7 +296,7 @@ async fn neither_the_key_nor_a_buyer_stands_in_the_log_or_in_an_answer() {
     let reloaded = setup(&shop.backend, &shop.stripe).set("checkout.secret_key", "{$OTHER}");
     shop.program.reconfigure(&reloaded);
     shop.program.sighup();
-    shop.program.wait_for_log("the reload", |line| line["message"] == "reloaded").await;
+    shop.program.wait_for_log("the reload", |line| line["message"] == "configuration reloaded").await;
     shop.program.reconfigure(&setup(&shop.backend, &shop.stripe).set("checkout.secret_key", other));
     shop.program.sighup();
     shop.program.wait_for_log("the faulty reload", |line| line["faults"].is_string()).await;

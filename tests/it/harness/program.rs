@@ -114,7 +114,7 @@ impl Program {
             let mut program = self;
             let mut lines = program.lines.clone();
             let listener = |all: &[String], name: &str| {
-                let named = |line: &Value| line["message"] == "listening" && line["listener"] == name;
+                let named = |line: &Value| line["listener"] == name && line["address"].is_string();
                 let line = all.iter().filter_map(|line| serde_json::from_str(line).ok()).find(named)?;
                 Some(Address::parse(line["address"].as_str().expect("an address")))
             };

@@ -1,0 +1,53 @@
+//! What the program logs about itself at start and on reload: version, endpoints, listeners, the checkout, warnings.
+
+use super::App;
+use crate::config::{CheckoutConfig, CheckoutState, Config};
+
+impl App {
+    /// Logs what runs and what it guards. `proxy` and `admin` are the addresses that the listeners are bound to.
+    pub(super) fn announce(&self, proxy: &str, admin: &str) {
+        let config = &self.config;
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            config = %self.source.name(),
+            backend = %config.backend.url,
+            ledger = %config.ledger.url,
+            "countersign is starting"
+        );
+        for webhook in &config.webhooks {
+            tracing::info!(
+                endpoint = %webhook.name,
+                path = %webhook.path,
+                secrets = webhook.secrets.len(),
+                "guarding a webhook path"
+            );
+        }
+        checkout(&config.checkout);
+        warnings(config);
+        tracing::info!(listener = "proxy", address = %proxy, "listening for traffic");
+        let events_api = config.admin.token.is_some();
+        tracing::info!(listener = "admin", address = %admin, events_api, "listening for the admin API");
+    }
+}
+
+/// Logs whether orders are taken, and if not, why.
+pub(super) fn checkout(checkout: &CheckoutConfig) {
+    let paths = checkout.paths.join(" ");
+    let off = |why: &str| tracing::info!(paths, why, "checkout is off: its paths pass through");
+    match checkout.state() {
+        CheckoutState::On => {
+            let (prices, live) = (checkout.prices.len(), checkout.live());
+            tracing::info!(paths, prices, live, api_version = %checkout.api_version, "checkout is on");
+        }
+        CheckoutState::NoKey => off("there are prices but no secret_key"),
+        CheckoutState::NoPrice => off("there is a secret_key but no [[checkout.price]]"),
+        CheckoutState::Neither => off("there is neither a secret_key nor a [[checkout.price]]"),
+    }
+}
+
+/// Logs what is valid in the configuration but likely not meant.
+pub(super) fn warnings(config: &Config) {
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
+}

@@ -1,0 +1,183 @@
+//! Builds every part of the program from a configuration and connects them. Order matters: the sockets are bound
+//! before, the ledger and the resolver start next, and the listener accepts last.
+
+use arc_swap::ArcSwap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::open_ledger::OpenLedger;
+use super::{App, MAX_LEDGER_OPEN, ledger_ready, listener};
+use crate::admin::events::{Events, Importer, Place};
+use crate::admin::{self, AdminState, Readiness};
+use crate::backend::{Backend, Resolver};
+use crate::checkout::CheckoutResources;
+use crate::config::{BackendUrl, Config, Source};
+use crate::delivery::dispatcher::Dispatcher;
+use crate::delivery::worker::Worker;
+use crate::edge::Server;
+use crate::edge::connection::Limits;
+use crate::edge::drain::Drain;
+use crate::edge::route::Routes;
+use crate::endpoint::Endpoint;
+use crate::guard::Reason;
+use crate::intake::Intake;
+use crate::ledger::Ledger;
+use crate::metrics::Metrics;
+use crate::socket::Listener;
+
+/// The longest wait for the backend's name to resolve at start. After it the program serves without an address.
+const MAX_FIRST_RESOLVE: Duration = Duration::from_secs(2);
+/// How many idle connections to the backend are pooled for pass-through, beside one for each webhook.
+const PASS_THROUGH_IDLE: usize = 512;
+
+/// The two sockets, bound and not yet accepting.
+pub(super) struct Listeners {
+    proxy: Listener,
+    admin: Listener,
+}
+
+impl Listeners {
+    /// Binds `[server] listen` and `[admin] listen`.
+    ///
+    /// # Errors
+    /// A sentence that names the key, its value and what the system says.
+    pub(super) async fn bind(config: &Config) -> Result<Listeners, String> {
+        let proxy = Listener::bind(&config.server.listen).await;
+        let proxy = proxy.map_err(|e| format!("[server] listen = \"{}\": {e}", config.server.listen))?;
+        let admin = Listener::bind(&config.admin.listen).await;
+        let admin = admin.map_err(|e| format!("[admin] listen = \"{}\": {e}", config.admin.listen))?;
+        Ok(Listeners { proxy, admin })
+    }
+}
+
+impl App {
+    /// Builds the program and starts it: when this returns, connections are accepted.
+    ///
+    /// # Errors
+    /// The checkout cannot be opened: the system has no certificates to verify Stripe's with.
+    pub(super) async fn build(source: Source, config: Config, listeners: Listeners) -> Result<App, String> {
+        let metrics = Arc::new(Metrics::new());
+        metrics.guard_reasons(&Reason::ALL.map(Reason::as_str));
+        let open_ledger = OpenLedger::start(&config, &metrics);
+        let ledger = open_ledger.handle(&metrics);
+        let backend = start_backend(&config, &*ledger).await;
+        let drain = Arc::new(Drain::new(config.server.shutdown_grace));
+        let (connections, background) = (TaskTracker::new(), TaskTracker::new());
+
+        let mut checkout = CheckoutResources::new(metrics.clone());
+        let routes = routes(&config, &metrics, &mut checkout, &[])?;
+        let routes = Arc::new(ArcSwap::from_pointee(routes));
+
+        let dispatcher =
+            Dispatcher::new(backend.clone(), ledger.clone(), metrics.clone(), background.clone());
+        let dispatcher = Arc::new(dispatcher);
+        // Wakes the worker when an event was queued.
+        let wake = Arc::new(Notify::new());
+        let on_outage = config.ledger.on_outage;
+        let intake =
+            Intake::new(ledger.clone(), dispatcher.clone(), on_outage, wake.clone(), background.clone());
+        let endpoints = {
+            let routes = routes.clone();
+            Arc::new(move || routes.load().endpoints())
+        };
+        let shutdown = drain.token().clone();
+        let worker = Worker::new(ledger.clone(), dispatcher, endpoints, metrics.clone(), wake, shutdown);
+        let rescan = worker.roll_call();
+        background.spawn(worker.run());
+
+        let readiness = Arc::new(Readiness::new(ledger.clone()));
+        let admin_shutdown = CancellationToken::new();
+        let addresses = (listeners.proxy.address(), listeners.admin.address());
+        let events = events(&config, &ledger, &routes, rescan);
+        let state = AdminState { metrics: metrics.clone(), ledger, readiness: readiness.clone(), events };
+        let admin = tokio::spawn(admin::serve(listeners.admin, state, admin_shutdown.clone()));
+
+        let server = Server::new(&config, routes.clone(), intake, backend, metrics.clone(), drain.clone());
+        let limits = Limits {
+            header_timeout: config.server.header_timeout,
+            idle_timeout: config.server.idle_timeout,
+            drain: drain.token().clone(),
+        };
+        let max_connections = config.server.max_connections;
+        let accept =
+            listener::accept(listeners.proxy, server, Arc::new(limits), max_connections, connections.clone());
+        let app = App {
+            source,
+            config,
+            metrics,
+            ledger: open_ledger,
+            routes,
+            checkout,
+            readiness,
+            drain,
+            accepting: connections.spawn(accept),
+            connections,
+            background,
+            admin,
+            admin_shutdown,
+        };
+        app.announce(&addresses.0, &addresses.1);
+        app.readiness.set_listening();
+        Ok(app)
+    }
+}
+
+/// Starts the backend's client. Gives its name and the ledger a moment each, so that the first webhooks meet both.
+async fn start_backend(config: &Config, ledger: &dyn Ledger) -> Backend {
+    let resolver = Resolver::new(&config.backend.url);
+    let _ = timeout(MAX_FIRST_RESOLVE, resolver.resolve()).await;
+    let _ = timeout(MAX_LEDGER_OPEN, ledger_ready(ledger)).await;
+    let max_idle = config.server.max_webhooks + PASS_THROUGH_IDLE;
+    let backend = Backend::new(&config.backend, resolver.clone(), max_idle);
+    tokio::spawn(resolver.keep_resolving());
+    tokio::spawn(backend.clone().reap());
+    backend
+}
+
+/// Builds the routes of a configuration with their endpoints and the checkout. An endpoint that was there `before`
+/// hands its delivery slots to its successor, so that deliveries under way still count.
+///
+/// # Errors
+/// The checkout cannot be opened.
+pub(super) fn routes(
+    config: &Config,
+    metrics: &Metrics,
+    checkout: &mut CheckoutResources,
+    before: &[Arc<Endpoint>],
+) -> Result<Routes, String> {
+    let checkout = checkout.open(&config.checkout)?;
+    let endpoints = config.webhooks.iter().map(|webhook| {
+        let endpoint = Endpoint::new(webhook, metrics);
+        let endpoint = match before.iter().find(|old| *old.name == *webhook.name) {
+            Some(old) => endpoint.replacing(old),
+            None => endpoint,
+        };
+        (webhook.path.clone(), Arc::new(endpoint))
+    });
+    Ok(Routes::new(endpoints.collect(), config.server.trusted_proxies.clone()).selling(checkout))
+}
+
+/// Builds what the events API needs; `None` without a token.
+fn events(
+    config: &Config,
+    ledger: &Arc<dyn Ledger>,
+    routes: &Arc<ArcSwap<Routes>>,
+    bell: Arc<Notify>,
+) -> Option<Events> {
+    let token = config.admin.token.clone()?;
+    // An imported event came with no request that would name a host.
+    let host = match &config.backend.url {
+        BackendUrl::Http { .. } => config.backend.url.to_string().replacen("http://", "", 1),
+        BackendUrl::Unix(_) => "localhost".to_owned(),
+    };
+    let routes = routes.clone();
+    let find = move |name: &str| {
+        let routes = routes.load();
+        routes.named(name).map(|(path, endpoint)| Place { path: path.into(), endpoint: endpoint.clone() })
+    };
+    Some(Events { token, take_in: Arc::new(Importer::new(ledger.clone(), host, find)), bell })
+}

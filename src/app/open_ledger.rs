@@ -1,0 +1,69 @@
+//! The configured ledger as its concrete type, which has to be closed at the end. Everyone else sees `dyn Ledger`.
+
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
+
+use crate::config::{Config, LedgerUrl};
+use crate::ledger::redis::{RedisLedger, RedisOptions};
+use crate::ledger::sqlite::SqliteLedger;
+use crate::ledger::{Ledger, Metered, NoLedger};
+use crate::metrics::Metrics;
+
+/// The longest wait for the ledger to close once everything else has ended.
+const MAX_CLOSE: Duration = Duration::from_secs(5);
+
+/// The ledger that `[ledger] url` names, started.
+pub(super) enum OpenLedger {
+    /// `none`: nothing is remembered.
+    None,
+    /// A file of this process alone.
+    Sqlite(Arc<SqliteLedger>),
+    /// A server that replicas share.
+    Redis(Arc<RedisLedger>),
+}
+
+impl OpenLedger {
+    /// Starts the configured ledger. It opens its file or connects in the background.
+    pub(super) fn start(config: &Config, metrics: &Arc<Metrics>) -> OpenLedger {
+        match &config.ledger.url {
+            LedgerUrl::None => OpenLedger::None,
+            LedgerUrl::Sqlite(path) => {
+                OpenLedger::Sqlite(Arc::new(SqliteLedger::start(path.clone(), config.ledger.retention)))
+            }
+            LedgerUrl::Redis(url) => {
+                let options = RedisOptions::new(url, &config.ledger, config.keeps());
+                OpenLedger::Redis(Arc::new(RedisLedger::start(options, metrics.clone())))
+            }
+        }
+    }
+
+    /// The ledger as every other module knows it. Calls are timed, except where there is no ledger.
+    pub(super) fn handle(&self, metrics: &Arc<Metrics>) -> Arc<dyn Ledger> {
+        match self {
+            OpenLedger::None => Arc::new(NoLedger),
+            OpenLedger::Sqlite(ledger) => Arc::new(Metered::new(ledger.clone(), metrics.clone())),
+            OpenLedger::Redis(ledger) => Arc::new(Metered::new(ledger.clone(), metrics.clone())),
+        }
+    }
+
+    /// Says whether events are queued from now on. A Redis that promises too little durability for that becomes unready.
+    pub(super) fn set_queueing_enabled(&self, enabled: bool) {
+        match self {
+            OpenLedger::None | OpenLedger::Sqlite(_) => {}
+            OpenLedger::Redis(ledger) => ledger.set_keeping(enabled),
+        }
+    }
+
+    /// Closes the ledger. Bounded in time: a disk that hangs must not keep the program from ending.
+    pub(super) async fn close(self) {
+        match self {
+            OpenLedger::None => {}
+            OpenLedger::Redis(ledger) => ledger.close(),
+            OpenLedger::Sqlite(ledger) => {
+                let closing = tokio::task::spawn_blocking(move || ledger.close());
+                let _ = timeout(MAX_CLOSE, closing).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! SIGHUP: what changes in the running program without a new socket. A reload is all or nothing: a configuration with
+//! an error changes nothing.
+
+use std::sync::Arc;
+
+use super::{App, announce, build};
+use crate::config::{Config, ServerConfig};
+
+impl App {
+    /// Reads the configuration again and puts endpoints, secrets and the checkout in force. Requests in flight finish
+    /// with what they began with.
+    pub(super) fn reload(&mut self) {
+        let config = match self.source.load() {
+            Ok(config) => config,
+            Err(errors) => {
+                tracing::error!(
+                    faults = %errors,
+                    "configuration not reloaded: it has errors, and the old one stays in force"
+                );
+                return;
+            }
+        };
+        self.warn_of_fixed_sections(&config);
+        let before = self.routes.load().endpoints();
+        match build::routes(&config, &self.metrics, &mut self.checkout, &before) {
+            // One store swaps everything: a request sees the old configuration or the new one, never a mixture.
+            Ok(routes) => self.routes.store(Arc::new(routes)),
+            Err(message) => {
+                tracing::error!(
+                    message,
+                    "configuration not reloaded: the checkout cannot be opened, and the old one stays in force"
+                );
+                return;
+            }
+        }
+        self.ledger.set_queueing_enabled(config.keeps());
+        announce::checkout(&config.checkout);
+        // Series of endpoints that left the configuration would stay at their last value for ever.
+        self.metrics.retain(&config.webhooks.iter().map(|w| w.name.as_str()).collect::<Vec<_>>());
+        announce::warnings(&config);
+        tracing::info!(endpoints = config.webhooks.len(), "configuration reloaded");
+    }
+
+    /// Warns of changes that only a restart puts in force.
+    fn warn_of_fixed_sections(&self, config: &Config) {
+        let running = &self.config;
+        // `trusted_proxies` is the one key of [server] that a reload changes.
+        let server =
+            ServerConfig { trusted_proxies: config.server.trusted_proxies.clone(), ..running.server.clone() };
+        let fixed = [
+            ("server", config.server != server),
+            ("admin", config.admin != running.admin),
+            ("log", config.log != running.log),
+            ("backend", config.backend != running.backend),
+            ("ledger", config.ledger != running.ledger),
+        ];
+        for (section, _) in fixed.iter().filter(|(_, changed)| *changed) {
+            tracing::warn!(section, "this section changed, but only a restart puts the change in force");
+        }
+    }
+}
