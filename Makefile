@@ -1,27 +1,29 @@
-# The two commands: `make run` shows the whole thing on one machine, `make test` proves it.
+# The two main commands: `make run` shows everything on one machine, `make test` runs every test.
 
-# Where `make run` listens; each may be given on the command line: make run PORT=5001
+# Ports of `make run`. Each can be set on the command line: make run PORT=5001
 PORT             ?= 5000
 COUNTERSIGN_PORT ?= 8080
 BACKEND_PORT     ?= 8081
 ADMIN_PORT       ?= 9464
 STRIPE_PORT      ?= 12111
-# What it keeps between runs: the ledger, the generated secret, the logs.
+# Directory of files that last between runs: the ledger, the generated secret, the logs.
 RUN_DIR          ?= .run
-# How long `make soak` goes on.
+# Duration of `make soak`, in minutes.
 MINUTES          ?= 2
-# release, or dev for a quick build.
+# Cargo profile of `make run`: release, or dev for a quick build.
 PROFILE          ?= release
 
 .PHONY: help run test test-stack soak bench fmt lint doc
 
 help:
-	@echo 'make run    set up, build, start backend, Countersign, Caddy and a fake Stripe: buy at http://localhost:$(PORT)'
-	@echo 'make test   set up, run every test'
+	@echo 'make run          build and start backend, Countersign, Caddy and a fake Stripe on http://localhost:$(PORT)'
+	@echo 'make test         run every test'
 	@echo 'make test-stack   build the images, start podman-compose.yml and test it'
-	@echo 'make soak   load with the program and Redis killed at random, then every event looked up: make soak MINUTES=10'
-	@echo 'make bench  measure, beside HAProxy, nginx and Caddy'
-	@echo 'make fmt    format;   make lint   check format and lints;   make doc   build the documentation'
+	@echo 'make soak         kill the program and Redis at random under load, then look up every event (MINUTES=10)'
+	@echo 'make bench        measure beside HAProxy, nginx and Caddy'
+	@echo 'make fmt          format the code'
+	@echo 'make lint         check format and lints'
+	@echo 'make doc          build the documentation'
 
 run: export PORT := $(PORT)
 run: export COUNTERSIGN_PORT := $(COUNTERSIGN_PORT)
@@ -38,7 +40,7 @@ test:
 	@scripts/setup test
 	@scripts/test
 
-# Needs podman and podman-compose; says so where they are missing.
+# Needs podman and podman-compose. Prints SKIPPED if they are missing.
 test-stack:
 	@scripts/test-stack
 
