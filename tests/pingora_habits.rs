@@ -5,6 +5,8 @@
 //! write. It never starts Countersign. The rule of each habit is a function of its own, and a table shows that the
 //! rule rejects what it must.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on should stop at once")]
+
 use async_trait::async_trait;
 use pingora::apps::HttpServerApp;
 use pingora::connectors::l4::Connect;
