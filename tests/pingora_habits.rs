@@ -177,7 +177,7 @@ fn check_head(steps: &[Step]) -> std::result::Result<(), String> {
 async fn proxy(request: &str, response: &str, piece: usize) -> Vec<Step> {
     let steps = Arc::new(Mutex::new(Vec::new()));
     let script = Script { response: response.into(), piece, steps: steps.clone() };
-    let proxy = Arc::new(pingora::proxy::http_proxy(&Arc::default(), Forward(Arc::new(script))));
+    let proxy = Arc::new(http_proxy(&Arc::default(), Forward(Arc::new(script))));
 
     let (mut client, server) = tokio::io::duplex(1 << 20);
     let stream = Stream::from(VirtualSocketStream::new(Box::new(Pipe(server))));
