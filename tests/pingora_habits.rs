@@ -187,7 +187,7 @@ async fn proxy(request: &str, response: &str, piece: usize) -> Vec<Step> {
     });
     client.write_all(request.as_bytes()).await.unwrap();
     let mut received = Vec::new();
-    let status_line = async {
+    let exchange = async {
         while !received.ends_with(b"\r\n") {
             received.push(client.read_u8().await.unwrap());
         }
@@ -195,7 +195,7 @@ async fn proxy(request: &str, response: &str, piece: usize) -> Vec<Step> {
         let mut rest = Vec::new();
         let _ = tokio::join!(client.read_to_end(&mut rest), serving);
     };
-    tokio::time::timeout(Duration::from_secs(30), status_line).await.expect("pingora answers");
+    tokio::time::timeout(Duration::from_secs(30), exchange).await.expect("pingora answers");
     let status = response.get(..12).unwrap();
     assert!(received.starts_with(status.as_bytes()), "{}", String::from_utf8_lossy(&received));
     let steps = steps.lock().unwrap();
