@@ -1,39 +1,40 @@
-//! A Stripe for trying things out, on this machine and without any money: it creates Checkout Sessions, shows a page to
-//! pay on, and sends the signed `checkout.session.completed`.
+//! A fake Stripe to try Countersign with, on one machine and without money. It creates Checkout Sessions, shows a page to pay
+//! on, and sends the signed `checkout.session.completed`.
 //!
 //! ```sh
 //! STRIPE_WEBHOOK_SECRET=whsec_… cargo run --example stripe -- --webhook http://localhost:5000/webhooks/stripe
 //! ```
 //!
-//! It takes any key of Stripe's form (`sk_test_made_up`). The program asks it with `STRIPE_API_BASE=http://127.0.0.1:12111`,
-//! Stripe's command line with `--api-base http://127.0.0.1:12111`.
+//! It accepts any key of Stripe's form (`sk_test_made_up`). Countersign calls it with
+//! `STRIPE_API_BASE=http://127.0.0.1:12111`, and Stripe's command line with `--api-base http://127.0.0.1:12111`. The module
+//! `fake` is the fake itself; this file reads its command line.
 
 mod fake;
 
 use clap::Parser;
-use fake::{FakeStripe, Price, Record, Settings};
+use fake::{CallLog, FakeStripe, Price, Settings};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-/// A Stripe for trying things out: sessions, a page to pay on, signed events. No money moves.
+/// A fake Stripe for trying things out: sessions, a page to pay on, signed events. No money moves.
 #[derive(Parser)]
 struct Options {
-    /// Where it listens; port 0 takes a free one
+    /// Address to listen on; port 0 takes a free port
     #[arg(long, default_value = "127.0.0.1:12111")]
     listen: SocketAddr,
-    /// What a browser calls it, if not by where it listens: https://pay.example.test
+    /// URL under which browsers reach it, if it differs from the address: https://pay.example.test
     #[arg(long)]
     public: Option<String>,
-    /// Where events go; signed with the secret in $STRIPE_WEBHOOK_SECRET
+    /// URL to which events are sent, signed with the secret in $STRIPE_WEBHOOK_SECRET
     #[arg(long)]
     webhook: Option<String>,
-    /// One thing more that is sold: price_1Book=1200:A book, with the price in cents; "/month" after it for every month
-    #[arg(long, value_parser = price)]
+    /// Another price to sell: price_1Book=1200:A book, with the price in cents; price_1Club=500/month:The club recurs
+    #[arg(long, value_parser = parse_price)]
     price: Vec<Price>,
-    /// Stripe's OpenAPI description; calls are held to it too
+    /// File with Stripe's OpenAPI description; parameters are checked against it too
     #[arg(long)]
     schema: Option<PathBuf>,
-    /// Print no call
+    /// Do not print calls
     #[arg(long)]
     quiet: bool,
 }
@@ -41,35 +42,37 @@ struct Options {
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
     let options = Options::parse();
-    #[expect(clippy::disallowed_methods, reason = "a sample on its own, not the program")]
+    #[expect(clippy::disallowed_methods, reason = "an example of its own, not the program")]
     let secret = std::env::var("STRIPE_WEBHOOK_SECRET").unwrap_or_default();
-    let usual = Settings::default();
     if options.webhook.is_some() && secret.is_empty() {
-        return Err(std::io::Error::other("--webhook needs the secret that signs, in STRIPE_WEBHOOK_SECRET"));
+        return Err(std::io::Error::other(
+            "--webhook needs a signing secret: set STRIPE_WEBHOOK_SECRET to the secret that Countersign has",
+        ));
     }
+    let defaults = Settings::default();
     let stripe = FakeStripe::start_with(Settings {
         listen: options.listen,
-        public: options.public,
-        prices: [usual.prices, options.price].concat(),
+        public_url: options.public,
+        prices: [defaults.prices, options.price].concat(),
         webhook: options.webhook.map(|url| (url, secret.clone())),
         schema: options.schema,
-        listen_secret: if secret.is_empty() { usual.listen_secret } else { secret },
-        record: if options.quiet { Record::Nothing } else { Record::Print },
+        listen_secret: if secret.is_empty() { defaults.listen_secret } else { secret },
+        call_log: if options.quiet { CallLog::Off } else { CallLog::Stdout },
     })
     .await?;
     println!("stripe: listening on {}", stripe.api_base());
     std::future::pending().await
 }
 
-/// `price_1Book=1200:A book` or `price_1Club=500/month:The club`
-fn price(text: &str) -> Result<Price, String> {
-    let form = || format!("{text:?} is not like price_1Book=1200:A book");
-    let (id, rest) = text.split_once('=').ok_or_else(form)?;
-    let (cents, product) = rest.split_once(':').ok_or_else(form)?;
+/// Parses `price_1Book=1200:A book` or `price_1Club=500/month:The club`.
+fn parse_price(text: &str) -> Result<Price, String> {
+    let error = || format!("expected a price like price_1Book=1200:A book, found {text:?}");
+    let (id, rest) = text.split_once('=').ok_or_else(error)?;
+    let (cents, product) = rest.split_once(':').ok_or_else(error)?;
     let (cents, monthly) = cents.strip_suffix("/month").map_or((cents, false), |cents| (cents, true));
-    let cents = cents.parse().map_err(|_| form())?;
+    let cents = cents.parse().map_err(|_| error())?;
     if !id.starts_with("price_") {
-        return Err(form());
+        return Err(error());
     }
     Ok(if monthly { Price::monthly(id, cents, product) } else { Price::once(id, cents, product) })
 }

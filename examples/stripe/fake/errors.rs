@@ -1,94 +1,40 @@
-//! Stripe's errors: how they look on the wire, and the ones a script may ask for by name. Knows no endpoint.
+//! Stripe's error responses: every status, type, code, header and common message that the fake sends. Only the texts about
+//! one parameter's values stand beside their rules. This module knows no endpoint.
 
-use super::wire::Reply;
+use super::response::Response;
 use serde_json::{Map, Value, json};
 
-/// An error answer of Stripe's API.
+/// An error response of Stripe's API.
 #[derive(Debug, Clone)]
 pub struct Error {
-    /// The status.
+    /// The status code.
     pub status: u16,
-    /// The members of `error`.
+    /// The members of the object `error` in the body.
     members: Map<String, Value>,
+    /// Header names and values that only this error has.
     headers: Vec<(&'static str, &'static str)>,
 }
 
-const REQUEST: &str = "invalid_request_error";
-const IN_USE: &str = "Another request is using this object, or this key; try again in a moment.";
-
-/// What [`Error::named`] knows: name, status, type, code (or `""`) and what it says. The cases, and the members and headers
-/// below, are those that Stripe documents (docs.stripe.com/error-codes, /error-low-level, /rate-limits).
-const KNOWN: &[(&str, u16, &str, &str, &str)] = &[
-    ("resource_missing_price", 400, REQUEST, "resource_missing", "No such price: 'price_gone'"),
-    ("parameter_missing", 400, REQUEST, "parameter_missing", "Missing required param: line_items."),
-    ("parameter_unknown", 400, REQUEST, "parameter_unknown", "Received unknown parameter: colour"),
-    (
-        "idempotency_params_mismatch",
-        400,
-        "idempotency_error",
-        "",
-        "This key came first with other parameters.",
-    ),
-    ("idempotency_key_in_use", 409, "idempotency_error", "idempotency_key_in_use", IN_USE),
-    ("bad_key", 401, REQUEST, "", "Invalid API Key provided: sk_test_****fake"),
-    ("card_declined", 402, "card_error", "card_declined", "Your card has insufficient funds."),
-    ("permission", 403, REQUEST, "", "The key 'rk_test_****' lacks 'rak_checkout_session_write'."),
-    ("no_such_session", 404, REQUEST, "resource_missing", "No such checkout.session: 'cs_test_gone'"),
-    ("rate_limited", 429, REQUEST, "rate_limit", "Request rate limit exceeded."),
-    ("lock_timeout", 429, REQUEST, "lock_timeout", IN_USE),
-    ("lock_conflict", 409, REQUEST, "lock_timeout", IN_USE),
-    ("api_error", 500, "api_error", "", "An unknown error occurred"),
-    ("api_error_no_retry", 500, "api_error", "", "An unknown error occurred"),
-    ("api_error_replayed", 500, "api_error", "", "An unknown error occurred"),
-    ("unavailable", 503, "api_error", "", "Stripe is currently unavailable"),
-];
-
-/// Further members of `error`: the error's name, then theirs and their values.
-const MEMBERS: &[(&str, &str, &str)] = &[
-    ("resource_missing_price", "param", "line_items[0][price]"),
-    ("parameter_missing", "param", "line_items"),
-    ("parameter_unknown", "param", "colour"),
-    ("card_declined", "decline_code", "insufficient_funds"),
-    ("card_declined", "charge", "ch_fake"),
-    ("no_such_session", "param", "session"),
-];
-
-/// Headers: the error's name, then theirs and their values.
-const HEADERS: &[(&str, &str, &str)] = &[
-    ("idempotency_key_in_use", "Stripe-Should-Retry", "true"),
-    ("bad_key", "WWW-Authenticate", "Basic realm=\"Stripe\""),
-    ("rate_limited", "Stripe-Rate-Limited-Reason", "global-rate"),
-    ("lock_timeout", "Stripe-Should-Retry", "true"),
-    ("api_error_no_retry", "Stripe-Should-Retry", "false"),
-    ("api_error_replayed", "Stripe-Should-Retry", "false"),
-    ("api_error_replayed", "Idempotent-Replayed", "true"),
-    ("unavailable", "Stripe-Should-Retry", "true"),
-];
-
 impl Error {
-    /// One of the errors that a script may ask for: `resource_missing_price`, `parameter_missing`, `parameter_unknown`,
-    /// `idempotency_params_mismatch`, `idempotency_key_in_use`, `bad_key`, `card_declined`, `permission`,
-    /// `no_such_session`, `rate_limited`, `lock_timeout` (429), `lock_conflict` (409), `api_error`,
-    /// `api_error_no_retry`, `api_error_replayed`, `unavailable`.
+    /// Returns the error that [`NAMED_ERRORS`] lists under this name, or `None` if there is none.
+    ///
+    /// The names are `resource_missing_price`, `parameter_missing`, `parameter_unknown`, `idempotency_params_mismatch`,
+    /// `idempotency_key_in_use`, `bad_key`, `card_declined`, `permission`, `no_such_session`, `rate_limited`,
+    /// `lock_timeout` (429), `lock_conflict` (409), `api_error`, `api_error_no_retry`, `api_error_replayed` and
+    /// `unavailable`.
     pub fn named(name: &str) -> Option<Error> {
-        let (_, status, kind, code, message) = KNOWN.iter().find(|known| known.0 == name)?;
-        let mut error = Error::new(*status, kind, code, message);
-        let members = MEMBERS.iter().filter(|member| member.0 == name);
-        error.members.extend(members.map(|(_, member, value)| ((*member).to_owned(), json!(value))));
-        let headers = HEADERS.iter().filter(|header| header.0 == name);
-        error.headers.extend(headers.map(|(_, header, value)| (*header, *value)));
+        let found = NAMED_ERRORS.iter().find(|error| error.name == name)?;
+        let mut error = Error::new(found.status, found.error_type, found.code, found.message);
+        let members = found.members.iter().map(|(member, value)| ((*member).to_owned(), json!(value)));
+        error.members.extend(members);
+        error.headers.extend(found.headers);
         Some(error)
     }
 
-    /// One of those, by a name that stands here.
-    pub(super) fn known(name: &str) -> Error {
-        Error::named(name).unwrap_or_else(|| Error::new(500, "api_error", "", "The fake Stripe is broken."))
-    }
-
-    /// An error with this status, type, code (or `""`) and message.
-    pub fn new(status: u16, kind: &str, code: &str, message: &str) -> Error {
+    /// Creates an error with this status, type, code (or `""`) and message.
+    pub fn new(status: u16, error_type: &str, code: &str, message: &str) -> Error {
         let mut members = Map::new();
-        members.insert("type".into(), json!(kind));
+        members.insert("type".into(), json!(error_type));
         members.insert("message".into(), json!(message));
         if !code.is_empty() {
             members.insert("code".into(), json!(code));
@@ -98,53 +44,222 @@ impl Error {
         Error { status, members, headers: vec![] }
     }
 
-    /// A parameter that is wrong in a way that has no code.
+    /// Creates a 400 error about a parameter for which Stripe has no error code.
     pub fn invalid(param: &str, message: &str) -> Error {
-        Error::new(400, REQUEST, "", message).param(param)
+        Error::coded(param, "", message)
     }
 
-    /// A parameter that is wrong in a way that has a code.
+    /// Creates a 400 error about a parameter, with an error code (or `""`).
     pub fn coded(param: &str, code: &str, message: &str) -> Error {
-        Error::new(400, REQUEST, code, message).param(param)
+        let mut error = Error::new(400, INVALID_REQUEST, code, message);
+        error.members.insert("param".into(), json!(param));
+        error
     }
 
-    /// A parameter that has to be there.
-    pub fn missing(param: &str) -> Error {
-        Error::coded(param, "parameter_missing", &format!("Missing required param: {param}."))
-    }
-
-    /// A parameter that Stripe does not know.
-    pub fn unknown(param: &str) -> Error {
-        Error::coded(param, "parameter_unknown", &format!("Received unknown parameter: {param}"))
-    }
-
-    /// An object that a parameter names and that does not exist.
-    pub fn no_such(kind: &str, id: &str, param: &str) -> Error {
-        Error::coded(param, "resource_missing", &format!("No such {kind}: '{id}'"))
-    }
-
-    /// With this status.
-    pub fn status(mut self, status: u16) -> Error {
-        self.status = status;
-        self
-    }
-
-    /// With this header.
+    /// Appends a header.
     pub fn header(mut self, name: &'static str, value: &'static str) -> Error {
         self.headers.push((name, value));
         self
     }
 
-    fn param(mut self, param: &str) -> Error {
-        self.members.insert("param".into(), json!(param));
-        self
+    /// A required parameter is absent.
+    pub(super) fn missing(param: &str) -> Error {
+        Error::coded(param, "parameter_missing", &format!("Missing required param: {param}."))
+    }
+
+    /// Stripe does not know a parameter of this name.
+    pub(super) fn unknown(param: &str) -> Error {
+        Error::coded(param, "parameter_unknown", &format!("Received unknown parameter: {param}"))
+    }
+
+    /// The value of a parameter is not of its scalar type: `integer`, `number` or `boolean`.
+    pub(super) fn invalid_scalar(param: &str, scalar_type: &str, value: &str) -> Error {
+        let code = if scalar_type == "integer" { "parameter_invalid_integer" } else { "" };
+        Error::coded(param, code, &format!("Invalid {scalar_type}: {value}"))
+    }
+
+    /// The value of a parameter is not an absolute URL.
+    pub(super) fn invalid_url(param: &str) -> Error {
+        Error::coded(param, "url_invalid", "Not a valid URL")
+    }
+
+    /// The value of a parameter is not an e-mail address.
+    pub(super) fn invalid_email(param: &str, email: &str) -> Error {
+        Error::coded(param, "email_invalid", &format!("Invalid email address: {email}"))
+    }
+
+    /// A parameter names an object that does not exist.
+    pub(super) fn no_such(object_type: &str, id: &str, param: &str) -> Error {
+        Error::coded(param, "resource_missing", &format!("No such {object_type}: '{id}'"))
+    }
+
+    /// The path names an object that does not exist.
+    pub(super) fn not_found(object_type: &str, id: &str, param: &str) -> Error {
+        Error { status: 404, ..Error::no_such(object_type, id, param) }
+    }
+
+    /// No endpoint has this method and path.
+    pub(super) fn unrecognized_url(method: &str, segments: &[&str]) -> Error {
+        let message = format!("Unrecognized request URL ({method}: /v1/{}).", segments.join("/"));
+        Error::new(404, INVALID_REQUEST, "", &message)
+    }
+
+    /// The call has no API key.
+    pub(super) fn no_api_key() -> Error {
+        Error::unauthorized("You did not provide an API key.")
+    }
+
+    /// The call's API key is malformed. The message shows its last four characters.
+    pub(super) fn invalid_api_key(key: &str) -> Error {
+        let end: String = key.chars().rev().take(4).collect::<Vec<_>>().into_iter().rev().collect();
+        Error::unauthorized(&format!("Invalid API Key provided: ****{end}"))
+    }
+
+    /// The idempotency key is too long.
+    pub(super) fn idempotency_key_too_long() -> Error {
+        Error::new(400, "idempotency_error", "", "An idempotency key has at most 255 characters.")
+    }
+
+    /// Another call with the same idempotency key is in progress.
+    pub(super) fn idempotency_key_in_use() -> Error {
+        Error::named_or_api_error("idempotency_key_in_use")
+    }
+
+    /// The idempotency key was first used with other parameters.
+    pub(super) fn idempotency_params_mismatch() -> Error {
+        Error::named_or_api_error("idempotency_params_mismatch")
+    }
+
+    /// The session to pay for was paid or has expired.
+    pub(super) fn session_not_open() -> Error {
+        Error::invalid("session", "This Checkout Session is no longer open.")
+    }
+
+    /// The session to expire was paid or has expired.
+    pub(super) fn session_not_expirable() -> Error {
+        Error::invalid("session", "Only Checkout Sessions with a status in [\"open\"] can be expired.")
+    }
+
+    fn unauthorized(message: &str) -> Error {
+        Error::new(401, INVALID_REQUEST, "", message).header("WWW-Authenticate", AUTHENTICATE)
+    }
+
+    fn named_or_api_error(name: &str) -> Error {
+        Error::named(name).unwrap_or_else(|| Error::new(500, "api_error", "", "The fake Stripe is broken."))
     }
 }
 
-impl From<Error> for Reply {
-    fn from(error: Error) -> Reply {
+impl From<Error> for Response {
+    fn from(error: Error) -> Response {
         let headers = error.headers.iter();
-        let reply = Reply::json(error.status, &json!({ "error": error.members }));
-        headers.fold(reply, |reply, (name, value)| reply.header(name, value))
+        let response = Response::json(error.status, &json!({ "error": error.members }));
+        headers.fold(response, |response, (name, value)| response.header(name, value))
     }
 }
+
+/// An error that a test can ask for by name.
+struct NamedError {
+    name: &'static str,
+    status: u16,
+    error_type: &'static str,
+    /// Stripe's error code, or `""`.
+    code: &'static str,
+    message: &'static str,
+    /// Further members of `error`: names and values.
+    members: &'static [(&'static str, &'static str)],
+    /// Header names and values.
+    headers: &'static [(&'static str, &'static str)],
+}
+
+impl NamedError {
+    const fn new(
+        name: &'static str,
+        status: u16,
+        error_type: &'static str,
+        code: &'static str,
+        message: &'static str,
+    ) -> NamedError {
+        NamedError { name, status, error_type, code, message, members: &[], headers: &[] }
+    }
+
+    const fn members(self, members: &'static [(&'static str, &'static str)]) -> NamedError {
+        NamedError { members, ..self }
+    }
+
+    const fn headers(self, headers: &'static [(&'static str, &'static str)]) -> NamedError {
+        NamedError { headers, ..self }
+    }
+}
+
+const INVALID_REQUEST: &str = "invalid_request_error";
+const LOCKED: &str = "Another request is using this object, or this key; try again in a moment.";
+const UNKNOWN: &str = "An unknown error occurred";
+const AUTHENTICATE: &str = "Basic realm=\"Stripe\"";
+const RETRY: (&str, &str) = ("Stripe-Should-Retry", "true");
+const NO_RETRY: (&str, &str) = ("Stripe-Should-Retry", "false");
+
+/// The errors of [`Error::named`]. Stripe documents these cases, their members and their headers
+/// (docs.stripe.com/error-codes, /error-low-level, /rate-limits).
+const NAMED_ERRORS: &[NamedError] = &[
+    NamedError::new(
+        "resource_missing_price",
+        400,
+        INVALID_REQUEST,
+        "resource_missing",
+        "No such price: 'price_gone'",
+    )
+    .members(&[("param", "line_items[0][price]")]),
+    NamedError::new(
+        "parameter_missing",
+        400,
+        INVALID_REQUEST,
+        "parameter_missing",
+        "Missing required param: line_items.",
+    )
+    .members(&[("param", "line_items")]),
+    NamedError::new(
+        "parameter_unknown",
+        400,
+        INVALID_REQUEST,
+        "parameter_unknown",
+        "Received unknown parameter: colour",
+    )
+    .members(&[("param", "colour")]),
+    NamedError::new(
+        "idempotency_params_mismatch",
+        400,
+        "idempotency_error",
+        "",
+        "This key came first with other parameters.",
+    ),
+    NamedError::new("idempotency_key_in_use", 409, "idempotency_error", "idempotency_key_in_use", LOCKED)
+        .headers(&[RETRY]),
+    NamedError::new("bad_key", 401, INVALID_REQUEST, "", "Invalid API Key provided: sk_test_****fake")
+        .headers(&[("WWW-Authenticate", AUTHENTICATE)]),
+    NamedError::new("card_declined", 402, "card_error", "card_declined", "Your card has insufficient funds.")
+        .members(&[("decline_code", "insufficient_funds"), ("charge", "ch_fake")]),
+    NamedError::new(
+        "permission",
+        403,
+        INVALID_REQUEST,
+        "",
+        "The key 'rk_test_****' lacks 'rak_checkout_session_write'.",
+    ),
+    NamedError::new(
+        "no_such_session",
+        404,
+        INVALID_REQUEST,
+        "resource_missing",
+        "No such checkout.session: 'cs_test_gone'",
+    )
+    .members(&[("param", "session")]),
+    NamedError::new("rate_limited", 429, INVALID_REQUEST, "rate_limit", "Request rate limit exceeded.")
+        .headers(&[("Stripe-Rate-Limited-Reason", "global-rate")]),
+    NamedError::new("lock_timeout", 429, INVALID_REQUEST, "lock_timeout", LOCKED).headers(&[RETRY]),
+    NamedError::new("lock_conflict", 409, INVALID_REQUEST, "lock_timeout", LOCKED),
+    NamedError::new("api_error", 500, "api_error", "", UNKNOWN),
+    NamedError::new("api_error_no_retry", 500, "api_error", "", UNKNOWN).headers(&[NO_RETRY]),
+    NamedError::new("api_error_replayed", 500, "api_error", "", UNKNOWN)
+        .headers(&[NO_RETRY, ("Idempotent-Replayed", "true")]),
+    NamedError::new("unavailable", 503, "api_error", "", "Stripe is currently unavailable").headers(&[RETRY]),
+];

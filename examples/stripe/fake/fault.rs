@@ -1,128 +1,145 @@
-//! What a script may have the fake do instead of its work. A fault is for one call: the next whose keys, secret and
-//! idempotency, are in order.
+//! Faults that a test injects into the fake: a delay, an error, a broken connection. One fault is for one call: the next
+//! call whose API key is valid and whose idempotency key is free.
 
 use super::errors::Error;
-use super::wire::Reply;
+use super::response::Response;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// What happens to one call.
+/// What happens to one call in place of the normal work.
 #[derive(Debug)]
 pub struct Fault {
-    /// Waited out before anything else, the call's body being read.
-    pub(super) wait: Wait,
-    /// What happens then.
-    pub(super) end: End,
+    /// The delay after the call was read, before `action`.
+    pub(super) delay: Delay,
+    /// What happens after the delay.
+    pub(super) action: FaultAction,
 }
 
+/// How long a call is delayed.
 #[derive(Debug)]
-pub(super) enum Wait {
-    No,
+pub(super) enum Delay {
+    /// The call is not delayed.
+    None,
+    /// The call is delayed for this time.
     For(Duration),
+    /// The call is delayed until its [`Release`] is used or dropped.
     Until(oneshot::Receiver<()>),
 }
 
+/// What happens to a call after its delay.
 #[derive(Debug)]
-pub(super) enum End {
-    /// The work, and its answer.
-    Work,
-    /// This answer; kept under the call's idempotency key or not.
-    Say { reply: Reply, kept: bool },
-    /// The connection is closed with the call's body unread.
+pub(super) enum FaultAction {
+    /// The work is done and its response is sent.
+    Proceed,
+    /// The work is not done and this response is sent. `stored` says whether the idempotency key remembers it.
+    Respond { response: Response, stored: bool },
+    /// The connection is closed before the body is read. The work is not done.
     DropUnread,
-    /// The connection is closed, the call being read, the work not done.
+    /// The connection is closed after the call is read. The work is not done.
     DropRead,
-    /// The work is done and kept, but the connection is closed instead of answering.
-    DropDone,
-    /// The work is done and kept, but the connection is closed halfway through the answer.
-    Cut,
+    /// The work is done, then the connection is closed in place of a response.
+    DropAfterWork,
+    /// The work is done, then the connection is closed halfway through the response.
+    Truncate,
 }
 
-/// Lets a held call go on: when told, or when dropped.
+/// Ends the delay of [`Fault::held`], when used or when dropped.
 #[derive(Debug)]
 pub struct Release(oneshot::Sender<()>);
 
 impl Release {
-    /// Goes on.
+    /// Ends the delay.
     pub fn now(self) {
-        // The call may be gone.
+        // The receiver is gone if the caller hung up.
         let _ = self.0.send(());
     }
 }
 
 impl Fault {
-    /// None at all.
-    pub(super) const NONE: Fault = Fault { wait: Wait::No, end: End::Work };
+    /// No fault: the work is done without a delay.
+    pub(super) const NONE: Fault = Fault { delay: Delay::None, action: FaultAction::Proceed };
 
-    /// The usual answer, only later.
-    pub fn slow(wait: Duration) -> Fault {
-        Fault { wait: Wait::For(wait), end: End::Work }
+    /// Does the work after a delay.
+    pub fn slow(delay: Duration) -> Fault {
+        Fault { delay: Delay::For(delay), action: FaultAction::Proceed }
     }
 
-    /// The usual answer, once the other half says so.
+    /// Does the work once the returned [`Release`] is used or dropped.
     pub fn held() -> (Fault, Release) {
         let (release, released) = oneshot::channel();
-        (Fault { wait: Wait::Until(released), end: End::Work }, Release(release))
+        (Fault { delay: Delay::Until(released), action: FaultAction::Proceed }, Release(release))
     }
 
-    /// A scripted error by its name ([`Error::named`] lists them). A 402 and a 500 are kept under the call's idempotency
-    /// key, as what happened after the work began; the others are not.
+    /// Responds with a named error ([`Error::named`] lists the names). The idempotency key remembers it as in
+    /// [`Fault::error`].
     #[track_caller]
     pub fn named(name: &str) -> Fault {
         Fault::error(Error::named(name).unwrap_or_else(|| panic!("no error is named {name}")))
     }
 
-    /// This error, kept or not as [`Fault::named`] tells.
+    /// Responds with this error. The idempotency key remembers a 402 and a 500, which happen after work has begun, and no
+    /// other error.
     pub fn error(error: Error) -> Fault {
-        let kept = matches!(error.status, 402 | 500);
-        Fault::say(error.into(), kept)
+        let stored = matches!(error.status, 402 | 500);
+        Fault::respond(error.into(), stored)
     }
 
-    /// This answer; `kept` under the call's idempotency key or not. Where the key has an answer already, that one is
-    /// given, and this one waits for the next call.
-    pub fn say(reply: Reply, kept: bool) -> Fault {
-        Fault { wait: Wait::No, end: End::Say { reply, kept } }
+    /// Responds with this response. `stored` says whether the idempotency key remembers it. If the key already has a
+    /// response, that one is sent and the fault is left for the next call.
+    pub fn respond(response: Response, stored: bool) -> Fault {
+        Fault::immediate(FaultAction::Respond { response, stored })
     }
 
-    /// 502 with an HTML page, as from a proxy on the way.
+    /// Responds with 502 and an HTML page, as a proxy in front of Stripe does.
     pub fn bad_gateway() -> Fault {
         let page = "<html><body>502 Bad Gateway</body></html>";
-        Fault::say(Reply::new(502, "text/html", page.as_bytes().to_vec()), false)
+        Fault::respond(Response::new(502, "text/html", page.as_bytes().to_vec()), false)
     }
 
-    /// Closes the connection with the body unread.
+    /// Closes the connection before the body is read.
     pub fn drop_unread() -> Fault {
-        Fault { wait: Wait::No, end: End::DropUnread }
+        Fault::immediate(FaultAction::DropUnread)
     }
 
-    /// Reads the call and closes the connection; the work is not done.
+    /// Reads the call, then closes the connection. The work is not done.
     pub fn drop_read() -> Fault {
-        Fault { wait: Wait::No, end: End::DropRead }
+        Fault::immediate(FaultAction::DropRead)
     }
 
-    /// Does the work and keeps its answer, but closes the connection instead of answering.
-    pub fn drop_done() -> Fault {
-        Fault { wait: Wait::No, end: End::DropDone }
+    /// Does the work, then closes the connection in place of a response. The idempotency key remembers the response.
+    pub fn drop_after_work() -> Fault {
+        Fault::immediate(FaultAction::DropAfterWork)
     }
 
-    /// Does the work and keeps its answer, but closes the connection halfway through it.
-    pub fn cut() -> Fault {
-        Fault { wait: Wait::No, end: End::Cut }
+    /// Does the work, then closes the connection halfway through the response. The idempotency key remembers the whole
+    /// response.
+    pub fn truncate() -> Fault {
+        Fault::immediate(FaultAction::Truncate)
     }
 
-    /// Whether it is none.
+    /// Returns whether this is [`Fault::NONE`].
     pub(super) fn is_none(&self) -> bool {
-        matches!(self, Fault { wait: Wait::No, end: End::Work })
+        matches!(self, Fault { delay: Delay::None, action: FaultAction::Proceed })
     }
 
-    /// Whether the call's body is not even read.
-    pub(super) fn is_unread(&self) -> bool {
-        matches!(self.end, End::DropUnread)
+    /// Returns whether the connection is closed before the body is read.
+    pub(super) fn drops_unread(&self) -> bool {
+        matches!(self.action, FaultAction::DropUnread)
     }
 
-    /// The same, only later.
-    pub fn after(mut self, wait: Duration) -> Fault {
-        self.wait = Wait::For(wait);
-        self
+    pub(super) fn immediate(action: FaultAction) -> Fault {
+        Fault { delay: Delay::None, action }
+    }
+}
+
+impl Delay {
+    /// Waits until the delay is over.
+    pub(super) async fn wait(self) {
+        match self {
+            Delay::None => {}
+            Delay::For(time) => tokio::time::sleep(time).await,
+            // An error says that the `Release` was dropped, which ends the delay too.
+            Delay::Until(released) => drop(released.await),
+        }
     }
 }

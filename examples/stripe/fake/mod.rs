@@ -1,18 +1,31 @@
 //! A fake Stripe on loopback, for trying things out (`cargo run --example stripe`) and for tests.
 //!
-//! It owns what Stripe's side of a purchase needs: Checkout Sessions with rules of their own, idempotency keys, a page
-//! to pay on, signed events, a list of them, and the conversation with `stripe listen` and `stripe trigger`. It uses
-//! nothing of the program's but its clock, and nothing leaves the machine but webhooks to the URL it is given.
+//! It owns Stripe's side of a purchase: Checkout Sessions with rules of their own, idempotency keys, a page to pay on,
+//! signed events and a list of them, and the protocol of `stripe listen` and `stripe trigger`. It uses nothing of the
+//! program but its clock. Nothing leaves the machine but webhooks to the URL that it is given.
+//!
+//! | file | what it owns |
+//! |---|---|
+//! | `settings`, `state` | settings, and the state that all files share |
+//! | `store`, `catalog` | what the fake remembers: sessions, events, objects; prices |
+//! | `http`, `connections` | the server and its connection counts |
+//! | `call`, `form`, `response`, `errors` | a call, its parameters, a response, every error of Stripe's |
+//! | `api`, `auth`, `idempotency`, `fault` | what happens to each call before its endpoint |
+//! | `sessions`, `session_object`, `validation`, `line_items`, `schema` | Checkout Sessions and their rules |
+//! | `payment`, `payment_page` | paying, and the page for it |
+//! | `events`, `event_list`, `signature`, `listeners` | events, their list, their signatures, `stripe listen` |
+//! | `objects` | the rest of the API |
+//! | `lock` | the lock that all files use |
 //!
 //! In `tests/it/` it is the module `fake_stripe`:
 //!
 //! ```ignore
 //! let stripe = FakeStripe::start().await;                       // on a free port
 //! let setup = Setup::new(&backend).env("STRIPE_API_BASE", &stripe.api_base()).env("STRIPE_SECRET_KEY", KEY);
-//! stripe.next(Fault::named("unavailable"));                     // what happens to the next call; several queue up
-//! stripe.next(Fault::drop_done());                              // work done, connection closed instead of an answer
-//! let (held, release) = Fault::held();                          // no sleeping: it answers when told
-//! stripe.always(|| Some(Fault::slow(Duration::from_secs(60)))); // for every call that finds no other fault
+//! stripe.next(Fault::named("unavailable"));                     // the fault of the next call; several queue up
+//! stripe.next(Fault::drop_after_work());                        // work done, connection closed, no response
+//! let (held, release) = Fault::held();                          // responds after `release.now()`, without sleeping
+//! stripe.always(|| Some(Fault::slow(Duration::from_secs(60)))); // the fault of every call for which none is queued
 //! // … orders through the program …
 //! let call = stripe.await_calls(1).await.remove(0);             // method, target, headers, raw body
 //! assert_eq!(call.param("line_items[0][price]").as_deref(), Some(PRICE));
@@ -21,219 +34,182 @@
 //! let paid = stripe.pay(&id, "ada@example.com").await.unwrap();  // what a click on "Pay" does
 //! ```
 //!
-//! It sells [`PRICE`], [`OTHER_PRICE`] and [`MONTHLY_PRICE`], and takes any key `sk_test_…`, `sk_live_…`, `rk_…`. Waits
-//! have no deadline of their own: put them into `within`.
+//! It sells [`PRICE`], [`OTHER_PRICE`] and [`MONTHLY_PRICE`], and accepts any key `sk_test_…`, `sk_live_…`, `rk_…`. Its
+//! waits have no deadline of their own: tests put them into `within`.
 
 #![allow(dead_code, unused_imports, reason = "each of its users needs another part of it")]
 
-mod cli;
-mod door;
+mod api;
+mod auth;
+mod call;
+mod catalog;
+mod connections;
 mod errors;
+mod event_list;
 mod events;
 mod fault;
 mod form;
-mod keys;
+mod http;
+mod idempotency;
+mod line_items;
+mod listeners;
+mod lock;
 mod objects;
-mod pay;
-mod rules;
+mod payment;
+mod payment_page;
+mod response;
 mod schema;
+mod session_object;
 mod sessions;
-mod shop;
+mod settings;
+mod signature;
 mod state;
-mod wire;
+mod store;
+mod validation;
 
-pub use cli::Forwarded;
-pub use door::from_base64;
+pub use auth::from_base64;
+pub use call::Call;
+pub use catalog::Price;
 pub use errors::Error;
-pub use events::sign;
 pub use fault::{Fault, Release};
 pub use form::{Node, Tree};
-pub use pay::Paid;
-pub use shop::Price;
-pub use wire::{Call, Reply};
+pub use listeners::Forwarded;
+pub use payment::Payment;
+pub use response::Response;
+pub use settings::{CallLog, KEY, MONTHLY_PRICE, OTHER_PRICE, PRICE, Settings};
 
+use events::NewEvent;
+use lock::lock;
 use serde_json::Value;
-use state::{Stripe, lock};
-use std::net::SocketAddr;
-use std::path::PathBuf;
+use state::State;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-/// A key that the fake takes, as it takes any of its form.
-pub const KEY: &str = "sk_test_countersign";
-/// A price of 12.00 € that is paid once.
-pub const PRICE: &str = "price_1FakeOnce";
-/// Another, of 3.50 €.
-pub const OTHER_PRICE: &str = "price_1FakeOther";
-/// A price of 5.00 € a month.
-pub const MONTHLY_PRICE: &str = "price_1FakeMonthly";
-
-/// What becomes of the record of a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Record {
-    /// It is kept, whole, for [`FakeStripe::calls`].
-    Keep,
-    /// Method and path are printed.
-    Print,
-    /// There is none: where speed is measured.
-    Nothing,
-}
-
-/// How a fake is set up.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// Where it listens; port 0 takes a free one.
-    pub listen: SocketAddr,
-    /// What a browser calls it, without a slash at the end; `None` for where it listens.
-    pub public: Option<String>,
-    /// What it sells.
-    pub prices: Vec<Price>,
-    /// Where events go, and the secret that signs them.
-    pub webhook: Option<(String, String)>,
-    /// Stripe's OpenAPI description, which calls are held to beside the fake's own rules.
-    pub schema: Option<PathBuf>,
-    /// The secret that `stripe listen` is given.
-    pub listen_secret: String,
-    /// What becomes of the record of each call.
-    pub record: Record,
-}
-
-impl Default for Settings {
-    fn default() -> Settings {
-        Settings {
-            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
-            public: None,
-            prices: vec![
-                Price::once(PRICE, 1200, "The whole story"),
-                Price::once(OTHER_PRICE, 350, "A single chapter"),
-                Price::monthly(MONTHLY_PRICE, 500, "Every new story"),
-            ],
-            webhook: None,
-            schema: schema::nearby(),
-            listen_secret: "whsec_tests_know_this_one".into(),
-            record: Record::Keep,
-        }
-    }
-}
-
-/// The handle on a running fake, which stops when this is dropped.
+/// The handle of a running fake. Dropping it stops the fake.
 pub struct FakeStripe {
-    stripe: Arc<Stripe>,
-    serving: JoinHandle<()>,
+    state: Arc<State>,
+    server: JoinHandle<()>,
 }
 
 impl FakeStripe {
-    /// Listens on a free port.
+    /// Starts a fake on a free port.
     pub async fn start() -> FakeStripe {
-        FakeStripe::start_with(Settings::default()).await.unwrap_or_else(|e| panic!("the fake Stripe: {e}"))
+        FakeStripe::start_with(Settings::default())
+            .await
+            .unwrap_or_else(|error| panic!("cannot start the fake Stripe: {error}"))
     }
 
-    /// Listens as told. Fails if the port is taken, or the description cannot be read.
+    /// Starts a fake with these settings.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the port is taken, or if the OpenAPI description cannot be read.
     pub async fn start_with(settings: Settings) -> std::io::Result<FakeStripe> {
-        // Another part of the process may have chosen one; only loopback is talked to, without TLS.
+        // The HTTP client needs a provider even without TLS. Another part of the process may have installed one.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let listener = TcpListener::bind(settings.listen).await?;
-        let stripe = Arc::new(Stripe::new(settings, listener.local_addr()?)?);
-        let serving = tokio::spawn(wire::serve(stripe.clone(), listener));
-        Ok(FakeStripe { stripe, serving })
+        let state = Arc::new(State::new(settings, listener.local_addr()?)?);
+        let server = tokio::spawn(http::serve(state.clone(), listener));
+        Ok(FakeStripe { state, server })
     }
 
-    /// What `STRIPE_API_BASE` and `--api-base` take: `http://127.0.0.1:port`.
+    /// Returns the value for `STRIPE_API_BASE` and `--api-base`: `http://127.0.0.1:port`.
     pub fn api_base(&self) -> String {
-        format!("http://{}", self.stripe.address)
+        format!("http://{}", self.state.address)
     }
 
-    /// What happens to the next API call. Several queue up. Calls of `stripe listen` take none.
+    /// Queues a fault for the next API call. Calls of `stripe listen` have no faults.
     pub fn next(&self, fault: Fault) {
-        lock(&self.stripe.faults).push_back(fault);
+        lock(&self.state.faults).push_back(fault);
     }
 
-    /// What happens to every API call for which nothing is queued.
+    /// Sets the fault of every API call for which none is queued.
     pub fn always(&self, fault: impl Fn() -> Option<Fault> + Send + 'static) {
-        *lock(&self.stripe.usual) = Box::new(fault);
+        *lock(&self.state.default_fault) = Box::new(fault);
     }
 
-    /// Every call that was read so far, API and pages, in the order they came.
+    /// Returns every call so far, to the API and to pages, oldest first.
     pub fn calls(&self) -> Vec<Call> {
-        self.stripe.calls.borrow().clone()
+        self.state.calls.borrow().clone()
     }
 
-    /// The one call there is; panics if there are more or none.
+    /// Returns the only call so far. Panics if there are more or none.
     #[track_caller]
     pub fn only_call(&self) -> Call {
         let mut calls = self.calls();
         let targets: Vec<String> =
             calls.iter().map(|call| format!("{} {}", call.method, call.target)).collect();
-        assert_eq!(calls.len(), 1, "calls at the fake Stripe: {targets:?}");
+        assert_eq!(calls.len(), 1, "expected one call to the fake Stripe, found {targets:?}");
         calls.remove(0)
     }
 
-    /// Waits until this many calls were read, and hands all back.
-    pub async fn await_calls(&self, n: usize) -> Vec<Call> {
-        let mut calls = self.stripe.calls.subscribe();
-        let all = calls.wait_for(|calls| calls.len() >= n).await;
+    /// Waits until this many calls were read, and returns every call so far.
+    pub async fn await_calls(&self, count: usize) -> Vec<Call> {
+        let mut calls = self.state.calls.subscribe();
+        let all = calls.wait_for(|calls| calls.len() >= count).await;
         all.map(|calls| calls.clone()).unwrap_or_default()
     }
 
-    /// How many connections were ever made to it.
+    /// Returns how many connections were ever opened.
     pub fn connections(&self) -> usize {
-        self.stripe.traffic.opened()
+        self.state.connections.opened()
     }
 
-    /// How many connections are open.
-    pub fn open(&self) -> usize {
-        self.stripe.traffic.open_now()
+    /// Returns how many connections are open.
+    pub fn open_connections(&self) -> usize {
+        self.state.connections.open()
     }
 
-    /// How many connections were open at once, at most.
-    pub fn most_open(&self) -> usize {
-        self.stripe.traffic.most()
+    /// Returns the largest number of connections that were open at the same time.
+    pub fn max_open_connections(&self) -> usize {
+        self.state.connections.max_open()
     }
 
-    /// A Checkout Session as the API shows it.
+    /// Returns a Checkout Session as the API shows it.
     pub fn session(&self, id: &str) -> Option<Value> {
-        lock(&self.stripe.shop).session(id).map(|session| session.object.clone())
+        lock(&self.state.store).sessions.get(id).map(|session| session.object.clone())
     }
 
-    /// How many Checkout Sessions were created.
+    /// Returns how many Checkout Sessions were created.
     pub fn sessions(&self) -> usize {
-        lock(&self.stripe.shop).sessions()
+        lock(&self.state.store).sessions.len()
     }
 
     /// Sends events to this URL from now on, signed with this secret.
     pub fn deliver_to(&self, url: &str, secret: &str) {
-        *lock(&self.stripe.webhook) = Some((url.to_owned(), secret.to_owned()));
+        *lock(&self.state.webhook) = Some((url.to_owned(), secret.to_owned()));
     }
 
-    /// What a click on "Pay" does: the session is complete, its event is sent, and the buyer goes where this says.
-    pub async fn pay(&self, session: &str, email: &str) -> Result<Paid, Error> {
-        pay::pay(&self.stripe, session, email).await
+    /// Does what a click on "Pay" does: completes the session, sends its event, and returns where the buyer goes next.
+    pub async fn pay(&self, session: &str, email: &str) -> Result<Payment, Error> {
+        payment::pay(&self.state, session, email).await
     }
 
-    /// Lets something happen: an event of this type about this object, sent to wherever events go. Hands back its id.
-    pub async fn happens(&self, kind: &str, object: Value) -> String {
-        events::happens(&self.stripe, events::Happening { kind, object, ..Default::default() }).await
+    /// Emits an event of this type about this object, and returns its id when the webhook has answered.
+    pub async fn emit(&self, event_type: &str, object: Value) -> String {
+        events::emit(&self.state, NewEvent { event_type, object, caused_by: None }).await
     }
 
-    /// The same, for an event that Stripe keeps and could not deliver: `GET /v1/events?delivery_success=false` lists it.
-    pub fn missed(&self, kind: &str, object: Value) -> Value {
-        events::missed(&self.stripe, kind, object)
+    /// Stores an event that Stripe could not deliver: `GET /v1/events?delivery_success=false` lists it. Returns the
+    /// event.
+    pub fn emit_undelivered(&self, event_type: &str, object: Value) -> Value {
+        events::emit_undelivered(&self.state, NewEvent { event_type, object, caused_by: None })
     }
 
-    /// Every event so far, oldest first.
+    /// Returns every event so far, oldest first.
     pub fn events(&self) -> Vec<Value> {
-        lock(&self.stripe.shop).events().map(|event| event.object.clone()).collect()
+        lock(&self.state.store).events.iter().map(|event| event.object.clone()).collect()
     }
 
-    /// Hands an event to `stripe listen`, once one is connected, and waits for what the app answered it.
+    /// Sends an event to `stripe listen` as soon as one is connected, and waits for the app's response.
     pub async fn forward(&self, payload: &[u8], signature: &str) -> Forwarded {
-        self.stripe.listeners.forward(payload, signature).await
+        self.state.listeners.forward(payload, signature).await
     }
 }
 
 impl Drop for FakeStripe {
     fn drop(&mut self) {
-        self.serving.abort();
+        self.server.abort();
     }
 }

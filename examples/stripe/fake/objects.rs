@@ -1,77 +1,104 @@
-//! The rest of the API, as far as `stripe trigger` and `stripe checkout sessions create` walk it: products, prices,
-//! payment pages. What else is created is kept as it was given.
+//! The rest of the API, as far as `stripe trigger` and `stripe checkout sessions create` use it: products, prices, payment
+//! pages. Other objects are stored as they were given.
 
-use super::door::Caller;
+use super::auth::Caller;
+use super::catalog::Price;
 use super::errors::Error;
-use super::events::{self, Happening};
-use super::form::{Node, Tree};
-use super::pay;
-use super::sessions::json as as_json;
-use super::shop::{Price, price_object};
-use super::state::{Stripe, lock};
+use super::events::{self, NewEvent};
+use super::form::Tree;
+use super::lock::lock;
+use super::payment;
+use super::state::State;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-/// Collections whose objects are kept as they were given: what they hold, the prefix of their ids, and the event that
-/// tells of a new one.
-const COLLECTIONS: &[(&str, &str, &str, &str)] = &[
-    ("products", "product", "prod_", "product.created"),
-    ("customers", "customer", "cus_", "customer.created"),
-    ("payment_methods", "payment_method", "pm_", "payment_method.created"),
-    ("payment_intents", "payment_intent", "pi_", "payment_intent.created"),
+/// A collection whose objects are stored as they were given.
+struct Collection {
+    /// The name in the path.
+    path: &'static str,
+    /// The value of `object` in each of its objects.
+    object_type: &'static str,
+    id_prefix: &'static str,
+    /// The type of the event about a new object.
+    created_event: &'static str,
+}
+
+const COLLECTIONS: &[Collection] = &[
+    Collection {
+        path: "products",
+        object_type: "product",
+        id_prefix: "prod_",
+        created_event: "product.created",
+    },
+    Collection {
+        path: "customers",
+        object_type: "customer",
+        id_prefix: "cus_",
+        created_event: "customer.created",
+    },
+    Collection {
+        path: "payment_methods",
+        object_type: "payment_method",
+        id_prefix: "pm_",
+        created_event: "payment_method.created",
+    },
+    Collection {
+        path: "payment_intents",
+        object_type: "payment_intent",
+        id_prefix: "pi_",
+        created_event: "payment_intent.created",
+    },
 ];
 
-/// Answers a call that no other module knows.
-pub async fn serve(
-    stripe: &Arc<Stripe>,
+/// Handles a call that no other module handles. `segments` are those of the path after `/v1/`.
+pub async fn handle(
+    state: &Arc<State>,
     caller: &Caller,
     method: &str,
     segments: &[&str],
     params: &Tree,
 ) -> Result<Value, Error> {
     match (method, segments) {
-        ("POST", ["prices"]) => price(stripe, caller, params),
+        ("POST", ["prices"]) => create_price(state, caller, params),
         ("GET", ["prices", id]) => {
-            let shop = lock(&stripe.shop);
-            let price = shop.price(id).ok_or_else(|| Error::no_such("price", id, "price").status(404))?;
-            Ok(price_object(price, caller.livemode))
+            let store = lock(&state.store);
+            let price = store.catalog.price(id).ok_or_else(|| Error::not_found("price", id, "price"))?;
+            Ok(price.to_json(caller.livemode))
         }
         ("POST", ["payment_pages", id, "confirm"]) => {
-            pay::pay(stripe, id, "").await?;
-            page(stripe, id)
+            payment::pay(state, id, "").await?;
+            payment_page(state, id)
         }
-        ("GET", ["payment_pages", id]) | ("POST", ["payment_pages", id, "init"]) => page(stripe, id),
-        ("POST", [collection]) => create(stripe, caller, collection, params),
+        ("GET", ["payment_pages", id]) | ("POST", ["payment_pages", id, "init"]) => payment_page(state, id),
+        ("POST", [collection]) => create(state, caller, collection, params),
         ("GET", [_, id]) => {
-            let shop = lock(&stripe.shop);
-            shop.objects.get(*id).cloned().ok_or_else(|| Error::no_such("object", id, "id").status(404))
+            let store = lock(&state.store);
+            store.objects.get(*id).cloned().ok_or_else(|| Error::not_found("object", id, "id"))
         }
-        _ => Err(unrecognized(method, segments)),
+        _ => Err(Error::unrecognized_url(method, segments)),
     }
 }
 
-fn price(stripe: &Stripe, caller: &Caller, params: &Tree) -> Result<Value, Error> {
+fn create_price(state: &State, caller: &Caller, params: &Tree) -> Result<Value, Error> {
     let currency = params.text(&["currency"]).ok_or_else(|| Error::missing("currency"))?;
     let amount = params.text(&["unit_amount"]).ok_or_else(|| Error::missing("unit_amount"))?;
-    let invalid =
-        |_| Error::coded("unit_amount", "parameter_invalid_integer", &format!("Invalid integer: {amount}"));
     let product = params.text(&["product"]).or_else(|| params.text(&["product_data", "name"]));
     let price = Price {
-        id: stripe.ids.next("price_"),
-        amount: amount.parse().map_err(invalid)?,
+        id: state.ids.next("price_"),
+        amount: amount.parse().map_err(|_| Error::invalid_scalar("unit_amount", "integer", amount))?,
         currency: currency.to_owned(),
         product: product.ok_or_else(|| Error::missing("product"))?.to_owned(),
         recurring: params.node("recurring").is_some(),
     };
-    let object = price_object(&price, caller.livemode);
-    lock(&stripe.shop).sell(price);
+    let object = price.to_json(caller.livemode);
+    lock(&state.store).catalog.add(price);
     Ok(object)
 }
 
-/// What Stripe's page knows of a session.
-fn page(stripe: &Stripe, id: &str) -> Result<Value, Error> {
-    let mut shop = lock(&stripe.shop);
-    let session = shop.session_mut(id)?;
+/// Returns what Stripe's payment page knows of a session.
+fn payment_page(state: &State, id: &str) -> Result<Value, Error> {
+    let mut store = lock(&state.store);
+    let session = store.session_mut(id)?;
     Ok(json!({
         "id": session.object["id"],
         "object": "checkout.session",
@@ -84,32 +111,25 @@ fn page(stripe: &Stripe, id: &str) -> Result<Value, Error> {
     }))
 }
 
-fn create(stripe: &Arc<Stripe>, caller: &Caller, collection: &str, params: &Tree) -> Result<Value, Error> {
-    let known = COLLECTIONS.iter().find(|(name, ..)| *name == collection);
-    let (_, kind, prefix, event) = known.ok_or_else(|| unrecognized("POST", &[collection]))?;
-    let mut object = as_json(&Node::Tree(params.clone()));
+/// Stores an object as it was given, and emits the event about it.
+fn create(state: &Arc<State>, caller: &Caller, collection: &str, params: &Tree) -> Result<Value, Error> {
+    let found = COLLECTIONS.iter().find(|known| known.path == collection);
+    let Collection { object_type, id_prefix, created_event, .. } =
+        found.ok_or_else(|| Error::unrecognized_url("POST", &[collection]))?;
+    let mut object = params.to_json();
     if !object.is_object() {
         object = json!({});
     }
-    let id = stripe.ids.next(prefix);
+    let id = state.ids.next(id_prefix);
     object["id"] = json!(id);
-    object["object"] = json!(kind);
-    object["created"] = json!(stripe.now());
+    object["object"] = json!(object_type);
+    object["created"] = json!(state.now());
     object["livemode"] = json!(caller.livemode);
-    lock(&stripe.shop).objects.insert(id, object.clone());
-    let happening = Happening {
-        kind: event,
-        object: object.clone(),
-        account: caller.account.clone(),
-        version: Some(caller.version.clone()),
-        request: Some((caller.request.clone(), caller.key.clone())),
-    };
-    let stripe = stripe.clone();
-    tokio::spawn(async move { events::happens(&stripe, happening).await });
+    lock(&state.store).objects.insert(id, object.clone());
+    let event =
+        NewEvent { event_type: created_event, object: object.clone(), caused_by: Some(caller.clone()) };
+    let state = state.clone();
+    // Stripe responds to the call without waiting for the webhook.
+    tokio::spawn(async move { events::emit(&state, event).await });
     Ok(object)
-}
-
-fn unrecognized(method: &str, segments: &[&str]) -> Error {
-    let message = format!("Unrecognized request URL ({method}: /v1/{}).", segments.join("/"));
-    Error::new(404, "invalid_request_error", "", &message)
 }

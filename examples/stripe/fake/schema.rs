@@ -1,17 +1,18 @@
-//! Stripe's own description of its API (OpenAPI 3), where a copy of it is at hand: parameters are held to it beside the
-//! fake's own rules. The project has no copy, and needs none.
+//! Stripe's own description of its API (OpenAPI 3). Where a copy is at hand, parameters are checked against it too. The
+//! project has no copy and needs none.
 
 use super::errors::Error;
 use super::form::{Node, Tree};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
-/// A description that was read.
+/// An OpenAPI description.
 #[derive(Debug)]
 pub struct Schema(Value);
 
-/// A copy beside the project, or beside a folder it lies in: `shared/stripe/openapi_checkout_subset.json`.
-pub fn nearby() -> Option<PathBuf> {
+/// Finds a copy beside the project, or beside a folder that contains it:
+/// `shared/stripe/openapi_checkout_subset.json`.
+pub fn find() -> Option<PathBuf> {
     let name = "shared/stripe/openapi_checkout_subset.json";
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .ancestors()
@@ -21,90 +22,88 @@ pub fn nearby() -> Option<PathBuf> {
 }
 
 impl Schema {
-    /// Reads a description.
+    /// Reads a description from a file.
     pub fn read(path: &Path) -> std::io::Result<Schema> {
         Ok(Schema(serde_json::from_slice(&std::fs::read(path)?)?))
     }
 
-    /// Holds the parameters of a POST to this path to the description.
+    /// Checks the parameters of a POST to this path. A path without a description has no rules.
     pub fn check(&self, path: &str, params: &Tree) -> Result<(), Error> {
         let operation = &self.0["paths"][path]["post"]["requestBody"]["content"];
         let schema = &operation["application/x-www-form-urlencoded"]["schema"];
         if schema.is_null() {
             return Ok(());
         }
-        self.node("", &Node::Tree(params.clone()), schema)
+        self.check_node("", &Node::Tree(params.clone()), schema)
     }
 
-    fn node(&self, name: &str, node: &Node, schema: &Value) -> Result<(), Error> {
+    fn check_node(&self, name: &str, node: &Node, schema: &Value) -> Result<(), Error> {
         if let Some(reference) = schema["$ref"].as_str() {
-            let known = self.0.pointer(reference.trim_start_matches('#')).unwrap_or(&Value::Null);
-            return self.node(name, node, known);
+            let target = self.0.pointer(reference.trim_start_matches('#')).unwrap_or(&Value::Null);
+            return self.check_node(name, node, target);
         }
         if let Some(all) = schema["allOf"].as_array() {
-            all.iter().try_for_each(|schema| self.node(name, node, schema))?;
+            all.iter().try_for_each(|schema| self.check_node(name, node, schema))?;
         }
         for any in [&schema["anyOf"], &schema["oneOf"]].into_iter().filter_map(Value::as_array) {
-            let mut tried = any.iter().map(|schema| self.node(name, node, schema));
-            let first = tried.next().unwrap_or(Ok(()));
-            if first.is_err() && !tried.any(|one| one.is_ok()) {
+            let mut results = any.iter().map(|schema| self.check_node(name, node, schema));
+            let first = results.next().unwrap_or(Ok(()));
+            if first.is_err() && !results.any(|result| result.is_ok()) {
                 return first;
             }
         }
         match (schema["type"].as_str(), node) {
-            (Some("object"), Node::Tree(tree)) => self.object(name, tree, schema),
-            (Some("array"), Node::Tree(tree)) => tree
-                .0
-                .iter()
-                .try_for_each(|(index, node)| self.node(&format!("{name}[{index}]"), node, &schema["items"])),
-            // An empty text unsets what may be unset.
+            (Some("object"), Node::Tree(tree)) => self.check_object(name, tree, schema),
+            (Some("array"), Node::Tree(tree)) => tree.0.iter().try_for_each(|(index, node)| {
+                self.check_node(&format!("{name}[{index}]"), node, &schema["items"])
+            }),
+            // An empty text unsets an object or a list that can be unset.
             (Some("object" | "array"), Node::Text(text)) if text.is_empty() => Ok(()),
-            (Some(kind @ ("object" | "array")), Node::Text(_)) => {
-                Err(Error::invalid(name, &format!("Invalid {kind}")))
+            (Some(expected @ ("object" | "array")), Node::Text(_)) => {
+                Err(Error::invalid(name, &format!("Invalid {expected}")))
             }
             (Some(_), Node::Tree(_)) => Err(Error::invalid(name, "Invalid string")),
-            (Some(kind), Node::Text(text)) => scalar(name, text, kind, schema),
+            (Some(scalar_type), Node::Text(text)) => check_scalar(name, text, scalar_type, schema),
             (None, _) => Ok(()),
         }
     }
 
-    fn object(&self, name: &str, tree: &Tree, schema: &Value) -> Result<(), Error> {
-        let inner =
+    fn check_object(&self, name: &str, tree: &Tree, schema: &Value) -> Result<(), Error> {
+        let full_name =
             |member: &str| if name.is_empty() { member.to_owned() } else { format!("{name}[{member}]") };
         for (member, node) in &tree.0 {
-            let further = &schema["additionalProperties"];
+            let additional = &schema["additionalProperties"];
             match schema["properties"].get(member) {
-                Some(known) => self.node(&inner(member), node, known)?,
-                None if further.is_object() => self.node(&inner(member), node, further)?,
-                None if further == true => {}
-                None => return Err(Error::unknown(&inner(member))),
+                Some(property) => self.check_node(&full_name(member), node, property)?,
+                None if additional.is_object() => self.check_node(&full_name(member), node, additional)?,
+                None if additional == true => {}
+                None => return Err(Error::unknown(&full_name(member))),
             }
         }
         let required = schema["required"].as_array().map(Vec::as_slice).unwrap_or_default();
         match required.iter().filter_map(Value::as_str).find(|member| tree.node(member).is_none()) {
-            Some(member) => Err(Error::missing(&inner(member))),
+            Some(member) => Err(Error::missing(&full_name(member))),
             None => Ok(()),
         }
     }
 }
 
-fn scalar(name: &str, text: &str, kind: &str, schema: &Value) -> Result<(), Error> {
-    let fits = match kind {
+fn check_scalar(name: &str, text: &str, scalar_type: &str, schema: &Value) -> Result<(), Error> {
+    let valid = match scalar_type {
         "integer" => text.parse::<i64>().is_ok(),
         "number" => text.parse::<f64>().is_ok(),
         "boolean" => matches!(text, "true" | "false"),
         _ => true,
     };
-    if !fits {
-        let code = if kind == "integer" { "parameter_invalid_integer" } else { "" };
-        return Err(Error::coded(name, code, &format!("Invalid {kind}: {text}")));
+    if !valid {
+        return Err(Error::invalid_scalar(name, scalar_type, text));
     }
-    let longest = schema["maxLength"].as_u64().and_then(|longest| usize::try_from(longest).ok());
-    if longest.is_some_and(|longest| text.chars().count() > longest) {
+    let max_length = schema["maxLength"].as_u64().and_then(|length| usize::try_from(length).ok());
+    if max_length.is_some_and(|max_length| text.chars().count() > max_length) {
         return Err(Error::invalid(name, "Invalid string: too long"));
     }
     match schema["enum"].as_array() {
-        Some(words) if !words.iter().any(|word| word == text) => {
+        Some(values) if !values.iter().any(|value| value == text) => {
             Err(Error::invalid(name, &format!("Invalid {name}: not one of the values it may have")))
         }
         _ => Ok(()),

@@ -1,98 +1,111 @@
-//! What the modules of the fake share: settings, records, the script, the shop. Each module changes its own part only.
+//! State that the modules of the fake share. Each module changes its own part only.
 
+use super::call::Call;
+use super::connections::ConnectionCounts;
 use super::fault::Fault;
-use super::wire::{Call, Traffic};
-use super::{Record, Settings, cli, keys, schema, shop};
+use super::idempotency::IdempotencyKeys;
+use super::listeners::Listeners;
+use super::lock::lock;
+use super::schema::Schema;
+use super::settings::{CallLog, Settings};
+use super::store::Store;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
-type Usual = Box<dyn Fn() -> Option<Fault> + Send>;
+type DefaultFault = Box<dyn Fn() -> Option<Fault> + Send>;
 
-/// What the modules share.
-pub struct Stripe {
+/// The state of one fake.
+pub struct State {
+    /// The address on which the fake listens.
     pub(super) address: SocketAddr,
-    pub(super) public: String,
-    pub(super) schema: Option<schema::Schema>,
+    /// The URL under which browsers reach the fake, without a slash at the end.
+    pub(super) public_url: String,
+    pub(super) schema: Option<Schema>,
     pub(super) ids: Ids,
-    record: Record,
+    call_log: CallLog,
+    /// The recorded calls, oldest first.
     pub(super) calls: watch::Sender<Vec<Call>>,
+    /// Faults for the next calls, the next one first.
     pub(super) faults: Mutex<VecDeque<Fault>>,
-    pub(super) usual: Mutex<Usual>,
-    pub(super) keys: Mutex<keys::Keys>,
-    pub(super) shop: Mutex<shop::Shop>,
+    /// Returns the fault for a call when `faults` is empty.
+    pub(super) default_fault: Mutex<DefaultFault>,
+    pub(super) idempotency_keys: Mutex<IdempotencyKeys>,
+    pub(super) store: Mutex<Store>,
+    /// The URL to which events are sent, and the secret that signs them.
     pub(super) webhook: Mutex<Option<(String, String)>>,
-    pub(super) listeners: cli::Listeners,
-    pub(super) traffic: Traffic,
+    pub(super) listeners: Listeners,
+    pub(super) connections: ConnectionCounts,
+    /// The HTTP client that sends events.
     pub(super) client: reqwest::Client,
 }
 
-impl Stripe {
-    /// All of it, at this address. Fails if the description cannot be read.
-    pub(super) fn new(settings: Settings, address: SocketAddr) -> std::io::Result<Stripe> {
+impl State {
+    /// Creates the state of a fake that listens on `address`.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the OpenAPI description cannot be read.
+    pub(super) fn new(settings: Settings, address: SocketAddr) -> std::io::Result<State> {
         let client = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .build()
             .map_err(std::io::Error::other)?;
-        Ok(Stripe {
+        Ok(State {
             address,
-            public: settings.public.unwrap_or_else(|| format!("http://{address}")),
-            schema: settings.schema.as_deref().map(schema::Schema::read).transpose()?,
+            public_url: settings.public_url.unwrap_or_else(|| format!("http://{address}")),
+            schema: settings.schema.as_deref().map(Schema::read).transpose()?,
             ids: Ids::new()?,
-            record: settings.record,
+            call_log: settings.call_log,
             calls: watch::Sender::new(vec![]),
             faults: Mutex::default(),
-            usual: Mutex::new(Box::new(|| None)),
-            keys: Mutex::default(),
-            shop: Mutex::new(shop::Shop::new(settings.prices)),
+            default_fault: Mutex::new(Box::new(|| None)),
+            idempotency_keys: Mutex::default(),
+            store: Mutex::new(Store::new(settings.prices)),
             webhook: Mutex::new(settings.webhook),
-            listeners: cli::Listeners::new(settings.listen_secret),
-            traffic: Traffic::default(),
+            listeners: Listeners::new(settings.listen_secret),
+            connections: ConnectionCounts::default(),
             client,
         })
     }
 
-    /// Where it listens.
-    pub(super) fn address(&self) -> String {
-        self.address.to_string()
-    }
-
-    /// Unix seconds.
+    /// Returns the time in Unix seconds.
     pub(super) fn now(&self) -> u64 {
         countersign::clock::unix().as_secs()
     }
 
-    /// Does with a call what the settings say.
-    pub(super) fn record(&self, call: &Call) {
-        match self.record {
-            Record::Keep => self.calls.send_modify(|calls| calls.push(call.clone())),
-            Record::Print => println!("stripe: {} {}", call.method, call.path()),
-            Record::Nothing => {}
+    /// Records a call where the settings say.
+    pub(super) fn log_call(&self, call: &Call) {
+        match self.call_log {
+            CallLog::Memory => self.calls.send_modify(|calls| calls.push(call.clone())),
+            CallLog::Stdout => println!("stripe: {} {}", call.method, call.path()),
+            CallLog::Off => {}
         }
     }
 
-    /// The fault for a call to this target.
+    /// Takes the fault for a call to this target. Pages and the calls of `stripe listen` have none.
     pub(super) fn take_fault(&self, target: &str) -> Option<Fault> {
         if !target.starts_with("/v1/") || target.starts_with("/v1/stripecli/") {
             return None;
         }
         let queued = lock(&self.faults).pop_front();
-        queued.or_else(|| lock(&self.usual)())
+        queued.or_else(|| lock(&self.default_fault)())
     }
 
-    /// Leaves a fault to the next call.
-    pub(super) fn put_back(&self, fault: Fault) {
+    /// Leaves a fault for the next call.
+    pub(super) fn requeue_fault(&self, fault: Fault) {
         if !fault.is_none() {
             lock(&self.faults).push_front(fault);
         }
     }
 }
 
-/// Ids like Stripe's: a prefix, then letters and digits, no two alike, in no two runs.
+/// A generator of ids that look like Stripe's. No two ids are equal, even across runs.
 pub struct Ids {
+    /// Random hexadecimal digits that tell this run from others.
     run: String,
     count: AtomicU64,
 }
@@ -104,13 +117,8 @@ impl Ids {
         Ok(Ids { run: run.iter().map(|byte| format!("{byte:02x}")).collect(), count: AtomicU64::new(0) })
     }
 
-    /// One with this prefix.
+    /// Returns a new id with this prefix.
     pub(super) fn next(&self, prefix: &str) -> String {
         format!("{prefix}1Fake{}{:06}", self.run, self.count.fetch_add(1, Ordering::Relaxed))
     }
-}
-
-/// A poisoned lock is no reason to stop: no update here can be left half done.
-pub fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,17 +1,19 @@
-//! The conversation with `stripe listen`: the call that opens a session, and the WebSocket over which events go and the
-//! app's answers come back. The command line only forwards; what it gets is signed here.
+//! The protocol of `stripe listen`: the call that opens a session, and the WebSocket that carries events to it and the
+//! app's responses back. The command line only forwards: this module signs.
 
-use super::events::sign;
-use super::state::lock;
+use super::auth::DEFAULT_VERSION;
+use super::lock::lock;
+use super::signature::sign;
 use axum::body::Body;
 use axum::http::{HeaderValue, Request, Response, StatusCode};
 use futures_util::{SinkExt, StreamExt};
 use hyper::body::Incoming;
+use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use std::collections::HashMap;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use tokio::sync::{broadcast, oneshot, watch};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -21,39 +23,45 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 /// The subprotocol of the command line's WebSocket.
 const PROTOCOL: &str = "stripecli-devproxy-v1";
 
-/// What the app answered to an event that `stripe listen` handed to it.
+/// What the app answered to an event that `stripe listen` forwarded.
 #[derive(Debug)]
 pub struct Forwarded {
-    /// The status.
+    /// The status code, or 0 if no response came.
     pub status: u64,
-    /// The body.
+    /// The body, or a note that no response came.
     pub body: String,
 }
+
+/// Forwarded events that wait for the app's response, by conversation id.
+type PendingResponses = Mutex<HashMap<String, oneshot::Sender<Forwarded>>>;
 
 /// Every `stripe listen` that is connected.
 #[derive(Debug)]
 pub struct Listeners {
+    /// The signing secret that each session receives.
     secret: String,
-    say: broadcast::Sender<String>,
+    /// Messages for every connected command line.
+    messages: broadcast::Sender<String>,
+    /// The number of command lines that are connected.
     connected: watch::Sender<usize>,
+    /// The number of conversations so far.
     conversations: AtomicUsize,
-    waiting: std::sync::Arc<Mutex<HashMap<String, oneshot::Sender<Forwarded>>>>,
+    pending: Arc<PendingResponses>,
 }
 
 impl Listeners {
-    /// None yet; whoever comes is given this secret.
+    /// Creates the list of listeners, empty, with the signing secret that each session receives.
     pub fn new(secret: String) -> Listeners {
-        let (connected, conversations) = (watch::Sender::new(0), AtomicUsize::new(0));
         Listeners {
             secret,
-            say: broadcast::Sender::new(64),
-            connected,
-            conversations,
-            waiting: Default::default(),
+            messages: broadcast::Sender::new(64),
+            connected: watch::Sender::new(0),
+            conversations: AtomicUsize::new(0),
+            pending: Arc::default(),
         }
     }
 
-    /// The answer to `POST /v1/stripecli/sessions`, from a fake at this address.
+    /// Handles `POST /v1/stripecli/sessions` for a fake that listens on `address`.
     pub fn session(&self, address: &str) -> Value {
         json!({
             "websocket_url": format!("ws://{address}/subscribe"),
@@ -61,30 +69,30 @@ impl Listeners {
             "websocket_authorized_feature": "webhooks",
             "reconnect_delay": 60,
             "secret": self.secret,
-            "default_version": super::door::VERSION,
-            "latest_version": super::door::VERSION,
+            "default_version": DEFAULT_VERSION,
+            "latest_version": DEFAULT_VERSION,
         })
     }
 
-    /// Signs an event with the session's secret and hands it to all that listen.
-    pub fn tell(&self, payload: &[u8], now: u64) {
+    /// Signs an event and sends it to every listener. `now` is in Unix seconds.
+    pub fn broadcast(&self, payload: &[u8], now: u64) {
         let (message, _) = self.message(payload, &sign(&self.secret, now, payload));
-        // Nobody may be listening.
-        let _ = self.say.send(message.to_string());
+        // Sending fails when nobody listens, which is not an error.
+        let _ = self.messages.send(message.to_string());
     }
 
-    /// Hands over an event once somebody listens, and waits for what the app answered.
+    /// Sends an event as soon as a listener is connected, and waits for the app's response.
     pub async fn forward(&self, payload: &[u8], signature: &str) -> Forwarded {
-        // The sender lives in `self`.
+        // Waiting cannot fail, because `self` owns the sender.
         let _ = self.connected.subscribe().wait_for(|connected| *connected > 0).await;
         let (message, conversation) = self.message(payload, signature);
-        let (tell, told) = oneshot::channel();
-        lock(&self.waiting).insert(conversation, tell);
-        let _ = self.say.send(message.to_string());
-        told.await.unwrap_or(Forwarded { status: 0, body: "no answer came".into() })
+        let (response_tx, response_rx) = oneshot::channel();
+        lock(&self.pending).insert(conversation, response_tx);
+        let _ = self.messages.send(message.to_string());
+        response_rx.await.unwrap_or(Forwarded { status: 0, body: "no answer came".into() })
     }
 
-    /// Answers the request for a WebSocket, and serves it in a task of its own.
+    /// Answers the request for a WebSocket, and serves the WebSocket in a task of its own.
     pub async fn accept(&self, request: &mut Request<Incoming>) -> Response<Body> {
         let key = request.headers().get("sec-websocket-key").map(|key| derive_accept_key(key.as_bytes()));
         let mut response = Response::new(Body::empty());
@@ -93,13 +101,13 @@ impl Listeners {
             return response;
         };
         let upgrade = hyper::upgrade::on(request);
-        let (events, connected, waiting) =
-            (self.say.subscribe(), self.connected.clone(), self.waiting.clone());
+        let (messages, connected, pending) =
+            (self.messages.subscribe(), self.connected.clone(), self.pending.clone());
         tokio::spawn(async move {
             let Ok(upgraded) = upgrade.await else { return };
             let socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, None).await;
             connected.send_modify(|connected| *connected += 1);
-            converse(socket, events, &waiting).await;
+            serve_socket(socket, messages, &pending).await;
             connected.send_modify(|connected| *connected -= 1);
         });
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -111,6 +119,7 @@ impl Listeners {
         response
     }
 
+    /// Returns the message that carries an event, and the id of its conversation.
     fn message(&self, payload: &[u8], signature: &str) -> (Value, String) {
         let conversation = format!("wc_{}", self.conversations.fetch_add(1, Ordering::Relaxed) + 1);
         let message = json!({
@@ -131,35 +140,42 @@ impl Listeners {
     }
 }
 
-async fn converse(
-    mut socket: WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>,
-    mut events: broadcast::Receiver<String>,
-    waiting: &Mutex<HashMap<String, oneshot::Sender<Forwarded>>>,
+/// Sends messages to one command line and reads its replies, until the connection ends.
+async fn serve_socket(
+    mut socket: WebSocketStream<TokioIo<Upgraded>>,
+    mut messages: broadcast::Receiver<String>,
+    pending: &PendingResponses,
 ) {
     loop {
         tokio::select! {
-            event = events.recv() => {
-                let event = match event {
-                    Ok(event) => event,
+            message = messages.recv() => {
+                let message = match message {
+                    Ok(message) => message,
                     Err(broadcast::error::RecvError::Lagged(_)) => continue,
                     Err(broadcast::error::RecvError::Closed) => return,
                 };
-                if socket.send(Message::text(event)).await.is_err() {
+                if socket.send(Message::text(message)).await.is_err() {
                     return;
                 }
             }
-            said = socket.next() => {
-                let Some(Ok(said)) = said else { return };
-                let said: Value = said.to_text().ok().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
-                if said["type"] == "webhook_response" {
-                    let conversation = said["webhook_conversation_id"].as_str().unwrap_or_default();
-                    if let Some(tell) = lock(waiting).remove(conversation) {
-                        let body = said["body"].as_str().unwrap_or_default().to_owned();
-                        // Whoever waited may have given up.
-                        let _ = tell.send(Forwarded { status: said["status"].as_u64().unwrap_or_default(), body });
-                    }
-                }
+            frame = socket.next() => {
+                let Some(Ok(frame)) = frame else { return };
+                let text = frame.to_text().ok();
+                accept_reply(&text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default(), pending);
             }
         }
+    }
+}
+
+/// Hands the app's response to the `forward` that waits for it.
+fn accept_reply(reply: &Value, pending: &PendingResponses) {
+    if reply["type"] != "webhook_response" {
+        return;
+    }
+    let conversation = reply["webhook_conversation_id"].as_str().unwrap_or_default();
+    if let Some(response_tx) = lock(pending).remove(conversation) {
+        let body = reply["body"].as_str().unwrap_or_default().to_owned();
+        // Sending fails if the caller of `forward` has given up.
+        let _ = response_tx.send(Forwarded { status: reply["status"].as_u64().unwrap_or_default(), body });
     }
 }

@@ -1,0 +1,74 @@
+//! The prices that the fake sells. The caller checks a price's parameters before it adds the price.
+
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// A price of one product.
+#[derive(Debug, Clone)]
+pub struct Price {
+    /// The id: `price_…`.
+    pub id: String,
+    /// The amount for one unit, in the currency's smallest unit.
+    pub amount: u64,
+    /// The currency: three lower-case letters.
+    pub currency: String,
+    /// The name of the product.
+    pub product: String,
+    /// Whether the price is paid every month. Otherwise it is paid once.
+    pub recurring: bool,
+}
+
+impl Price {
+    /// Creates a price in euros that is paid once.
+    pub fn once(id: &str, cents: u64, product: &str) -> Price {
+        Price {
+            id: id.into(),
+            amount: cents,
+            currency: "eur".into(),
+            product: product.into(),
+            recurring: false,
+        }
+    }
+
+    /// Creates a price in euros that is paid every month.
+    pub fn monthly(id: &str, cents: u64, product: &str) -> Price {
+        Price { recurring: true, ..Price::once(id, cents, product) }
+    }
+
+    /// Returns the price as the API shows it.
+    pub fn to_json(&self, livemode: bool) -> Value {
+        json!({
+            "id": self.id,
+            "object": "price",
+            "active": true,
+            "currency": self.currency,
+            "livemode": livemode,
+            "product": format!("prod_{}", self.id.trim_start_matches("price_")),
+            "recurring": self.recurring.then(|| json!({ "interval": "month", "interval_count": 1, "usage_type": "licensed" })),
+            "type": if self.recurring { "recurring" } else { "one_time" },
+            "unit_amount": self.amount,
+            "unit_amount_decimal": self.amount.to_string(),
+        })
+    }
+}
+
+/// Every price, by id.
+#[derive(Debug)]
+pub struct Catalog(BTreeMap<String, Price>);
+
+impl Catalog {
+    /// Creates a catalog of these prices.
+    pub fn new(prices: Vec<Price>) -> Catalog {
+        Catalog(prices.into_iter().map(|price| (price.id.clone(), price)).collect())
+    }
+
+    /// Returns the price with this id.
+    pub fn price(&self, id: &str) -> Option<&Price> {
+        self.0.get(id)
+    }
+
+    /// Adds a price.
+    pub fn add(&mut self, price: Price) {
+        self.0.insert(price.id.clone(), price);
+    }
+}

@@ -1,0 +1,66 @@
+//! Everything that the fake remembers: prices, Checkout Sessions, other objects, events. Its callers decide what may change.
+
+use super::auth::Caller;
+use super::catalog::{Catalog, Price};
+use super::errors::Error;
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// A Checkout Session.
+#[derive(Debug, Clone)]
+pub struct Session {
+    /// The session as the API shows it.
+    pub object: Value,
+    /// The prices that are bought, each with its quantity.
+    pub items: Vec<(Price, u64)>,
+    /// The call that created the session. Events about the session name it.
+    pub created_by: Caller,
+}
+
+/// An event that was emitted.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// The event as the API shows it, and as it is sent.
+    pub object: Value,
+    /// Whether the webhook accepted the event. An event without a webhook counts as delivered.
+    pub delivered: bool,
+}
+
+/// The objects of the fake, each in the order of its ids or of its creation.
+#[derive(Debug)]
+pub struct Store {
+    pub(super) catalog: Catalog,
+    pub(super) sessions: BTreeMap<String, Session>,
+    /// Objects that are neither prices, sessions nor events, by id.
+    pub(super) objects: BTreeMap<String, Value>,
+    /// The events, oldest first.
+    pub(super) events: Vec<Event>,
+}
+
+impl Store {
+    /// Creates a store that has these prices and nothing else.
+    pub fn new(prices: Vec<Price>) -> Store {
+        Store {
+            catalog: Catalog::new(prices),
+            sessions: BTreeMap::new(),
+            objects: BTreeMap::new(),
+            events: vec![],
+        }
+    }
+
+    /// Returns the session with this id for a change, or Stripe's 404.
+    pub fn session_mut(&mut self, id: &str) -> Result<&mut Session, Error> {
+        let missing = || Error::not_found("checkout.session", id, "session");
+        self.sessions.get_mut(id).ok_or_else(missing)
+    }
+
+    /// Returns the event with this id.
+    pub fn event(&self, id: &str) -> Option<&Event> {
+        self.events.iter().find(|event| event.object["id"] == id)
+    }
+
+    /// Returns the event with this id for a change.
+    pub fn event_mut(&mut self, id: &str) -> Option<&mut Event> {
+        self.events.iter_mut().find(|event| event.object["id"] == id)
+    }
+}
