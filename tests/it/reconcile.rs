@@ -40,7 +40,7 @@ impl Desk {
     /// An event that Stripe could not deliver.
     fn missed(&self, kind: &str, size: usize) -> String {
         let event =
-            self.stripe.missed(kind, json!({ "id": "in_1", "object": "invoice", "note": "x".repeat(size) }));
+            self.stripe.emit_undelivered(kind, json!({ "id": "in_1", "object": "invoice", "note": "x".repeat(size) }));
         event["id"].as_str().unwrap().to_owned()
     }
 }
@@ -122,9 +122,9 @@ async fn what_failed_inline_is_missing_and_what_came_is_not() {
         desk.stripe.deliver_to(&format!("http://{}/webhooks/stripe", desk.program.proxy().text()), SECRET);
         let invoice = || json!({ "id": "in_1", "object": "invoice" });
         backend.answers(Answer::ok());
-        let came = desk.stripe.happens("invoice.paid", invoice()).await;
+        let came = desk.stripe.emit("invoice.paid", invoice()).await;
         backend.answers(Answer::status(500));
-        let failed = desk.stripe.happens("invoice.paid", invoice()).await;
+        let failed = desk.stripe.emit("invoice.paid", invoice()).await;
         let missed = desk.missed("invoice.paid", 0);
         backend.answers(Answer::ok());
         let said = desk.reconcile(&["--apply"]).await;

@@ -109,8 +109,8 @@ async fn an_order_whose_answer_is_lost_is_sent_again_with_its_key_and_creates_on
     let lost: [Loss; 4] = [
         ("unread", Fault::drop_unread),
         ("read", Fault::drop_read),
-        ("done", Fault::drop_done),
-        ("cut", Fault::cut),
+        ("done", Fault::drop_after_work),
+        ("cut", Fault::truncate),
     ];
     for (what, fault) in lost {
         let shop = Shop::open().await;

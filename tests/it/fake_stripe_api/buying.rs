@@ -60,8 +60,8 @@ async fn events_are_listed_newest_first_page_by_page_and_filtered() {
         let kind = if n % 2 == 0 { "invoice.paid" } else { "customer.created" };
         let object = json!({ "id": format!("obj_{n}") });
         ids.push(match n {
-            0..3 => stripe.missed(kind, object)["id"].as_str().unwrap().to_owned(),
-            _ => stripe.happens(kind, object).await,
+            0..3 => stripe.emit_undelivered(kind, object)["id"].as_str().unwrap().to_owned(),
+            _ => stripe.emit(kind, object).await,
         });
     }
     let list = async |query: &str| {

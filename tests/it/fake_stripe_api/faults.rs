@@ -10,8 +10,8 @@ async fn connections_break_as_scripted_and_work_that_was_done_is_kept() {
     for (fault, read, done) in [
         (Fault::drop_unread(), 0, 0),
         (Fault::drop_read(), 1, 0),
-        (Fault::drop_done(), 1, 1),
-        (Fault::cut(), 1, 1),
+        (Fault::drop_after_work(), 1, 1),
+        (Fault::truncate(), 1, 1),
     ] {
         let name = format!("{fault:?}");
         let (calls, sessions) = (stripe.calls().len(), stripe.sessions());
