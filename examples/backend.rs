@@ -1,7 +1,7 @@
-//! A legacy app, as one stands behind Caddy today: it grants and revokes access when Stripe says so, believes every
-//! webhook it gets, and has never heard of signatures. It keeps all it knows in memory.
+//! A sample backend, like one that stands behind Caddy today: it grants and revokes access when a webhook says so. It trusts
+//! every webhook, because it does not check signatures. It keeps its state in memory.
 //!
-//! `LISTEN=127.0.0.1:8081 cargo run --example backend` (that address is the default; port 0 takes a free one).
+//! `LISTEN=127.0.0.1:8081 cargo run --example backend` (this address is the default; port 0 takes a free port).
 
 use axum::Router;
 use axum::body::Bytes;
@@ -14,67 +14,70 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// What the app knows: who may read the posts, and every event it was told, oldest first.
+/// The state of the backend.
 #[derive(Default)]
-struct Shop {
+struct Site {
+    /// The customers who may read the posts.
     members: BTreeSet<String>,
-    told: Vec<Told>,
+    /// Every event that was received, oldest first.
+    events: Vec<ReceivedEvent>,
 }
 
-/// One webhook, and what the app did about it.
-struct Told {
+/// An event that a webhook delivered, and what the backend did about it.
+struct ReceivedEvent {
     id: String,
-    kind: String,
-    /// The id of the object that it is about.
-    about: String,
-    did: String,
+    event_type: String,
+    /// The id of the object that the event is about.
+    object_id: String,
+    /// What the backend did: "access granted to …".
+    action: String,
 }
 
-type Shared = Arc<Mutex<Shop>>;
+type SharedSite = Arc<Mutex<Site>>;
 
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
-    #[expect(clippy::disallowed_methods, reason = "a sample on its own, not the program")]
+    #[expect(clippy::disallowed_methods, reason = "an example of its own, not the program")]
     let address = std::env::var("LISTEN").unwrap_or_else(|_| "127.0.0.1:8081".to_owned());
-    let app = Router::new()
+    let router = Router::new()
         .route("/webhooks/stripe", post(webhook))
-        .route("/api/told", get(told_json))
+        .route("/api/events", get(events_json))
         .route("/api/access", get(access))
-        .route("/posts/told", get(told_page))
-        .route("/posts/{slug}", get(article))
-        .with_state(Shared::default());
+        .route("/posts/events", get(events_page))
+        .route("/posts/{slug}", get(post_page))
+        .with_state(SharedSite::default());
     let listener = tokio::net::TcpListener::bind(&address).await?;
     println!("backend: listening on http://{}", listener.local_addr()?);
-    axum::serve(listener, app).await
+    axum::serve(listener, router).await
 }
 
-/// `POST /webhooks/stripe`: applies the two events that concern the app and acknowledges all others.
-async fn webhook(State(shop): State<Shared>, body: Bytes) -> impl IntoResponse {
+/// Handles `POST /webhooks/stripe`: acts on two types of events and acknowledges all others.
+async fn webhook(State(site): State<SharedSite>, body: Bytes) -> impl IntoResponse {
     let Ok(event) = serde_json::from_slice::<Value>(&body) else {
         return (StatusCode::BAD_REQUEST, "not JSON\n");
     };
-    let [id, kind] = ["id", "type"].map(|key| event[key].as_str().unwrap_or("?").to_owned());
+    let [id, event_type] = ["id", "type"].map(|key| event[key].as_str().unwrap_or("?").to_owned());
     let object = &event["data"]["object"];
     let customer = customer(object);
-    let about = object["id"].as_str().unwrap_or("?").to_owned();
-    let mut shop = lock(&shop);
-    let did = match kind.as_str() {
+    let object_id = object["id"].as_str().unwrap_or("?").to_owned();
+    let mut site = lock(&site);
+    let action = match event_type.as_str() {
         "checkout.session.completed" => {
-            shop.members.insert(customer.clone());
+            site.members.insert(customer.clone());
             format!("access granted to {customer}")
         }
         "customer.subscription.deleted" => {
-            shop.members.remove(&customer);
+            site.members.remove(&customer);
             format!("access revoked from {customer}")
         }
         _ => "acknowledged".to_owned(),
     };
-    println!("backend: told {kind} {id}: {did}");
-    shop.told.push(Told { id, kind, about, did });
+    println!("backend: received {event_type} {id}: {action}");
+    site.events.push(ReceivedEvent { id, event_type, object_id, action });
     (StatusCode::OK, "ok\n")
 }
 
-/// Whom an object is about: its customer, else the e-mail address given at the checkout.
+/// Returns the customer of an object, or the e-mail address that the buyer gave at the checkout.
 fn customer(object: &Value) -> String {
     [&object["customer"], &object["customer_details"]["email"]]
         .into_iter()
@@ -83,40 +86,49 @@ fn customer(object: &Value) -> String {
         .to_owned()
 }
 
-/// `GET /api/access`: who may read the posts.
-async fn access(State(shop): State<Shared>) -> impl IntoResponse {
-    json_answer(json!({ "members": lock(&shop).members }))
+/// Handles `GET /api/access`: who may read the posts.
+async fn access(State(site): State<SharedSite>) -> impl IntoResponse {
+    json_response(json!({ "members": lock(&site).members }))
 }
 
-/// `GET /api/told`: every event the app was told, oldest first.
-async fn told_json(State(shop): State<Shared>) -> impl IntoResponse {
-    let shop = lock(&shop);
-    let told =
-        shop.told.iter().map(|t| json!({ "id": t.id, "type": t.kind, "about": t.about, "did": t.did }));
-    json_answer(told.collect())
+/// Handles `GET /api/events`: every event that was received, oldest first, as JSON.
+async fn events_json(State(site): State<SharedSite>) -> impl IntoResponse {
+    let site = lock(&site);
+    let events = site.events.iter().map(|event| {
+        json!({
+            "id": event.id,
+            "type": event.event_type,
+            "object_id": event.object_id,
+            "action": event.action,
+        })
+    });
+    json_response(events.collect())
 }
 
-/// `GET /posts/told`: the same as a page that keeps itself fresh.
-async fn told_page(State(shop): State<Shared>) -> impl IntoResponse {
-    let rows: String = lock(&shop)
-        .told
+/// Handles `GET /posts/events`: every event that was received, newest first, as a page that reloads itself.
+async fn events_page(State(site): State<SharedSite>) -> impl IntoResponse {
+    let rows: String = lock(&site)
+        .events
         .iter()
         .rev()
-        .map(|t| format!("<tr><td>{}<td>{}<td>{}\n", escape(&t.kind), escape(&t.did), escape(&t.id)))
+        .map(|event| {
+            let [event_type, action, id] = [&event.event_type, &event.action, &event.id].map(|t| escape(t));
+            format!("<tr><td>{event_type}<td>{action}<td>{id}\n")
+        })
         .collect();
     Html(format!(
-        "<!doctype html><meta charset=utf-8><meta http-equiv=refresh content=2><title>What the backend was told</title>\n\
+        "<!doctype html><meta charset=utf-8><meta http-equiv=refresh content=2><title>Events at the backend</title>\n\
          <style>body{{font:1em system-ui;margin:2em}}td,th{{padding:.2em 1em .2em 0;text-align:left}}</style>\n\
-         <h1>What the backend was told</h1>\n<table><tr><th>event<th>done<th>id\n{rows}</table>\n"
+         <h1>Events at the backend</h1>\n<table><tr><th>event<th>action<th>id\n{rows}</table>\n"
     ))
 }
 
-/// `GET /posts/{slug}`: an article, to show that such pages come from the backend.
-async fn article(Path(slug): Path<String>) -> impl IntoResponse {
+/// Handles `GET /posts/{slug}`: a post, to show that the backend serves such pages.
+async fn post_page(Path(slug): Path<String>) -> impl IntoResponse {
     Html(format!("<!doctype html><meta charset=utf-8><title>{0}</title>\n<h1>{0}</h1>\n", escape(&slug)))
 }
 
-fn json_answer(value: Value) -> impl IntoResponse {
+fn json_response(value: Value) -> impl IntoResponse {
     ([(CONTENT_TYPE, "application/json")], format!("{value}\n"))
 }
 
@@ -124,7 +136,7 @@ fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;")
 }
 
-/// A poisoned lock is no reason to stop: no update here can be left half done.
-fn lock(shop: &Shared) -> MutexGuard<'_, Shop> {
-    shop.lock().unwrap_or_else(PoisonError::into_inner)
+/// Locks the state, poisoned or not: no update here can be left half done.
+fn lock(site: &SharedSite) -> MutexGuard<'_, Site> {
+    site.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -58,7 +58,7 @@ async fn make_run_shows_a_genuine_a_repeated_a_forged_and_an_altered_event_and_e
         "The same event again",
         "A forged event",
         "An altered event",
-        "What the backend was told",
+        "What the backend received",
     ];
     let parts: Vec<&str> = order.windows(2).map(|pair| &told[at(pair[0])..at(pair[1])]).collect();
     for (part, (status, code)) in parts.iter().zip([
@@ -71,10 +71,10 @@ async fn make_run_shows_a_genuine_a_repeated_a_forged_and_an_altered_event_and_e
     }
 
     let [(_, site), ..] = demo.ports;
-    let backend_was_told = get(site, "/api/told").await.json();
+    let backend_was_told = get(site, "/api/events").await.json();
     assert_eq!(backend_was_told.as_array().map(Vec::len), Some(1), "{backend_was_told}");
     assert_eq!(backend_was_told[0]["type"], "checkout.session.completed");
-    assert!(get(site, "/posts/told").await.text().contains("access granted"));
+    assert!(get(site, "/posts/events").await.text().contains("access granted"));
     assert!(get(site, "/").await.text().contains("The sample site"));
 
     make.signal("INT");
@@ -104,14 +104,14 @@ async fn make_run_sells_and_the_backend_grants_access_when_the_fake_stripe_was_p
     assert_eq!((paid.status, paid.header("location")), (303, Some(thanks.as_str())));
     let status = get(site, &format!("/api/checkout/{id}")).await.json();
     assert_eq!(status, json!({ "status": "complete", "payment_status": "paid" }));
-    let told = get(site, "/api/told").await.json();
+    let told = get(site, "/api/events").await.json();
     let about = told
         .as_array()
         .unwrap()
         .iter()
-        .find(|event| event["about"] == id)
+        .find(|event| event["object_id"] == id)
         .expect("told before the buyer is back");
-    assert_eq!(about["did"], "access granted to ada@example.com");
+    assert_eq!(about["action"], "access granted to ada@example.com");
 }
 
 #[tokio::test]
