@@ -1,10 +1,10 @@
-//! The promises about the ledger's speed (`docs/decisions/0001-sqlite-ledger.md`): how many events a second are
-//! claimed and settled, alone and 64 at once, against a loop that commits each transition by itself; and how long a
-//! claim takes with a thousand records and with a million. All in one run, because machines differ by the hour; on a
-//! machine that does something else, the figures mean little.
+//! Speed of the SQLite ledger, which `docs/decisions/0001-sqlite-ledger.md` promises. It measures how many events a second
+//! are claimed and settled, alone and 64 at once, against a loop that commits each transition by itself. It also measures
+//! how long a claim takes with a thousand records and with a million. One run measures everything, because a machine's
+//! speed changes by the hour.
 //!
-//! `cargo bench --bench ledger`; `LEDGER_BENCH_DIR` is where its files go, by default the system's temporary
-//! directory, which must be on a disk for the figures to mean anything. `-- --quick` for a short look.
+//! `cargo bench --bench ledger` runs it; `-- --quick` takes a short look. `LEDGER_BENCH_DIR` names the folder for its files,
+//! by default the system's temporary folder. The folder must be on a disk, and the machine must be otherwise idle.
 
 #![allow(
     clippy::unwrap_used,
@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 use countersign::ledger::sqlite::SqliteLedger;
 use countersign::ledger::{Arrival, EventKey, Health, Ledger};
 use load::load;
+use tokio::runtime::Runtime;
 
 const RETENTION: Duration = Duration::from_secs(35 * 24 * 60 * 60);
 
@@ -35,15 +36,21 @@ fn main() {
     let dir = dir.path();
     let (rounds, time) = if quick { (1, Duration::from_millis(500)) } else { (3, Duration::from_secs(2)) };
 
+    measure_rates(&runtime, dir, rounds, time);
+    measure_claims(&runtime, dir, quick);
+}
+
+/// Prints how many events a second are claimed and settled, and the ratio to a commit for each transition.
+fn measure_rates(runtime: &Runtime, dir: &Path, rounds: u32, time: Duration) {
     let mut rates: Vec<(&str, Vec<f64>)> =
         ["naive loop, a commit for each transition", "ledger, alone", "ledger, 64 at once"]
             .map(|name| (name, Vec::new()))
             .into();
     for round in 0..rounds {
-        // Interleaved, so that a slow moment of the disk meets all of them.
+        // The rows are interleaved, so that a slow moment of the disk affects all of them.
         rates[0].1.push(naive(&dir.join(format!("naive-{round}.db")), time));
         for (row, tasks) in [(1, 1), (2, 64)] {
-            let ledger = open(&runtime, &dir.join(format!("rate-{round}-{tasks}.db")));
+            let ledger = open(runtime, &dir.join(format!("rate-{round}-{tasks}.db")));
             let claims = runtime.block_on(load(&ledger, arrival, tasks, usize::MAX, time));
             rates[row].1.push(claims.len() as f64 / time.as_secs_f64());
             ledger.close();
@@ -55,25 +62,28 @@ fn main() {
         let rate = median(samples);
         println!("{name:<44}{rate:>12.0}{:>10.1}", rate / naive);
     }
+}
 
+/// Prints how long a claim takes in a small ledger and in a large one.
+fn measure_claims(runtime: &Runtime, dir: &Path, quick: bool) {
     let (small, large) = (1_000, if quick { 100_000 } else { 1_000_000 });
-    let ledger = open(&runtime, &dir.join("large.db"));
+    let ledger = open(runtime, &dir.join("large.db"));
     runtime.block_on(fill(&ledger, large));
     println!("\n{:<40}{small:>10}{large:>12} records{:>9}", "time of a claim, µs", "growth");
     let measures = [
         ("alone", 1, 300, if quick { 3 } else { 8 }),
         ("64 at once", 64, 4_000, if quick { 3 } else { 8 }),
-        // So many that the older of them have to be archived while more come in.
+        // With this many events, the ledger must archive the older ones while new ones arrive.
         ("64 at once, archiving", 64, 120_000, if quick { 1 } else { 2 }),
     ];
     for (name, tasks, events, turns) in measures {
         let mut times = [Vec::new(), Vec::new()];
         for turn in 0..turns {
-            // A new small one each turn, which would not stay small.
-            let fresh = open(&runtime, &dir.join(format!("{name}-{turn}.db")));
+            // Each turn needs a new small ledger, because the load makes it large.
+            let fresh = open(runtime, &dir.join(format!("{name}-{turn}.db")));
             runtime.block_on(fill(&fresh, small));
             for (ledger, times) in [&fresh, &ledger].into_iter().zip(&mut times) {
-                runtime.block_on(rest(ledger));
+                runtime.block_on(settle_down(ledger));
                 times.extend(runtime.block_on(load(ledger, arrival, tasks, events, Duration::MAX)));
             }
             fresh.close();
@@ -90,13 +100,13 @@ fn main() {
     ledger.close();
 }
 
-/// Waits until what the ledger does by itself is done: the keeper does one thing after the other, and archives first.
-async fn rest(ledger: &Arc<SqliteLedger>) {
+/// Waits until the ledger has no maintenance left. The sweep runs after the archiving that is due.
+async fn settle_down(ledger: &Arc<SqliteLedger>) {
     drop(load(ledger, arrival, 1, 1, Duration::MAX).await);
     ledger.sweep_now().await.unwrap();
 }
 
-/// What the ledger is measured against: the same two writes, each in a transaction of its own.
+/// Returns events a second for the same two writes, each in a transaction of its own.
 fn naive(path: &Path, time: Duration) -> f64 {
     let conn = rusqlite::Connection::open(path).unwrap();
     conn.execute_batch(
@@ -116,12 +126,12 @@ fn naive(path: &Path, time: Duration) -> f64 {
     f64::from(events) / start.elapsed().as_secs_f64()
 }
 
-/// Makes it remember so many events, through the front door.
+/// Claims and settles this many events through the ledger's normal interface.
 async fn fill(ledger: &Arc<SqliteLedger>, records: usize) {
     drop(load(ledger, arrival, 256, records, Duration::MAX).await);
 }
 
-fn open(runtime: &tokio::runtime::Runtime, path: &Path) -> Arc<SqliteLedger> {
+fn open(runtime: &Runtime, path: &Path) -> Arc<SqliteLedger> {
     let ledger = Arc::new(SqliteLedger::start(path.to_owned(), RETENTION));
     runtime.block_on(async {
         while ledger.health() != Health::Ready {
@@ -141,7 +151,7 @@ fn arrival() -> Arrival {
     }
 }
 
-/// As long as Stripe's, and random from the first character on, which is the worst order for an index.
+/// Returns an id that is as long as Stripe's. It is random from its first character, the worst order for an index.
 fn id() -> String {
     let (a, b) = (getrandom::u64().unwrap(), getrandom::u64().unwrap());
     format!("evt_{a:016x}{:08x}", b as u32)

@@ -1,7 +1,7 @@
-//! The promises about the Redis ledger: how many events a second are claimed and settled, alone and 64 at once; how
-//! long a claim takes with a thousand records and with a million; what a remembered event costs of the server's memory.
+//! Speed and memory of the Redis ledger. It measures how many events a second are claimed and settled, alone and 64 at once;
+//! how long a claim takes with a thousand records and with a million; and how much memory the server needs for a record.
 //!
-//! `cargo bench --bench redis`; it starts a `redis-server` of its own. `-- --quick` for a short look.
+//! `cargo bench --bench redis` runs it, with a `redis-server` of its own; `-- --quick` takes a short look.
 
 #![allow(
     clippy::unwrap_used,
@@ -22,35 +22,56 @@ use countersign::ledger::redis::{RedisLedger, RedisOptions};
 use countersign::ledger::{Arrival, EventKey, Health, Ledger};
 use countersign::metrics::Metrics;
 use load::load;
+use tokio::runtime::Runtime;
 
 fn main() {
     let quick = std::env::args().any(|argument| argument == "--quick");
-    // Past 2^20, where the server's table doubles: that happens once, and is not what a claim costs.
+    // The large ledger is past 2^20 records, where the server doubles its table. That cost happens once and is no claim's.
     let (small, large) = (1_000, if quick { 140_000 } else { 1_100_000 });
     let (turns, time) = if quick { (2, Duration::from_millis(500)) } else { (5, Duration::from_secs(2)) };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let (few, many) = (Server::start(), Server::start());
-    let ledgers = [&few, &many].map(|server| open(&runtime, server));
+    let (small_server, large_server) = (Server::start(), Server::start());
+    let ledgers = [&small_server, &large_server].map(|server| open(&runtime, server));
 
-    println!("{:<44}{:>12}", "claimed and settled", "events/s");
-    for (name, tasks) in [("alone", 1), ("64 at once", 64)] {
-        let claims = runtime.block_on(load(&ledgers[0], arrival, tasks, usize::MAX, time));
-        println!("{name:<44}{:>12.0}", claims.len() as f64 / time.as_secs_f64());
-    }
-    few.ask(&["FLUSHALL"]);
+    measure_rates(&runtime, &ledgers[0], time);
+    small_server.query(&["FLUSHALL"]);
 
-    let empty = many.memory();
+    let empty = large_server.memory();
     for (ledger, records) in ledgers.iter().zip([small, large]) {
         runtime.block_on(load(ledger, arrival, 256, records, Duration::MAX));
     }
-    println!("\n{:<44}{:>12.0}", "bytes of memory a record", (many.memory() - empty) as f64 / large as f64);
+    println!(
+        "\n{:<44}{:>12.0}",
+        "bytes of memory a record",
+        (large_server.memory() - empty) as f64 / large as f64
+    );
 
+    measure_claims(&runtime, &small_server, &ledgers, [small, large], turns);
+}
+
+/// Prints how many events a second are claimed and settled.
+fn measure_rates(runtime: &Runtime, ledger: &Arc<RedisLedger>, time: Duration) {
+    println!("{:<44}{:>12}", "claimed and settled", "events/s");
+    for (name, tasks) in [("alone", 1), ("64 at once", 64)] {
+        let claims = runtime.block_on(load(ledger, arrival, tasks, usize::MAX, time));
+        println!("{name:<44}{:>12.0}", claims.len() as f64 / time.as_secs_f64());
+    }
+}
+
+/// Prints how long a claim takes in a small ledger and in a large one.
+fn measure_claims(
+    runtime: &Runtime,
+    small_server: &Server,
+    ledgers: &[Arc<RedisLedger>; 2],
+    [small, large]: [usize; 2],
+    turns: u32,
+) {
     println!("\n{:<40}{small:>10}{large:>12} records{:>9}", "time of a claim, µs", "growth");
     for (name, tasks, events) in [("alone", 1, 2_000), ("64 at once", 64, 20_000)] {
         let mut times = [Vec::new(), Vec::new()];
         for _ in 0..turns {
-            // Interleaved; the small one is made small again.
-            few.ask(&["FLUSHALL"]);
+            // The ledgers take turns. Each turn needs a small ledger, and the load made it large.
+            small_server.query(&["FLUSHALL"]);
             runtime.block_on(load(&ledgers[0], arrival, 256, small, Duration::MAX));
             for (ledger, times) in ledgers.iter().zip(&mut times) {
                 times.extend(runtime.block_on(load(ledger, arrival, tasks, events, Duration::MAX)));
@@ -65,7 +86,7 @@ fn main() {
     }
 }
 
-fn open(runtime: &tokio::runtime::Runtime, server: &Server) -> Arc<RedisLedger> {
+fn open(runtime: &Runtime, server: &Server) -> Arc<RedisLedger> {
     let options = RedisOptions {
         url: format!("redis://127.0.0.1:{}", server.port).parse().unwrap(),
         prefix: "countersign".to_owned(),
@@ -99,7 +120,7 @@ fn arrival() -> Arrival {
     }
 }
 
-/// A `redis-server` that keeps nothing on disk; killed on drop.
+/// A `redis-server` that writes nothing to disk. It is killed on drop.
 struct Server {
     port: u16,
     child: Child,
@@ -112,11 +133,11 @@ impl Server {
             .args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--appendonly", "no"])
             .stdout(Stdio::null())
             .spawn()
-            .expect("redis-server is installed");
+            .expect("redis-server must be installed");
         Server { port, child }
     }
 
-    fn ask(&self, words: &[&str]) -> redis::Value {
+    fn query(&self, words: &[&str]) -> redis::Value {
         let client = redis::Client::open(format!("redis://127.0.0.1:{}", self.port)).unwrap();
         let mut command = redis::cmd(words[0]);
         for word in &words[1..] {
@@ -125,8 +146,9 @@ impl Server {
         command.query(&mut client.get_connection().unwrap()).unwrap()
     }
 
+    /// Returns the memory that the server uses, in bytes.
     fn memory(&self) -> u64 {
-        let info: String = redis::from_redis_value(self.ask(&["INFO", "memory"])).unwrap();
+        let info: String = redis::from_redis_value(self.query(&["INFO", "memory"])).unwrap();
         let line = info.lines().find_map(|line| line.strip_prefix("used_memory:")).unwrap();
         line.trim().parse().unwrap()
     }

@@ -1,8 +1,8 @@
-//! What checking a webhook costs, by payload size: the whole check, its two halves, and under them the bare HMAC that
-//! bounds it, of this crate's own implementation and of ring. The allocations shown are the promise that accepting
-//! makes none.
+//! Cost of verifying a webhook, by payload size: the whole check, its two halves, and the bare HMAC, which is the lower bound.
+//! The HMAC is that of the crate that the program uses, and that of ring. The table also shows allocations: verifying makes
+//! none.
 //!
-//! `cargo bench --bench verify`
+//! `cargo bench --bench verify` runs it.
 
 use bytes::Bytes;
 use countersign::stripe::{event, signature};
@@ -62,7 +62,7 @@ const TAIL: &str = r#"
   "type": "invoice.paid"
 }"#;
 
-/// An `invoice.paid` laid out as on the wire, with as many lines as `size` has room for, and exactly that long.
+/// Returns an `invoice.paid` of exactly `size` bytes, laid out as Stripe sends it, with as many lines as fit.
 fn invoice(size: usize) -> Bytes {
     let mut body = HEAD.to_owned();
     for n in 0.. {
@@ -92,7 +92,7 @@ impl Case {
     }
 }
 
-/// Signature and envelope: what a webhook goes through.
+/// The whole check of a webhook: signature and envelope.
 #[divan::bench(args = SIZES)]
 fn whole(bencher: Bencher, size: usize) {
     let case = Case::new(size);
@@ -102,7 +102,7 @@ fn whole(bencher: Bencher, size: usize) {
     });
 }
 
-/// The signature alone.
+/// The check of the signature without the envelope.
 #[divan::bench(args = SIZES)]
 fn signature_alone(bencher: Bencher, size: usize) {
     let case = Case::new(size);
@@ -111,7 +111,7 @@ fn signature_alone(bencher: Bencher, size: usize) {
     });
 }
 
-/// The envelope alone.
+/// The parsing of the envelope without the signature.
 #[divan::bench(args = SIZES)]
 fn envelope_alone(bencher: Bencher, size: usize) {
     let body = invoice(size);
@@ -120,7 +120,7 @@ fn envelope_alone(bencher: Bencher, size: usize) {
         .bench_local(|| event::parse(black_box(&body)).map(|event| event.livemode));
 }
 
-/// The same five members by serde_json, which also validates what it steps over.
+/// The parsing of the same five members by serde_json, which also validates the members that it skips.
 #[divan::bench(args = SIZES)]
 fn envelope_by_serde_json(bencher: Bencher, size: usize) {
     #[derive(serde::Deserialize)]
@@ -141,7 +141,7 @@ fn envelope_by_serde_json(bencher: Bencher, size: usize) {
     });
 }
 
-/// HMAC-SHA256 of the body and nothing else, by the crates that `signature` uses.
+/// HMAC-SHA256 of the body alone, by the crates that `signature` uses.
 #[divan::bench(args = SIZES)]
 fn hmac_by_sha2(bencher: Bencher, size: usize) {
     let body = invoice(size);
@@ -152,7 +152,7 @@ fn hmac_by_sha2(bencher: Bencher, size: usize) {
         .bench_local(|| keyed.clone().chain_update(black_box(&body)).finalize().into_bytes());
 }
 
-/// The same by ring.
+/// HMAC-SHA256 of the body alone, by ring.
 #[divan::bench(args = SIZES)]
 fn hmac_by_ring(bencher: Bencher, size: usize) {
     let body = invoice(size);

@@ -1,4 +1,4 @@
-"""Who is measured: how each is started, and what it cannot do."""
+"""The contestants: how each is started, and what it cannot do."""
 
 import base64
 import os
@@ -14,26 +14,31 @@ LUA_MODULE = "/usr/lib/nginx/modules/ngx_http_lua_module.so"
 
 
 class Contestant:
-    """Something that listens. `ledger` says that it delivers each event once."""
+    """A server to measure.
 
-    def __init__(self, name, verifies=True, ledger=False, largest=None):
-        self.name, self.verifies, self.ledger, self.largest = name, verifies, ledger, largest
+    `verifies` says that it checks signatures, and `ledger` that it delivers each event once. `max_body` is how many bytes of
+    a body it can check; None stands for no limit.
+    """
+
+    def __init__(self, name, verifies=True, ledger=False, max_body=None):
+        self.name, self.verifies, self.ledger, self.max_body = name, verifies, ledger, max_body
         self.process = None
 
     def missing(self):
-        """What must be installed first, or None."""
+        """Returns the packages that must be installed first, or None."""
         return None
 
     def command(self, folder, backend):
-        """The command line, once files are written; self.port is taken."""
+        """Writes its files and returns its command line and environment. It must listen on self.port."""
         raise NotImplementedError
 
     def start(self, folder, backend, core):
+        """Starts it on one core, in front of a backend on a port, and waits until it serves."""
         folder = folder / self.name.replace(" ", "_").replace(",", "")
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         self.port = machine.free_port()
-        # Where it is asked for pages: the same, unless the check stands in a listener of its own.
+        # Pages go to the same port, unless the contestant checks signatures in a listener of its own.
         self.page_port = self.port
         command, environment = self.command(folder, backend)
         log = folder / "log"
@@ -43,12 +48,13 @@ class Contestant:
         return self
 
     def await_ready(self):
-        """It listens; what else it needs before it works."""
+        """Waits for what it needs beyond listening before it works."""
 
     def pid(self):
         return self.process.pid
 
-    def fate(self):
+    def status(self):
+        """Says whether it runs, for a message."""
         status = self.process.poll() if self.process else None
         return "running" if status is None else f"ended with status {status}"
 
@@ -57,16 +63,18 @@ class Contestant:
 
 
 class Countersign(Contestant):
+    """The program, without a checkout and with inline delivery."""
+
     def __init__(self, name, binary, ledger, level):
         super().__init__(name, ledger=ledger != "none")
         self.binary, self.url, self.level = binary, ledger, level
 
     def await_ready(self):
         for _ in range(100):
-            if machine.ask(self.admin_port, b"GET /readyz HTTP/1.1\r\nHost: bench\r\n\r\n")[0] == 200:
+            if machine.fetch(self.admin_port, b"GET /readyz HTTP/1.1\r\nHost: bench\r\n\r\n")[0] == 200:
                 return
             time.sleep(0.05)
-        sys.exit(f"{self.name} does not get ready")
+        sys.exit(f"{self.name} is not ready after 5 s; see its log in the bench folder")
 
     def command(self, folder, backend):
         self.admin_port = machine.free_port()
@@ -90,7 +98,7 @@ secrets = ["{{$STRIPE_WEBHOOK_SECRET}}"]
 
 
 class Queueing(Countersign):
-    """Keeps its events, for a backend on a port of its own that is not there yet."""
+    """The program with queued delivery, for a backend on a port of its own that is down at first."""
 
     def __init__(self, binary):
         super().__init__("countersign queued", binary, "sqlite:ledger.db", "warn")
@@ -103,7 +111,7 @@ class Queueing(Countersign):
 
 
 class Replica(Queueing):
-    """One of several that keep their events on one Redis, which keeps nothing on disk."""
+    """One of several processes that queue their events in one Redis, which writes nothing to disk."""
 
     def __init__(self, binary, number, url):
         super().__init__(binary)
@@ -117,7 +125,7 @@ class Replica(Queueing):
 
 
 def start_redis(folder, core):
-    """One that keeps nothing on disk, and its URL."""
+    """Starts a Redis that writes nothing to disk, and returns it with its URL."""
     port, log = machine.free_port(), folder / "redis.log"
     command = ["redis-server", "--bind", "127.0.0.1", "--port", port, "--save", "", "--appendonly", "no"]
     redis = machine.spawn(command, core, log, cwd=folder)
@@ -126,7 +134,7 @@ def start_redis(folder, core):
 
 
 class CountersignRedis(Countersign):
-    """With a Redis of its own, which runs beside load and backend and keeps nothing on disk."""
+    """The program with a Redis of its own, which shares the core of load and backend and writes nothing to disk."""
 
     def __init__(self, name, binary, level, redis_core):
         super().__init__(name, binary, "redis", level)
@@ -144,8 +152,8 @@ class CountersignRedis(Countersign):
         machine.stop(self.redis)
 
 
-class Selling(Countersign):
-    """The program with a checkout, its Stripe being the backend."""
+class WithCheckout(Countersign):
+    """The program with a checkout. The backend plays Stripe."""
 
     def command(self, folder, backend):
         command, environment = super().command(folder, backend)
@@ -161,9 +169,11 @@ name = "pro"
 
 
 class HAProxy(Contestant):
+    """HAProxy, which checks signatures with its own converters, in one of two buffer sizes."""
+
     def __init__(self, name, buffer):
-        # A body is hashed in one buffer, which also holds the head.
-        super().__init__(name, largest=buffer - 1024)
+        # HAProxy hashes a body in one buffer, which also holds the head.
+        super().__init__(name, max_body=buffer - 1024)
         self.buffer = buffer
 
     def missing(self):
@@ -183,12 +193,14 @@ class HAProxy(Contestant):
 
 
 class Nginx(Contestant):
+    """nginx, which checks signatures in Lua."""
+
     def missing(self):
         found = shutil.which("nginx") and os.path.exists(LUA_MODULE)
         return None if found else "nginx libnginx-mod-http-lua"
 
     def command(self, folder, backend):
-        words = {
+        values = {
             "@FOLDER@": str(folder),
             "@PEERS@": str(PEERS),
             "@LISTEN@": f"127.0.0.1:{self.port}",
@@ -197,13 +209,15 @@ class Nginx(Contestant):
             "@SECRET@": events.SECRET,
         }
         text = (PEERS / "nginx.conf").read_text()
-        for word, value in words.items():
-            text = text.replace(word, value)
+        for name, value in values.items():
+            text = text.replace(name, value)
         (folder / "nginx.conf").write_text(text)
         return ["nginx", "-p", folder, "-c", folder / "nginx.conf", "-e", "stderr"], {}
 
 
 class Caddy(Contestant):
+    """Caddy, which passes every request through."""
+
     def __init__(self, name):
         super().__init__(name, verifies=False)
 
@@ -216,7 +230,7 @@ class Caddy(Contestant):
 
 
 class Direct(Contestant):
-    """No one between: the backend itself, which runs anyway."""
+    """No proxy: the backend itself, which runs anyway."""
 
     def __init__(self, name):
         super().__init__(name, verifies=False)
@@ -233,6 +247,7 @@ class Direct(Contestant):
 
 
 def all_of(binary, load_core):
+    """Returns every contestant of the measurements that compare."""
     return [
         Direct("direct"),
         Countersign("countersign", binary, "none", "warn"),

@@ -1,4 +1,4 @@
-"""Events as Stripe lays them out, orders, and pools of ready requests: pool.lua and tools/latency.rs send them."""
+"""Events as Stripe lays them out, orders, and pools of complete requests, which pool.lua and latency.rs send."""
 
 import hmac
 import json
@@ -22,7 +22,7 @@ _HEAD = (
 
 
 def body(size):
-    """A paid invoice of exactly that many bytes: as many lines as fit, the rest in one metadata value."""
+    """Returns a paid invoice of exactly this many bytes: as many lines as fit, and padding in one metadata value."""
 
     def dump(lines, pad):
         event = {
@@ -68,24 +68,24 @@ def body(size):
 
 
 def signature(key, timestamp, payload):
-    """The value of a `Stripe-Signature` header."""
+    """Returns the value of a `Stripe-Signature` header."""
     mac = hmac.digest(key.encode(), b"%d." % timestamp + payload, "sha256").hex()
     return f"t={timestamp},v1={mac}"
 
 
 def post(payload, key=SECRET, age=0):
-    """A webhook request; `key=None` leaves the signature out."""
+    """Returns a webhook request whose signature is `age` seconds old. With `key=None` it has no signature."""
     line = f"Stripe-Signature: {signature(key, int(time.time()) - age, payload)}\r\n" if key else ""
     return _HEAD.format(path=WEBHOOK, length=len(payload), signature=line).encode() + payload
 
 
 def get():
-    """A request that is nobody's webhook."""
+    """Returns a request for a page, which every contestant passes through."""
     return f"GET {PAGE} HTTP/1.1\r\nHost: shop.example\r\nUser-Agent: bench\r\nAccept: */*\r\n\r\n".encode()
 
 
 def order():
-    """An order, as a page's script sends it."""
+    """Returns an order, as a script on a page sends it."""
     body = b'{"price": "pro", "quantity": 1}'
     head = (
         f"POST {CHECKOUT} HTTP/1.1\r\nHost: shop.example\r\nUser-Agent: bench\r\nAccept: */*\r\n"
@@ -95,7 +95,7 @@ def order():
 
 
 def session():
-    """What Stripe is asked for the same order."""
+    """Returns the call that the program sends to Stripe for `order`."""
     body = (
         f"mode=payment&line_items[0][price]={PRICE}&line_items[0][quantity]=1"
         "&success_url=https%3A%2F%2Fshop.example%2Fthanks"
@@ -107,21 +107,23 @@ def session():
 
 
 def pool(path, requests):
-    """Writes requests, each behind its length."""
+    """Writes requests to a file, each behind its length in eight digits."""
     with open(path, "wb") as file:
         for request in requests:
             file.write(b"%08d" % len(request) + request)
 
 
 def webhooks(size, count, key=SECRET):
-    """Signed requests, each with an event id that no other run has, and figures of its own. Requests that are alike
-    but for their id are one chain to the LuaJIT in wrk, which hashes samples of a string: in one run of three it then
-    sends 12,000 a second, whoever answers."""
+    """Yields signed requests, each with an event id that no other run has, and with digits of its own.
+
+    The LuaJIT in wrk hashes only samples of a string. Requests that differ in nothing but their id would fall into one
+    hash chain. In one run of three, wrk would then send no more than 12,000 a second to any server.
+    """
     template = body(SIZES[size])
     before, after = template.split(b"evt_" + b"0" * 24)
     run = time.time_ns() & 0xFFFFFFFF
     digits = b"123456789"
     for n in range(count):
-        figures = bytes.maketrans(digits, bytes(random.sample(digits, len(digits))))
+        replacements = bytes.maketrans(digits, bytes(random.sample(digits, len(digits))))
         event = b"evt_%08x%016x" % (run, n)
-        yield post(before.translate(figures) + event + after.translate(figures), key)
+        yield post(before.translate(replacements) + event + after.translate(replacements), key)

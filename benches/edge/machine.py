@@ -1,4 +1,4 @@
-"""The machine: pinned processes, their time and memory, and what strangers took meanwhile."""
+"""The machine: pinned processes, their CPU time and memory, and the CPU time that other processes used."""
 
 import os
 import platform
@@ -11,25 +11,30 @@ import sys
 import time
 
 TICK = os.sysconf("SC_CLK_TCK")
+# The part of a core that other processes may use during a measurement.
+MAX_DISTURBANCE = 0.12
 
 
-def say(*words):
+def log(*words):
+    """Prints a line to standard error; standard output is the report."""
     print(*words, file=sys.stderr, flush=True)
 
 
 def free_port():
+    """Returns a port of this machine on which nothing listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 
 def spawn(command, core, log, **options):
-    """Starts a process on one core; what it says goes to a file, as it would under a service manager."""
+    """Starts a process on one core. Its output goes to a file, as it would under a service manager."""
     with open(log, "wb") as out:
         return subprocess.Popen(["taskset", "-c", str(core), *map(str, command)], stdout=out, stderr=out, **options)
 
 
 def stop(process):
+    """Ends a process with SIGTERM, or with SIGKILL after 5 s."""
     process.send_signal(signal.SIGTERM)
     try:
         process.wait(5)
@@ -38,7 +43,8 @@ def stop(process):
         process.wait()
 
 
-def await_port(port, process, log):
+def await_port(port, process, log_file):
+    """Waits until a process listens on a port, or exits with the end of its log."""
     for _ in range(200):
         try:
             return socket.create_connection(("127.0.0.1", port), 1).close()
@@ -46,11 +52,11 @@ def await_port(port, process, log):
             if process.poll() is not None:
                 break
             time.sleep(0.05)
-    sys.exit(f"nothing listens on port {port}; see {log}:\n{open(log).read()[-2000:]}")
+    sys.exit(f"nothing listens on port {port}; see {log_file}:\n{open(log_file).read()[-2000:]}")
 
 
-def ask(port, request):
-    """The status and the body of an answer that is not long."""
+def fetch(port, request):
+    """Sends a request and returns the status and the body of its response, which must have a `Content-Length`."""
     with socket.create_connection(("127.0.0.1", port), 5) as connection:
         connection.sendall(request)
         received = b""
@@ -64,21 +70,21 @@ def ask(port, request):
 
 
 def write_and_fsync(folder, payload, seconds):
-    """How often a second a payload is written to the end of a file and synced, one after the other."""
+    """Returns how often a second a payload can be appended to a file and synced, one write after the other."""
     path = folder / "fsync"
     with open(path, "wb", buffering=0) as file:
-        began, writes = time.monotonic(), 0
-        while time.monotonic() - began < seconds:
+        started, writes = time.monotonic(), 0
+        while time.monotonic() - started < seconds:
             file.write(payload)
             os.fsync(file.fileno())
             writes += 1
-        rate = writes / (time.monotonic() - began)
+        rate = writes / (time.monotonic() - started)
     path.unlink()
     return rate
 
 
-def family(pid):
-    """A process and all that descend from it."""
+def process_tree(pid):
+    """Returns the ids of a process and of all its descendants."""
     children = {}
     for entry in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -94,9 +100,12 @@ def family(pid):
 
 
 def seconds_used(pid):
-    """CPU seconds of a process and its descendants, those included that have ended and been waited for. None of 0."""
+    """Returns the CPU seconds of a process and its descendants, with those that have ended and been waited for.
+
+    For process 0, which stands for none, it returns 0.
+    """
     total = 0
-    for member in family(pid) if pid else []:
+    for member in process_tree(pid) if pid else []:
         try:
             stat = open(f"/proc/{member}/stat").read().rsplit(")", 1)[1].split()
             total += sum(map(int, stat[11:15]))
@@ -106,9 +115,9 @@ def seconds_used(pid):
 
 
 def resident(pid):
-    """MiB of memory that a process and its descendants hold; what they share counts once."""
+    """Returns the MiB of memory that a process and its descendants hold. Shared memory counts once."""
     kib = 0
-    for member in family(pid):
+    for member in process_tree(pid):
         try:
             kib += int(re.search(r"^Pss:\s+(\d+)", open(f"/proc/{member}/smaps_rollup").read(), re.M).group(1))
         except (OSError, AttributeError):
@@ -116,37 +125,41 @@ def resident(pid):
     return kib / 1024
 
 
-def busy():
-    """CPU seconds that the whole machine has spent on anything; time stolen by its host counts."""
+def machine_seconds_used():
+    """Returns the CPU seconds that the whole machine has used since its start. Time stolen by its host counts."""
     fields = [int(field) for field in open("/proc/stat").readline().split()[1:9]]
     return (sum(fields) - fields[3] - fields[4]) / TICK
 
 
 def await_quiet(limit):
-    """Waits until others use less than 15 % of a core."""
+    """Waits until other processes use less than 15 % of a core, or until `limit` seconds have passed."""
     end = time.monotonic() + limit
     while time.monotonic() < end:
-        before = busy()
+        before = machine_seconds_used()
         time.sleep(0.4)
-        if busy() - before < 0.06:
+        if machine_seconds_used() - before < 0.06:
             return
 
 
-def undisturbed(measure, patience):
-    """Measures; again, twice at most, if strangers used more than 12 % of a core meanwhile."""
+def measure_undisturbed(measure, patience):
+    """Measures, and repeats it up to twice if other processes used more than 12 % of a core during the measurement.
+
+    It waits up to `patience` seconds for a quiet machine before each attempt. The result says in `others` how much of a core
+    other processes used.
+    """
     for _ in range(3):
         await_quiet(patience)
-        began, ours, all_ = time.monotonic(), seconds_used(os.getpid()), busy()
+        started, own, total = time.monotonic(), seconds_used(os.getpid()), machine_seconds_used()
         result = measure()
-        strangers = (busy() - all_) - (seconds_used(os.getpid()) - ours)
-        result["strangers"] = strangers / (time.monotonic() - began)
-        if result["strangers"] < 0.12:
+        others = (machine_seconds_used() - total) - (seconds_used(os.getpid()) - own)
+        result["others"] = others / (time.monotonic() - started)
+        if result["others"] < MAX_DISTURBANCE:
             break
     return result
 
 
 def facts(root):
-    """What a reader must know to compare: one line a fact."""
+    """Returns what a reader must know to compare figures, one line a fact."""
 
     def first_line(*command):
         if not shutil.which(command[0]):

@@ -1,7 +1,8 @@
--- For wrk: sends the requests of the pool $POOL in order, each behind its length in eight digits, over and over. With
--- $DISTINCT, a number, each gets a query of its own: a ledger tells events by endpoint, query and id, so every one is
--- new to it, and the signature holds, since it covers the body alone.
--- For one thread (-t1): each thread would begin at the pool's start.
+-- A script for wrk that sends the requests of the file $POOL in order, again and again. In the file, eight digits before each
+-- request give its length.
+-- With $DISTINCT, a number, each request gets a query of its own. A ledger tells events apart by endpoint, query and id, so
+-- each request is a new event. The signature stays valid, because it covers the body alone.
+-- The script needs wrk's -t1: each thread would begin at the start of the pool.
 local pool, at = {}, 0
 local distinct = tonumber(os.getenv("DISTINCT"))
 local start = "POST /webhooks/stripe"

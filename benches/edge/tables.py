@@ -1,6 +1,8 @@
-"""Measurements as Markdown: medians over the repetitions, ratios taken within each repetition."""
+"""Tables of measurements in Markdown: medians over the repetitions, and ratios within each repetition."""
 
 from statistics import median
+
+from edge.machine import MAX_DISTURBANCE
 
 
 def _group(rows):
@@ -15,22 +17,22 @@ def _notes(rows):
     wrong = sum(row["wrong"] for row in rows)
     if wrong:
         notes.append(f"{wrong} wrong answers")
-    noisy = sum(row["strangers"] >= 0.12 for row in rows)
+    noisy = sum(row["others"] >= MAX_DISTURBANCE for row in rows)
     if noisy:
         notes.append(f"{noisy} of {len(rows)} runs disturbed")
     return ", ".join(notes)
 
 
 def throughput(title, rows, reference):
-    """Requests a second, beside a reference."""
+    """Prints requests a second, beside a reference."""
     print(f"\n### {title}\n")
     print(f"| | requests/s (min to max) | × {reference} | CPU µs/request | p50 ms | p99 ms | |")
     print("|---|---|---|---|---|---|---|")
     cells = _group(rows)
     for (what, name), runs in sorted(cells.items(), key=lambda cell: -median(r["rps"] for r in cell[1])):
         speeds = [run["rps"] for run in runs]
-        beside = {run["rep"]: run["rps"] for run in cells.get((what, reference), [])}
-        ratios = [run["rps"] / beside[run["rep"]] for run in runs if run["rep"] in beside]
+        reference_rps = {run["rep"]: run["rps"] for run in cells.get((what, reference), [])}
+        ratios = [run["rps"] / reference_rps[run["rep"]] for run in runs if run["rep"] in reference_rps]
         ratio = f"{median(ratios):.2f}" if ratios else "–"
         cpu = f"{median(r['cpu_us'] for r in runs):.1f}" if name != "direct" else "–"
         print(
@@ -41,7 +43,7 @@ def throughput(title, rows, reference):
 
 
 def latency(title, rows):
-    """Quantiles at a fixed rate, and what each adds to going straight to the backend."""
+    """Prints quantiles of the latency at a fixed rate, and what each contestant adds to the backend's own."""
     print(f"\n### {title}\n")
     print("| | p50 ms | added to direct | p90 ms | p99 ms | added to direct | |\n|---|---|---|---|---|---|---|")
     cells = _group(rows)
@@ -59,6 +61,7 @@ def latency(title, rows):
 
 
 def memory(rows):
+    """Prints the memory of each contestant, idle and with idle connections."""
     print("\n### Memory (PSS of all its processes, MiB)\n")
     print("| | idle | 1,000 idle connections |\n|---|---|---|")
     for row in rows:
@@ -66,7 +69,7 @@ def memory(rows):
 
 
 def queued(rows, backlog):
-    """What keeping events costs, and how fast a backlog of them drains."""
+    """Prints what queueing events costs, and how fast a backlog of them drains."""
 
     def figures(name):
         values = [row[name] for row in rows]
@@ -85,7 +88,7 @@ def queued(rows, backlog):
 
 
 def replicas(rows, backlog):
-    """Whether two drain no slower than one."""
+    """Prints how fast one replica and two drain a backlog."""
     print(f"\n### A backlog of {backlog:,} on Redis, drained by one replica and by two\n")
     print("| replicas | a second (min to max) | × one |\n|---|---|---|")
     for count in (1, 2):

@@ -1,4 +1,4 @@
-//! Load on a ledger of whatever event_type, for the benches of each.
+//! Load on any ledger, for the benches of both.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,16 +8,16 @@ use countersign::ledger::{Arrival, Claim, Ledger, Settlement};
 
 const LEASE: Duration = Duration::from_secs(37);
 
-/// So many tasks, each claiming and settling one new event after the other until there were `most` or `time` is up:
-/// how long each claim took.
+/// Runs tasks that claim and settle new events, until there were `max_events` or `time` has passed. Returns how long each
+/// claim took.
 pub async fn load<L: Ledger>(
     ledger: &Arc<L>,
     arrival: fn() -> Arrival,
     tasks: usize,
-    most: usize,
+    max_events: usize,
     time: Duration,
 ) -> Vec<Duration> {
-    let (start, left) = (Instant::now(), Arc::new(AtomicUsize::new(most)));
+    let (start, left) = (Instant::now(), Arc::new(AtomicUsize::new(max_events)));
     let mut set = tokio::task::JoinSet::new();
     for _ in 0..tasks {
         let (ledger, left) = (Arc::clone(ledger), Arc::clone(&left));

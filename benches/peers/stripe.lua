@@ -1,4 +1,4 @@
--- Checks Stripe's signature with OpenSSL's HMAC. The key is prepared once; the body is hashed where it lies.
+-- Checks Stripe's signature with OpenSSL's HMAC. The key is prepared once, and the body is hashed without a copy.
 local ffi = require "ffi"
 
 ffi.cdef [[

@@ -1,8 +1,14 @@
-//! The backend of the benchmark: one thread that answers every request at once, a POST with a small JSON,
-//! `GET /delivered` with the number of POSTs so far, anything else with 1 KiB of text. A POST to Stripe's API is answered
-//! with a Checkout Session, always the same. It knows `Content-Length` and no chunks, keeps connections alive and never fails.
+//! The backend of the benchmark: one thread that responds to every request at once, never fails, and keeps connections
+//! alive. It reads `Content-Length` and no chunks.
 //!
-//! `backend 127.0.0.1:9000`
+//! | request | response |
+//! |---|---|
+//! | `POST /v1/checkout/sessions` | a Checkout Session, always the same |
+//! | any other `POST` | a small JSON |
+//! | `GET /delivered` | the number of POSTs so far |
+//! | anything else | 1 KiB of text |
+//!
+//! `backend 127.0.0.1:9000` starts it.
 
 use memchr::memmem;
 use mio::net::{TcpListener, TcpStream};
@@ -14,17 +20,19 @@ const LISTENER: Token = Token(0);
 
 struct Connection {
     stream: TcpStream,
-    /// A head that has not come whole yet.
+    /// The part of a request's head that was read so far.
     head: Vec<u8>,
-    /// Bytes of a body that are still to come.
-    body: usize,
-    /// What the request is answered with once its body is here.
-    answer: &'static [u8],
+    /// How many bytes of the request's body are still to be read.
+    body_left: usize,
+    /// The response to send when the body was read.
+    response: &'static [u8],
 }
 
 fn main() -> io::Result<()> {
     let address = std::env::args().nth(1).expect("usage: backend ADDRESS");
-    let mut listener = TcpListener::bind(address.parse().expect("an address and a port"))?;
+    let mut listener = TcpListener::bind(
+        address.parse().expect("ADDRESS must be an IP address and a port: 127.0.0.1:9000"),
+    )?;
     let mut poll = Poll::new()?;
     poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
     let (mut events, mut buffer) = (Events::with_capacity(512), vec![0; 256 * 1024]);
@@ -39,7 +47,10 @@ fn main() -> io::Result<()> {
                     next += 1;
                     stream.set_nodelay(true)?;
                     poll.registry().register(&mut stream, token, Interest::READABLE)?;
-                    connections.insert(token, Connection { stream, head: Vec::new(), body: 0, answer: RECEIVED });
+                    connections.insert(
+                        token,
+                        Connection { stream, head: Vec::new(), body_left: 0, response: RECEIVED },
+                    );
                 }
             } else if let Some(connection) = connections.get_mut(&event.token())
                 && connection.serve(&mut buffer, &mut delivered).is_err()
@@ -51,7 +62,7 @@ fn main() -> io::Result<()> {
 }
 
 impl Connection {
-    /// Reads what there is and answers what is whole. An error is the connection's end.
+    /// Reads until the socket is empty, and responds to every request that is complete. An error ends the connection.
     fn serve(&mut self, buffer: &mut [u8], delivered: &mut u64) -> io::Result<()> {
         loop {
             let read = match self.stream.read(buffer) {
@@ -60,34 +71,35 @@ impl Connection {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(e) => return Err(e),
             };
-            self.take(&buffer[..read], delivered)?;
-            // A short read has emptied the socket; what comes after it is a new event.
+            self.feed(&buffer[..read], delivered)?;
+            // A short read has emptied the socket. mio reports later bytes as a new event.
             if read < buffer.len() {
                 return Ok(());
             }
         }
     }
 
-    fn take(&mut self, mut bytes: &[u8], delivered: &mut u64) -> io::Result<()> {
+    /// Handles bytes that were read: the rest of a body, a head, or several requests.
+    fn feed(&mut self, mut bytes: &[u8], delivered: &mut u64) -> io::Result<()> {
         while !bytes.is_empty() {
-            if self.body > 0 {
-                let taken = self.body.min(bytes.len());
-                self.body -= taken;
-                bytes = &bytes[taken..];
-                if self.body == 0 {
+            if self.body_left > 0 {
+                let length = self.body_left.min(bytes.len());
+                self.body_left -= length;
+                bytes = &bytes[length..];
+                if self.body_left == 0 {
                     *delivered += 1;
-                    self.stream.write_all(self.answer)?;
+                    self.stream.write_all(self.response)?;
                 }
                 continue;
             }
-            let kept = self.head.len();
+            let head_before = self.head.len();
             self.head.extend_from_slice(bytes);
             let Some(end) = memmem::find(&self.head, b"\r\n\r\n") else { return Ok(()) };
-            bytes = &bytes[end + 4 - kept..];
+            bytes = &bytes[end + 4 - head_before..];
             if self.head.starts_with(b"POST") {
-                self.body = content_length(&self.head[..end]).ok_or(io::ErrorKind::InvalidData)?;
-                let stripe = self.head.starts_with(b"POST /v1/checkout/sessions ");
-                self.answer = if stripe { SESSION } else { RECEIVED };
+                self.body_left = content_length(&self.head[..end]).ok_or(io::ErrorKind::InvalidData)?;
+                let is_order = self.head.starts_with(b"POST /v1/checkout/sessions ");
+                self.response = if is_order { SESSION } else { RECEIVED };
             } else if self.head.starts_with(b"GET /delivered ") {
                 let count = delivered.to_string();
                 let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", count.len());
