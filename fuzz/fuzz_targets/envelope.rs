@@ -1,4 +1,5 @@
-//! Any bytes as a payload: no panic, and the same envelope, or refusal, as the slow reading by serde_json gives.
+//! Fuzzes the envelope parser with any bytes as a payload. It must not panic, and must agree with the reference parser, which
+//! uses serde_json, on the envelope or on its rejection.
 
 #![no_main]
 

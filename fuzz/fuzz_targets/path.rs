@@ -1,7 +1,8 @@
-//! Any request path before the guard: no panic, the configured spelling and no other is the webhook, a query changes
-//! nothing, and what passes as another path is the webhook to no backend, whatever its habits.
+//! Fuzzes the path guard with any request path. It must not panic, and must classify only the configured spelling as the
+//! webhook. A query must not change the result. A path that it passes through must be the webhook to no backend, however the
+//! backend normalizes paths.
 //!
-//! The first three bytes choose the habits of one backend, the rest is the path after its first slash.
+//! The first three bytes of the input choose how one backend normalizes. The rest is the path after its first slash.
 
 #![no_main]
 
@@ -14,18 +15,24 @@ const WEBHOOK: &[u8] = b"/webhooks/stripe";
 static GUARD: LazyLock<Guard> = LazyLock::new(|| Guard::new(["/webhooks/stripe"]));
 
 fuzz_target!(|data: &[u8]| {
-    let Some((habits, rest)) = data.split_first_chunk::<3>() else { return };
+    let Some((choices, rest)) = data.split_first_chunk::<3>() else { return };
     let path: Vec<u8> = b"/".iter().chain(rest.iter().take_while(|byte| **byte != b'?')).copied().collect();
     let found = GUARD.judge(&path);
     assert_eq!(path == WEBHOOK, found == Judgement::Webhook(0), "{}", path.escape_ascii());
     assert_eq!(GUARD.judge(&[&path[..], b"?a=/../b%00;c"].concat()), found, "{}", path.escape_ascii());
-    let backend = Backend(u32::from_le_bytes([habits[0], habits[1], habits[2], 0]));
-    if backend.takes(&path) {
-        assert_ne!(found, Judgement::Other, "{} taken by {:b}", path.escape_ascii(), backend.0);
+    let backend = Backend(u32::from_le_bytes([choices[0], choices[1], choices[2], 0]));
+    if backend.is_webhook(&path) {
+        assert_ne!(
+            found,
+            Judgement::Other,
+            "{} is the webhook to backend {:b}",
+            path.escape_ascii(),
+            backend.0
+        );
     }
 });
 
-/// A backend's way from a request path to a route, each step taken or left by a bit or two.
+/// How a backend gets from a request path to a route. Each step is switched by one or two bits.
 struct Backend(u32);
 
 impl Backend {
@@ -37,19 +44,21 @@ impl Backend {
         self.0 >> n & 3
     }
 
-    fn takes(&self, path: &[u8]) -> bool {
+    /// Returns whether the backend routes this path to the webhook.
+    fn is_webhook(&self, path: &[u8]) -> bool {
         let mut path = path.to_vec();
+        // Some backends read a backslash as a slash.
         if self.bit(0) {
             backslashes(&mut path);
         }
         if self.bit(1) && path.starts_with(b"//") {
-            // `new URL("//host/path", base)`: all slashes go, the host with them.
+            // `new URL("//host/path", base)` drops the leading slashes and the host.
             let host = path.iter().position(|byte| *byte != b'/').unwrap_or(path.len());
             let end = path[host..].iter().position(|byte| *byte == b'/').map_or(path.len(), |at| host + at);
             path.drain(..end);
         }
         if self.bit(2) {
-            path = bare(&path);
+            path = without_parameters(&path);
         }
         path = resolved(&path, self.two_bits(10));
         for _ in 0..self.two_bits(12) {
@@ -62,7 +71,7 @@ impl Backend {
             backslashes(&mut path);
         }
         match self.two_bits(14) {
-            0 => path = bare(&path),
+            0 => path = without_parameters(&path),
             1 => truncate_at(&mut path, b";"),
             _ => {}
         }
@@ -73,14 +82,17 @@ impl Backend {
         for _ in 0..self.two_bits(18).min(2) {
             path = decoded(&path);
         }
+        // Some backends drop invalid UTF-8 and control characters.
         if self.bit(22) {
-            let understood = path.utf8_chunks().flat_map(|chunk| chunk.valid().chars());
-            path = understood.filter(|letter| !letter.is_control()).collect::<String>().into_bytes();
+            let valid = path.utf8_chunks().flat_map(|chunk| chunk.valid().chars());
+            path = valid.filter(|letter| !letter.is_control()).collect::<String>().into_bytes();
         }
+        // Some backends read `+` as a blank, and trim the path.
         if self.bit(23) {
             let spaced = String::from_utf8_lossy(&path).replace('+', " ");
             path = format!("/{}", spaced.trim_matches([' ', '/'])).into_bytes();
         }
+        // Some servers route on what follows the name of a script.
         if self.bit(6) {
             let script = path.windows(5).position(|part| part.eq_ignore_ascii_case(b".php/"));
             path.drain(..script.map_or(0, |at| at + 4));
@@ -88,10 +100,12 @@ impl Backend {
         if self.bit(7) {
             path = folded(&path);
         }
+        // Some backends ignore slashes, dots, blanks and control characters at the end.
         if self.bit(8) {
             let end = path.iter().rposition(|byte| *byte > b' ' && !b"/.\x7f".contains(byte));
             path.truncate(end.map_or(0, |last| last + 1));
         }
+        // Some backends stop at the first NUL.
         if self.bit(9) {
             truncate_at(&mut path, b"\0");
         }
@@ -104,41 +118,44 @@ impl Backend {
     }
 }
 
+/// Turns backslashes into slashes.
 fn backslashes(path: &mut [u8]) {
     path.iter_mut().filter(|byte| **byte == b'\\').for_each(|byte| *byte = b'/');
 }
 
+/// Cuts the path before the first of these bytes.
 fn truncate_at(path: &mut Vec<u8>, ends: &[u8]) {
     path.truncate(path.iter().position(|byte| ends.contains(byte)).unwrap_or(path.len()));
 }
 
-/// Segments without parameters.
-fn bare(path: &[u8]) -> Vec<u8> {
+/// Returns the path without parameters: `/a;b=c/d` is `/a/d`.
+fn without_parameters(path: &[u8]) -> Vec<u8> {
     let segments = path.split(|byte| *byte == b'/');
     segments.filter_map(|segment| segment.split(|byte| *byte == b';').next()).collect::<Vec<_>>().join(&b'/')
 }
 
-/// Dot segments removed as in RFC 3986, section 5.2.4, so that empty segments count; with 2, `%2e` is a dot as well.
-fn resolved(path: &[u8], how: u32) -> Vec<u8> {
-    if how != 1 && how != 2 {
+/// Removes dot segments as in RFC 3986, section 5.2.4, where empty segments count. Mode 1 knows only `.`; mode 2 also reads
+/// `%2e` as a dot; other modes change nothing.
+fn resolved(path: &[u8], mode: u32) -> Vec<u8> {
+    if mode != 1 && mode != 2 {
         return path.to_vec();
     }
-    let mut kept: Vec<&[u8]> = Vec::new();
+    let mut segments: Vec<&[u8]> = Vec::new();
     for segment in path.split(|byte| *byte == b'/').skip(1) {
         let mut plain = segment.to_ascii_lowercase();
-        while let Some(at) = plain.windows(3).position(|part| part == b"%2e").filter(|_| how == 2) {
+        while let Some(at) = plain.windows(3).position(|part| part == b"%2e").filter(|_| mode == 2) {
             plain.splice(at..at + 3, *b".");
         }
         match &plain[..] {
             b"." => {}
-            b".." => drop(kept.pop()),
-            _ => kept.push(segment),
+            b".." => drop(segments.pop()),
+            _ => segments.push(segment),
         }
     }
-    [b"/", &kept.join(&b'/')[..]].concat()
+    [b"/", &segments.join(&b'/')[..]].concat()
 }
 
-/// One round of percent-decoding.
+/// Percent-decodes a path once. A `%` without two hexadecimal digits stands for itself.
 fn decoded(path: &[u8]) -> Vec<u8> {
     let (mut out, mut rest) = (Vec::new(), path);
     while let Some((first, after)) = rest.split_first() {
@@ -158,7 +175,7 @@ fn decoded(path: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Case folded, as matchers do that know Unicode.
+/// Folds case as matchers do that know Unicode: `ſ` is `s`, and full-width letters are ASCII.
 fn folded(path: &[u8]) -> Vec<u8> {
     let fold = |letter: char| match letter {
         'ſ' => 's',

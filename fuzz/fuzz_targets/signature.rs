@@ -1,8 +1,8 @@
-//! Any bytes as a `Stripe-Signature` header: no panic, a verdict that holds up against a second reading by plain string
-//! work, and one genuine `v1` among whatever else found again.
+//! Fuzzes signature verification with any bytes as a `Stripe-Signature` header. It must not panic, must agree with a second
+//! implementation in plain string operations, and must find one genuine `v1` among any others.
 //!
-//! The first byte chooses; the rest is the header. In it, `%` stands for the genuine signature's hex and `@` for its
-//! time, so that the fuzzer can build headers that hold without having to invert HMAC.
+//! The first byte of the input chooses a genuine signature. The rest is the header, in which `%` stands for the signature's
+//! hexadecimal digits and `@` for its timestamp. So the fuzzer can build valid headers without inverting HMAC.
 
 #![no_main]
 
@@ -14,6 +14,7 @@ const NOW: i64 = 1_790_000_000;
 const TIMES: [i64; 8] =
     [NOW, NOW - 300, NOW - 301, NOW + 300, NOW + 301, 0, 9_223_372_036_854_775_807, 1_790_000_000_000];
 
+/// A genuine signature of the body `{}`.
 struct Genuine {
     time: i64,
     hex: String,
@@ -42,7 +43,7 @@ fuzz_target!(|data: &[u8]| {
     assert_eq!(found, expected(&header), "{}", String::from_utf8_lossy(&header));
 });
 
-/// The rules once more, by collecting.
+/// Returns what verification must return, by collecting every timestamp and every signature first.
 fn expected(header: &[u8]) -> Result<Match, SignatureRejection> {
     if header.len() > HEADER_LIMIT {
         return Err(SignatureRejection::Malformed);
@@ -64,17 +65,17 @@ fn expected(header: &[u8]) -> Result<Match, SignatureRejection> {
     }
     let [time] = times[..] else { return Err(SignatureRejection::Malformed) };
     let timestamp: i64 = match std::str::from_utf8(time).ok().and_then(|time| time.parse().ok()) {
-        // Written back it is the same: no sign, no leading zero.
+        // A valid timestamp has no sign and no leading zero, so it reads the same when written back.
         Some(parsed) if parsed >= 0 && i64::to_string(&parsed).as_bytes() == time => parsed,
         _ => return Err(SignatureRejection::Malformed),
     };
     if candidates.is_empty() {
         return Err(SignatureRejection::NoV1);
     }
-    // The fuzzer can come upon the signature for another of the times, never forge one.
-    let holds =
-        GENUINE.iter().any(|made| made.time == timestamp && candidates.contains(&made.hex.as_bytes()));
-    if !holds {
+    // The fuzzer can find the signature of another timestamp in its corpus, but cannot forge one.
+    let genuine =
+        GENUINE.iter().any(|known| known.time == timestamp && candidates.contains(&known.hex.as_bytes()));
+    if !genuine {
         return Err(SignatureRejection::Mismatch);
     }
     match i128::from(NOW) - i128::from(timestamp) {
