@@ -1,5 +1,8 @@
-//! The outside view: every test here runs the real program on port 0, against backend doubles on real sockets,
-//! and says what a caller, the backend or an operator sees. Test names are claims; the verbs are in [`harness`].
+//! The outside view: every test here runs the real program on port 0, against backend doubles on real sockets, and checks
+//! what a caller, the backend or an operator sees. Test names are claims; the verbs are in [`harness`].
+//!
+//! One folder a concern: `webhook`, `checkout`, `proxy` (everything that is not a webhook), `ops` (command line, admin API,
+//! signals), `ledger`, `external` (programs that are not ours), `meta` (the sources and documents themselves).
 
 #![allow(
     clippy::unwrap_used,
@@ -7,46 +10,15 @@
     reason = "a test that cannot go on should stop right there"
 )]
 
-mod chromium;
 #[path = "../../examples/stripe/fake/mod.rs"]
 mod fake_stripe;
-mod front;
 mod harness;
+mod tools;
 
-mod admin;
-mod browser;
-mod caddy;
 mod checkout;
-mod cli;
-mod config;
-mod crowd;
-mod delivery;
-mod demo;
-mod endpoint;
-mod events;
-mod fake_stripe_api;
-mod guard;
-mod gunicorn;
-mod house;
+mod external;
 mod ledger;
-mod ledger_faults;
-mod limits;
-mod once;
-mod papers;
-mod passthrough;
-mod prometheus;
-mod queued;
-mod reconcile;
-mod redis_faults;
-mod replicas;
-mod sdk;
-mod sdk_kept;
-mod sdk_requests;
-mod signals;
-mod smoke;
-mod smuggling;
-mod stack;
-mod streaming;
-mod stripe_cli;
-mod upstream;
-mod verify;
+mod meta;
+mod ops;
+mod proxy;
+mod webhook;

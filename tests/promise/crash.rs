@@ -1,10 +1,10 @@
 //! The program is made to die at each transition of the protocol, on each ledger and in each way to deliver, and is started
 //! again; Stripe goes on sending until it is acknowledged. Then the books are compared with what was acknowledged.
 
-use crate::app::{App, Deed, overlaps};
-use crate::front::have;
+use crate::backend::{App, Deed, overlaps};
 use crate::harness::{Event, Program, Redis, Setup, until};
 use crate::sender::until_acknowledged;
+use crate::tools::have;
 use std::os::unix::process::ExitStatusExt;
 use std::sync::Arc;
 use std::time::Duration;

@@ -8,14 +8,14 @@
     reason = "a test that cannot go on should stop right there"
 )]
 
-#[allow(dead_code, reason = "the other suite uses the rest")]
-#[path = "../it/front.rs"]
-mod front;
 #[allow(dead_code, unused_imports, reason = "the other suite uses the rest")]
 #[path = "../it/harness/mod.rs"]
 mod harness;
+#[allow(dead_code, reason = "the other suite uses the rest")]
+#[path = "../it/tools.rs"]
+mod tools;
 
-mod app;
+mod backend;
 #[cfg(feature = "failpoints")]
 mod crash;
 mod model;

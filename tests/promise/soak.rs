@@ -1,10 +1,10 @@
 //! Minutes of load with the program, and Redis, killed again and again at no particular moment. At the end every id is
 //! looked up in the app's books. `make soak MINUTES=2` runs it.
 
-use crate::app::{App, Deed, Visit, overlaps};
-use crate::front::have;
+use crate::backend::{App, Deed, Visit, overlaps};
 use crate::harness::{Event, Program, Redis, Setup};
 use crate::sender::until_acknowledged;
+use crate::tools::have;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;

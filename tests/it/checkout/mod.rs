@@ -1,12 +1,12 @@
 //! The checkout through the real program, against the fake Stripe: what clients get, what Stripe gets, and what stands in
 //! the log.
 
-mod answers;
-mod buyers;
-mod life;
+mod client_snippets;
+mod cors;
+mod identity;
+mod lifecycle;
 mod orders;
-mod pages;
-mod paste;
+mod responses;
 mod stripe;
 
 use crate::fake_stripe::{FakeStripe, KEY, MONTHLY_PRICE, OTHER_PRICE, PRICE};

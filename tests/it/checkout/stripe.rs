@@ -2,8 +2,8 @@
 
 use super::{Shop, form, order, setup};
 use crate::fake_stripe::{Error, FakeStripe, Fault, KEY, PRICE};
-use crate::front::{Tool, free_port, have, taken};
 use crate::harness::{Backend, Client, Program, Request, SECRET, until, within};
+use crate::tools::{Tool, free_port, have, taken};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::process::Command;

@@ -16,8 +16,8 @@ use countersign::ledger::{
 use countersign::metrics::Metrics;
 
 use super::{DOWN, ENDPOINT, LONG, OK, arrival, at, leased, ready, taken_over};
-use crate::front::have;
 use crate::harness::Redis as Server;
+use crate::tools::have;
 
 /// Makes an empty ledger, and makes it forget.
 trait Kind: Default {

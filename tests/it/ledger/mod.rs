@@ -1,6 +1,15 @@
-//! What every ledger keeps (`contract`), and what only SQLite can get wrong (`sqlite`).
+//! The ledgers: each through its own interface, and the program while its ledger fails.
+//!
+//! - `contract`: what every ledger guarantees, on each of them
+//! - `sqlite`: what only SQLite can get wrong
+//! - `faults`: the program killed, its ledger locked, out of reach or in use by another process
+//! - `redis_faults`: Redis stopped, killed, paused, emptied, full or misconfigured
+//! - `replicas`: several programs on one Redis
 
 mod contract;
+mod faults;
+mod redis_faults;
+mod replicas;
 mod sqlite;
 
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! The shipped Caddyfile in a real Caddy, in front of the program and a backend double.
 
-use crate::front::{Caddy, have};
 use crate::harness::{Address, Backend, Client, Event, OTHER_SECRET, Program, Request};
+use crate::tools::{Caddy, have};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

@@ -1,7 +1,7 @@
 //! Several programs on one Redis.
 
-use crate::front::{faketime, have};
 use crate::harness::{Answer, Backend, Event, Gate, Program, Redis, SECRET, Setup, now, until};
+use crate::tools::{faketime, have};
 use futures_util::future::join_all;
 use std::collections::HashMap;
 use std::time::Duration;

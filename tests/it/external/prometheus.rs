@@ -1,10 +1,10 @@
 //! The shipped rules and dashboard, held to the program's real metrics: by promtool, by a real Prometheus that scrapes the
 //! program, and by name.
 
-use crate::front::{Tool, free_port, have};
 use crate::harness::{
     Address, Backend, Client, Event, OTHER_SECRET, Program, Request, SECRET, Setup, until, within,
 };
+use crate::tools::{Tool, free_port, have};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -12,9 +12,9 @@ use std::process::Command;
 use tempfile::TempDir;
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config/prometheus");
-const RULES: &str = include_str!("../../config/prometheus/rules.yml");
-const RULES_TEST: &str = include_str!("../../config/prometheus/rules_test.yml");
-const DASHBOARD: &str = include_str!("../../config/grafana/countersign.json");
+const RULES: &str = include_str!("../../../config/prometheus/rules.yml");
+const RULES_TEST: &str = include_str!("../../../config/prometheus/rules_test.yml");
+const DASHBOARD: &str = include_str!("../../../config/grafana/countersign.json");
 
 #[test]
 fn promtool_takes_the_scrape_configuration_and_the_rules() {
@@ -50,7 +50,7 @@ fn every_alert_has_a_test_in_which_it_fires_and_one_in_which_it_stays_silent() {
 
 #[test]
 fn every_alert_is_explained_on_its_page() {
-    let page = include_str!("../../docs/alerts.md");
+    let page = include_str!("../../../docs/alerts.md");
     let headings = page.lines().filter_map(|line| line.strip_prefix("### "));
     assert_eq!(headings.map(str::to_owned).collect::<BTreeSet<_>>(), alerts());
     for alert in alerts() {
@@ -62,7 +62,7 @@ fn every_alert_is_explained_on_its_page() {
 
 #[test]
 fn the_rules_know_the_default_limits() {
-    let built_in: toml::Table = include_str!("../../config/countersign.toml").parse().unwrap();
+    let built_in: toml::Table = include_str!("../../../config/countersign.toml").parse().unwrap();
     for (key, metric) in [("max_connections", "countersign_inflight"), ("max_webhooks", "countersign_events")]
     {
         let limit = &built_in["server"][key];

@@ -1,8 +1,8 @@
 //! Stripe's official Node SDK at both ends: what it signs is accepted, and what the backend gets satisfies its
 //! `constructEvent`.
 
-use crate::front::npm;
 use crate::harness::{Backend, Event, Program, Received, SECRET, Setup};
+use crate::tools::npm;
 use serde_json::{Value, json};
 use std::io::Write;
 use std::process::{Command, Stdio};

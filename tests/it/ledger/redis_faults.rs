@@ -1,7 +1,7 @@
 //! Redis in trouble. Every fault is really made: servers are stopped, killed, paused, emptied, filled, misconfigured.
 
-use crate::front::have;
 use crate::harness::{Backend, Event, Program, Redis, Request, Response, Sentinels, Setup, until};
+use crate::tools::have;
 use serde_json::Value;
 use std::process::Command;
 

@@ -1,10 +1,10 @@
 //! Events that are kept: acknowledged at once or after a while, delivered until the backend takes them. Each on both
 //! ledgers.
 
-use crate::front::have;
 use crate::harness::{
     Answer, Backend, Event, Gate, OTHER_SECRET, Program, Received, Redis, SECRET, Setup, sign, until,
 };
+use crate::tools::have;
 use std::time::Duration;
 use tokio::time::Instant;
 use toml::{Table, Value};

@@ -27,10 +27,10 @@ fn every_link_of_the_pages_to_a_file_of_the_project_leads_to_one() {
 
 #[test]
 fn the_readme_and_the_built_in_configuration_name_the_same_variables() {
-    let readme = include_str!("../../README.md");
+    let readme = include_str!("../../../README.md");
     let rows = readme.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
     let mut told: Vec<&str> = rows.filter(|name| *name != "COUNTERSIGN_CONFIG").collect();
-    let built_in = include_str!("../../config/countersign.toml");
+    let built_in = include_str!("../../../config/countersign.toml");
     let values = built_in.lines().filter(|line| !line.starts_with('#'));
     let mut read: Vec<&str> = values
         .filter_map(|line| line.split_once("{$").map(|(_, rest)| rest.split([':', '}']).next().unwrap()))

@@ -1,11 +1,11 @@
 //! The whole purchase as a buyer sees it, in headless Chromium: at the site that `make run` serves, and with the pieces that
 //! `docs/checkout.md` shows to paste.
 
-use crate::chromium::{Browser, watched};
-use crate::demo::Demo;
+use super::chromium::{Browser, watched};
+use crate::external::demo::Demo;
 use crate::fake_stripe::{FakeStripe, KEY, PRICE};
-use crate::front::{Caddy, have};
 use crate::harness::{Backend, Program, Setup};
+use crate::tools::{Caddy, have};
 use std::rc::Rc;
 use toml::toml;
 
@@ -125,7 +125,7 @@ fn selling(backend: &Backend, stripe: &FakeStripe) -> Setup {
 
 /// The first piece of HTML under a heading of the page.
 fn piece(heading: &str) -> &'static str {
-    let page = include_str!("../../docs/checkout.md");
+    let page = include_str!("../../../docs/checkout.md");
     let part = page.split_once(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("no {heading}")).1;
     part.split_once("```html\n").and_then(|(_, rest)| rest.split("```").next()).expect("a piece")
 }

@@ -2,8 +2,8 @@
 
 use super::{Shop, form, setup};
 use crate::fake_stripe::FakeStripe;
-use crate::front::{Tool, free_port, have, taken};
 use crate::harness::{Address, Answer, Backend, Client, Program, Request, Setup, until};
+use crate::tools::{Tool, free_port, have, taken};
 use std::process::{Command, Stdio};
 
 const PAGE: &str = include_str!("../../../docs/checkout.md");

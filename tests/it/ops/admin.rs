@@ -1,7 +1,7 @@
 //! What an operator sees: health, metrics and the log of the real program.
 
-use crate::front::have;
 use crate::harness::{Answer, Backend, Client, Event, Gate, OTHER_SECRET, Program, Request, Setup};
+use crate::tools::have;
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::process::{Command, Stdio};
@@ -118,7 +118,7 @@ async fn requests_make_no_series_that_the_page_does_not_tell_of() {
     // What the guard calls its reasons is known up here only.
     let prefix = r#"countersign_guard_rejections_total{reason=""#;
     let reasons = before.iter().filter_map(|series| series.strip_prefix(prefix)?.strip_suffix("\"}"));
-    let page = include_str!("../../docs/metrics.md");
+    let page = include_str!("../../../docs/metrics.md");
     let row = page.lines().find_map(|line| line.strip_prefix("| `reason` |")).unwrap();
     let documented: BTreeSet<_> = row.split('`').skip(1).step_by(2).collect();
     assert_eq!(documented, reasons.collect());

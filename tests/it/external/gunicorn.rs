@@ -1,7 +1,7 @@
 //! gunicorn, which lets whoever is in front of it say how much of the path is the app's: by default, on one machine.
 
-use crate::front::{Tool, have, python_packages};
 use crate::harness::{Address, Client, Event, Program, Setup};
+use crate::tools::{Tool, have, python_packages};
 use std::process::Command;
 
 /// Answers with the path that its router would go by.

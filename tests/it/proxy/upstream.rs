@@ -1,7 +1,7 @@
 //! Ways to the backend: down and back, by name, over Unix sockets.
 
-use crate::front::have;
 use crate::harness::{Answer, Backend, Event, Program, Request, Setup, until, within};
+use crate::tools::have;
 use futures_util::{SinkExt, StreamExt};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! `make run`, as a newcomer runs it: on ports of its own, from start to Ctrl-C. [`Demo`] is what it takes to look at it.
 
-use crate::front::{Tool, free_port, have, taken};
 use crate::harness::{Address, Client, Request, Response, until};
+use crate::tools::{Tool, free_port, have, taken};
 use serde_json::json;
 use std::net::Ipv4Addr;
 use std::path::Path;

@@ -1,9 +1,9 @@
 //! `reconcile` against the fake Stripe and the real program: what is missing is found, taken in once, and nothing else.
 
-use crate::events::{Operator, Said, administered};
 use crate::fake_stripe::{Error, FakeStripe, Fault, KEY};
 use crate::harness::{Answer, Backend, Event, Program, SECRET, Setup, now, sign, webhook};
-use crate::queued::{keeping, ledgers};
+use crate::ops::events::{Operator, Said, administered};
+use crate::webhook::queued::{keeping, ledgers};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 

@@ -1,8 +1,8 @@
 //! Stripe's own command line in front of it all: `stripe listen --forward-to` posts to Caddy, as on a developer's machine.
 
 use crate::fake_stripe::{FakeStripe, Forwarded, KEY};
-use crate::front::{Caddy, Tool, have, npm};
 use crate::harness::{Backend, Event, OTHER_SECRET, Program, SECRET, now, sign, until, within};
+use crate::tools::{Caddy, Tool, have, npm};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::Command;

@@ -1,8 +1,8 @@
 //! What the program asks of Stripe, beside what Stripe's official Node and Python SDKs ask for the same parameters.
 
 use crate::fake_stripe::{Call, FakeStripe, Fault, KEY, MONTHLY_PRICE, Node, OTHER_PRICE, PRICE, Tree};
-use crate::front::{Tool, have, npm, python_packages};
 use crate::harness::{Backend, Program, Request, Setup};
+use crate::tools::{Tool, have, npm, python_packages};
 use countersign::stripe::form::{Param, Params, encode};
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Value, json};

@@ -1,10 +1,10 @@
 //! What operators see and do of events: the API on the admin listener, and the verb that asks it. On both ledgers.
 
-use crate::front::have;
 use crate::harness::{
     Answer, Backend, Client, Event, Program, Redis, Request, Response, SECRET, Setup, sign, until,
 };
-use crate::queued::{keeping, ledgers, waits};
+use crate::tools::have;
+use crate::webhook::queued::{keeping, ledgers, waits};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::process::Command;

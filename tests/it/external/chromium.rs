@@ -2,8 +2,8 @@
 //! kept as a picture, and its path is printed.
 
 use crate::fake_stripe::from_base64;
-use crate::front::Tool;
 use crate::harness::{Address, Client, Request, until};
+use crate::tools::Tool;
 use serde_json::{Value, json};
 use std::net::Ipv4Addr;
 use std::path::Path;

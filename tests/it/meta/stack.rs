@@ -5,8 +5,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-const COMPOSE: &str = include_str!("../../podman-compose.yml");
-const CONTAINERFILE: &str = include_str!("../../Containerfile");
+const COMPOSE: &str = include_str!("../../../podman-compose.yml");
+const CONTAINERFILE: &str = include_str!("../../../Containerfile");
 
 #[test]
 fn the_images_label_names_the_programs_version() {
@@ -16,7 +16,7 @@ fn the_images_label_names_the_programs_version() {
 
 #[test]
 fn the_stack_waits_for_longer_than_the_program_drains() {
-    let built_in: toml::Table = include_str!("../../config/countersign.toml").parse().unwrap();
+    let built_in: toml::Table = include_str!("../../../config/countersign.toml").parse().unwrap();
     let drain = humantime::parse_duration(built_in["server"]["shutdown_grace"].as_str().unwrap()).unwrap();
     let (_, countersign) = COMPOSE.split_once("\n  countersign:\n").unwrap();
     let grace = countersign.split("stop_grace_period: ").nth(1).unwrap().lines().next().unwrap();

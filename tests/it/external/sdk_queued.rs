@@ -1,8 +1,8 @@
 //! Stripe's official SDKs in an app that gets its events late: what was queued, tried again or asked for again is signed anew,
 //! and their unmodified `construct_event`, with its usual five minutes, takes it an hour after Stripe signed it.
 
-use crate::front::{Tool, faketime, have, npm, python_packages};
 use crate::harness::{Answer, Backend, Event, Program, SECRET, Setup, now, sign, until};
+use crate::tools::{Tool, faketime, have, npm, python_packages};
 use countersign::ledger::sqlite::SqliteLedger;
 use countersign::ledger::{ActionResult, EventKey, Health, Ledger, OperatorAction};
 use serde_json::{Value, json};

@@ -2,8 +2,8 @@
 
 use super::{Shop, form, order, setup, table};
 use crate::fake_stripe::FakeStripe;
-use crate::front::{Caddy, have};
 use crate::harness::{Backend, Program, Request, Setup, until};
+use crate::tools::{Caddy, have};
 use sha2::{Digest, Sha256};
 
 fn identity(setup: Setup) -> Setup {

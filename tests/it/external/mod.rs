@@ -1,0 +1,22 @@
+//! Programs that are not ours, beside the program. A test skips itself where what it needs is missing.
+//!
+//! - `caddy`: the real Caddy with the shipped Caddyfile
+//! - `demo`: `make run`, as a newcomer runs it
+//! - `gunicorn`: a backend that lets the proxy set `SCRIPT_NAME`
+//! - `prometheus`: promtool on the shipped rules and dashboard
+//! - `sdk`, `sdk_queued`, `sdk_requests`: Stripe's own libraries, as backend and as client
+//! - `stripe_cli`: Stripe's own command line
+//! - `fake_stripe_api`: the fake Stripe against Stripe's description of its API
+//! - `browser`: Stripe.js in a real browser, which `chromium` drives
+
+mod browser;
+mod caddy;
+mod chromium;
+pub mod demo;
+mod fake_stripe_api;
+mod gunicorn;
+mod prometheus;
+mod sdk;
+mod sdk_queued;
+mod sdk_requests;
+mod stripe_cli;

@@ -1,0 +1,15 @@
+//! What an operator sees and does.
+//!
+//! - `admin`: health, metrics and the admin listener
+//! - `cli`: the command line, verb by verb
+//! - `config`: the golden files in `tests/config`
+//! - `events`: the events API, and the verb that calls it
+//! - `reconcile`: events that Stripe has and the ledger lacks
+//! - `signals`: shutdown on SIGTERM, reload on SIGHUP
+
+mod admin;
+mod cli;
+mod config;
+pub mod events;
+mod reconcile;
+mod signals;

@@ -1,0 +1,17 @@
+//! The reverse proxy: everything about a connection and a request that is not the webhook itself.
+//!
+//! - `guard`: no spelling of a webhook path passes unverified
+//! - `limits`: heads and bodies that are too large, too slow or malformed
+//! - `overload`: more connections and webhooks than are allowed at once
+//! - `passthrough`: requests and responses that pass unchanged
+//! - `smuggling`: requests that two parsers could read in two ways
+//! - `streaming`: long responses, uploads and upgraded connections
+//! - `upstream`: how the backend is reached, and what happens while it is not
+
+mod guard;
+mod limits;
+mod overload;
+mod passthrough;
+mod smuggling;
+mod streaming;
+mod upstream;

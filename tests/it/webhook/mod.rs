@@ -1,0 +1,15 @@
+//! A webhook from Stripe to the backend.
+//!
+//! - `smoke`: the shortest way through everything; if it fails, read it first
+//! - `signatures`: which signatures hold, and what a forged webhook gets
+//! - `delivery`: what arrives at the backend, and what Stripe gets back
+//! - `exactly_once`: duplicates, and copies that arrive at the same time
+//! - `endpoint`: what the settings of one endpoint change
+//! - `queued`: events that are stored first and delivered later
+
+mod delivery;
+mod endpoint;
+mod exactly_once;
+pub mod queued;
+mod signatures;
+mod smoke;
