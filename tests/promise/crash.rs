@@ -2,9 +2,8 @@
 //! again; Stripe goes on sending until it is acknowledged. Then the books are compared with what was acknowledged.
 
 use crate::backend::{App, Deed, overlaps};
-use crate::harness::{Event, Program, Redis, Setup, until};
+use crate::harness::{Event, Program, Setup, TestLedger, on_each_ledger, until};
 use crate::sender::until_acknowledged;
-use crate::tools::have;
 use std::os::unix::process::ExitStatusExt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -73,21 +72,15 @@ const TRANSITIONS: &[(Death, Habit, &[&str])] = &[
     (Draining("hand_back_after"), Slow, &["hybrid"]),
 ];
 
-#[tokio::test]
-async fn a_death_at_any_transition_loses_nothing_and_overlaps_nothing_on_sqlite() {
-    LocalSet::new().run_until(die_everywhere(|setup, _| setup)).await;
-}
+on_each_ledger! { death_at_any_transition_loses_no_event_and_never_overlaps_two_requests }
 
-#[tokio::test]
-async fn a_death_at_any_transition_loses_nothing_and_overlaps_nothing_on_redis() {
-    if !have("redis-server") {
-        return;
-    }
-    let redis = Redis::start().await;
-    let url = redis.url();
-    let on_redis =
-        |setup: Setup, n| setup.set("ledger.url", url.as_str()).set("ledger.prefix", format!("case{n}"));
-    LocalSet::new().run_until(die_everywhere(on_redis)).await;
+async fn death_at_any_transition_loses_no_event_and_never_overlaps_two_requests(ledger: TestLedger) {
+    // Each case has an SQLite file of its own; on Redis they share a server, under a prefix each.
+    let on_ledger = |setup: Setup, n| match &ledger {
+        TestLedger::Sqlite => setup,
+        TestLedger::Redis(redis) => setup.redis(redis).set("ledger.prefix", format!("case{n}")),
+    };
+    LocalSet::new().run_until(die_everywhere(on_ledger)).await;
 }
 
 async fn die_everywhere(on_ledger: impl Fn(Setup, usize) -> Setup) {

@@ -429,7 +429,6 @@ const LATE: &str = "a failure that comes late changes nothing";
 fn the_protocol_keeps_its_promise_in_every_state_that_it_can_reach() {
     for way in [Way::Inline, Way::Queued, Way::Hybrid] {
         let explored = Protocol::of(way, Flaw::None).checker().threads(2).spawn_bfs().join();
-        println!("{way:?}: {} states", explored.unique_state_count());
         explored.assert_properties();
     }
 }

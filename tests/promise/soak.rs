@@ -2,9 +2,8 @@
 //! looked up in the app's books. `make soak MINUTES=2` runs it.
 
 use crate::backend::{App, Deed, Visit, overlaps};
-use crate::harness::{Event, Program, Redis, Setup};
+use crate::harness::{Event, Program, Setup, TestLedger, on_each_ledger};
 use crate::sender::until_acknowledged;
-use crate::tools::have;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
@@ -38,41 +37,24 @@ struct Counts {
     overlaps: usize,
 }
 
-#[tokio::test]
-#[ignore = "takes minutes: make soak"]
-async fn under_load_and_kills_every_acknowledged_event_is_delivered_and_never_two_requests_are_open() {
+on_each_ledger! {
+    #[ignore = "takes minutes: make soak"]
+    every_acknowledged_event_is_delivered_once_at_a_time_under_load_and_kills
+}
+
+async fn every_acknowledged_event_is_delivered_once_at_a_time_under_load_and_kills(ledger: TestLedger) {
     let minutes = std::env::var_os("MINUTES").map_or(Ok(2.0), |text| text.to_string_lossy().parse());
     let time = Duration::from_secs_f64(60.0 * minutes.expect("MINUTES is a number"));
-    let counts = LocalSet::new()
-        .run_until(async {
-            let on_redis = async {
-                if have("redis-server") {
-                    Some(soak("redis", Some(Redis::start().await), time).await)
-                } else {
-                    None
-                }
-            };
-            let (sqlite, redis) = tokio::join!(soak("sqlite", None, time), on_redis);
-            [Some(sqlite), redis]
-        })
-        .await;
-    for counts in counts.iter().flatten() {
-        println!("{counts:#?}");
-    }
-    for counts in counts.iter().flatten() {
-        assert!(counts.kills > 0 && counts.delivered > 0, "nothing was shown on {}", counts.ledger);
-        assert_eq!((counts.lost, counts.overlaps), (0, 0), "on {}", counts.ledger);
-    }
+    let counts = LocalSet::new().run_until(soak(ledger, time)).await;
+    println!("{counts:#?}");
+    assert!(counts.kills > 0 && counts.delivered > 0, "nothing was killed or delivered: {counts:?}");
+    assert_eq!((counts.lost, counts.overlaps), (0, 0), "{counts:?}");
 }
 
 /// One program on one ledger, for so long.
-async fn soak(ledger: &'static str, mut redis: Option<Redis>, time: Duration) -> Counts {
+async fn soak(mut ledger: TestLedger, time: Duration) -> Counts {
     let app = App::start(|_| deed()).await;
-    let setup = |redis: &Option<Redis>| match redis {
-        Some(redis) => setup(&app).redis(redis),
-        None => setup(&app),
-    };
-    let mut program = Program::start(setup(&redis)).await;
+    let mut program = Program::start(ledger.configure(setup(&app))).await;
     let (move_to, door) = watch::channel(Some(program.proxy().clone()));
     let end = Instant::now() + time;
     let (sent, acknowledged) = (Rc::new(Cell::new(0)), Rc::new(RefCell::new(vec![])));
@@ -100,7 +82,7 @@ async fn soak(ledger: &'static str, mut redis: Option<Redis>, time: Duration) ->
     let (mut kills, mut redis_kills) = (0, 0);
     while Instant::now() < end {
         sleep(Duration::from_millis(500 + random(3500))).await;
-        if let Some(redis) = &mut redis
+        if let TestLedger::Redis(redis) = &mut ledger
             && chance(50)
         {
             redis.kill();
@@ -112,7 +94,7 @@ async fn soak(ledger: &'static str, mut redis: Option<Redis>, time: Duration) ->
             move_to.send_replace(None);
             program.kill9();
             kills += 1;
-            program = program.restart_with(setup(&redis)).await;
+            program = program.restart_with(ledger.configure(setup(&app))).await;
             move_to.send_replace(Some(program.proxy().clone()));
         }
     }
@@ -127,7 +109,10 @@ async fn soak(ledger: &'static str, mut redis: Option<Redis>, time: Duration) ->
     let (dead, unrecorded): (usize, usize) = (count("dead"), count("running"));
     let delivered = acknowledged.iter().filter(|id| applied(id) > 0).count();
     Counts {
-        ledger,
+        ledger: match ledger {
+            TestLedger::Sqlite => "sqlite",
+            TestLedger::Redis(_) => "redis",
+        },
         kills,
         redis_kills,
         sent: sent.get(),

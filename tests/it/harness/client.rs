@@ -25,9 +25,17 @@ pub struct Response {
     pub body: Body,
     /// The 1xx that came before, each with its headers.
     pub interim: Vec<(u16, Headers)>,
+    /// The row of a table that the response belongs to, for failures; see [`Response::case`].
+    case: String,
 }
 
 impl Response {
+    /// Names the row of a table that this response belongs to. A failed expectation says it.
+    pub fn case(mut self, name: impl std::fmt::Display) -> Response {
+        self.case = format!("{name}: ");
+        self
+    }
+
     /// The value of a header that came once.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.one(name)
@@ -61,19 +69,19 @@ impl Response {
     #[track_caller]
     pub fn expect_error(&self, status: u16, code: &str) -> &Response {
         let seen = (self.status, self.code(), self.outcome().to_owned());
-        assert_eq!(seen, (status, code.to_owned(), code.to_owned()), "body {:?}", self.text());
-        assert_eq!(self.header("content-type"), Some("application/json"), "{code}");
+        assert_eq!(seen, (status, code.to_owned(), code.to_owned()), "{}body {:?}", self.case, self.text());
+        assert_eq!(self.header("content-type"), Some("application/json"), "{}{code}", self.case);
         let json = self.json();
         let message = json["error"]["message"].as_str().unwrap_or_default();
-        assert!(message.len() > 10, "{code}: the message says nothing: {message:?}");
+        assert!(message.len() > 10, "{}{code}: the message says nothing: {message:?}", self.case);
         self
     }
 
     /// Holds an acknowledgement to its shape: 200, `{"received": true, "<what>": true}`, `Countersign-Outcome: <what>`.
     #[track_caller]
     pub fn expect_received(&self, what: &str) -> &Response {
-        assert_eq!((self.status, self.outcome()), (200, what), "body {:?}", self.text());
-        assert_eq!(self.json(), serde_json::json!({ "received": true, what: true }));
+        assert_eq!((self.status, self.outcome()), (200, what), "{}body {:?}", self.case, self.text());
+        assert_eq!(self.json(), serde_json::json!({ "received": true, what: true }), "{}", self.case);
         self
     }
 
@@ -81,7 +89,7 @@ impl Response {
     #[track_caller]
     pub fn expect_delivered(&self, status: u16) -> &Response {
         let outcome = if (200..300).contains(&status) { "delivered" } else { "backend_refused" };
-        assert_eq!((self.status, self.outcome()), (status, outcome), "body {:?}", self.text());
+        assert_eq!((self.status, self.outcome()), (status, outcome), "{}body {:?}", self.case, self.text());
         self
     }
 }
@@ -144,7 +152,14 @@ impl Client {
     pub async fn answer_head(&mut self) -> Response {
         let head = within("a head", self.wire.head()).await.expect("a head").expect("a head, not the end");
         let (line, headers) = parse_head(&head);
-        Response { status: status(&line), head, headers, body: Body::new(), interim: vec![] }
+        Response {
+            status: status(&line),
+            head,
+            headers,
+            body: Body::new(),
+            interim: vec![],
+            case: String::new(),
+        }
     }
 
     /// The next bytes there are; empty when the other side closed.
@@ -195,7 +210,7 @@ impl Client {
                 let framing = headers.framing().unwrap_or(Framing::UntilClose);
                 self.wire.body(framing, &mut body).await?;
             }
-            return Ok(Response { status, head, headers, body, interim });
+            return Ok(Response { status, head, headers, body, interim, case: String::new() });
         }
     }
 }

@@ -9,6 +9,7 @@ mod backend;
 mod client;
 mod event;
 mod gate;
+mod ledgers;
 mod program;
 mod redis;
 mod request;
@@ -21,6 +22,8 @@ pub use backend::{Backend, Received};
 pub use client::{Client, Response};
 pub use event::{Event, OTHER_SECRET, SECRET, now, sign, webhook};
 pub use gate::Gate;
+pub use ledgers::TestLedger;
+pub(crate) use ledgers::on_each_ledger;
 pub use program::Program;
 pub use request::Request;
 pub use setup::Setup;
@@ -31,6 +34,13 @@ use std::time::Duration;
 
 /// How long any one thing may take before the test gives up. Generous: it is only waited out by failures.
 pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// The upper bound on wall time that a test asserts, times `COUNTERSIGN_TEST_TIME_FACTOR` (default 1) for a busy machine.
+pub fn at_most(bound: Duration) -> Duration {
+    let factor = std::env::var_os("COUNTERSIGN_TEST_TIME_FACTOR").unwrap_or_else(|| "1".into());
+    let factor = factor.to_str().and_then(|text| text.parse().ok()).filter(|factor| *factor > 0.0);
+    bound.mul_f64(factor.expect("COUNTERSIGN_TEST_TIME_FACTOR is a positive number"))
+}
 
 /// Waits for `what`, and panics saying so when the deadline passes.
 #[track_caller]

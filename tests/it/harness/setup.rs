@@ -67,6 +67,16 @@ impl Setup {
         self.env("STRIPE_WEBHOOK_SECRET", &secrets.join(","))
     }
 
+    /// Sets the first webhook's delivery mode, with nine retries soon after each other.
+    pub fn delivery(self, mode: &str) -> Setup {
+        self.set("webhook.delivery", mode).retry(&["50ms"; 9]).set("webhook.jitter", 0.0)
+    }
+
+    /// Sets the first webhook's waits between attempts.
+    pub fn retry(self, waits: &[&str]) -> Setup {
+        self.set("webhook.retry", Value::Array(waits.iter().map(|&wait| wait.into()).collect()))
+    }
+
     /// Without a ledger.
     pub fn no_ledger(self) -> Setup {
         self.set("ledger.url", "none")

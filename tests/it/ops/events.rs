@@ -1,10 +1,10 @@
 //! What operators see and do of events: the API on the admin listener, and the verb that asks it. On both ledgers.
 
 use crate::harness::{
-    Answer, Backend, Client, Event, Program, Redis, Request, Response, SECRET, Setup, sign, until,
+    Answer, Backend, Client, Event, Program, Redis, Request, Response, SECRET, Setup, TestLedger,
+    on_each_ledger, sign, until,
 };
 use crate::tools::have;
-use crate::webhook::queued::{keeping, ledgers, waits};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::process::Command;
@@ -54,7 +54,8 @@ impl Operator {
         let text = |bytes| String::from_utf8(bytes).unwrap();
         let said =
             Said { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) };
-        println!("{words:?}: {said:#?}");
+        // Shown if the test fails.
+        eprintln!("{words:?}: {said:#?}");
         said
     }
 
@@ -107,7 +108,7 @@ async fn in_state(program: &Program, id: &str, state: &str) -> Value {
 
 /// A program whose events are given up after one attempt, and the setup it has.
 async fn giving_up(setup: Setup) -> (Program, Setup) {
-    let setup = administered(keeping(setup, "queued").set("webhook.retry", waits(&[])));
+    let setup = administered(setup.delivery("queued").retry(&[]));
     (Program::start(setup.clone()).await, setup)
 }
 
@@ -122,115 +123,111 @@ async fn dead_letters(program: &Program, backend: &Backend) -> [Event; 3] {
     events
 }
 
-#[tokio::test]
-async fn dead_letters_are_listed_shown_redelivered_and_forgotten() {
+on_each_ledger! {
+    dead_letters_are_listed_shown_redelivered_and_deleted,
+    imported_event_is_delivered_once_with_a_fresh_signature,
+    event_that_failed_inline_can_be_imported_and_is_queued_from_then_on,
+}
+
+async fn dead_letters_are_listed_shown_redelivered_and_deleted(ledger: TestLedger) {
     let backend = Backend::start().await;
-    for (setup, _ledger) in ledgers(&backend).await {
-        let (program, _) = giving_up(setup).await;
-        let [one, two, three] = &dead_letters(&program, &backend).await;
-        assert_eq!(listed(&program, "state=dead").await, sorted(&[one, two, three]));
-        assert_eq!(listed(&program, "type=invoice.*").await, sorted(&[two, three]));
-        assert_eq!(listed(&program, &format!("id={}", one.id)).await, sorted(&[one]));
-        assert!(listed(&program, "endpoint=other").await.is_empty());
-        assert!(listed(&program, "state=pending").await.is_empty());
+    let setup = ledger.configure(Setup::new(&backend));
+    let (program, _) = giving_up(setup).await;
+    let [one, two, three] = &dead_letters(&program, &backend).await;
+    assert_eq!(listed(&program, "state=dead").await, sorted(&[one, two, three]));
+    assert_eq!(listed(&program, "type=invoice.*").await, sorted(&[two, three]));
+    assert_eq!(listed(&program, &format!("id={}", one.id)).await, sorted(&[one]));
+    assert!(listed(&program, "endpoint=other").await.is_empty());
+    assert!(listed(&program, "state=pending").await.is_empty());
 
-        let shown = ask(&program, "GET", &format!("/api/events/{}", one.id), "").await.json();
-        assert_eq!(shown["key"], format!("{}? /webhooks/stripe", one.id));
-        assert_eq!((&shown["status"], &shown["attempts"]), (&json!(503), &json!(1)));
-        assert_eq!(shown["payload"], json!({ "bytes": one.body().len(), "delivery": "queued" }));
-        assert!(shown["settled"].as_str().unwrap().ends_with('Z'), "{shown}");
-        let payload = ask(&program, "GET", &format!("/api/events/{}/payload", one.id), "").await;
-        assert_eq!(payload.body.bytes, one.body());
+    let shown = ask(&program, "GET", &format!("/api/events/{}", one.id), "").await.json();
+    assert_eq!(shown["key"], format!("{}? /webhooks/stripe", one.id));
+    assert_eq!((&shown["status"], &shown["attempts"]), (&json!(503), &json!(1)));
+    assert_eq!(shown["payload"], json!({ "bytes": one.body().len(), "delivery": "queued" }));
+    assert!(shown["settled"].as_str().unwrap().ends_with('Z'), "{shown}");
+    let payload = ask(&program, "GET", &format!("/api/events/{}/payload", one.id), "").await;
+    assert_eq!(payload.body.bytes, one.body());
 
-        let before = backend.count();
-        backend.answers(Answer::ok());
-        let asked = ask(&program, "POST", &format!("/api/events/{}/redeliver", one.id), "").await;
-        assert_eq!(asked.status, 202, "{}", asked.text());
-        let got = backend.await_request(before + 1).await;
-        assert_eq!((got.header("idempotency-key"), &got.body.bytes), (Some(one.id.as_str()), &one.body()));
-        assert_eq!(got.header("countersign-delivery"), Some("redelivery"));
-        assert_eq!(in_state(&program, &one.id, "delivered").await["payload"], Value::Null);
-        let again = ask(&program, "POST", &format!("/api/events/{}/redeliver", one.id), "").await;
-        assert_eq!((again.status, again.code().as_str()), (409, "payload_gone"));
+    let before = backend.count();
+    backend.answers(Answer::ok());
+    let asked = ask(&program, "POST", &format!("/api/events/{}/redeliver", one.id), "").await;
+    assert_eq!(asked.status, 202, "{}", asked.text());
+    let got = backend.await_request(before + 1).await;
+    assert_eq!((got.header("idempotency-key"), &got.body.bytes), (Some(one.id.as_str()), &one.body()));
+    assert_eq!(got.header("countersign-delivery"), Some("redelivery"));
+    assert_eq!(in_state(&program, &one.id, "delivered").await["payload"], Value::Null);
+    let again = ask(&program, "POST", &format!("/api/events/{}/redeliver", one.id), "").await;
+    assert_eq!((again.status, again.code().as_str()), (409, "payload_gone"));
 
-        assert_eq!(ask(&program, "DELETE", &format!("/api/events/{}", two.id), "").await.status, 204);
-        let gone = ask(&program, "GET", &format!("/api/events/{}", two.id), "").await;
-        assert_eq!((gone.status, gone.code().as_str()), (404, "event_unknown"));
-        program.send(&two.signed()).await.expect_received("queued");
-        in_state(&program, &two.id, "delivered").await;
+    assert_eq!(ask(&program, "DELETE", &format!("/api/events/{}", two.id), "").await.status, 204);
+    let gone = ask(&program, "GET", &format!("/api/events/{}", two.id), "").await;
+    assert_eq!((gone.status, gone.code().as_str()), (404, "event_unknown"));
+    program.send(&two.signed()).await.expect_received("queued");
+    in_state(&program, &two.id, "delivered").await;
 
-        let dry = ask(&program, "POST", "/api/events/redeliver?dry_run=true", "").await.json();
-        assert_eq!((&dry["matched"], &dry["redelivered"]), (&json!(1), &json!(0)));
-        let all = ask(&program, "POST", "/api/events/redeliver?type=invoice.*", "").await.json();
-        assert_eq!(all["redelivered"], 1);
-        in_state(&program, &three.id, "delivered").await;
+    let dry = ask(&program, "POST", "/api/events/redeliver?dry_run=true", "").await.json();
+    assert_eq!((&dry["matched"], &dry["redelivered"]), (&json!(1), &json!(0)));
+    let all = ask(&program, "POST", "/api/events/redeliver?type=invoice.*", "").await.json();
+    assert_eq!(all["redelivered"], 1);
+    in_state(&program, &three.id, "delivered").await;
 
-        let operator = |line: &&Value| line["message"] == "operator";
-        let log: Vec<Value> =
-            program.log().iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
-        let lines: Vec<_> = log
-            .iter()
-            .filter(operator)
-            .map(|l| [&l["by"], &l["action"], &l["event.id"], &l["result"]])
-            .collect();
-        let expected = [
-            [&json!("admin"), &json!("payload"), &json!(one.id), &json!("shown")],
-            [&json!("admin"), &json!("redeliver"), &json!(one.id), &json!("done")],
-            [&json!("admin"), &json!("redeliver"), &json!(one.id), &json!("payload_gone")],
-            [&json!("admin"), &json!("forget"), &json!(two.id), &json!("done")],
-            [&json!("admin"), &json!("redeliver"), &json!(three.id), &json!("done")],
-        ];
-        assert_eq!(lines, expected);
-    }
+    let operator = |line: &&Value| line["message"] == "operator";
+    let log: Vec<Value> = program.log().iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let lines: Vec<_> =
+        log.iter().filter(operator).map(|l| [&l["by"], &l["action"], &l["event.id"], &l["result"]]).collect();
+    let expected = [
+        [&json!("admin"), &json!("payload"), &json!(one.id), &json!("shown")],
+        [&json!("admin"), &json!("redeliver"), &json!(one.id), &json!("done")],
+        [&json!("admin"), &json!("redeliver"), &json!(one.id), &json!("payload_gone")],
+        [&json!("admin"), &json!("forget"), &json!(two.id), &json!("done")],
+        [&json!("admin"), &json!("redeliver"), &json!(three.id), &json!("done")],
+    ];
+    assert_eq!(lines, expected);
+}
+
+async fn imported_event_is_delivered_once_with_a_fresh_signature(ledger: TestLedger) {
+    let backend = Backend::start().await;
+    let setup = ledger.configure(Setup::new(&backend));
+    let (program, _) = giving_up(setup).await;
+    let before = backend.count();
+    let event = Event::checkout();
+    let body = String::from_utf8(event.body()).unwrap();
+    let target = "/api/events?endpoint=%2Fwebhooks%2Fstripe";
+    let brought = ask(&program, "POST", target, &body).await;
+    assert_eq!((brought.status, &brought.json()["queued"]), (202, &json!(true)), "{}", brought.text());
+    let got = backend.await_request(before + 1).await;
+    assert_eq!((got.target.as_str(), &got.body.bytes), ("/webhooks/stripe", &event.body()));
+    assert_eq!(got.header("content-type"), Some("application/json"));
+    assert_eq!(got.header("host"), Some(backend.address().text().as_str()));
+    let signature = got.header("stripe-signature").unwrap();
+    let time: i64 = signature.split(',').next().unwrap().strip_prefix("t=").unwrap().parse().unwrap();
+    assert_eq!(signature, sign(&[SECRET], time, &event.body()));
+    in_state(&program, &event.id, "delivered").await;
+
+    assert_eq!(ask(&program, "POST", target, &body).await.json()["duplicate"], true);
+    program.send(&event.signed()).await.expect_received("duplicate");
+    assert_eq!(backend.count(), before + 1);
+    let wrong = ask(&program, "POST", target, "{}").await;
+    assert_eq!((wrong.status, wrong.code().as_str()), (400, "payload_invalid"));
+}
+
+async fn event_that_failed_inline_can_be_imported_and_is_queued_from_then_on(ledger: TestLedger) {
+    let backend = Backend::start().await;
+    let setup = ledger.configure(Setup::new(&backend));
+    let program = Program::start(administered(setup)).await;
+    backend.answers(Answer::status(500));
+    let event = Event::checkout();
+    program.send(&event.signed()).await.expect_delivered(500);
+    assert_eq!(in_state(&program, &event.id, "failed").await["payload"], Value::Null);
+    backend.answers(Answer::ok());
+    let body = String::from_utf8(event.body()).unwrap();
+    let brought = ask(&program, "POST", "/api/events?endpoint=%2Fwebhooks%2Fstripe", &body).await;
+    assert_eq!(brought.status, 202, "{}", brought.text());
+    program.send(&event.signed()).await.expect_received("duplicate");
 }
 
 #[tokio::test]
-async fn an_event_that_is_brought_is_delivered_once_with_a_signature_of_now() {
-    let backend = Backend::start().await;
-    for (setup, _ledger) in ledgers(&backend).await {
-        let (program, _) = giving_up(setup).await;
-        let before = backend.count();
-        let event = Event::checkout();
-        let body = String::from_utf8(event.body()).unwrap();
-        let target = "/api/events?endpoint=%2Fwebhooks%2Fstripe";
-        let brought = ask(&program, "POST", target, &body).await;
-        assert_eq!((brought.status, &brought.json()["queued"]), (202, &json!(true)), "{}", brought.text());
-        let got = backend.await_request(before + 1).await;
-        assert_eq!((got.target.as_str(), &got.body.bytes), ("/webhooks/stripe", &event.body()));
-        assert_eq!(got.header("content-type"), Some("application/json"));
-        assert_eq!(got.header("host"), Some(backend.address().text().as_str()));
-        let signature = got.header("stripe-signature").unwrap();
-        let time: i64 = signature.split(',').next().unwrap().strip_prefix("t=").unwrap().parse().unwrap();
-        assert_eq!(signature, sign(&[SECRET], time, &event.body()));
-        in_state(&program, &event.id, "delivered").await;
-
-        assert_eq!(ask(&program, "POST", target, &body).await.json()["duplicate"], true);
-        program.send(&event.signed()).await.expect_received("duplicate");
-        assert_eq!(backend.count(), before + 1);
-        let wrong = ask(&program, "POST", target, "{}").await;
-        assert_eq!((wrong.status, wrong.code().as_str()), (400, "payload_invalid"));
-    }
-}
-
-#[tokio::test]
-async fn an_event_that_failed_inline_can_be_brought_and_is_kept_from_then_on() {
-    let backend = Backend::start().await;
-    for (setup, _ledger) in ledgers(&backend).await {
-        let program = Program::start(administered(setup)).await;
-        backend.answers(Answer::status(500));
-        let event = Event::checkout();
-        program.send(&event.signed()).await.expect_delivered(500);
-        assert_eq!(in_state(&program, &event.id, "failed").await["payload"], Value::Null);
-        backend.answers(Answer::ok());
-        let body = String::from_utf8(event.body()).unwrap();
-        let brought = ask(&program, "POST", "/api/events?endpoint=%2Fwebhooks%2Fstripe", &body).await;
-        assert_eq!(brought.status, 202, "{}", brought.text());
-        program.send(&event.signed()).await.expect_received("duplicate");
-    }
-}
-
-#[tokio::test]
-async fn without_a_token_there_is_no_api_and_with_another_nothing_is_told() {
+async fn events_api_is_absent_without_a_token_and_answers_401_to_another_one() {
     let backend = Backend::start().await;
     let setup = Setup::new(&backend);
     let program = Program::start(setup.clone()).await;
@@ -258,7 +255,7 @@ async fn without_a_token_there_is_no_api_and_with_another_nothing_is_told() {
 }
 
 #[tokio::test]
-async fn at_the_command_line_events_are_listed_shown_redelivered_and_forgotten() {
+async fn command_line_lists_shows_redelivers_and_deletes_events() {
     let backend = Backend::start().await;
     let (program, setup) = giving_up(Setup::new(&backend)).await;
     let operator = Operator::of(&program, &setup);
@@ -317,7 +314,7 @@ async fn at_the_command_line_events_are_listed_shown_redelivered_and_forgotten()
 }
 
 #[tokio::test]
-async fn the_verb_asks_on_a_unix_socket_too() {
+async fn events_command_works_over_a_unix_socket() {
     let backend = Backend::start().await;
     let folder = TempDir::new().unwrap();
     let socket = format!("unix/{}", folder.path().join("admin.sock").display());
@@ -330,7 +327,7 @@ async fn the_verb_asks_on_a_unix_socket_too() {
 }
 
 #[tokio::test]
-async fn a_ledger_out_of_reach_is_said_and_so_is_a_program_that_does_not_run() {
+async fn events_command_tells_an_unreachable_ledger_from_a_program_that_does_not_run() {
     if !have("redis-server") {
         return;
     }
@@ -350,7 +347,7 @@ async fn a_ledger_out_of_reach_is_said_and_so_is_a_program_that_does_not_run() {
 }
 
 #[tokio::test]
-async fn neither_token_nor_payload_nor_signature_stands_in_the_log_or_in_a_list() {
+async fn log_and_lists_contain_no_token_payload_or_signature() {
     let backend = Backend::start().await;
     let (program, setup) = giving_up(Setup::new(&backend).set("log.level", "trace")).await;
     backend.answers(Answer::status(503));

@@ -1,9 +1,10 @@
 //! `reconcile` against the fake Stripe and the real program: what is missing is found, taken in once, and nothing else.
 
 use crate::fake_stripe::{Error, FakeStripe, Fault, KEY};
-use crate::harness::{Answer, Backend, Event, Program, SECRET, Setup, now, sign, webhook};
+use crate::harness::{
+    Answer, Backend, Event, Program, SECRET, Setup, TestLedger, now, on_each_ledger, sign, webhook,
+};
 use crate::ops::events::{Operator, Said, administered};
-use crate::webhook::queued::{keeping, ledgers};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -49,104 +50,98 @@ fn last(said: &Said) -> &str {
     said.out.lines().last().unwrap_or_default()
 }
 
-#[tokio::test]
-async fn a_fresh_install_is_offered_nothing_and_stripe_is_not_even_asked() {
+on_each_ledger! {
+    fresh_install_finds_nothing_and_does_not_call_stripe,
+    missing_events_are_listed_and_apply_imports_each_once,
+    event_that_failed_inline_is_missing_and_a_delivered_one_is_not,
+}
+
+async fn fresh_install_finds_nothing_and_does_not_call_stripe(ledger: TestLedger) {
     let backend = Backend::start().await;
-    for (setup, _ledger) in ledgers(&backend).await {
-        let desk = Desk::open(keeping(setup, "queued")).await;
-        let id = desk.missed("invoice.paid", 0);
-        for words in [&[][..], &["--apply"]] {
-            let said = desk.reconcile(words).await;
-            assert!(said.code == 0 && said.out.contains("has no record"), "{said:?}");
-        }
-        assert!(desk.stripe.calls().is_empty());
-        let said = desk.reconcile(&["--since", "1h"]).await;
-        assert!(said.code == 0 && said.out.contains(&id), "{said:?}");
+    let setup = ledger.configure(Setup::new(&backend));
+    let desk = Desk::open(setup.delivery("queued")).await;
+    let id = desk.missed("invoice.paid", 0);
+    for words in [&[][..], &["--apply"]] {
+        let said = desk.reconcile(words).await;
+        assert!(said.code == 0 && said.out.contains("has no record"), "{said:?}");
     }
+    assert!(desk.stripe.calls().is_empty());
+    let said = desk.reconcile(&["--since", "1h"]).await;
+    assert!(said.code == 0 && said.out.contains(&id), "{said:?}");
     assert_eq!(backend.count(), 0);
 }
 
-#[tokio::test]
-async fn what_is_missing_is_shown_and_with_apply_taken_in_once() {
+async fn missing_events_are_listed_and_apply_imports_each_once(ledger: TestLedger) {
     let backend = Backend::start().await;
-    for (setup, _ledger) in ledgers(&backend).await {
-        let setup = keeping(setup, "queued").set("webhook.types", vec!["checkout.session.*", "invoice.*"]);
-        let seen = backend.count() + 1;
-        let desk = Desk::begun(setup).await;
-        backend.await_request(seen).await;
-        // Three pages, with others between that nobody wants.
-        let mut missed = BTreeSet::new();
-        for n in 0..230 {
-            missed.insert(desk.missed("invoice.paid", 0));
-            if n % 10 == 0 {
-                desk.missed("charge.refunded", 0);
-            }
+    let setup = ledger.configure(Setup::new(&backend));
+    let setup = setup.delivery("queued").set("webhook.types", vec!["checkout.session.*", "invoice.*"]);
+    let seen = backend.count() + 1;
+    let desk = Desk::begun(setup).await;
+    backend.await_request(seen).await;
+    // Three pages, with others between that nobody wants.
+    let mut missed = BTreeSet::new();
+    for n in 0..230 {
+        missed.insert(desk.missed("invoice.paid", 0));
+        if n % 10 == 0 {
+            desk.missed("charge.refunded", 0);
         }
-        let said = desk.reconcile(&[]).await;
-        assert!(
-            said.code == 0 && said.out.contains("230 events are missing at /webhooks/stripe"),
-            "{said:?}"
-        );
-        assert_eq!(said.err, "", "progress is for terminals");
-        assert_eq!(missed.iter().filter(|id| said.out.contains(*id)).count(), 230);
-        let calls = desk.stripe.calls();
-        assert_eq!(calls.len(), 3);
-        assert!(calls.iter().all(|call| call.target.contains("delivery_success=false")), "{calls:?}");
-        assert_eq!(backend.count(), seen, "nothing was taken in yet");
-
-        let said = desk.reconcile(&["--apply"]).await;
-        assert_eq!((said.code, last(&said)), (0, "230 of 230 taken in."), "{said:?}");
-        backend.await_request(seen + 230).await;
-        let got: BTreeSet<_> = backend.requests()[seen..]
-            .iter()
-            .map(|request| request.header("idempotency-key").unwrap().to_owned())
-            .collect();
-        assert_eq!(got, missed);
-        let payload: Value = serde_json::from_slice(&backend.requests().pop().unwrap().body.bytes).unwrap();
-        assert_eq!((&payload["object"], &payload["type"]), (&json!("event"), &json!("invoice.paid")));
-
-        let said = desk.reconcile(&["--apply"]).await;
-        assert!(
-            said.code == 0 && last(&said).starts_with("Nothing is missing at /webhooks/stripe"),
-            "{said:?}"
-        );
-        assert_eq!(backend.count(), seen + 230);
     }
+    let said = desk.reconcile(&[]).await;
+    assert!(said.code == 0 && said.out.contains("230 events are missing at /webhooks/stripe"), "{said:?}");
+    assert_eq!(said.err, "", "progress is for terminals");
+    assert_eq!(missed.iter().filter(|id| said.out.contains(*id)).count(), 230);
+    let calls = desk.stripe.calls();
+    assert_eq!(calls.len(), 3);
+    assert!(calls.iter().all(|call| call.target.contains("delivery_success=false")), "{calls:?}");
+    assert_eq!(backend.count(), seen, "nothing was taken in yet");
+
+    let said = desk.reconcile(&["--apply"]).await;
+    assert_eq!((said.code, last(&said)), (0, "230 of 230 taken in."), "{said:?}");
+    backend.await_request(seen + 230).await;
+    let got: BTreeSet<_> = backend.requests()[seen..]
+        .iter()
+        .map(|request| request.header("idempotency-key").unwrap().to_owned())
+        .collect();
+    assert_eq!(got, missed);
+    let payload: Value = serde_json::from_slice(&backend.requests().pop().unwrap().body.bytes).unwrap();
+    assert_eq!((&payload["object"], &payload["type"]), (&json!("event"), &json!("invoice.paid")));
+
+    let said = desk.reconcile(&["--apply"]).await;
+    assert!(said.code == 0 && last(&said).starts_with("Nothing is missing at /webhooks/stripe"), "{said:?}");
+    assert_eq!(backend.count(), seen + 230);
+}
+
+async fn event_that_failed_inline_is_missing_and_a_delivered_one_is_not(ledger: TestLedger) {
+    let backend = Backend::start().await;
+    let setup = ledger.configure(Setup::new(&backend));
+    let desk = Desk::open(setup).await;
+    desk.stripe.deliver_to(&format!("http://{}/webhooks/stripe", desk.program.proxy().text()), SECRET);
+    let invoice = || json!({ "id": "in_1", "object": "invoice" });
+    backend.answers(Answer::ok());
+    let came = desk.stripe.emit("invoice.paid", invoice()).await;
+    backend.answers(Answer::status(500));
+    let failed = desk.stripe.emit("invoice.paid", invoice()).await;
+    let missed = desk.missed("invoice.paid", 0);
+    backend.answers(Answer::ok());
+    let said = desk.reconcile(&["--apply"]).await;
+    assert!(said.code == 0 && !said.out.contains(&came), "{said:?}");
+    let line = |id: &str| said.out.lines().find(|line| line.starts_with(id)).unwrap_or_default();
+    assert!(line(&failed).contains(" failed ") && line(&missed).contains(" missing "), "{said:?}");
+    assert_eq!(last(&said), "2 of 2 taken in.");
+    // Stripe's own retry of it is a copy by now.
+    let event = desk.stripe.events().into_iter().find(|event| event["id"] == failed.as_str()).unwrap();
+    let body = event.to_string();
+    let signature = sign(&[SECRET], now(), body.as_bytes());
+    let again = webhook(body.as_bytes()).header("Stripe-Signature", &signature);
+    desk.program.send(&again).await.expect_received("duplicate");
+    let said = desk.reconcile(&[]).await;
+    assert!(last(&said).starts_with("Nothing is missing"), "{said:?}");
 }
 
 #[tokio::test]
-async fn what_failed_inline_is_missing_and_what_came_is_not() {
+async fn rate_limits_are_respected_and_an_oversized_page_is_fetched_in_parts() {
     let backend = Backend::start().await;
-    for (setup, _ledger) in ledgers(&backend).await {
-        let desk = Desk::open(setup).await;
-        desk.stripe.deliver_to(&format!("http://{}/webhooks/stripe", desk.program.proxy().text()), SECRET);
-        let invoice = || json!({ "id": "in_1", "object": "invoice" });
-        backend.answers(Answer::ok());
-        let came = desk.stripe.emit("invoice.paid", invoice()).await;
-        backend.answers(Answer::status(500));
-        let failed = desk.stripe.emit("invoice.paid", invoice()).await;
-        let missed = desk.missed("invoice.paid", 0);
-        backend.answers(Answer::ok());
-        let said = desk.reconcile(&["--apply"]).await;
-        assert!(said.code == 0 && !said.out.contains(&came), "{said:?}");
-        let line = |id: &str| said.out.lines().find(|line| line.starts_with(id)).unwrap_or_default();
-        assert!(line(&failed).contains(" failed ") && line(&missed).contains(" missing "), "{said:?}");
-        assert_eq!(last(&said), "2 of 2 taken in.");
-        // Stripe's own retry of it is a copy by now.
-        let event = desk.stripe.events().into_iter().find(|event| event["id"] == failed.as_str()).unwrap();
-        let body = event.to_string();
-        let signature = sign(&[SECRET], now(), body.as_bytes());
-        let again = webhook(body.as_bytes()).header("Stripe-Signature", &signature);
-        desk.program.send(&again).await.expect_received("duplicate");
-        let said = desk.reconcile(&[]).await;
-        assert!(last(&said).starts_with("Nothing is missing"), "{said:?}");
-    }
-}
-
-#[tokio::test]
-async fn stripes_pace_is_kept_and_a_page_that_is_too_long_is_asked_for_in_parts() {
-    let backend = Backend::start().await;
-    let desk = Desk::begun(keeping(Setup::new(&backend), "queued").set("webhook.max_body", "64KiB")).await;
+    let desk = Desk::begun(Setup::new(&backend).delivery("queued").set("webhook.max_body", "64KiB")).await;
     for _ in 0..60 {
         desk.missed("invoice.paid", 30_000);
     }
@@ -161,9 +156,9 @@ async fn stripes_pace_is_kept_and_a_page_that_is_too_long_is_asked_for_in_parts(
 }
 
 #[tokio::test]
-async fn what_cannot_be_reconciled_says_why() {
+async fn failed_reconcile_says_why() {
     let backend = Backend::start().await;
-    let desk = Desk::begun(keeping(Setup::new(&backend), "queued")).await;
+    let desk = Desk::begun(Setup::new(&backend).delivery("queued")).await;
     desk.stripe.next(Fault::named("permission"));
     let said = desk.reconcile(&[]).await;
     assert!(said.code == 1 && said.err.contains("may read events"), "{said:?}");
@@ -200,7 +195,7 @@ async fn what_cannot_be_reconciled_says_why() {
 #[tokio::test]
 async fn what_was_forgotten_long_ago_is_not_offered_however_far_back_it_is_to_look() {
     let backend = Backend::start().await;
-    let setup = keeping(Setup::new(&backend), "queued").set("ledger.retention", "1h");
+    let setup = Setup::new(&backend).delivery("queued").set("ledger.retention", "1h");
     let desk = Desk::begun(setup).await;
     let id = desk.missed("invoice.paid", 0);
     let said = desk.reconcile(&["--since", "30d"]).await;

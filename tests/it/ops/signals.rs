@@ -1,8 +1,8 @@
 //! SIGTERM drains, SIGHUP reloads.
 
 use crate::harness::{
-    Address, Answer, Backend, Client, Event, Gate, OTHER_SECRET, Program, Request, SECRET, Setup, until,
-    within,
+    Address, Answer, Backend, Client, Event, Gate, OTHER_SECRET, Program, Request, SECRET, Setup, at_most,
+    until, within,
 };
 use futures_util::StreamExt;
 use std::time::Duration;
@@ -39,7 +39,11 @@ async fn on_sigterm_readiness_goes_first_then_the_listener_and_work_in_flight_is
     assert_eq!(page.answer().await.status, 200);
     let since = Instant::now();
     assert_eq!(program.wait_exit().await.code(), Some(0));
-    assert!(since.elapsed() < Duration::from_secs(5), "ended {:?} after the last answer", since.elapsed());
+    assert!(
+        since.elapsed() < at_most(Duration::from_secs(5)),
+        "ended {:?} after the last answer",
+        since.elapsed()
+    );
 
     let program = program.restart().await;
     program.send(&event.signed()).await.expect_received("duplicate");
@@ -54,7 +58,7 @@ async fn on_sigterm_an_idle_program_ends_at_once_with_0() {
     let since = Instant::now();
     program.sigterm();
     assert_eq!(program.wait_exit().await.code(), Some(0));
-    assert!(since.elapsed() < Duration::from_secs(5), "{:?}", since.elapsed());
+    assert!(since.elapsed() < at_most(Duration::from_secs(5)), "{:?}", since.elapsed());
     kept.closed().await;
 }
 
@@ -75,7 +79,7 @@ async fn on_sigterm_idle_websockets_and_event_streams_are_closed_at_once() {
     assert!(!matches!(end, Some(Ok(ref message)) if !message.is_close()), "{end:?}");
     assert_eq!(stream.chunk().await, None);
     assert_eq!(program.wait_exit().await.code(), Some(0));
-    assert!(since.elapsed() < Duration::from_secs(5), "{:?}", since.elapsed());
+    assert!(since.elapsed() < at_most(Duration::from_secs(5)), "{:?}", since.elapsed());
 }
 
 #[tokio::test]
@@ -133,7 +137,7 @@ async fn work_that_outlives_the_grace_is_given_up() {
     program.sigterm();
     program.wait_exit().await;
     let waited = since.elapsed();
-    assert!((900..6_000).contains(&waited.as_millis()), "{waited:?}");
+    assert!(waited >= Duration::from_millis(900) && waited < at_most(Duration::from_secs(6)), "{waited:?}");
 }
 
 #[tokio::test]

@@ -91,9 +91,9 @@ async fn every_spelling_of_a_webhook_path_but_the_path_is_a_400_whatever_the_met
     let program = Program::start(&backend).await;
     for target in AMBIGUOUS {
         for method in ["POST", "GET"] {
-            println!("{method} {target}");
             let signed = Event::checkout().signed().target(target).method(method);
-            program.send(&signed).await.expect_error(400, "ambiguous_path");
+            let answer = program.send(&signed).await.case(format!("{method} {target}"));
+            answer.expect_error(400, "ambiguous_path");
         }
     }
     let upgrade =
@@ -142,7 +142,6 @@ async fn other_paths_pass_byte_for_byte() {
     let program = Program::start(&backend).await;
     let mut client: Client = program.connect().await;
     for target in ORDINARY {
-        println!("{target}");
         let answer = client.send(&Request::post(target, "x")).await;
         assert_eq!((answer.status, answer.outcome()), (200, ""), "{target}");
     }

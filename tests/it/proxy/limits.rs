@@ -1,6 +1,6 @@
 //! Too much, too slow, too odd: what each gets.
 
-use crate::harness::{Backend, Client, Event, Program, Request, Setup, until};
+use crate::harness::{Backend, Client, Event, Program, Request, Setup, at_most, until};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -42,7 +42,7 @@ async fn a_body_that_drips_is_a_408_after_body_timeout_in_total() {
         client.write(request.head_bytes()).await;
         client.drip(request.body_bytes(), DRIP).await.unwrap().expect_error(408, "body_too_slow");
         let waited = since.elapsed();
-        assert!((1_000..6_000).contains(&waited.as_millis()), "{waited:?}");
+        assert!(waited >= Duration::from_secs(1) && waited < at_most(Duration::from_secs(6)), "{waited:?}");
     }
     assert_eq!(backend.count(), 0);
 }
@@ -64,7 +64,10 @@ async fn a_head_that_drips_is_ended_after_header_timeout_in_total_on_new_and_on_
             client.closed().await;
         }
         let waited = since.elapsed();
-        assert!((900..6_000).contains(&waited.as_millis()), "kept: {kept}, {waited:?}");
+        assert!(
+            waited >= Duration::from_millis(900) && waited < at_most(Duration::from_secs(6)),
+            "kept: {kept}, {waited:?}"
+        );
     }
     assert_eq!(backend.count(), 1);
 }
@@ -84,12 +87,12 @@ async fn connections_that_idle_or_stop_half_way_are_closed() {
     assert_eq!(done.send(&Request::get("/posts/1")).await.status, 200);
     let since = Instant::now();
     done.closed().await;
-    assert!(since.elapsed() < Duration::from_secs(6), "{:?}", since.elapsed());
+    assert!(since.elapsed() < at_most(Duration::from_secs(6)), "{:?}", since.elapsed());
     silent.closed().await;
     if let Ok(answer) = half.try_answer().await {
         answer.expect_error(408, "header_too_slow");
     }
-    assert!(since.elapsed() < Duration::from_secs(10), "{:?}", since.elapsed());
+    assert!(since.elapsed() < at_most(Duration::from_secs(10)), "{:?}", since.elapsed());
 }
 
 #[tokio::test]
@@ -199,12 +202,12 @@ async fn framing_that_can_be_read_two_ways_is_a_400_on_every_route() {
     ];
     for target in ["/webhooks/stripe", "/posts/1"] {
         for framing in framings {
-            println!("{target} {framing:?}");
             let mut client = program.connect().await;
             client
                 .write(format!("POST {target} HTTP/1.1\r\nHost: a\r\n{framing}\r\n5\r\nhello\r\n0\r\n\r\n"))
                 .await;
-            client.answer().await.expect_error(400, "request_malformed");
+            let answer = client.answer().await.case(format!("{target} {framing:?}"));
+            answer.expect_error(400, "request_malformed");
             client.closed().await;
         }
     }

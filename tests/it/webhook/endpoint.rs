@@ -47,14 +47,13 @@ async fn types_modes_and_accounts_that_are_not_forwarded_are_acknowledged_and_ig
     ];
     let mut expected = 0;
     for (event, forwarded) in table {
-        println!("{event:?}");
-        let answer = program.send(&event.signed()).await;
+        let answer = program.send(&event.signed()).await.case(format!("{event:?}"));
         match forwarded {
             true => answer.expect_delivered(200),
             false => answer.expect_received("ignored"),
         };
         expected += usize::from(forwarded);
-        assert_eq!(backend.count(), expected);
+        assert_eq!(backend.count(), expected, "{event:?}");
     }
     // What is ignored is verified first.
     program.send(&Event::new("a.b").signed_by(&[OTHER_SECRET])).await.expect_error(400, "signature_mismatch");

@@ -36,12 +36,11 @@ async fn whatever_is_not_a_2xx_is_a_failure_and_the_next_copy_is_the_next_attemp
         ("silence", Answer::never(), 504, "backend_timeout"),
     ];
     for (name, answer, status, outcome) in table {
-        println!("{name}");
         let event = Event::checkout();
         let before = backend.count();
         backend.answers(answer);
         for attempt in 1..=2 {
-            let got = program.send(&event.signed()).await;
+            let got = program.send(&event.signed()).await.case(name);
             match outcome {
                 "delivered" => got.expect_delivered(status),
                 code => got.expect_error(status, code),
@@ -51,8 +50,8 @@ async fn whatever_is_not_a_2xx_is_a_failure_and_the_next_copy_is_the_next_attemp
             assert_eq!(seen.target, "/webhooks/stripe", "{name}");
         }
         backend.answers(Answer::ok());
-        program.send(&event.signed()).await.expect_delivered(200);
-        program.send(&event.signed()).await.expect_received("duplicate");
+        program.send(&event.signed()).await.case(name).expect_delivered(200);
+        program.send(&event.signed()).await.case(name).expect_received("duplicate");
         let last = backend.requests().pop().unwrap();
         assert_eq!(last.header("countersign-attempt"), Some("3"), "{name}");
         assert_eq!(backend.count(), before + 3, "{name}");

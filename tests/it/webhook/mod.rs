@@ -10,6 +10,6 @@
 mod delivery;
 mod endpoint;
 mod exactly_once;
-pub mod queued;
+mod queued;
 mod signatures;
 mod smoke;

@@ -87,8 +87,7 @@ async fn a_faulty_signature_gets_its_own_400_and_never_reaches_the_backend() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     for (name, request, code) in faulty_signatures() {
-        println!("{name}");
-        program.send(&request).await.expect_error(400, code);
+        program.send(&request).await.case(name).expect_error(400, code);
     }
     assert_eq!(backend.targets(), Vec::<String>::new());
     assert_eq!(program.outcomes("signature_mismatch").await, 6.0);
@@ -101,8 +100,7 @@ async fn what_is_signed_but_no_event_gets_400_and_never_reaches_the_backend() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     for (name, payload) in faulty_payloads() {
-        println!("{name}");
-        program.send(&signed_payload(&payload)).await.expect_error(400, "payload_invalid");
+        program.send(&signed_payload(&payload)).await.case(name).expect_error(400, "payload_invalid");
     }
     assert_eq!(backend.targets(), Vec::<String>::new());
     assert_eq!(program.outcomes("payload_invalid").await, faulty_payloads().len() as f64);
@@ -139,8 +137,7 @@ async fn whatever_stripe_may_send_is_delivered() {
         ),
     ];
     for (n, (name, request)) in table.iter().enumerate() {
-        println!("{name}");
-        program.send(request).await.expect_delivered(200);
+        program.send(request).await.case(name).expect_delivered(200);
         assert_eq!(backend.count(), n + 1, "{name}");
     }
 }
