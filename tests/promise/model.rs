@@ -426,7 +426,7 @@ const BEFOREHAND: &str = "an attempt leased before a late record begins after it
 const LATE: &str = "a failure that comes late changes nothing";
 
 #[test]
-fn the_protocol_keeps_its_promise_in_every_state_that_it_can_reach() {
+fn every_reachable_state_of_the_protocol_keeps_the_promise() {
     for way in [Way::Inline, Way::Queued, Way::Hybrid] {
         let explored = Protocol::of(way, Flaw::None).checker().threads(2).spawn_bfs().join();
         explored.assert_properties();
@@ -434,7 +434,7 @@ fn the_protocol_keeps_its_promise_in_every_state_that_it_can_reach() {
 }
 
 #[test]
-fn each_rule_of_the_protocol_is_missed_when_it_is_left_out() {
+fn leaving_out_any_rule_of_the_protocol_breaks_the_promise() {
     for (flaw, way, broken) in [
         (Flaw::FailureNeedsNoToken, Way::Queued, ONE_AT_A_TIME),
         (Flaw::FailureNeedsNoToken, Way::Inline, ONE_AT_A_TIME),

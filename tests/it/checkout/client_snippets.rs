@@ -59,7 +59,7 @@ async fn shop(more: impl FnOnce(Setup) -> Setup) -> Shop {
 }
 
 #[tokio::test]
-async fn the_form_buys() {
+async fn html_form_of_the_documentation_buys() {
     let shop = shop(|s| s).await;
     let html = piece("### A form", "html");
     let (action, method) = (attribute(html, "action").unwrap(), attribute(html, "method").unwrap());
@@ -74,7 +74,7 @@ async fn the_form_buys() {
 }
 
 #[tokio::test]
-async fn the_script_buys_and_its_page_afterwards_knows() {
+async fn script_of_the_documentation_buys_and_shows_the_status() {
     if !have("node") {
         return;
     }
@@ -96,7 +96,7 @@ async fn the_script_buys_and_its_page_afterwards_knows() {
 }
 
 #[tokio::test]
-async fn the_embedded_form_gets_its_secret() {
+async fn embedded_form_of_the_documentation_gets_its_client_secret() {
     if !have("node") {
         return;
     }
@@ -112,7 +112,7 @@ async fn the_embedded_form_gets_its_secret() {
 }
 
 #[tokio::test]
-async fn the_configuration_sells() {
+async fn configuration_of_the_documentation_sells() {
     let (stripe, backend) = (FakeStripe::start().await, Backend::start().await);
     let text = piece("## Turn it on", "toml").replace("price_1ExampleOfYourOwn", crate::fake_stripe::PRICE);
     let table: toml::Table = text.parse().unwrap();
@@ -129,7 +129,7 @@ async fn the_configuration_sells() {
 }
 
 #[tokio::test]
-async fn caddy_says_who_buys_and_no_client_does() {
+async fn caddyfile_of_the_documentation_sets_the_customer_and_no_client_can() {
     if !have("caddy") {
         return;
     }

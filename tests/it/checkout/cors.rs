@@ -18,7 +18,7 @@ fn readable(answer: &Response, origin: &str) -> bool {
 }
 
 #[tokio::test]
-async fn the_pages_own_origin_may_order_and_no_other() {
+async fn only_the_pages_own_origin_may_order() {
     let shop = Shop::open().await;
     let own = format!("https://{}", Request::HOST);
     let json = order(r#"{"price": "pro"}"#);
@@ -58,7 +58,7 @@ async fn the_pages_own_origin_may_order_and_no_other() {
 }
 
 #[tokio::test]
-async fn a_listed_origin_may_order_and_is_told_so_before_it_does() {
+async fn listed_origin_may_order_and_passes_preflight() {
     let (app, evil) = ("https://app.shop.example", "https://evil.example");
     let shop = Shop::open_with(|s| s.set("checkout.allowed_origins", vec![app])).await;
     let asked = shop.program.send(&preflight(app)).await;
@@ -83,7 +83,7 @@ async fn a_listed_origin_may_order_and_is_told_so_before_it_does() {
 }
 
 #[tokio::test]
-async fn the_host_that_an_untrusted_peer_claims_is_not_the_pages_own() {
+async fn forwarded_host_of_an_untrusted_peer_is_not_the_pages_own() {
     let shop = Shop::open_with(|s| s.set("server.trusted_proxies", vec!["192.0.2.1"])).await;
     let forged = order(r#"{"price": "pro"}"#)
         .header("X-Forwarded-Host", "evil.example")

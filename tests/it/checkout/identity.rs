@@ -19,7 +19,7 @@ const BODY: &str =
     r#"{"price": "pro", "client_reference_id": "said", "customer_email": "said@shop.example"}"#;
 
 #[tokio::test]
-async fn what_caddy_says_beats_what_the_client_says_and_a_repeated_header_is_refused() {
+async fn identity_headers_override_the_order_and_a_repeated_header_is_refused() {
     let shop = Shop::open_with(identity).await;
     type Case = (&'static [(&'static str, &'static str)], [Option<&'static str>; 3]);
     let cases: [Case; 4] = [
@@ -53,7 +53,7 @@ async fn what_caddy_says_beats_what_the_client_says_and_a_repeated_header_is_ref
 }
 
 #[tokio::test]
-async fn nobody_but_a_trusted_proxy_says_who_buys() {
+async fn identity_headers_count_only_from_a_trusted_proxy() {
     let shop = Shop::open_with(|s| identity(s).set("server.trusted_proxies", vec!["192.0.2.1"])).await;
     let forged = order(r#"{"price": "pro"}"#).header("X-User-Id", "victim");
     assert_eq!(shop.program.send(&forged).await.outcome(), "created");
@@ -61,7 +61,7 @@ async fn nobody_but_a_trusted_proxy_says_who_buys() {
 }
 
 #[tokio::test]
-async fn a_client_cannot_forge_who_he_is_through_caddy() {
+async fn client_cannot_forge_identity_headers_through_caddy() {
     if !have("caddy") {
         return;
     }
@@ -89,7 +89,7 @@ async fn a_client_cannot_forge_who_he_is_through_caddy() {
 }
 
 #[tokio::test]
-async fn a_buyers_key_gives_one_session_and_two_buyers_equal_keys_never_meet() {
+async fn idempotency_key_gives_one_session_and_is_separate_for_each_customer() {
     let shop = Shop::open_with(identity).await;
     let send = async |user: Option<&str>, key: &str| {
         let mut request = order(r#"{"price": "pro"}"#).header("Idempotency-Key", key);
@@ -118,7 +118,7 @@ async fn a_buyers_key_gives_one_session_and_two_buyers_equal_keys_never_meet() {
 }
 
 #[tokio::test]
-async fn the_same_key_with_another_order_is_refused_as_stripe_does() {
+async fn idempotency_key_with_another_order_is_refused() {
     let shop = Shop::open_with(identity).await;
     let with = |json: &str| order(json).header("X-User-Id", "ada").header("Idempotency-Key", "1");
     assert_eq!(shop.program.send(&with(r#"{"price": "pro"}"#)).await.outcome(), "created");
@@ -135,7 +135,7 @@ fn limited(setup: Setup) -> Setup {
 }
 
 #[tokio::test]
-async fn each_buyer_and_each_address_has_a_limit_of_its_own_that_covers_the_status_too() {
+async fn rate_limit_is_per_customer_or_address_and_covers_the_status() {
     let shop = Shop::open_with(limited).await;
     let from = |address: &str| order(r#"{"price": "pro"}"#).header("X-Forwarded-For", address);
     let asks = |address: &str| Request::get("/api/checkout/cs_test_gone").header("X-Forwarded-For", address);
@@ -171,7 +171,7 @@ async fn each_buyer_and_each_address_has_a_limit_of_its_own_that_covers_the_stat
 }
 
 #[tokio::test]
-async fn where_no_address_is_known_nobody_is_limited_and_it_is_said_once() {
+async fn without_a_client_address_there_is_no_limit_and_one_warning() {
     let shop = Shop::open_with(limited).await;
     for _ in 0..4 {
         assert_eq!(shop.order(r#"{"price": "pro"}"#).await.outcome(), "created");

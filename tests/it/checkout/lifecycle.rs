@@ -17,7 +17,7 @@ async fn reload(shop: &Shop, setup: &Setup, reloads: usize) {
 }
 
 #[tokio::test]
-async fn a_reload_takes_prices_and_keys_in_force_and_keeps_the_connections() {
+async fn reload_applies_prices_and_keys_and_keeps_connections_open() {
     let shop =
         Shop::open_with(|s| s.file("key", "sk_test_one\n").set("checkout.secret_key", "{file.key}")).await;
     let base = || setup(&shop.backend, &shop.stripe).set("checkout.secret_key", "{file.key}");
@@ -50,7 +50,7 @@ async fn a_reload_takes_prices_and_keys_in_force_and_keeps_the_connections() {
 }
 
 #[tokio::test]
-async fn a_reload_forgets_nobody_who_has_used_his_allowance() {
+async fn reload_keeps_rate_limit_counts() {
     let limited =
         |s: Setup| s.set("checkout.rate_limit", "1/h").set("server.trusted_proxies", vec!["127.0.0.1"]);
     let shop = Shop::open_with(limited).await;
@@ -64,7 +64,7 @@ async fn a_reload_forgets_nobody_who_has_used_his_allowance() {
 }
 
 #[tokio::test]
-async fn an_order_under_way_at_the_end_is_finished_and_what_comes_too_late_for_that_is_refused() {
+async fn shutdown_finishes_an_order_in_flight_and_refuses_a_late_one() {
     let mut shop =
         Shop::open_with(|s| s.set("checkout.timeout", "1s").set("server.shutdown_grace", "4s")).await;
     let (held, release) = Fault::held();

@@ -6,7 +6,7 @@ use crate::harness::{Backend, Program, Request, Setup};
 use toml::{Value, toml};
 
 #[tokio::test]
-async fn an_order_becomes_a_session_and_the_app_never_sees_it() {
+async fn order_becomes_a_session_and_never_reaches_the_backend() {
     let shop = Shop::open().await;
     let answer = shop.order(r#"{"price": "pro", "quantity": 3}"#).await;
     assert_eq!((answer.status, answer.outcome()), (200, "created"), "{}", answer.text());
@@ -32,7 +32,7 @@ async fn an_order_becomes_a_session_and_the_app_never_sees_it() {
 }
 
 #[tokio::test]
-async fn every_way_to_write_an_order_reaches_stripe_as_the_same_lines() {
+async fn every_order_encoding_gives_the_same_line_items() {
     let shop = Shop::open().await;
     let lines = |lines: &[(&str, u32)]| -> Vec<String> {
         let line = |(at, (price, quantity)): (usize, &(&str, u32))| {
@@ -67,7 +67,7 @@ async fn every_way_to_write_an_order_reaches_stripe_as_the_same_lines() {
 }
 
 #[tokio::test]
-async fn what_is_not_sold_is_refused_with_its_field_and_stripe_hears_nothing() {
+async fn unsellable_order_is_refused_with_its_field_and_stripe_is_not_called() {
     let shop = Shop::open_with(|s| s.set("checkout.max_body", 512)).await;
     let long = format!(r#"{{"price": "pro", "client_reference_id": "{}"}}"#, "x".repeat(201));
     for (request, code, param) in [
@@ -103,7 +103,7 @@ async fn what_is_not_sold_is_refused_with_its_field_and_stripe_hears_nothing() {
 }
 
 #[tokio::test]
-async fn the_configuration_adds_what_it_wants_and_clients_what_they_may() {
+async fn configuration_adds_any_parameter_and_clients_only_allowed_ones() {
     let params = toml! {
         allow_promotion_codes = true
         automatic_tax = { enabled = true }
@@ -140,7 +140,7 @@ async fn the_configuration_adds_what_it_wants_and_clients_what_they_may() {
 }
 
 #[tokio::test]
-async fn an_embedded_form_gets_its_secret_in_the_words_of_the_version() {
+async fn embedded_checkout_uses_the_ui_mode_of_the_api_version() {
     for (ui_mode, version) in [("embedded_page", "2026-10-28.endive"), ("custom", "2025-09-30.clover")] {
         let shop = Shop::open_with(|s| {
             s.set("checkout.success_url", "")
@@ -166,7 +166,7 @@ async fn an_embedded_form_gets_its_secret_in_the_words_of_the_version() {
 }
 
 #[tokio::test]
-async fn a_payment_is_set_up_without_a_price() {
+async fn setup_mode_needs_no_price() {
     let params = table(&[("currency", "eur")]);
     let shop = Shop::open_with(|s| s.set("checkout.mode", "setup").set("checkout.params", params)).await;
     let answer = shop.order("{}").await;
@@ -176,7 +176,7 @@ async fn a_payment_is_set_up_without_a_price() {
 }
 
 #[tokio::test]
-async fn without_a_key_or_without_a_price_the_paths_are_the_apps_and_the_log_says_why() {
+async fn without_a_key_or_a_price_the_paths_pass_to_the_backend_and_the_log_says_why() {
     let (stripe, backend) = (FakeStripe::start().await, Backend::start().await);
     let keyless = Setup::new(&backend).set("checkout.price", prices());
     let priceless =
@@ -200,7 +200,7 @@ async fn without_a_key_or_without_a_price_the_paths_are_the_apps_and_the_log_say
 }
 
 #[tokio::test]
-async fn other_paths_stay_the_apps_and_odd_spellings_buy_nothing() {
+async fn other_paths_pass_to_the_backend_and_odd_spellings_create_no_session() {
     let shop = Shop::open().await;
     let others =
         ["/api/checkouts", "/api/checkout.json", "//api/checkout", "/API/checkout", "/api/%63heckout"];
@@ -212,7 +212,7 @@ async fn other_paths_stay_the_apps_and_odd_spellings_buy_nothing() {
 }
 
 #[tokio::test]
-async fn a_webhook_may_lie_beneath_a_checkouts_path() {
+async fn webhook_path_may_lie_below_a_checkout_path() {
     let (stripe, backend) = (FakeStripe::start().await, Backend::start().await);
     let setup = setup(&backend, &stripe).set("webhook.path", "/api/checkout/webhook");
     let program = Program::start(setup).await;

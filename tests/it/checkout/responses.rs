@@ -7,7 +7,7 @@ use serde_json::json;
 use std::time::Duration;
 
 #[tokio::test]
-async fn a_form_and_a_browser_are_sent_on_and_a_script_is_told_where() {
+async fn form_gets_a_redirect_and_a_script_gets_the_url() {
     let shop = Shop::open().await;
     let browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
     for (request, status) in [
@@ -27,7 +27,7 @@ async fn a_form_and_a_browser_are_sent_on_and_a_script_is_told_where() {
 }
 
 #[tokio::test]
-async fn a_person_is_told_of_a_fault_on_a_page_and_a_script_in_json() {
+async fn errors_are_html_for_a_browser_and_json_for_a_script() {
     let shop = Shop::open().await;
     let answer = shop.program.send(&form("price=gold").header("Accept", "text/html")).await;
     assert_eq!((answer.status, answer.outcome()), (400, "price_unknown"));
@@ -37,7 +37,7 @@ async fn a_person_is_told_of_a_fault_on_a_page_and_a_script_in_json() {
 }
 
 #[tokio::test]
-async fn a_sessions_status_is_told_and_nothing_personal() {
+async fn session_status_contains_no_personal_data() {
     let shop = Shop::open().await;
     let created = shop.order(r#"{"price": "pro", "customer_email": "ada@shop.example"}"#).await.json();
     let id = created["id"].as_str().unwrap();
@@ -66,7 +66,7 @@ async fn a_sessions_status_is_told_and_nothing_personal() {
 }
 
 #[tokio::test]
-async fn other_methods_types_and_codings_are_refused_and_the_connection_stays() {
+async fn other_methods_types_and_encodings_are_refused_and_the_connection_stays_open() {
     let shop = Shop::open_with(|s| s.set("checkout.max_body", "1KiB")).await;
     let mut client = shop.program.connect().await;
     let json = order(r#"{"price": "pro"}"#);
@@ -113,7 +113,7 @@ async fn other_methods_types_and_codings_are_refused_and_the_connection_stays() 
 }
 
 #[tokio::test]
-async fn a_client_that_waits_to_be_told_is_told_to_go_on_or_no() {
+async fn expect_100_continue_gets_100_or_the_refusal() {
     let shop = Shop::open().await;
     let expecting = order(r#"{"price": "pro"}"#).header("Expect", "100-continue");
     let mut client = shop.program.connect().await;
@@ -128,7 +128,7 @@ async fn a_client_that_waits_to_be_told_is_told_to_go_on_or_no() {
 }
 
 #[tokio::test]
-async fn an_order_that_dawdles_is_told_so_after_ten_seconds() {
+async fn slow_order_body_gets_408_after_ten_seconds() {
     let shop = Shop::open().await;
     let mut client = shop.program.connect().await;
     let request = order(r#"{"price": "pro"}"#);
@@ -141,7 +141,7 @@ async fn an_order_that_dawdles_is_told_so_after_ten_seconds() {
 }
 
 #[tokio::test]
-async fn who_finds_a_thousand_and_twenty_four_orders_under_way_is_told_to_come_again() {
+async fn order_beyond_the_1024th_in_flight_gets_503() {
     const ORDERS: usize = 1024;
     let shop = Shop::open().await;
     shop.stripe.always(|| Some(Fault::slow(Duration::from_secs(60))));
@@ -162,7 +162,7 @@ async fn who_finds_a_thousand_and_twenty_four_orders_under_way_is_told_to_come_a
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_in_the_middle_is_counted_and_orders_nothing() {
+async fn client_that_disconnects_mid_body_is_counted_and_orders_nothing() {
     let shop = Shop::open().await;
     let mut client = shop.program.connect().await;
     let request = order(r#"{"price": "pro"}"#);

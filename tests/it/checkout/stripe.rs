@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 const PRO: &str = r#"{"price": "pro"}"#;
 
 #[tokio::test]
-async fn stripe_is_told_who_calls_in_which_version_and_with_which_key() {
+async fn requests_to_stripe_carry_user_agent_version_and_key() {
     let shop = Shop::open_with(|s| s.env("STRIPE_SECRET_KEY", "rk_test_restricted")).await;
     assert_eq!(shop.order(PRO).await.outcome(), "created");
     let call = shop.stripe.only_call();
@@ -38,7 +38,7 @@ async fn stripe_is_told_who_calls_in_which_version_and_with_which_key() {
 type Case = (&'static str, u16, &'static str, &'static str, &'static str, usize);
 
 #[tokio::test]
-async fn each_of_stripes_errors_has_its_answer_and_is_asked_again_as_the_contract_says() {
+async fn each_stripe_error_has_its_response_and_number_of_retries() {
     let cases: [Case; 16] = [
         ("resource_missing_price", 400, "stripe_refused", "resource_missing", "line_items[0][price]", 1),
         ("parameter_missing", 400, "stripe_refused", "parameter_missing", "line_items", 1),
@@ -94,7 +94,7 @@ async fn each_of_stripes_errors_has_its_answer_and_is_asked_again_as_the_contrac
 }
 
 #[tokio::test]
-async fn an_answer_that_is_not_stripes_is_asked_for_again_and_then_a_502() {
+async fn response_not_from_stripe_is_retried_and_then_502() {
     let shop = Shop::open().await;
     shop.stripe.always(|| Some(Fault::bad_gateway()));
     shop.order(PRO).await.expect_error(502, "stripe_failed");
@@ -104,7 +104,7 @@ async fn an_answer_that_is_not_stripes_is_asked_for_again_and_then_a_502() {
 }
 
 #[tokio::test]
-async fn an_order_whose_answer_is_lost_is_sent_again_with_its_key_and_creates_one_session() {
+async fn order_with_a_lost_response_is_retried_and_creates_one_session() {
     type Loss = (&'static str, fn() -> Fault);
     let lost: [Loss; 4] = [
         ("unread", Fault::drop_unread),
@@ -125,7 +125,7 @@ async fn an_order_whose_answer_is_lost_is_sent_again_with_its_key_and_creates_on
 }
 
 #[tokio::test]
-async fn two_failures_are_survived_and_a_third_is_the_answer() {
+async fn two_failures_are_retried_and_the_third_is_returned() {
     let shop = Shop::open().await;
     for _ in 0..2 {
         shop.stripe.next(Fault::named("unavailable"));
@@ -139,7 +139,7 @@ async fn two_failures_are_survived_and_a_third_is_the_answer() {
 }
 
 #[tokio::test]
-async fn stripes_own_word_on_when_to_come_back_is_kept_or_passed_on() {
+async fn retry_after_of_stripe_is_respected_or_passed_on() {
     let shop = Shop::open().await;
     let asks = |seconds| Error::named("unavailable").unwrap().header("Retry-After", seconds);
     shop.stripe.next(Fault::error(asks("1")));
@@ -156,7 +156,7 @@ async fn stripes_own_word_on_when_to_come_back_is_kept_or_passed_on() {
 }
 
 #[tokio::test]
-async fn a_stripe_that_hangs_or_is_not_there_is_said_so() {
+async fn unresponsive_or_unreachable_stripe_is_reported() {
     let shop = Shop::open_with(|s| s.set("checkout.timeout", "200ms")).await;
     shop.stripe.always(|| Some(Fault::slow(Duration::from_secs(60))));
     shop.order(PRO).await.expect_error(504, "stripe_timeout");
@@ -175,7 +175,7 @@ async fn a_stripe_that_hangs_or_is_not_there_is_said_so() {
 }
 
 #[tokio::test]
-async fn a_slow_answer_is_waited_for_and_other_orders_pass_it() {
+async fn slow_response_does_not_block_other_orders() {
     let shop = Shop::open().await;
     let (held, release) = Fault::held();
     shop.stripe.next(held);
@@ -188,7 +188,7 @@ async fn a_slow_answer_is_waited_for_and_other_orders_pass_it() {
 }
 
 #[tokio::test]
-async fn a_thousand_orders_at_once_open_sixteen_connections_at_most_and_none_is_lost() {
+async fn thousand_simultaneous_orders_open_at_most_sixteen_connections_and_none_is_lost() {
     const ORDERS: usize = 1000;
     let shop = Shop::open().await;
     shop.stripe.always(|| Some(Fault::slow(Duration::from_millis(20))));
@@ -207,7 +207,7 @@ async fn a_thousand_orders_at_once_open_sixteen_connections_at_most_and_none_is_
 }
 
 #[tokio::test]
-async fn over_tls_stripe_is_spoken_to_in_http2_and_a_burst_still_opens_sixteen_connections_at_most() {
+async fn over_tls_http2_is_used_and_a_burst_opens_at_most_sixteen_connections() {
     const ORDERS: usize = 1000;
     if !have("caddy") {
         return;
@@ -259,7 +259,7 @@ async fn over_tls_stripe_is_spoken_to_in_http2_and_a_burst_still_opens_sixteen_c
 }
 
 #[tokio::test]
-async fn neither_the_key_nor_a_buyer_stands_in_the_log_or_in_an_answer() {
+async fn log_and_responses_contain_no_api_key_or_personal_data() {
     let (key, other) = ("sk_test_hush1", "sk_test_hush2");
     let shop = Shop::open_with(|s| {
         s.env("STRIPE_SECRET_KEY", key)
@@ -310,7 +310,7 @@ async fn neither_the_key_nor_a_buyer_stands_in_the_log_or_in_an_answer() {
 }
 
 #[tokio::test]
-async fn an_order_leaves_one_line_and_a_question_none() {
+async fn order_writes_one_log_line_and_a_status_request_none() {
     let shop = Shop::open().await;
     let id = shop.order(PRO).await.json()["id"].as_str().unwrap().to_owned();
     shop.program.send(&Request::get(&format!("/api/checkout/{id}"))).await;
@@ -332,7 +332,7 @@ async fn an_order_leaves_one_line_and_a_question_none() {
 }
 
 #[tokio::test]
-async fn check_probe_says_whether_stripe_takes_the_key_and_creates_nothing() {
+async fn check_probe_says_whether_stripe_accepts_the_key_and_creates_nothing() {
     let (stripe, backend) = (FakeStripe::start().await, Backend::start().await);
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("c.toml");

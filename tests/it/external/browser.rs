@@ -10,7 +10,7 @@ use std::rc::Rc;
 use toml::toml;
 
 #[tokio::test]
-async fn a_reader_buys_by_form_and_by_script_and_sees_the_access_that_the_webhook_granted() {
+async fn customer_buys_by_form_and_by_script_and_sees_the_access_granted() {
     if !["make", "caddy", "chromium", "chromedriver"].into_iter().all(have) {
         return;
     }
@@ -47,7 +47,7 @@ async fn a_reader_buys_by_form_and_by_script_and_sees_the_access_that_the_webhoo
 }
 
 #[tokio::test]
-async fn the_pieces_of_the_checkout_page_work_in_a_browser_as_pasted() {
+async fn snippets_of_the_checkout_page_work_in_a_browser_as_pasted() {
     if !["caddy", "chromium", "chromedriver"].into_iter().all(have) {
         return;
     }

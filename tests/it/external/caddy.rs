@@ -19,7 +19,7 @@ async fn stack() -> Option<(Caddy, Program, Backend)> {
 }
 
 #[tokio::test]
-async fn the_backends_paths_go_through_the_program_and_all_others_are_files() {
+async fn backend_paths_pass_through_the_program_and_other_paths_are_files() {
     let Some((caddy, _program, backend)) = stack().await else { return };
 
     let through = [
@@ -49,7 +49,7 @@ async fn the_backends_paths_go_through_the_program_and_all_others_are_files() {
 }
 
 #[tokio::test]
-async fn a_webhook_posted_to_caddy_is_judged_by_the_program_and_never_the_file_servers_405() {
+async fn webhook_through_caddy_is_verified_and_never_gets_the_file_servers_405() {
     let Some((caddy, _program, backend)) = stack().await else { return };
 
     let event = Event::checkout();
@@ -70,7 +70,7 @@ async fn a_webhook_posted_to_caddy_is_judged_by_the_program_and_never_the_file_s
 }
 
 #[tokio::test]
-async fn no_spelling_of_the_webhooks_path_gets_past_caddy_and_the_program_unsigned() {
+async fn no_spelling_of_the_webhook_path_passes_caddy_and_the_program_unsigned() {
     let Some((caddy, _program, backend)) = stack().await else { return };
 
     // What Caddy takes for one of the backend's paths is refused by the program as ambiguous; what it does not, ends at
@@ -111,7 +111,7 @@ async fn no_spelling_of_the_webhooks_path_gets_past_caddy_and_the_program_unsign
 }
 
 #[tokio::test]
-async fn clients_cannot_say_who_they_are_nor_speak_as_countersign() {
+async fn clients_cannot_set_identity_or_countersign_headers() {
     let Some((caddy, _program, backend)) = stack().await else { return };
 
     let mut request = Request::get("/api/access");
@@ -152,7 +152,7 @@ async fn clients_cannot_say_who_they_are_nor_speak_as_countersign() {
 }
 
 #[tokio::test]
-async fn the_program_restarts_under_load_and_no_request_is_lost() {
+async fn restart_under_load_loses_no_request() {
     const RESTARTS: usize = 3;
     const EACH: usize = 4;
     let Some((caddy, mut program, backend)) = stack().await else { return };

@@ -45,7 +45,7 @@ impl Demo {
 }
 
 #[tokio::test]
-async fn make_run_shows_a_genuine_a_repeated_a_forged_and_an_altered_event_and_ends_cleanly_on_ctrl_c() {
+async fn make_run_shows_genuine_repeated_forged_and_altered_events_and_stops_on_ctrl_c() {
     if !have("make") || !have("caddy") {
         return;
     }
@@ -86,7 +86,7 @@ async fn make_run_shows_a_genuine_a_repeated_a_forged_and_an_altered_event_and_e
 }
 
 #[tokio::test]
-async fn make_run_sells_and_the_backend_grants_access_when_the_fake_stripe_was_paid() {
+async fn make_run_sells_and_the_backend_grants_access_after_payment() {
     if !have("make") || !have("caddy") {
         return;
     }
@@ -115,7 +115,7 @@ async fn make_run_sells_and_the_backend_grants_access_when_the_fake_stripe_was_p
 }
 
 #[tokio::test]
-async fn make_run_names_a_port_that_is_taken_and_starts_nothing() {
+async fn make_run_names_an_occupied_port_and_starts_nothing() {
     if !have("make") || !have("caddy") {
         return;
     }

@@ -12,7 +12,7 @@ def app(environ, start):
 ";
 
 #[tokio::test]
-async fn a_header_cannot_choose_the_path_in_gunicorn() {
+async fn no_header_chooses_the_path_in_gunicorn() {
     let Some(packages) = python_packages().filter(|_| have("python3")) else { return };
     let folder = tempfile::TempDir::new().unwrap();
     std::fs::write(folder.path().join("app.py"), APP).unwrap();

@@ -17,7 +17,7 @@ const RULES_TEST: &str = include_str!("../../../config/prometheus/rules_test.yml
 const DASHBOARD: &str = include_str!("../../../config/grafana/countersign.json");
 
 #[test]
-fn promtool_takes_the_scrape_configuration_and_the_rules() {
+fn promtool_accepts_the_scrape_configuration_and_the_rules() {
     if !have("promtool") {
         return;
     }
@@ -49,7 +49,7 @@ fn every_alert_has_a_test_in_which_it_fires_and_one_in_which_it_stays_silent() {
 }
 
 #[test]
-fn every_alert_is_explained_on_its_page() {
+fn every_alert_is_documented() {
     let page = include_str!("../../../docs/alerts.md");
     let headings = page.lines().filter_map(|line| line.strip_prefix("### "));
     assert_eq!(headings.map(str::to_owned).collect::<BTreeSet<_>>(), alerts());
@@ -61,7 +61,7 @@ fn every_alert_is_explained_on_its_page() {
 }
 
 #[test]
-fn the_rules_know_the_default_limits() {
+fn rules_use_the_default_limits() {
     let built_in: toml::Table = include_str!("../../../config/countersign.toml").parse().unwrap();
     for (key, metric) in [("max_connections", "countersign_inflight"), ("max_webhooks", "countersign_events")]
     {
@@ -72,7 +72,7 @@ fn the_rules_know_the_default_limits() {
 }
 
 #[tokio::test]
-async fn the_dashboard_shows_something_in_every_panel_and_a_healthy_program_fires_no_alert() {
+async fn every_dashboard_panel_has_data_and_a_healthy_program_fires_no_alert() {
     if !have("prometheus") {
         return;
     }
@@ -98,7 +98,7 @@ async fn the_dashboard_shows_something_in_every_panel_and_a_healthy_program_fire
 }
 
 #[tokio::test]
-async fn every_metric_label_and_value_that_a_rule_or_a_panel_names_is_the_programs() {
+async fn rules_and_panels_name_only_existing_metrics_labels_and_values() {
     if !have("prometheus") {
         return;
     }
@@ -122,7 +122,7 @@ async fn every_metric_label_and_value_that_a_rule_or_a_panel_names_is_the_progra
 }
 
 #[test]
-fn the_reader_of_expressions_finds_names_labels_and_values() {
+fn expression_reader_finds_names_labels_and_values() {
     let known =
         Known::read("up_x 1\ncountersign_a{b=\"one\",c=\"two\"} 1\ncountersign_a{b=\"three\",c=\"two\"} 0\n");
     let wrong = |expression| known.wrong(expression);

@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 const DELIVERY_SECRET: &str = "whsec_tests_between_us";
 
 #[tokio::test]
-async fn an_event_signed_by_stripes_node_sdk_is_accepted_and_one_signed_with_another_secret_is_not() {
+async fn event_signed_by_the_node_sdk_is_accepted_and_with_another_secret_refused() {
     if npm("stripe").is_none() {
         return;
     }
@@ -35,7 +35,7 @@ async fn an_event_signed_by_stripes_node_sdk_is_accepted_and_one_signed_with_ano
 }
 
 #[tokio::test]
-async fn what_the_backend_gets_satisfies_the_sdks_construct_event() {
+async fn delivered_request_satisfies_construct_event() {
     if npm("stripe").is_none() {
         return;
     }

@@ -70,7 +70,7 @@ server.serve_forever()
 ";
 
 #[tokio::test]
-async fn the_node_sdk_takes_queued_retried_and_redelivered_events_an_hour_after_stripe_signed_them() {
+async fn node_sdk_accepts_queued_retried_and_redelivered_events_an_hour_later() {
     if let Some(folder) = npm("stripe").filter(|_| have("node")) {
         let app = |arguments: &str| {
             let mut node = Command::new("node");
@@ -82,7 +82,7 @@ async fn the_node_sdk_takes_queued_retried_and_redelivered_events_an_hour_after_
 }
 
 #[tokio::test]
-async fn the_python_sdk_takes_queued_retried_and_redelivered_events_an_hour_after_stripe_signed_them() {
+async fn python_sdk_accepts_queued_retried_and_redelivered_events_an_hour_later() {
     if let Some(folder) = python_packages().filter(|_| have("python3")) {
         let app = |arguments: &str| {
             let mut python = Command::new("python3");

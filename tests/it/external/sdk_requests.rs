@@ -23,7 +23,7 @@ const TREES: &[&str] = &[
 ];
 
 #[tokio::test]
-async fn the_encoder_writes_every_tree_as_the_sdks_do() {
+async fn encoder_writes_every_tree_as_the_sdks_do() {
     let Some(sdks) = sdks() else { return };
     let ours: Vec<String> = TREES.iter().map(|tree| encode(&params(tree))).collect();
     assert!(ours.iter().all(|body| !body.is_empty()));
@@ -37,7 +37,7 @@ async fn the_encoder_writes_every_tree_as_the_sdks_do() {
 }
 
 #[tokio::test]
-async fn what_the_program_sends_for_an_order_is_what_the_sdks_send_for_the_same_parameters() {
+async fn request_for_an_order_equals_the_sdks_request() {
     let Some(sdks) = sdks() else { return };
     let backend = Backend::start().await;
     let stripe = FakeStripe::start().await;
@@ -92,7 +92,7 @@ async fn what_the_program_sends_for_an_order_is_what_the_sdks_send_for_the_same_
 }
 
 #[tokio::test]
-async fn the_program_asks_again_when_the_node_sdk_asks_again_and_with_the_same_key() {
+async fn retries_match_the_node_sdk_and_use_the_same_key() {
     let Some(mut sdks) = sdks() else { return };
     let node = sdks.remove(0);
     let backend = Backend::start().await;

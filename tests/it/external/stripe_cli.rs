@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 #[tokio::test]
-async fn stripe_listen_forwards_through_caddy_to_the_backend_and_hears_its_answers() {
+async fn stripe_listen_forwards_through_caddy_and_gets_the_backends_responses() {
     let Some(package) = npm("@stripe/cli-linux-x64") else { return };
     if !have("caddy") {
         return;
@@ -36,7 +36,7 @@ async fn stripe_listen_forwards_through_caddy_to_the_backend_and_hears_its_answe
 }
 
 #[tokio::test]
-async fn stripe_trigger_buys_at_the_fake_and_stripe_listen_brings_the_event_to_the_backend() {
+async fn stripe_trigger_creates_an_event_that_stripe_listen_forwards_to_the_backend() {
     let Some(package) = npm("@stripe/cli-linux-x64") else { return };
     if !have("caddy") {
         return;

@@ -1,4 +1,4 @@
-//! The contract: claims that every ledger with a memory has to meet, each run on every event_type. A further ledger is a
+//! The contract: claims that every ledger with a memory has to meet, each run on every kind. A further ledger is a
 //! further module in `contract!`.
 
 use std::sync::{Arc, OnceLock};
@@ -6,12 +6,10 @@ use std::time::Duration;
 
 use countersign::clock;
 use countersign::config::Durability;
-use countersign::delivery_mode::DeliveryMode;
 use countersign::ledger::redis::{RedisLedger, RedisOptions};
 use countersign::ledger::sqlite::SqliteLedger;
 use countersign::ledger::{
-    ActionResult, Claim, EnqueueResult, Lease, Ledger, OperatorAction, RecordFilter, Settled, Settlement,
-    State, StoredRequest,
+    Acted, Action, Claim, Filter, Kept, Lease, Ledger, Parcel, Settled, Settlement, State, Way,
 };
 use countersign::metrics::Metrics;
 
@@ -30,13 +28,13 @@ trait Kind: Default {
 
 const MONTH: Duration = Duration::from_secs(35 * 24 * 60 * 60);
 
-/// Runs each case on every event_type of ledger, with a new one each time.
+/// Runs each case on every kind of ledger, with a new one each time.
 macro_rules! contract {
-    ($($(#[$about:meta])* $name:ident($ledger:ident, $event_type:ident keeps $retention:expr) $body:block)*) => {
-        contract!(@on sqlite Sqlite $($(#[$about])* $name($ledger, $event_type, $retention) $body)*);
-        contract!(@on redis Redis $($(#[$about])* $name($ledger, $event_type, $retention) $body)*);
+    ($($(#[$about:meta])* $name:ident($ledger:ident, $kind:ident keeps $retention:expr) $body:block)*) => {
+        contract!(@on sqlite Sqlite $($(#[$about])* $name($ledger, $kind, $retention) $body)*);
+        contract!(@on redis Redis $($(#[$about])* $name($ledger, $kind, $retention) $body)*);
     };
-    (@on $module:ident $Kind:ident $($(#[$about:meta])* $name:ident($ledger:ident, $event_type:ident, $retention:expr) $body:block)*) => {
+    (@on $module:ident $Kind:ident $($(#[$about:meta])* $name:ident($ledger:ident, $kind:ident, $retention:expr) $body:block)*) => {
         mod $module {
             use super::*;
             $(
@@ -46,10 +44,10 @@ macro_rules! contract {
                     if !$Kind::NEEDS.is_none_or(have) {
                         return;
                     }
-                    let $event_type = $Kind::default();
-                    let $ledger = $event_type.start($retention).await;
+                    let $kind = $Kind::default();
+                    let $ledger = $kind.start($retention).await;
                     $body
-                    drop($event_type);
+                    drop($kind);
                 }
             )*
         }
@@ -57,7 +55,7 @@ macro_rules! contract {
 }
 
 contract! {
-    the_first_claim_is_leased_as_attempt_one(ledger, event_type keeps MONTH) {
+    first_claim_is_leased_as_attempt_one(ledger, kind keeps MONTH) {
         let lease = leased(&*ledger, arrival("evt_1"), LONG).await;
         assert_eq!(lease.attempt(), 1);
         assert_eq!(lease.key(), &arrival("evt_1").key);
@@ -65,13 +63,13 @@ contract! {
         assert!(remaining <= LONG && remaining > LONG / 2, "{remaining:?}");
     }
 
-    a_copy_is_in_flight_while_the_lease_lasts_and_is_told_how_long(ledger, event_type keeps MONTH) {
+    copy_is_in_flight_while_the_lease_lasts_with_the_time_left(ledger, kind keeps MONTH) {
         let _lease = leased(&*ledger, arrival("evt_1"), LONG).await;
         let Claim::InFlight { retry_after } = ledger.claim(arrival("evt_1"), LONG).await.unwrap() else { panic!() };
         assert!(retry_after <= LONG && retry_after > LONG / 2, "{retry_after:?}");
     }
 
-    a_delivered_event_is_a_duplicate_from_then_on(ledger, event_type keeps MONTH) {
+    delivered_event_is_a_duplicate_from_then_on(ledger, kind keeps MONTH) {
         let lease = leased(&*ledger, arrival("evt_1"), LONG).await;
         assert_eq!(ledger.settle(lease, OK).await.unwrap(), Settled::Recorded);
         for _ in 0..3 {
@@ -79,7 +77,7 @@ contract! {
         }
     }
 
-    a_failed_event_is_admitted_again_with_the_next_attempt(ledger, event_type keeps MONTH) {
+    failed_event_is_leased_again_as_the_next_attempt(ledger, kind keeps MONTH) {
         for attempt in 1..=4 {
             let lease = leased(&*ledger, arrival("evt_1"), LONG).await;
             assert_eq!(lease.attempt(), attempt);
@@ -90,13 +88,13 @@ contract! {
         assert!(matches!(ledger.claim(arrival("evt_1"), LONG).await.unwrap(), Claim::Duplicate));
     }
 
-    an_event_whose_lease_is_over_is_admitted_again_with_the_next_attempt(ledger, event_type keeps MONTH) {
+    event_with_an_expired_lease_is_leased_again_as_the_next_attempt(ledger, kind keeps MONTH) {
         let (late, current) = taken_over(&*ledger, "evt_1").await;
         assert_eq!((late.attempt(), current.attempt()), (1, 2));
         assert!(matches!(ledger.claim(arrival("evt_1"), LONG).await.unwrap(), Claim::InFlight { .. }));
     }
 
-    a_lease_is_over_for_its_holder_before_another_is_granted(ledger, event_type keeps MONTH) {
+    lease_expires_for_its_holder_before_another_is_granted(ledger, kind keeps MONTH) {
         for n in 0..16 {
             let event = || arrival(&format!("evt_{n}"));
             let late = leased(&*ledger, event(), Duration::from_millis(5)).await;
@@ -106,14 +104,14 @@ contract! {
         }
     }
 
-    a_late_holders_failure_is_refused_and_changes_nothing(ledger, event_type keeps MONTH) {
+    late_holders_failure_is_superseded_and_changes_nothing(ledger, kind keeps MONTH) {
         let (late, current) = taken_over(&*ledger, "evt_1").await;
         assert_eq!(ledger.settle(late, DOWN).await.unwrap(), Settled::Superseded);
         assert!(matches!(ledger.claim(arrival("evt_1"), LONG).await.unwrap(), Claim::InFlight { .. }));
         assert_eq!(ledger.settle(current, OK).await.unwrap(), Settled::Recorded);
     }
 
-    a_late_holders_delivery_wins_over_the_current_lease(ledger, event_type keeps MONTH) {
+    late_holders_delivery_wins_over_the_current_lease(ledger, kind keeps MONTH) {
         let (late, current) = taken_over(&*ledger, "evt_1").await;
         assert_eq!(ledger.settle(late, OK).await.unwrap(), Settled::Recorded);
         assert!(matches!(ledger.claim(arrival("evt_1"), LONG).await.unwrap(), Claim::Duplicate));
@@ -121,21 +119,21 @@ contract! {
         assert!(matches!(ledger.claim(arrival("evt_1"), LONG).await.unwrap(), Claim::Duplicate));
     }
 
-    a_late_holders_delivery_wins_over_a_failure_already_recorded(ledger, event_type keeps MONTH) {
+    late_holders_delivery_wins_over_a_recorded_failure(ledger, kind keeps MONTH) {
         let (late, current) = taken_over(&*ledger, "evt_1").await;
         ledger.settle(current, DOWN).await.unwrap();
         assert_eq!(ledger.settle(late, OK).await.unwrap(), Settled::Recorded);
         assert!(matches!(ledger.claim(arrival("evt_1"), LONG).await.unwrap(), Claim::Duplicate));
     }
 
-    two_deliveries_of_one_event_are_both_recorded(ledger, event_type keeps MONTH) {
+    two_deliveries_of_one_event_are_both_recorded(ledger, kind keeps MONTH) {
         let (late, current) = taken_over(&*ledger, "evt_1").await;
         assert_eq!(ledger.settle(current, OK).await.unwrap(), Settled::Recorded);
         assert_eq!(ledger.settle(late, OK).await.unwrap(), Settled::Recorded);
         assert!(matches!(ledger.claim(arrival("evt_1"), LONG).await.unwrap(), Claim::Duplicate));
     }
 
-    of_sixteen_simultaneous_claims_exactly_one_is_leased(ledger, event_type keeps MONTH) {
+    exactly_one_of_sixteen_simultaneous_claims_is_leased(ledger, kind keeps MONTH) {
         for round in 0..20 {
             let start = Arc::new(tokio::sync::Barrier::new(16));
             let mut claims = tokio::task::JoinSet::new();
@@ -153,7 +151,7 @@ contract! {
         }
     }
 
-    another_id_query_or_endpoint_is_another_event(ledger, event_type keeps MONTH) {
+    different_id_query_or_endpoint_is_a_different_event(ledger, kind keeps MONTH) {
         let keys = [
             (ENDPOINT, "", "evt_1"), (ENDPOINT, "", "evt_2"), (ENDPOINT, "version=2", "evt_1"), ("/other", "", "evt_1"),
             (ENDPOINT, "", "evt_1version=2"), ("", "", "evt_1"), (ENDPOINT, ENDPOINT, "evt_1"),
@@ -165,7 +163,7 @@ contract! {
         }
     }
 
-    the_running_are_counted_by_endpoint(ledger, event_type keeps MONTH) {
+    running_events_are_counted_by_endpoint(ledger, kind keeps MONTH) {
         let mut held = Vec::new();
         for n in 0..3 {
             held.push(leased(&*ledger, at("a", "", &format!("evt_{n}")), LONG).await);
@@ -181,7 +179,7 @@ contract! {
         assert_eq!(ledger.backlog().await.unwrap(), []);
     }
 
-    a_settlement_goes_on_when_its_caller_leaves(ledger, event_type keeps MONTH) {
+    settlement_continues_when_its_caller_is_dropped(ledger, kind keeps MONTH) {
         let lease = leased(&*ledger, arrival("evt_1"), LONG).await;
         let mut settle = std::pin::pin!(ledger.settle(lease, OK));
         // Polled once, so that it is on its way, and dropped.
@@ -192,22 +190,22 @@ contract! {
         .await;
     }
 
-    a_kept_event_is_due_at_once_and_comes_back_whole(ledger, event_type keeps MONTH) {
+    queued_event_is_due_at_once_and_returned_whole(ledger, kind keeps MONTH) {
         let kept = arrival("evt_1");
-        assert!(matches!(ledger.enqueue(kept.clone(), parcel("evt_1"), None).await.unwrap(), EnqueueResult::Queued));
+        assert!(matches!(ledger.keep(kept.clone(), parcel("evt_1"), None).await.unwrap(), Kept::Queued));
         let [(lease, held)] = &due(&*ledger, 9).await[..] else { panic!("not one is due") };
         assert_eq!((lease.key(), lease.attempt(), held), (&kept.key, 1, &parcel("evt_1")));
         assert!(lease.remaining(clock::instant()) > LONG / 2);
         assert_eq!(due(&*ledger, 9).await.len(), 0, "it is leased");
-        let (record, shown) = ledger.get(&kept.key).await.unwrap().unwrap();
+        let (record, shown) = ledger.show(&kept.key).await.unwrap().unwrap();
         assert_eq!((record.state, record.attempts, shown), (State::Running, 1, Some(parcel("evt_1"))));
-        assert_eq!((record.event_type, record.created, record.livemode), (kept.event_type, kept.created, kept.livemode));
+        assert_eq!((record.kind, record.created, record.livemode), (kept.kind, kept.created, kept.livemode));
         assert_eq!(record.account, kept.account);
     }
 
-    a_kept_event_may_be_leased_at_once_and_comes_back_when_that_lease_is_over(ledger, event_type keeps MONTH) {
+    queued_event_leased_at_once_is_due_when_that_lease_expires(ledger, kind keeps MONTH) {
         let short = Some(Duration::from_millis(40));
-        let EnqueueResult::Leased(first) = ledger.enqueue(arrival("evt_1"), parcel("evt_1"), short).await.unwrap() else { panic!() };
+        let Kept::Leased(first) = ledger.keep(arrival("evt_1"), parcel("evt_1"), short).await.unwrap() else { panic!() };
         assert_eq!(first.attempt(), 1);
         let leased = super::super::until("due", || async { due(&*ledger, 9).await.pop() }).await;
         assert_eq!((leased.0.attempt(), leased.1), (2, parcel("evt_1")));
@@ -216,18 +214,18 @@ contract! {
         assert_eq!(ledger.settle(leased.0, OK).await.unwrap(), Settled::Recorded);
     }
 
-    a_copy_of_a_kept_event_is_a_duplicate_whatever_became_of_it(ledger, event_type keeps MONTH) {
+    copy_of_a_queued_event_is_a_duplicate_in_every_state(ledger, kind keeps MONTH) {
         for settlement in [None, Some(RETRY), Some(DEAD), Some(OK)] {
             let id = format!("evt_{}", settlement.map_or("kept".to_owned(), |s| format!("{s:?}").len().to_string()));
             let expect_duplicate = async || {
                 let claim = ledger.claim(arrival(&id), LONG).await.unwrap();
                 assert!(matches!(claim, Claim::Duplicate), "{claim:?}");
                 for lease in [None, Some(LONG)] {
-                    let kept = ledger.enqueue(arrival(&id), parcel(&id), lease).await.unwrap();
-                    assert!(matches!(kept, EnqueueResult::Duplicate), "{kept:?}");
+                    let kept = ledger.keep(arrival(&id), parcel(&id), lease).await.unwrap();
+                    assert!(matches!(kept, Kept::Duplicate), "{kept:?}");
                 }
             };
-            assert!(matches!(ledger.enqueue(arrival(&id), parcel(&id), None).await.unwrap(), EnqueueResult::Queued));
+            assert!(matches!(ledger.keep(arrival(&id), parcel(&id), None).await.unwrap(), Kept::Queued));
             expect_duplicate().await;
             let (lease, _) = due(&*ledger, 1).await.pop().unwrap();
             expect_duplicate().await;
@@ -238,17 +236,17 @@ contract! {
         }
     }
 
-    a_failed_event_can_be_kept_and_goes_on_counting_its_attempts(ledger, event_type keeps MONTH) {
+    failed_event_can_be_queued_and_keeps_its_attempts(ledger, kind keeps MONTH) {
         let lease = leased(&*ledger, arrival("evt_1"), LONG).await;
-        let EnqueueResult::InFlight { retry_after } = ledger.enqueue(arrival("evt_1"), parcel("evt_1"), None).await.unwrap() else { panic!() };
+        let Kept::InFlight { retry_after } = ledger.keep(arrival("evt_1"), parcel("evt_1"), None).await.unwrap() else { panic!() };
         assert!(retry_after <= LONG && retry_after > LONG / 2, "{retry_after:?}");
         ledger.settle(lease, DOWN).await.unwrap();
-        assert!(matches!(ledger.enqueue(arrival("evt_1"), parcel("evt_1"), None).await.unwrap(), EnqueueResult::Queued));
+        assert!(matches!(ledger.keep(arrival("evt_1"), parcel("evt_1"), None).await.unwrap(), Kept::Queued));
         assert_eq!(due(&*ledger, 1).await[0].0.attempt(), 2);
     }
 
-    a_retry_is_due_when_its_wait_is_over_and_counts_if_it_is_to(ledger, event_type keeps MONTH) {
-        let _ = ledger.enqueue(arrival("evt_1"), parcel("evt_1"), None).await.unwrap();
+    retry_is_due_after_its_wait_and_counts_only_if_asked(ledger, kind keeps MONTH) {
+        let _ = ledger.keep(arrival("evt_1"), parcel("evt_1"), None).await.unwrap();
         for (counts, attempt) in [(true, 1), (false, 2), (false, 2), (true, 2), (true, 3)] {
             let (lease, held) = super::super::until("due", || async { due(&*ledger, 9).await.pop() }).await;
             assert_eq!((lease.attempt(), held), (attempt, parcel("evt_1")));
@@ -258,37 +256,37 @@ contract! {
         let (lease, _) = super::super::until("due", || async { due(&*ledger, 9).await.pop() }).await;
         ledger.settle(lease, Settlement::Retry { status: None, wait: LONG, counts: true }).await.unwrap();
         assert_eq!(due(&*ledger, 9).await.len(), 0, "its wait is not over");
-        let (record, _) = ledger.get(&arrival("evt_1").key).await.unwrap().unwrap();
+        let (record, _) = ledger.show(&arrival("evt_1").key).await.unwrap().unwrap();
         assert_eq!((record.state, record.status, record.attempts), (State::Pending, Some(503), 4));
     }
 
-    a_dead_event_is_kept_and_never_due(ledger, event_type keeps MONTH) {
-        let _ = ledger.enqueue(arrival("evt_1"), parcel("evt_1"), None).await.unwrap();
+    dead_event_keeps_its_payload_and_is_never_due(ledger, kind keeps MONTH) {
+        let _ = ledger.keep(arrival("evt_1"), parcel("evt_1"), None).await.unwrap();
         let (lease, _) = due(&*ledger, 1).await.pop().unwrap();
         assert_eq!(ledger.settle(lease, DEAD).await.unwrap(), Settled::Recorded);
         assert_eq!(due(&*ledger, 9).await.len(), 0);
-        let (record, held) = ledger.get(&arrival("evt_1").key).await.unwrap().unwrap();
+        let (record, held) = ledger.show(&arrival("evt_1").key).await.unwrap().unwrap();
         assert_eq!((record.state, record.status, held), (State::Dead, Some(500), Some(parcel("evt_1"))));
         assert!(record.settled.is_some() && record.due.is_none());
     }
 
-    a_delivery_drops_the_payload_whoever_made_it(ledger, event_type keeps MONTH) {
+    delivery_by_any_holder_drops_the_payload(ledger, kind keeps MONTH) {
         let short = Some(Duration::from_millis(40));
-        let EnqueueResult::Leased(late) = ledger.enqueue(arrival("evt_1"), parcel("evt_1"), short).await.unwrap() else { panic!() };
+        let Kept::Leased(late) = ledger.keep(arrival("evt_1"), parcel("evt_1"), short).await.unwrap() else { panic!() };
         let (current, _) = super::super::until("due", || async { due(&*ledger, 9).await.pop() }).await;
         assert_eq!(ledger.settle(late, OK).await.unwrap(), Settled::Recorded);
-        let (record, held) = ledger.get(&arrival("evt_1").key).await.unwrap().unwrap();
+        let (record, held) = ledger.show(&arrival("evt_1").key).await.unwrap().unwrap();
         assert_eq!((record.state, held), (State::Delivered, None));
         assert_eq!(ledger.settle(current, RETRY).await.unwrap(), Settled::Superseded);
         assert_eq!(due(&*ledger, 9).await.len(), 0);
         assert_eq!(ledger.backlog().await.unwrap(), []);
     }
 
-    a_late_holder_cannot_undo_what_another_has_leased_since(ledger, event_type keeps MONTH) {
+    late_holder_cannot_undo_a_newer_lease(ledger, kind keeps MONTH) {
         for settlement in [RETRY, DEAD, DOWN] {
             let id = format!("evt_{}", format!("{settlement:?}").len());
             let short = Some(Duration::from_millis(40));
-            let EnqueueResult::Leased(late) = ledger.enqueue(arrival(&id), parcel(&id), short).await.unwrap() else { panic!() };
+            let Kept::Leased(late) = ledger.keep(arrival(&id), parcel(&id), short).await.unwrap() else { panic!() };
             let (current, _) = super::super::until("due", || async { due(&*ledger, 9).await.pop() }).await;
             assert_eq!(ledger.settle(late, settlement).await.unwrap(), Settled::Superseded, "{settlement:?}");
             assert_eq!(due(&*ledger, 9).await.len(), 0);
@@ -296,10 +294,10 @@ contract! {
         }
     }
 
-    the_most_overdue_comes_first_and_no_more_than_asked_for(ledger, event_type keeps MONTH) {
+    most_overdue_events_come_first_up_to_the_limit(ledger, kind keeps MONTH) {
         for n in 0..6 {
             let id = format!("evt_{n}");
-            let _ = ledger.enqueue(arrival(&id), parcel(&id), None).await.unwrap();
+            let _ = ledger.keep(arrival(&id), parcel(&id), None).await.unwrap();
             // Their times are milliseconds.
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
@@ -312,18 +310,18 @@ contract! {
         assert_eq!(order, ["evt_0", "evt_1", "evt_2", "evt_3", "evt_4", "evt_5"]);
     }
 
-    an_endpoint_is_given_its_own_events_only(ledger, event_type keeps MONTH) {
-        let _ = ledger.enqueue(at("a", "", "evt_1"), parcel("a"), None).await.unwrap();
-        let _ = ledger.enqueue(at("a b", "q=1", "evt_1"), parcel("b"), None).await.unwrap();
-        assert_eq!(ledger.claim_due("b", 9, LONG).await.unwrap().len(), 0);
-        let leased = ledger.claim_due("a b", 9, LONG).await.unwrap();
+    endpoint_gets_only_its_own_events(ledger, kind keeps MONTH) {
+        let _ = ledger.keep(at("a", "", "evt_1"), parcel("a"), None).await.unwrap();
+        let _ = ledger.keep(at("a b", "q=1", "evt_1"), parcel("b"), None).await.unwrap();
+        assert_eq!(ledger.due("b", 9, LONG).await.unwrap().len(), 0);
+        let leased = ledger.due("a b", 9, LONG).await.unwrap();
         assert_eq!((leased.len(), &leased[0].1, &*leased[0].0.key().query), (1, &parcel("b"), "q=1"));
     }
 
-    no_event_is_leased_to_two(ledger, event_type keeps MONTH) {
+    no_event_is_leased_twice_at_a_time(ledger, kind keeps MONTH) {
         for n in 0..60 {
             let id = format!("evt_{n}");
-            let _ = ledger.enqueue(arrival(&id), parcel(&id), None).await.unwrap();
+            let _ = ledger.keep(arrival(&id), parcel(&id), None).await.unwrap();
         }
         let mut workers = tokio::task::JoinSet::new();
         for _ in 0..6 {
@@ -346,52 +344,52 @@ contract! {
         assert_eq!((ids.len(), whole), (60, 60));
     }
 
-    an_operator_can_have_a_dead_event_delivered_again_with_its_whole_schedule(ledger, event_type keeps MONTH) {
+    redelivered_dead_event_starts_its_schedule_again(ledger, kind keeps MONTH) {
         let key = arrival("evt_1").key;
-        assert_eq!(ledger.apply(&key, OperatorAction::Redeliver).await.unwrap(), ActionResult::Unknown);
-        let _ = ledger.enqueue(arrival("evt_1"), parcel("evt_1"), None).await.unwrap();
+        assert_eq!(ledger.act(&key, Action::Redeliver).await.unwrap(), Acted::Unknown);
+        let _ = ledger.keep(arrival("evt_1"), parcel("evt_1"), None).await.unwrap();
         for _ in 0..2 {
             let (lease, _) = due(&*ledger, 1).await.pop().unwrap();
             assert_eq!(lease.attempt(), 1);
-            assert_eq!(ledger.apply(&key, OperatorAction::Redeliver).await.unwrap(), ActionResult::Running);
+            assert_eq!(ledger.act(&key, Action::Redeliver).await.unwrap(), Acted::Running);
             ledger.settle(lease, DEAD).await.unwrap();
-            assert_eq!(ledger.apply(&key, OperatorAction::Redeliver).await.unwrap(), ActionResult::Done);
+            assert_eq!(ledger.act(&key, Action::Redeliver).await.unwrap(), Acted::Done);
         }
         let (lease, held) = due(&*ledger, 1).await.pop().unwrap();
-        assert_eq!(held, StoredRequest { mode: DeliveryMode::Redelivery, ..parcel("evt_1") });
+        assert_eq!(held, Parcel { way: Way::Redelivery, ..parcel("evt_1") });
         // What waits can be hurried.
         ledger.settle(lease, Settlement::Retry { status: None, wait: LONG, counts: true }).await.unwrap();
-        assert_eq!(ledger.apply(&key, OperatorAction::Redeliver).await.unwrap(), ActionResult::Done);
+        assert_eq!(ledger.act(&key, Action::Redeliver).await.unwrap(), Acted::Done);
         let (lease, _) = due(&*ledger, 1).await.pop().unwrap();
         ledger.settle(lease, OK).await.unwrap();
-        assert_eq!(ledger.apply(&key, OperatorAction::Redeliver).await.unwrap(), ActionResult::PayloadGone);
+        assert_eq!(ledger.act(&key, Action::Redeliver).await.unwrap(), Acted::PayloadGone);
     }
 
-    what_is_forgotten_is_new_when_it_comes_again(ledger, event_type keeps MONTH) {
+    deleted_event_is_new_when_it_arrives_again(ledger, kind keeps MONTH) {
         let key = arrival("evt_1").key;
-        assert_eq!(ledger.apply(&key, OperatorAction::Forget).await.unwrap(), ActionResult::Unknown);
+        assert_eq!(ledger.act(&key, Action::Forget).await.unwrap(), Acted::Unknown);
         for settlement in [None, Some(DEAD), Some(OK)] {
-            let _ = ledger.enqueue(arrival("evt_1"), parcel("evt_1"), None).await.unwrap();
+            let _ = ledger.keep(arrival("evt_1"), parcel("evt_1"), None).await.unwrap();
             if let Some(settlement) = settlement {
                 let (lease, _) = due(&*ledger, 1).await.pop().unwrap();
                 assert_eq!(lease.attempt(), 1);
-                assert_eq!(ledger.apply(&key, OperatorAction::Forget).await.unwrap(), ActionResult::Running);
+                assert_eq!(ledger.act(&key, Action::Forget).await.unwrap(), Acted::Running);
                 ledger.settle(lease, settlement).await.unwrap();
             }
-            assert_eq!(ledger.apply(&key, OperatorAction::Forget).await.unwrap(), ActionResult::Done);
-            assert_eq!(ledger.get(&key).await.unwrap(), None);
+            assert_eq!(ledger.act(&key, Action::Forget).await.unwrap(), Acted::Done);
+            assert_eq!(ledger.show(&key).await.unwrap(), None);
             assert_eq!((due(&*ledger, 9).await.len(), ledger.backlog().await.unwrap()), (0, vec![]));
         }
         assert_eq!(leased(&*ledger, arrival("evt_1"), LONG).await.attempt(), 1);
     }
 
-    the_backlog_is_counted_by_endpoint_and_state(ledger, event_type keeps MONTH) {
+    backlog_is_counted_by_endpoint_and_state(ledger, kind keeps MONTH) {
         for (endpoint, ids) in [("a", 0..5), ("b", 5..6)] {
             for n in ids {
-                let _ = ledger.enqueue(at(endpoint, "", &format!("evt_{n}")), parcel("x"), None).await.unwrap();
+                let _ = ledger.keep(at(endpoint, "", &format!("evt_{n}")), parcel("x"), None).await.unwrap();
             }
         }
-        let mut held = ledger.claim_due("a", 3, LONG).await.unwrap();
+        let mut held = ledger.due("a", 3, LONG).await.unwrap();
         ledger.settle(held.pop().unwrap().0, DEAD).await.unwrap();
         let _inline = leased(&*ledger, at("a", "", "evt_inline"), LONG).await;
         let mut counted = counts(&*ledger).await;
@@ -402,30 +400,30 @@ contract! {
         assert!(oldest.iter().all(|age| *age < LONG), "{oldest:?}");
     }
 
-    records_are_listed_by_filter_page_by_page(ledger, event_type keeps MONTH) {
+    records_are_listed_by_filter_page_by_page(ledger, kind keeps MONTH) {
         for n in 0..25 {
             let lease = leased(&*ledger, at("a", "", &format!("evt_a{n}")), LONG).await;
             ledger.settle(lease, if n < 20 { OK } else { DOWN }).await.unwrap();
         }
         for n in 0..7 {
             let id = format!("evt_b{n}");
-            let _ = ledger.enqueue(at("b", "v=2", &id), parcel(&id), None).await.unwrap();
+            let _ = ledger.keep(at("b", "v=2", &id), parcel(&id), None).await.unwrap();
         }
-        for (lease, _) in ledger.claim_due("b", 3, LONG).await.unwrap() {
+        for (lease, _) in ledger.due("b", 3, LONG).await.unwrap() {
             ledger.settle(lease, DEAD).await.unwrap();
         }
-        let all = RecordFilter::default;
+        let all = Filter::default;
         for (filter, expected) in [
             (all(), 32),
-            (RecordFilter { state: Some(State::Delivered), ..all() }, 20),
-            (RecordFilter { state: Some(State::Failed), ..all() }, 5),
-            (RecordFilter { state: Some(State::Pending), ..all() }, 4),
-            (RecordFilter { state: Some(State::Dead), endpoint: Some("b".to_owned()), ..all() }, 3),
-            (RecordFilter { state: Some(State::Dead), endpoint: Some("a".to_owned()), ..all() }, 0),
-            (RecordFilter { state: Some(State::Running), ..all() }, 0),
-            (RecordFilter { id: Some("evt_b6".to_owned()), ..all() }, 1),
-            (RecordFilter { event_type: Some("checkout.*".to_owned()), endpoint: Some("b".to_owned()), ..all() }, 7),
-            (RecordFilter { event_type: Some("invoice.*".to_owned()), ..all() }, 0),
+            (Filter { state: Some(State::Delivered), ..all() }, 20),
+            (Filter { state: Some(State::Failed), ..all() }, 5),
+            (Filter { state: Some(State::Pending), ..all() }, 4),
+            (Filter { state: Some(State::Dead), endpoint: Some("b".to_owned()), ..all() }, 3),
+            (Filter { state: Some(State::Dead), endpoint: Some("a".to_owned()), ..all() }, 0),
+            (Filter { state: Some(State::Running), ..all() }, 0),
+            (Filter { id: Some("evt_b6".to_owned()), ..all() }, 1),
+            (Filter { kind: Some("checkout.*".to_owned()), endpoint: Some("b".to_owned()), ..all() }, 7),
+            (Filter { kind: Some("invoice.*".to_owned()), ..all() }, 0),
         ] {
             let (mut keys, mut after) = (Vec::new(), None);
             loop {
@@ -443,7 +441,7 @@ contract! {
         ledger.list(&all(), Some("nowhere"), 4).await.unwrap_err();
     }
 
-    retention_forgets_what_was_settled_and_nothing_else(ledger, event_type keeps Duration::from_millis(1)) {
+    retention_deletes_settled_events_only(ledger, kind keeps Duration::from_millis(1)) {
         for (id, settlement) in [("evt_delivered", OK), ("evt_failed", DOWN)] {
             let lease = leased(&*ledger, arrival(id), LONG).await;
             ledger.settle(lease, settlement).await.unwrap();
@@ -453,7 +451,7 @@ contract! {
         drop(again);
         // It may have been swept by itself before; what counts is that all of it goes.
         super::super::until("swept", || async {
-            event_type.sweep().await;
+            kind.sweep().await;
             let claim = ledger.claim(arrival("evt_delivered"), LONG).await.unwrap();
             matches!(claim, Claim::Leased(_)).then_some(())
         })
@@ -466,10 +464,10 @@ contract! {
         assert_eq!(ledger.settle(held, OK).await.unwrap(), Settled::Recorded);
     }
 
-    within_its_retention_nothing_is_forgotten(ledger, event_type keeps LONG) {
+    nothing_is_deleted_within_the_retention(ledger, kind keeps LONG) {
         let lease = leased(&*ledger, arrival("evt_1"), LONG).await;
         ledger.settle(lease, OK).await.unwrap();
-        assert_eq!(event_type.sweep().await, 0);
+        assert_eq!(kind.sweep().await, 0);
         assert!(matches!(ledger.claim(arrival("evt_1"), LONG).await.unwrap(), Claim::Duplicate));
     }
 }
@@ -478,19 +476,14 @@ const RETRY: Settlement = Settlement::Retry { status: Some(500), wait: Duration:
 const DEAD: Settlement = Settlement::Dead { status: Some(500) };
 
 /// A parcel that is not another's.
-fn parcel(mark: &str) -> StoredRequest {
+fn parcel(mark: &str) -> Parcel {
     let bytes = |what: &str| bytes::Bytes::from(format!("{what} of {mark} \0\r\n"));
-    StoredRequest {
-        mode: DeliveryMode::Queued,
-        head: bytes("head"),
-        signature: bytes("signature"),
-        body: bytes("body"),
-    }
+    Parcel { way: Way::Queued, head: bytes("head"), signature: bytes("signature"), body: bytes("body") }
 }
 
 /// What of the endpoint is due, leased.
-async fn due(ledger: &dyn Ledger, most: usize) -> Vec<(Lease, StoredRequest)> {
-    ledger.claim_due(ENDPOINT, most, LONG).await.unwrap()
+async fn due(ledger: &dyn Ledger, most: usize) -> Vec<(Lease, Parcel)> {
+    ledger.due(ENDPOINT, most, LONG).await.unwrap()
 }
 
 /// Running, pending and dead by endpoint.

@@ -33,7 +33,7 @@ fn expect_unavailable(answer: &Response) {
 }
 
 #[tokio::test]
-async fn after_a_kill_mid_delivery_the_lease_is_waited_out_and_then_a_retry_is_the_second_attempt() {
+async fn after_a_kill_mid_delivery_the_second_attempt_follows_the_end_of_the_lease() {
     let backend = Backend::start().await;
     let mut program = Program::start(short_leases(&backend)).await;
     let event = Event::checkout();
@@ -68,7 +68,7 @@ async fn after_a_kill_mid_delivery_the_lease_is_waited_out_and_then_a_retry_is_t
 }
 
 #[tokio::test]
-async fn what_was_delivered_is_remembered_after_a_kill_and_after_a_restart() {
+async fn delivered_events_are_duplicates_after_a_kill_and_after_a_restart() {
     let backend = Backend::start().await;
     let mut program = Program::start(&backend).await;
     let (first, second, failed) = (Event::checkout(), Event::checkout(), Event::checkout());
@@ -95,7 +95,7 @@ async fn what_was_delivered_is_remembered_after_a_kill_and_after_a_restart() {
 }
 
 #[tokio::test]
-async fn whatever_was_acknowledged_between_kills_has_reached_the_backend() {
+async fn every_event_acknowledged_between_kills_reached_the_backend() {
     const KILLS: usize = 3;
     let backend = Backend::start().await;
     let setup = short_leases(&backend)
@@ -146,7 +146,7 @@ async fn whatever_was_acknowledged_between_kills_has_reached_the_backend() {
 }
 
 #[tokio::test]
-async fn a_ledger_that_fails_after_the_2xx_keeps_stripe_waiting_a_second_and_is_settled_later() {
+async fn ledger_failure_after_the_2xx_delays_stripe_by_a_second_and_is_settled_later() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     let (event, gate) = (Event::checkout(), Gate::new());
@@ -174,7 +174,7 @@ async fn a_ledger_that_fails_after_the_2xx_keeps_stripe_waiting_a_second_and_is_
 }
 
 #[tokio::test]
-async fn while_the_ledger_is_locked_webhooks_get_503_within_seconds_and_pages_pass() {
+async fn with_a_locked_ledger_webhooks_get_503_within_seconds_and_pages_pass() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     let event = Event::checkout();
@@ -197,7 +197,7 @@ async fn while_the_ledger_is_locked_webhooks_get_503_within_seconds_and_pages_pa
 }
 
 #[tokio::test]
-async fn a_webhook_right_after_the_start_finds_the_ledger_open() {
+async fn webhook_right_after_the_start_finds_the_ledger_open() {
     let backend = Backend::start().await;
     for n in 1..=10 {
         let program = Program::start_unready(&backend).await;
@@ -207,7 +207,7 @@ async fn a_webhook_right_after_the_start_finds_the_ledger_open() {
 }
 
 #[tokio::test]
-async fn with_a_ledger_out_of_reach_at_start_it_serves_unready_and_recovers_by_itself() {
+async fn ledger_unreachable_at_start_leaves_the_program_unready_until_it_recovers() {
     for fault in ["the file is a folder", "its folder is a file"] {
         let backend = Backend::start().await;
         let folder = tempfile::TempDir::new().unwrap();
@@ -239,7 +239,7 @@ async fn with_a_ledger_out_of_reach_at_start_it_serves_unready_and_recovers_by_i
 }
 
 #[tokio::test]
-async fn with_on_outage_deliver_events_are_delivered_without_dedup_and_counted() {
+async fn on_outage_deliver_delivers_without_dedup_and_counts() {
     let backend = Backend::start().await;
     let folder = tempfile::TempDir::new().unwrap();
     let path = folder.path().join("ledger.db");
@@ -262,7 +262,7 @@ async fn with_on_outage_deliver_events_are_delivered_without_dedup_and_counted()
 }
 
 #[tokio::test]
-async fn with_on_outage_deliver_an_event_that_cannot_be_kept_is_inline_and_its_failure_is_stripes_to_know() {
+async fn on_outage_deliver_makes_an_event_that_cannot_be_queued_inline() {
     let backend = Backend::start().await;
     backend.answers(Answer::status(500));
     let folder = tempfile::TempDir::new().unwrap();
@@ -294,7 +294,7 @@ async fn without_a_ledger_every_copy_is_delivered() {
 }
 
 #[tokio::test]
-async fn a_second_process_on_the_file_waits_unready_until_the_first_is_gone() {
+async fn second_process_on_the_file_is_unready_until_the_first_ends() {
     let backend = Backend::start().await;
     let mut first = Program::start(&backend).await;
     let (known, new) = (Event::checkout(), Event::checkout());
@@ -315,7 +315,7 @@ async fn a_second_process_on_the_file_waits_unready_until_the_first_is_gone() {
 }
 
 #[tokio::test]
-async fn a_second_process_takes_over_from_one_that_was_killed() {
+async fn second_process_takes_over_from_a_killed_one() {
     let backend = Backend::start().await;
     let mut first = Program::start(&backend).await;
     let known = Event::checkout();

@@ -68,7 +68,7 @@ fn warned(program: &Program, words: &str) -> bool {
 }
 
 #[tokio::test]
-async fn stopped_and_started() {
+async fn stopped_redis_makes_the_program_unready_until_it_is_back() {
     if !have("redis-server") {
         return;
     }
@@ -83,7 +83,7 @@ async fn stopped_and_started() {
 }
 
 #[tokio::test]
-async fn stopped_and_started_between_two_webhooks_costs_neither_of_them() {
+async fn redis_restart_between_two_webhooks_fails_neither() {
     if !have("redis-server") {
         return;
     }
@@ -99,7 +99,7 @@ async fn stopped_and_started_between_two_webhooks_costs_neither_of_them() {
 }
 
 #[tokio::test]
-async fn killed() {
+async fn killed_redis_makes_the_program_unready_until_it_is_back() {
     if !have("redis-server") {
         return;
     }
@@ -112,7 +112,7 @@ async fn killed() {
 }
 
 #[tokio::test]
-async fn paused_past_the_time_out() {
+async fn paused_redis_times_out_and_recovers() {
     if !have("redis-server") {
         return;
     }
@@ -128,7 +128,7 @@ async fn paused_past_the_time_out() {
 }
 
 #[tokio::test]
-async fn restarted_empty_is_counted_and_said() {
+async fn redis_that_lost_its_data_is_counted_and_logged() {
     if !have("redis-server") {
         return;
     }
@@ -155,7 +155,7 @@ async fn restarted_empty_is_counted_and_said() {
 }
 
 #[tokio::test]
-async fn a_read_only_replica_is_no_ledger_until_it_is_promoted() {
+async fn read_only_replica_is_refused_until_it_is_promoted() {
     if !have("redis-server") {
         return;
     }
@@ -177,7 +177,7 @@ async fn a_read_only_replica_is_no_ledger_until_it_is_promoted() {
 }
 
 #[tokio::test]
-async fn out_of_memory() {
+async fn redis_out_of_memory_makes_the_program_unready_until_there_is_room() {
     if !have("redis-server") {
         return;
     }
@@ -191,7 +191,7 @@ async fn out_of_memory() {
 }
 
 #[tokio::test]
-async fn what_a_full_server_holds_is_delivered_after_a_broken_connection_and_a_restart_too() {
+async fn events_in_a_full_redis_are_delivered_also_after_a_lost_connection_and_a_restart() {
     if !have("redis-server") {
         return;
     }
@@ -231,7 +231,7 @@ async fn what_a_full_server_holds_is_delivered_after_a_broken_connection_and_a_r
 }
 
 #[tokio::test]
-async fn with_config_and_info_forbidden_it_serves_and_says_what_it_could_not_learn() {
+async fn without_config_and_info_permissions_it_serves_and_logs_what_is_unknown() {
     if !have("redis-server") {
         return;
     }
@@ -246,7 +246,7 @@ async fn with_config_and_info_forbidden_it_serves_and_says_what_it_could_not_lea
 }
 
 #[tokio::test]
-async fn a_user_that_may_not_enough_is_told_what_is_missing() {
+async fn missing_permissions_are_named() {
     if !have("redis-server") {
         return;
     }
@@ -270,7 +270,7 @@ async fn a_user_that_may_not_enough_is_told_what_is_missing() {
 }
 
 #[tokio::test]
-async fn the_documented_permissions_are_enough_for_every_way_to_deliver() {
+async fn documented_permissions_suffice_for_every_delivery_mode() {
     if !have("redis-server") {
         return;
     }
@@ -300,7 +300,7 @@ async fn the_documented_permissions_are_enough_for_every_way_to_deliver() {
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_said_shown_nowhere_and_tried_again() {
+async fn wrong_password_is_reported_without_showing_it_and_retried() {
     if !have("redis-server") {
         return;
     }
@@ -322,7 +322,7 @@ async fn a_wrong_password_is_said_shown_nowhere_and_tried_again() {
 }
 
 #[tokio::test]
-async fn not_there_yet_at_start() {
+async fn redis_absent_at_start_is_used_once_it_is_up() {
     if !have("redis-server") {
         return;
     }
@@ -336,7 +336,7 @@ async fn not_there_yet_at_start() {
 }
 
 #[tokio::test]
-async fn a_sentinel_failover_is_followed_and_forgets_nothing_that_was_replicated() {
+async fn sentinel_failover_is_followed_and_keeps_what_was_replicated() {
     if !have("redis-server") {
         return;
     }
@@ -360,7 +360,7 @@ async fn a_sentinel_failover_is_followed_and_forgets_nothing_that_was_replicated
 }
 
 #[tokio::test]
-async fn an_eviction_policy_and_missing_persistence_are_found_at_start() {
+async fn eviction_policy_and_missing_persistence_are_reported_at_start() {
     if !have("redis-server") {
         return;
     }
@@ -375,7 +375,7 @@ async fn an_eviction_policy_and_missing_persistence_are_found_at_start() {
 }
 
 #[tokio::test]
-async fn a_server_that_forgot_the_scripts_is_given_them_again() {
+async fn scripts_are_loaded_again_after_script_flush() {
     if !have("redis-server") {
         return;
     }
@@ -388,7 +388,7 @@ async fn a_server_that_forgot_the_scripts_is_given_them_again() {
 }
 
 #[tokio::test]
-async fn with_on_outage_deliver_events_pass_without_dedup_and_are_counted() {
+async fn on_outage_deliver_passes_events_without_dedup_and_counts_them() {
     if !have("redis-server") {
         return;
     }
@@ -410,7 +410,7 @@ async fn with_on_outage_deliver_events_pass_without_dedup_and_are_counted() {
 }
 
 #[tokio::test]
-async fn an_event_costs_two_commands_and_a_page_none() {
+async fn event_costs_two_commands_and_a_page_none() {
     if !have("redis-server") {
         return;
     }
@@ -432,7 +432,7 @@ async fn an_event_costs_two_commands_and_a_page_none() {
 }
 
 #[tokio::test]
-async fn records_have_the_retention_and_stand_in_the_database_of_the_url() {
+async fn records_expire_after_retention_and_use_the_database_of_the_url() {
     if !have("redis-server") {
         return;
     }
@@ -452,7 +452,7 @@ async fn records_have_the_retention_and_stand_in_the_database_of_the_url() {
 }
 
 #[tokio::test]
-async fn over_tls_the_certificate_is_checked() {
+async fn tls_certificate_is_verified() {
     if !have("redis-server") || !have("openssl") {
         return;
     }

@@ -12,7 +12,7 @@ async fn three(setup: &Setup) -> Vec<Program> {
 }
 
 #[tokio::test]
-async fn copies_sent_to_three_replicas_reach_the_backend_once_and_never_two_at_a_time() {
+async fn copies_at_three_replicas_reach_the_backend_once_and_never_overlap() {
     if !have("redis-server") {
         return;
     }
@@ -60,7 +60,7 @@ async fn copies_sent_to_three_replicas_reach_the_backend_once_and_never_two_at_a
 }
 
 #[tokio::test]
-async fn an_event_whose_replica_is_killed_is_delivered_by_a_retry_within_15_seconds() {
+async fn event_of_a_killed_replica_is_delivered_by_a_retry_within_15_seconds() {
     if !have("redis-server") {
         return;
     }
@@ -85,7 +85,7 @@ async fn an_event_whose_replica_is_killed_is_delivered_by_a_retry_within_15_seco
 }
 
 #[tokio::test]
-async fn a_replica_whose_clock_is_off_by_an_hour_changes_nothing() {
+async fn replica_clock_an_hour_off_changes_nothing() {
     let Some(library) = faketime() else { return };
     if !have("redis-server") {
         return;
@@ -125,7 +125,7 @@ async fn a_replica_whose_clock_is_off_by_an_hour_changes_nothing() {
 }
 
 #[tokio::test]
-async fn replicas_with_another_prefix_keep_their_own_records() {
+async fn replicas_with_different_prefixes_have_separate_records() {
     if !have("redis-server") {
         return;
     }

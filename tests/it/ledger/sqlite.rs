@@ -18,7 +18,7 @@ use crate::harness::at_most;
 const RETENTION: Duration = Duration::from_secs(35 * 24 * 60 * 60);
 
 #[tokio::test]
-async fn what_was_committed_is_there_after_a_restart_and_a_lease_too() {
+async fn committed_records_and_leases_survive_a_restart() {
     let (dir, ledger) = start().await;
     for (id, settlement) in [("evt_delivered", OK), ("evt_failed", DOWN)] {
         let lease = leased(&ledger, arrival(id), LONG).await;
@@ -39,7 +39,7 @@ async fn what_was_committed_is_there_after_a_restart_and_a_lease_too() {
 }
 
 #[tokio::test]
-async fn a_lease_of_an_earlier_process_is_waited_out_and_then_admitted_as_the_next_attempt() {
+async fn lease_of_an_earlier_process_ends_by_time_and_the_next_attempt_follows() {
     let (dir, ledger) = start().await;
     let short = Duration::from_millis(400);
     let before = clock::instant();
@@ -62,7 +62,7 @@ async fn a_lease_of_an_earlier_process_is_waited_out_and_then_admitted_as_the_ne
 }
 
 #[tokio::test]
-async fn closing_finishes_what_is_queued_and_leaves_one_file() {
+async fn closing_finishes_queued_jobs_and_leaves_one_file() {
     let (dir, ledger) = start().await;
     let ledger = Arc::new(ledger);
     let mut claims = tokio::task::JoinSet::new();
@@ -83,7 +83,7 @@ async fn closing_finishes_what_is_queued_and_leaves_one_file() {
 }
 
 #[tokio::test]
-async fn a_second_holder_waits_not_ready_and_goes_on_by_itself_when_the_first_is_gone() {
+async fn second_process_is_unready_until_the_first_releases_the_file() {
     let (dir, first) = start().await;
     let lease = leased(&first, arrival("evt_1"), LONG).await;
     let second = SqliteLedger::start(path(&dir), RETENTION);
@@ -102,7 +102,7 @@ async fn a_second_holder_waits_not_ready_and_goes_on_by_itself_when_the_first_is
 }
 
 #[tokio::test]
-async fn an_outsiders_write_lock_fails_claims_within_a_second_and_is_got_over_at_once() {
+async fn foreign_write_lock_fails_claims_within_a_second_and_recovery_is_immediate() {
     let (dir, ledger) = start().await;
     let lease = leased(&ledger, arrival("evt_held"), LONG).await;
     let outsider = outsider(&dir);
@@ -127,7 +127,7 @@ async fn an_outsiders_write_lock_fails_claims_within_a_second_and_is_got_over_at
 }
 
 #[tokio::test]
-async fn a_short_lock_of_an_outsider_is_waited_for() {
+async fn short_foreign_lock_is_waited_for() {
     let (dir, ledger) = start().await;
     let outsider = outsider(&dir);
     outsider.execute_batch("BEGIN IMMEDIATE").unwrap();
@@ -139,7 +139,7 @@ async fn a_short_lock_of_an_outsider_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_ledger_out_of_reach_at_start_says_why_and_comes_up_by_itself() {
+async fn ledger_unreachable_at_start_gives_a_reason_and_recovers() {
     let dir = TempDir::new().unwrap();
     // A file where the directory should be: neither directory nor ledger can be made.
     let parent = dir.path().join("data");
@@ -161,7 +161,7 @@ async fn a_ledger_out_of_reach_at_start_says_why_and_comes_up_by_itself() {
 }
 
 #[tokio::test]
-async fn a_directory_in_the_files_place_is_a_reason_and_no_panic() {
+async fn directory_at_the_files_path_gives_a_reason_and_no_panic() {
     let dir = TempDir::new().unwrap();
     std::fs::create_dir(path(&dir)).unwrap();
     let ledger = SqliteLedger::start(path(&dir), RETENTION);
@@ -172,7 +172,7 @@ async fn a_directory_in_the_files_place_is_a_reason_and_no_panic() {
 }
 
 #[tokio::test]
-async fn a_damaged_file_is_refused_with_advice_and_not_overwritten() {
+async fn damaged_file_is_refused_with_advice_and_not_overwritten() {
     let dir = TempDir::new().unwrap();
     let damage = b"this is no database, whatever its name says".repeat(100);
     std::fs::write(path(&dir), &damage).unwrap();
@@ -184,7 +184,7 @@ async fn a_damaged_file_is_refused_with_advice_and_not_overwritten() {
 }
 
 #[tokio::test]
-async fn damage_done_while_it_runs_fails_claims_and_is_got_over_when_mended() {
+async fn damage_at_run_time_fails_claims_until_it_is_repaired() {
     let (dir, ledger) = start().await;
     ledger.close();
     let ledger = start_in(&dir).await;
@@ -198,7 +198,7 @@ async fn damage_done_while_it_runs_fails_claims_and_is_got_over_when_mended() {
 }
 
 #[tokio::test]
-async fn a_deleted_or_replaced_file_is_noticed_by_the_next_claim_and_made_anew() {
+async fn deleted_or_replaced_file_is_noticed_by_the_next_claim_and_created_again() {
     for suffix in ["", "-wal"] {
         let (dir, ledger) = start().await;
         let lease = leased(&ledger, arrival("evt_held"), LONG).await;
@@ -221,7 +221,7 @@ async fn a_deleted_or_replaced_file_is_noticed_by_the_next_claim_and_made_anew()
 }
 
 #[tokio::test]
-async fn a_full_disk_fails_claims_with_the_reason_and_is_got_over_when_there_is_room() {
+async fn full_disk_fails_claims_with_a_reason_until_there_is_room() {
     let Some(disk) = Disk::mount("size=2m") else { return };
     let ledger = SqliteLedger::start(disk.dir.path().join("ledger.db"), RETENTION);
     ready(&ledger).await;
@@ -250,7 +250,7 @@ async fn a_full_disk_fails_claims_with_the_reason_and_is_got_over_when_there_is_
 }
 
 #[tokio::test]
-async fn a_read_only_disk_is_a_reason_and_is_got_over_when_it_is_writable() {
+async fn read_only_disk_gives_a_reason_until_it_is_writable() {
     let Some(disk) = Disk::mount("size=4m") else { return };
     let path = disk.dir.path().join("ledger.db");
     let ledger = SqliteLedger::start(path.clone(), RETENTION);
@@ -267,7 +267,7 @@ async fn a_read_only_disk_is_a_reason_and_is_got_over_when_it_is_writable() {
 }
 
 #[tokio::test]
-async fn a_newer_versions_file_is_left_alone() {
+async fn file_of_a_newer_version_is_not_changed() {
     let (dir, ledger) = start().await;
     ledger.close();
     outsider(&dir).pragma_update(None, "user_version", 99).unwrap();
@@ -276,7 +276,7 @@ async fn a_newer_versions_file_is_left_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_archived_event_is_still_known_and_a_failed_one_goes_on_where_it_was() {
+async fn archived_event_is_still_a_duplicate_and_a_failed_one_keeps_its_attempts() {
     let (dir, ledger) = start().await;
     let ledger = Arc::new(ledger);
     let (late, current) = taken_over(&*ledger, "evt_late").await;
@@ -330,7 +330,7 @@ async fn an_archived_event_is_still_known_and_a_failed_one_goes_on_where_it_was(
 }
 
 #[tokio::test]
-async fn a_lease_of_days_holds_for_days() {
+async fn lease_of_days_lasts_for_days() {
     let (_dir, ledger) = start().await;
     let days = Duration::from_secs(3 * 24 * 60 * 60);
     let _held = leased(&ledger, arrival("evt_1"), days).await;
@@ -339,7 +339,7 @@ async fn a_lease_of_days_holds_for_days() {
 }
 
 #[tokio::test]
-async fn a_row_deleted_by_hand_makes_its_event_new_and_no_other_one_old() {
+async fn row_deleted_by_hand_makes_only_its_own_event_new() {
     let (dir, ledger) = start().await;
     let lease = leased(&ledger, arrival("evt_gone"), LONG).await;
     ledger.settle(lease, OK).await.unwrap();

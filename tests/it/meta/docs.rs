@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 #[test]
-fn every_link_of_the_pages_to_a_file_of_the_project_leads_to_one() {
+fn every_link_in_the_documents_to_a_project_file_exists() {
     let home = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut seen = 0;
     for page in [
@@ -26,7 +26,7 @@ fn every_link_of_the_pages_to_a_file_of_the_project_leads_to_one() {
 }
 
 #[test]
-fn the_readme_and_the_built_in_configuration_name_the_same_variables() {
+fn readme_and_built_in_configuration_name_the_same_variables() {
     let readme = include_str!("../../../README.md");
     let rows = readme.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
     let mut told: Vec<&str> = rows.filter(|name| *name != "COUNTERSIGN_CONFIG").collect();

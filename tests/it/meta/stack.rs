@@ -9,13 +9,13 @@ const COMPOSE: &str = include_str!("../../../podman-compose.yml");
 const CONTAINERFILE: &str = include_str!("../../../Containerfile");
 
 #[test]
-fn the_images_label_names_the_programs_version() {
+fn image_label_names_the_programs_version() {
     let label = format!("org.opencontainers.image.version=\"{}\"", env!("CARGO_PKG_VERSION"));
     assert!(CONTAINERFILE.contains(&label), "{label}");
 }
 
 #[test]
-fn the_stack_waits_for_longer_than_the_program_drains() {
+fn stack_waits_longer_than_the_program_drains() {
     let built_in: toml::Table = include_str!("../../../config/countersign.toml").parse().unwrap();
     let drain = humantime::parse_duration(built_in["server"]["shutdown_grace"].as_str().unwrap()).unwrap();
     let (_, countersign) = COMPOSE.split_once("\n  countersign:\n").unwrap();
@@ -25,7 +25,7 @@ fn the_stack_waits_for_longer_than_the_program_drains() {
 }
 
 #[test]
-fn the_stacks_configuration_takes_the_secret_from_the_variable_or_else_the_file() {
+fn stack_configuration_reads_the_secret_from_the_variable_or_else_the_file() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/stack/countersign.toml");
     let check = |secret: Option<&str>| {
         let mut check = Command::new(env!("CARGO_BIN_EXE_countersign"));
@@ -39,7 +39,7 @@ fn the_stacks_configuration_takes_the_secret_from_the_variable_or_else_the_file(
 }
 
 #[test]
-fn nobody_but_countersign_is_on_the_backends_network() {
+fn only_countersign_is_on_the_backends_network() {
     let services = COMPOSE.split("\nservices:\n").nth(1).unwrap().split("\nnetworks:\n").next().unwrap();
     let mut on_it = vec![];
     let mut service = "";

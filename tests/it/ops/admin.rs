@@ -17,7 +17,7 @@ async fn traffic(program: &Program) {
 }
 
 #[tokio::test]
-async fn health_is_told_apart_from_readiness_and_each_check_has_its_own_entry() {
+async fn liveness_and_readiness_differ_and_each_check_has_its_own_entry() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     program.ready().await;
@@ -40,7 +40,7 @@ async fn health_is_told_apart_from_readiness_and_each_check_has_its_own_entry() 
 }
 
 #[tokio::test]
-async fn a_backend_that_is_down_leaves_the_program_ready() {
+async fn unreachable_backend_leaves_the_program_ready() {
     let mut backend = Backend::start().await;
     let program = Program::start(&backend).await;
     program.ready().await;
@@ -50,7 +50,7 @@ async fn a_backend_that_is_down_leaves_the_program_ready() {
 }
 
 #[tokio::test]
-async fn while_it_drains_the_check_says_so_and_metrics_are_still_answered() {
+async fn while_draining_readyz_says_so_and_metrics_still_respond() {
     let backend = Backend::start().await;
     let mut program = Program::start(&backend).await;
     let gate = Gate::new();
@@ -71,7 +71,7 @@ async fn while_it_drains_the_check_says_so_and_metrics_are_still_answered() {
 }
 
 #[tokio::test]
-async fn the_admin_listener_takes_a_unix_socket() {
+async fn admin_listener_accepts_a_unix_socket() {
     let backend = Backend::start().await;
     let folder = tempfile::tempdir().unwrap();
     let socket = format!("unix/{}", folder.path().join("admin.sock").display());
@@ -81,7 +81,7 @@ async fn the_admin_listener_takes_a_unix_socket() {
 }
 
 #[tokio::test]
-async fn promtool_finds_nothing_to_complain_about() {
+async fn metrics_pass_promtool_check() {
     if !have("promtool") {
         return;
     }
@@ -102,7 +102,7 @@ async fn promtool_finds_nothing_to_complain_about() {
 }
 
 #[tokio::test]
-async fn requests_make_no_series_that_the_page_does_not_tell_of() {
+async fn every_series_is_documented() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     let before = series(&program.metrics().await);
@@ -125,7 +125,7 @@ async fn requests_make_no_series_that_the_page_does_not_tell_of() {
 }
 
 #[tokio::test]
-async fn at_info_every_line_is_json_and_a_client_that_leaves_is_no_error() {
+async fn at_info_every_log_line_is_json_and_a_disconnect_is_no_error() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     let aborted = r#"proxy_requests_total{class="aborted"}"#;

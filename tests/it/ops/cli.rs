@@ -141,7 +141,7 @@ fn write(folder: &Path, name: &str, text: &str) -> String {
 }
 
 #[test]
-fn help_is_an_answer_and_wrong_usage_is_not() {
+fn help_exits_with_0_and_wrong_usage_does_not() {
     let help = countersign(&["--help"]);
     assert_eq!((help.code(), help.err().as_str()), (0, ""));
     for verb in ["run", "check", "sign", "send", "events", "reconcile"] {
@@ -160,7 +160,7 @@ fn help_is_an_answer_and_wrong_usage_is_not() {
 }
 
 #[test]
-fn run_does_not_start_with_a_faulty_configuration() {
+fn run_refuses_to_start_with_an_invalid_configuration() {
     let said = countersign_with(&["run", "--config", "tests/config/secret_unset.toml"], &[], b"");
     assert_eq!((said.code(), said.out().as_str()), (78, ""));
     assert!(
@@ -171,7 +171,7 @@ fn run_does_not_start_with_a_faulty_configuration() {
 }
 
 #[test]
-fn check_says_what_a_good_configuration_comes_to() {
+fn check_prints_a_summary_of_a_valid_configuration() {
     let said = countersign_with(
         &["check", "--config", "tests/config/good_every_key.toml"],
         &[
@@ -201,7 +201,7 @@ fn check_says_what_a_good_configuration_comes_to() {
 }
 
 #[test]
-fn check_says_everything_that_is_wrong_on_standard_error() {
+fn check_prints_every_error_to_standard_error() {
     let file = "tests/config/everything_at_once.toml";
     let said = countersign_with(
         &["check"],
@@ -221,7 +221,7 @@ fn check_says_everything_that_is_wrong_on_standard_error() {
 }
 
 #[test]
-fn check_probe_reaches_backend_and_ledger_or_says_which_it_cannot() {
+fn check_probe_reaches_backend_and_ledger_or_names_the_unreachable_one() {
     let folder = tempfile::tempdir().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let backend = format!("http://{}", listener.local_addr().unwrap());
@@ -246,7 +246,7 @@ fn check_probe_reaches_backend_and_ledger_or_says_which_it_cannot() {
 }
 
 #[test]
-fn check_live_asks_the_running_program_whatever_the_rest_of_the_file_says() {
+fn check_live_asks_the_running_program_and_ignores_the_rest_of_the_file() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::answering("200 OK", "", "");
     let address = server.url.trim_start_matches("http://").split('/').next().unwrap().to_owned();
@@ -263,7 +263,7 @@ fn check_live_asks_the_running_program_whatever_the_rest_of_the_file_says() {
 }
 
 #[test]
-fn sign_signs_a_file_and_standard_input_alike_byte_for_byte() {
+fn sign_gives_the_same_signature_for_a_file_and_for_standard_input() {
     let folder = tempfile::tempdir().unwrap();
     let payload = "{\"id\": \"evt_1\"}\n";
     let file = write(folder.path(), "event.json", payload);
@@ -284,7 +284,7 @@ fn sign_signs_a_file_and_standard_input_alike_byte_for_byte() {
 }
 
 #[test]
-fn sign_without_a_timestamp_signs_for_now() {
+fn sign_without_a_timestamp_uses_the_current_time() {
     let said = countersign_with(&["sign"], &[("STRIPE_WEBHOOK_SECRET", SECRET)], b"x");
     let request =
         Request { head: format!("\r\nStripe-Signature: {}", said.out().trim()), body: b"x".to_vec() };
@@ -292,7 +292,7 @@ fn sign_without_a_timestamp_signs_for_now() {
 }
 
 #[test]
-fn without_a_secret_nothing_is_signed_or_sent() {
+fn sign_and_send_fail_without_a_secret() {
     let server = Server::answering("200 OK", "delivered", "");
     for env in [&[][..], &[("STRIPE_WEBHOOK_SECRET", "")]] {
         for arguments in [&["sign"][..], &["send", &server.url]] {
@@ -305,7 +305,7 @@ fn without_a_secret_nothing_is_signed_or_sent() {
 }
 
 #[test]
-fn send_posts_a_genuine_event_as_stripe_does_and_says_what_came_back() {
+fn send_posts_a_signed_event_as_stripe_does_and_prints_the_response() {
     let server = Server::answering("200 OK", "delivered", "{\"ok\":\n  true}");
     let said =
         countersign(&["send", &server.url, "--type", "invoice.paid", "--id", "evt_1mine", "--livemode"]);
@@ -331,7 +331,7 @@ fn send_posts_a_genuine_event_as_stripe_does_and_says_what_came_back() {
 }
 
 #[test]
-fn send_times_repeats_an_event_and_count_makes_new_ones() {
+fn send_times_repeats_one_event_and_count_makes_new_ones() {
     let server = Server::answering("200 OK", "delivered", "");
     let said = countersign(&["send", &server.url, "--count", "2", "--times", "3"]);
     assert_eq!(said.code(), 0, "{}", said.err());
@@ -346,7 +346,7 @@ fn send_times_repeats_an_event_and_count_makes_new_ones() {
 }
 
 #[test]
-fn send_list_names_types_that_can_all_be_sent() {
+fn send_list_prints_types_that_can_all_be_sent() {
     let server = Server::answering("200 OK", "delivered", "");
     let list = countersign_with(&["send", "--list"], &[], b"").out();
     let types: Vec<_> = list.lines().map(|line| line.split_whitespace().next().unwrap()).collect();
@@ -359,7 +359,7 @@ fn send_list_names_types_that_can_all_be_sent() {
 }
 
 #[test]
-fn send_file_sends_its_bytes_as_they_are() {
+fn send_file_sends_the_files_bytes_unchanged() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::answering("200 OK", "delivered", "");
     let payload = "{ \"type\":\"a.b\",\"id\":\"evt_2\"}\r\n\n ";
@@ -395,7 +395,7 @@ fn send_forge_and_alter_succeed_only_if_refused() {
 }
 
 #[test]
-fn send_fails_if_an_event_is_refused_or_nobody_answers() {
+fn send_fails_if_an_event_is_refused_or_gets_no_response() {
     let server = Server::answering("400 Bad Request", "signature_mismatch", "");
     let said = countersign(&["send", &server.url, "--times", "2"]);
     assert_eq!((said.code(), said.err().as_str()), (1, "2 of 2 not accepted (2xx)\n"));

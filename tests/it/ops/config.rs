@@ -37,7 +37,7 @@ fn outcome(file: &Path) -> Result<String, String> {
 }
 
 #[test]
-fn every_file_comes_to_what_stands_beside_it() {
+fn every_file_gives_the_text_beside_it() {
     let update = std::env::vars_os().any(|(name, _)| name == "UPDATE_GOLDEN");
     let mut differing = Vec::new();
     for (file, outcome) in cases() {
@@ -53,7 +53,7 @@ fn every_file_comes_to_what_stands_beside_it() {
 }
 
 #[test]
-fn files_called_good_are_and_the_others_are_not() {
+fn files_named_good_are_valid_and_all_others_are_not() {
     let (good, bad): (Vec<_>, Vec<_>) = cases()
         .into_iter()
         .partition(|(file, _)| file.file_name().unwrap().to_str().unwrap().starts_with("good_"));
@@ -71,7 +71,7 @@ fn files_called_good_are_and_the_others_are_not() {
 const MARK: &str = "Hush";
 
 #[test]
-fn no_message_shows_a_secret() {
+fn no_message_contains_a_secret() {
     let mut secrets = 0;
     for (file, outcome) in cases() {
         let text = String::from_utf8_lossy(&fs::read(&file).unwrap()).into_owned();
@@ -83,7 +83,7 @@ fn no_message_shows_a_secret() {
 }
 
 #[test]
-fn the_documentation_has_every_key_with_its_default() {
+fn documentation_lists_every_key_with_its_default() {
     let documentation = fs::read_to_string("docs/configuration.md").unwrap();
     let (mut section, mut keys) = ("", 0);
     // What has no default is there as an example, behind a # without a space.
@@ -113,7 +113,7 @@ fn the_documentation_has_every_key_with_its_default() {
 }
 
 #[test]
-fn the_documentations_examples_are_good() {
+fn documentation_examples_are_valid() {
     let documentation = fs::read_to_string("docs/configuration.md").unwrap();
     let examples: Vec<_> =
         documentation.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();

@@ -193,7 +193,7 @@ async fn failed_reconcile_says_why() {
 }
 
 #[tokio::test]
-async fn what_was_forgotten_long_ago_is_not_offered_however_far_back_it_is_to_look() {
+async fn expired_events_are_not_listed_however_far_back_since_reaches() {
     let backend = Backend::start().await;
     let setup = Setup::new(&backend).delivery("queued").set("ledger.retention", "1h");
     let desk = Desk::begun(setup).await;

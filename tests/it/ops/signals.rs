@@ -14,7 +14,7 @@ async fn refuses_connections(address: &Address) -> bool {
 }
 
 #[tokio::test]
-async fn on_sigterm_readiness_goes_first_then_the_listener_and_work_in_flight_is_finished() {
+async fn sigterm_ends_readiness_then_the_listener_and_finishes_work_in_flight() {
     let backend = Backend::start().await;
     let mut program = Program::start(&backend).await;
     let (event, gate) = (Event::checkout(), Gate::new());
@@ -50,7 +50,7 @@ async fn on_sigterm_readiness_goes_first_then_the_listener_and_work_in_flight_is
 }
 
 #[tokio::test]
-async fn on_sigterm_an_idle_program_ends_at_once_with_0() {
+async fn sigterm_ends_an_idle_program_at_once_with_status_0() {
     let backend = Backend::start().await;
     let mut program = Program::start(&backend).await;
     let mut kept = program.connect().await;
@@ -63,7 +63,7 @@ async fn on_sigterm_an_idle_program_ends_at_once_with_0() {
 }
 
 #[tokio::test]
-async fn on_sigterm_idle_websockets_and_event_streams_are_closed_at_once() {
+async fn sigterm_closes_idle_websockets_and_event_streams_at_once() {
     let backend = Backend::start().await;
     let mut program = Program::start(&backend).await;
     let mut socket = program.connect().await.web_socket("/ws").await;
@@ -83,7 +83,7 @@ async fn on_sigterm_idle_websockets_and_event_streams_are_closed_at_once() {
 }
 
 #[tokio::test]
-async fn on_sigterm_an_upload_on_a_connection_that_had_an_event_stream_is_finished() {
+async fn sigterm_finishes_an_upload_on_a_connection_that_had_an_event_stream() {
     let backend = Backend::start().await;
     let mut program = Program::start(&backend).await;
     backend.answers_at("/events", Answer::events().chunk("data: 0\n\n"));
@@ -102,7 +102,7 @@ async fn on_sigterm_an_upload_on_a_connection_that_had_an_event_stream_is_finish
 }
 
 #[tokio::test]
-async fn on_sigterm_a_download_and_an_upload_under_way_are_finished() {
+async fn sigterm_finishes_a_download_and_an_upload_in_flight() {
     let backend = Backend::start().await;
     let mut program = Program::start(&backend).await;
     let gate = Gate::new();
@@ -126,7 +126,7 @@ async fn on_sigterm_a_download_and_an_upload_under_way_are_finished() {
 }
 
 #[tokio::test]
-async fn work_that_outlives_the_grace_is_given_up() {
+async fn work_beyond_shutdown_grace_is_aborted() {
     let backend = Backend::start().await;
     let mut program = Program::start(Setup::new(&backend).set("server.shutdown_grace", "1s")).await;
     backend.answers(Answer::never());
@@ -141,7 +141,7 @@ async fn work_that_outlives_the_grace_is_given_up() {
 }
 
 #[tokio::test]
-async fn while_draining_a_webhook_that_a_client_got_through_is_still_delivered() {
+async fn webhook_received_while_draining_is_still_delivered() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     let (gate, mut kept, mut busy) = drains_with_one_in_flight(&program, &backend).await;
@@ -158,7 +158,7 @@ async fn while_draining_a_webhook_that_a_client_got_through_is_still_delivered()
 }
 
 #[tokio::test]
-async fn while_draining_a_webhook_that_there_is_no_time_left_for_is_refused() {
+async fn webhook_without_enough_time_left_while_draining_is_refused() {
     let backend = Backend::start().await;
     // Less than one attempt may take.
     let setup =
@@ -176,7 +176,7 @@ async fn while_draining_a_webhook_that_there_is_no_time_left_for_is_refused() {
 }
 
 #[tokio::test]
-async fn while_draining_a_webhook_whose_body_comes_too_late_for_an_attempt_is_refused() {
+async fn webhook_whose_body_ends_too_late_while_draining_is_refused() {
     let backend = Backend::start().await;
     let setup = Setup::new(&backend)
         .set("server.shutdown_grace", "5s")
@@ -211,7 +211,7 @@ async fn drains_with_one_in_flight(program: &Program, backend: &Backend) -> (Gat
 }
 
 #[tokio::test]
-async fn sighup_takes_in_a_rolled_secret_without_dropping_anything() {
+async fn sighup_loads_a_rotated_secret_and_drops_no_request() {
     let backend = Backend::start().await;
     let setup = Setup::new(&backend)
         .file("secret", &format!("{SECRET}\n"))
@@ -240,7 +240,7 @@ async fn sighup_takes_in_a_rolled_secret_without_dropping_anything() {
 }
 
 #[tokio::test]
-async fn sighup_takes_in_endpoint_settings() {
+async fn sighup_loads_endpoint_settings() {
     let backend = Backend::start().await;
     let setup = Setup::new(&backend);
     let program = Program::start(setup.clone()).await;
@@ -268,7 +268,7 @@ async fn sighup_takes_in_endpoint_settings() {
 }
 
 #[tokio::test]
-async fn after_sighup_with_a_bad_file_the_old_configuration_stays_in_force_and_it_is_said() {
+async fn sighup_with_an_invalid_file_keeps_the_old_configuration_and_logs_an_error() {
     let backend = Backend::start().await;
     let setup = Setup::new(&backend);
     let program = Program::start(setup.clone()).await;

@@ -86,7 +86,7 @@ const ORDINARY: &[&str] = &[
 ];
 
 #[tokio::test]
-async fn every_spelling_of_a_webhook_path_but_the_path_is_a_400_whatever_the_method() {
+async fn every_other_spelling_of_a_webhook_path_gets_400_for_every_method() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     for target in AMBIGUOUS {
@@ -150,7 +150,7 @@ async fn other_paths_pass_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn every_configured_path_is_guarded_and_each_may_lie_beneath_another() {
+async fn every_configured_path_is_guarded_and_may_lie_below_another() {
     let backend = Backend::start().await;
     let setup = Setup::new(&backend)
         .webhook("/hooks", &["{$STRIPE_WEBHOOK_SECRET}"])
@@ -173,7 +173,7 @@ async fn every_configured_path_is_guarded_and_each_may_lie_beneath_another() {
 }
 
 #[tokio::test]
-async fn headers_that_choose_a_path_or_claim_to_be_ours_are_removed_on_every_route() {
+async fn headers_that_choose_a_path_or_use_our_names_are_stripped_on_every_route() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     let removed = [
@@ -214,7 +214,7 @@ async fn headers_that_choose_a_path_or_claim_to_be_ours_are_removed_on_every_rou
 }
 
 #[tokio::test]
-async fn a_connection_header_cannot_take_our_headers_off_a_delivery() {
+async fn connection_header_cannot_remove_our_headers_from_a_delivery() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     let named = "close, Stripe-Signature, Idempotency-Key, Countersign-Event, Content-Type";

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 const DRIP: Duration = Duration::from_millis(100);
 
 #[tokio::test]
-async fn a_body_over_max_body_is_a_413_by_its_length_and_while_reading_chunks() {
+async fn body_over_max_body_gets_413_by_its_length_and_while_reading_chunks() {
     let backend = Backend::start().await;
     let program = Program::start(Setup::new(&backend).set("webhook.max_body", "10KiB")).await;
     program.send(&Event::checkout().sized(10_240).signed()).await.expect_delivered(200);
@@ -32,7 +32,7 @@ async fn a_body_over_max_body_is_a_413_by_its_length_and_while_reading_chunks() 
 }
 
 #[tokio::test]
-async fn a_body_that_drips_is_a_408_after_body_timeout_in_total() {
+async fn dripping_body_gets_408_after_body_timeout_in_total() {
     let backend = Backend::start().await;
     let program = Program::start(Setup::new(&backend).set("webhook.body_timeout", "1s")).await;
     let request = Event::checkout().signed();
@@ -48,7 +48,7 @@ async fn a_body_that_drips_is_a_408_after_body_timeout_in_total() {
 }
 
 #[tokio::test]
-async fn a_head_that_drips_is_ended_after_header_timeout_in_total_on_new_and_on_kept_connections() {
+async fn dripping_head_ends_after_header_timeout_in_total_on_new_and_reused_connections() {
     let backend = Backend::start().await;
     let program = Program::start(Setup::new(&backend).set("server.header_timeout", "1s")).await;
     let head = Request::get("/posts/1").header("X-Long", &"x".repeat(1_000)).head_bytes();
@@ -73,7 +73,7 @@ async fn a_head_that_drips_is_ended_after_header_timeout_in_total_on_new_and_on_
 }
 
 #[tokio::test]
-async fn connections_that_idle_or_stop_half_way_are_closed() {
+async fn idle_and_half_sent_connections_are_closed() {
     let backend = Backend::start().await;
     let setup = Setup::new(&backend).set("server.idle_timeout", "1s").set("server.header_timeout", "1s");
     let program = Program::start(setup).await;
@@ -96,7 +96,7 @@ async fn connections_that_idle_or_stop_half_way_are_closed() {
 }
 
 #[tokio::test]
-async fn a_kept_connection_may_rest_longer_than_a_head_may_take() {
+async fn reused_connection_may_idle_longer_than_header_timeout() {
     let backend = Backend::start().await;
     let program = Program::start(Setup::new(&backend).set("server.header_timeout", "500ms")).await;
     let mut client = program.connect().await;
@@ -108,7 +108,7 @@ async fn a_kept_connection_may_rest_longer_than_a_head_may_take() {
 }
 
 #[tokio::test]
-async fn a_head_without_end_is_refused_and_costs_no_memory() {
+async fn endless_head_is_refused_and_does_not_grow_memory() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     program.send(&Request::get("/posts/1")).await;
@@ -133,7 +133,7 @@ async fn a_head_without_end_is_refused_and_costs_no_memory() {
 }
 
 #[tokio::test]
-async fn a_sender_that_asks_before_it_sends_the_body_is_told_to_go_on() {
+async fn expect_100_continue_gets_100_before_a_webhook_body() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     let request = Event::checkout().signed().header("Expect", "100-continue");
@@ -152,7 +152,7 @@ async fn a_sender_that_asks_before_it_sends_the_body_is_told_to_go_on() {
 }
 
 #[tokio::test]
-async fn an_encoded_body_is_a_415() {
+async fn encoded_body_gets_415() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     for encoding in ["gzip", "br", "identity, gzip"] {
@@ -167,7 +167,7 @@ async fn an_encoded_body_is_a_415() {
 }
 
 #[tokio::test]
-async fn anything_but_post_is_a_405_that_names_post() {
+async fn methods_other_than_post_get_405_with_allow_post() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     for method in ["GET", "PUT", "DELETE", "PATCH", "OPTIONS", "post", "STRIPE"] {
@@ -184,7 +184,7 @@ async fn anything_but_post_is_a_405_that_names_post() {
 }
 
 #[tokio::test]
-async fn framing_that_can_be_read_two_ways_is_a_400_on_every_route() {
+async fn ambiguous_framing_gets_400_on_every_route() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     let framings = [
@@ -215,7 +215,7 @@ async fn framing_that_can_be_read_two_ways_is_a_400_on_every_route() {
 }
 
 #[tokio::test]
-async fn a_body_that_breaks_off_or_is_framed_wrongly_is_never_delivered() {
+async fn truncated_or_misframed_body_is_never_delivered() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     let event = Event::checkout();
@@ -238,7 +238,7 @@ async fn a_body_that_breaks_off_or_is_framed_wrongly_is_never_delivered() {
 }
 
 #[tokio::test]
-async fn a_refused_webhook_keeps_its_connection() {
+async fn refused_webhook_leaves_its_connection_open() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     let mut client = program.connect().await;
@@ -250,7 +250,7 @@ async fn a_refused_webhook_keeps_its_connection() {
 }
 
 #[tokio::test]
-async fn clients_that_never_read_their_answers_do_not_keep_the_places_of_webhooks() {
+async fn clients_that_never_read_their_responses_do_not_hold_webhook_permits() {
     let backend = Backend::start().await;
     let program = Program::start(Setup::new(&backend).set("server.max_webhooks", 2)).await;
     // More answers than the buffers on the way hold.

@@ -15,7 +15,7 @@ fn expect_busy(answer: &Response) {
 }
 
 #[tokio::test]
-async fn beyond_max_webhooks_stripe_gets_503_and_pages_still_pass() {
+async fn webhook_beyond_max_webhooks_gets_503_and_pages_still_pass() {
     let backend = Backend::start().await;
     let program = Program::start(Setup::new(&backend).set("server.max_webhooks", 2)).await;
     let gate = Gate::new();
@@ -45,7 +45,7 @@ async fn beyond_max_webhooks_stripe_gets_503_and_pages_still_pass() {
 }
 
 #[tokio::test]
-async fn half_sent_webhooks_make_room_for_whole_ones_and_are_ended_after_body_timeout() {
+async fn half_sent_webhooks_are_evicted_for_whole_ones_and_end_after_body_timeout() {
     let backend = Backend::start().await;
     // Longer than the bound below, so that the webhooks cannot have waited for it.
     let body_timeout = at_most(Duration::from_secs(2));
@@ -79,7 +79,7 @@ async fn half_sent_webhooks_make_room_for_whole_ones_and_are_ended_after_body_ti
 }
 
 #[tokio::test]
-async fn neither_open_websockets_nor_half_sent_bodies_elsewhere_lock_stripe_out() {
+async fn open_websockets_and_half_sent_uploads_do_not_block_webhooks() {
     let backend = Backend::start().await;
     let program = Program::start(Setup::new(&backend).set("server.max_webhooks", 2)).await;
     let mut sockets = vec![];
@@ -104,7 +104,7 @@ async fn neither_open_websockets_nor_half_sent_bodies_elsewhere_lock_stripe_out(
 }
 
 #[tokio::test]
-async fn beyond_max_connections_the_next_gets_503_and_those_open_go_on() {
+async fn connection_beyond_max_connections_gets_503_and_open_ones_continue() {
     let backend = Backend::start().await;
     let program = Program::start(Setup::new(&backend).set("server.max_connections", 4)).await;
     let mut open = vec![];

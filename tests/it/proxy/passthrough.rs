@@ -3,7 +3,7 @@
 use crate::harness::{Answer, Backend, Event, Pattern, Program, Request, Setup};
 
 #[tokio::test]
-async fn every_method_passes_with_its_body_and_its_answer() {
+async fn every_method_passes_with_its_body_and_response() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     let mut client = program.connect().await;
@@ -39,7 +39,7 @@ async fn every_method_passes_with_its_body_and_its_answer() {
 }
 
 #[tokio::test]
-async fn statuses_pass_whatever_they_say() {
+async fn every_status_passes() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     let mut client = program.connect().await;
@@ -60,7 +60,7 @@ async fn statuses_pass_whatever_they_say() {
 }
 
 #[tokio::test]
-async fn chunked_bodies_pass_both_ways() {
+async fn chunked_bodies_pass_in_both_directions() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     backend.answers(Answer::chunked(200).chunk("one ").chunk("two ").chunk("three"));
@@ -74,7 +74,7 @@ async fn chunked_bodies_pass_both_ways() {
 }
 
 #[tokio::test]
-async fn a_head_request_gets_the_length_and_no_body_and_the_connection_stays() {
+async fn head_request_gets_the_length_and_no_body_and_the_connection_stays_open() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     backend.answers(Answer::status(200).header("ETag", "\"1\"").body("0123456789"));
@@ -92,7 +92,7 @@ async fn a_head_request_gets_the_length_and_no_body_and_the_connection_stays() {
 
 /// A backend may send a body after a HEAD all the same, and late.
 #[tokio::test]
-async fn no_delivery_follows_a_head_on_its_connection() {
+async fn delivery_does_not_reuse_the_connection_of_a_head_request() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     assert_eq!(program.send(&Request::new("HEAD", "/posts/1")).await.status, 200);
@@ -101,7 +101,7 @@ async fn no_delivery_follows_a_head_on_its_connection() {
 }
 
 #[tokio::test]
-async fn a_client_that_asks_before_it_uploads_is_told_to_go_on() {
+async fn expect_100_continue_gets_100_before_an_upload() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     let request = Request::post("/upload", "hello").header("Expect", "100-continue");
@@ -114,7 +114,7 @@ async fn a_client_that_asks_before_it_uploads_is_told_to_go_on() {
 }
 
 #[tokio::test]
-async fn connections_are_kept_on_both_sides() {
+async fn connections_are_reused_on_both_sides() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     let mut client = program.connect().await;
@@ -131,7 +131,7 @@ async fn connections_are_kept_on_both_sides() {
 }
 
 #[tokio::test]
-async fn host_is_kept_and_a_trusted_proxys_forwarded_headers_are_extended() {
+async fn host_passes_and_forwarded_headers_of_a_trusted_proxy_are_extended() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
@@ -152,7 +152,7 @@ async fn host_is_kept_and_a_trusted_proxys_forwarded_headers_are_extended() {
 }
 
 #[tokio::test]
-async fn an_untrusted_peers_forwarded_headers_are_replaced_for_pages_and_webhooks() {
+async fn forwarded_headers_of_an_untrusted_peer_are_replaced() {
     let backend = Backend::start().await;
     let setup = Setup::new(&backend).set("server.trusted_proxies", vec!["203.0.113.0/24"]);
     let program = Program::start(setup).await;
@@ -170,7 +170,7 @@ async fn an_untrusted_peers_forwarded_headers_are_replaced_for_pages_and_webhook
 }
 
 #[tokio::test]
-async fn a_trusted_peers_forwarded_header_cannot_smuggle_another_line() {
+async fn forwarded_header_of_a_trusted_peer_cannot_inject_a_line() {
     let backend = Backend::start().await;
     let setup = Setup::new(&backend).set("server.trusted_proxies", vec!["127.0.0.0/8"]);
     let program = Program::start(setup).await;

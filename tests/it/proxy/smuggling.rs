@@ -20,7 +20,7 @@ async fn answers(client: &mut Client, n: usize) -> Vec<u16> {
 }
 
 #[tokio::test]
-async fn requests_sent_ahead_are_each_judged_and_answered_in_order() {
+async fn pipelined_requests_are_each_classified_and_answered_in_order() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     let (first, second) = (Event::checkout(), Event::checkout());
@@ -61,7 +61,7 @@ async fn requests_sent_ahead_are_each_judged_and_answered_in_order() {
 
 /// A line that looks like one of the fields which no client may send, and is the request line.
 #[tokio::test]
-async fn a_request_line_that_looks_like_a_removed_field_is_refused() {
+async fn request_line_that_looks_like_a_stripped_header_is_refused() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     for line in
@@ -77,7 +77,7 @@ async fn a_request_line_that_looks_like_a_removed_field_is_refused() {
 /// Some routers take the path from where they think it stands: `*webhooks/stripe` is `/webhooks/stripe` to Fastify's, and
 /// `http://` and the host are a URL's beginning to whoever gives both to a URL parser.
 #[tokio::test]
-async fn a_path_in_the_place_of_a_host_or_of_no_form_is_refused() {
+async fn path_in_place_of_a_host_or_of_no_valid_form_is_refused() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     let refused = |head: String| {
@@ -109,7 +109,7 @@ async fn a_path_in_the_place_of_a_host_or_of_no_form_is_refused() {
 }
 
 #[tokio::test]
-async fn a_webhook_in_the_body_of_a_page_stays_its_body() {
+async fn webhook_request_inside_a_body_stays_body() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     let mut client = program.connect().await;
@@ -127,7 +127,7 @@ async fn a_webhook_in_the_body_of_a_page_stays_its_body() {
 }
 
 #[tokio::test]
-async fn what_is_left_of_a_body_after_an_early_answer_is_no_request() {
+async fn rest_of_a_body_after_our_early_response_is_no_request() {
     let backend = Backend::start().await;
     let program = Program::start(Setup::new(&backend).set("webhook.max_body", "4KiB")).await;
     let padded = [forged(), vec![b'x'; 100_000]].concat();
@@ -154,7 +154,7 @@ async fn what_is_left_of_a_body_after_an_early_answer_is_no_request() {
 }
 
 #[tokio::test]
-async fn what_is_left_of_a_body_after_the_backends_early_answer_is_no_request() {
+async fn rest_of_a_body_after_the_backends_early_response_is_no_request() {
     let body = [vec![b'x'; 100], forged()].concat();
     // The double reads whole bodies: this backend answers as soon as it has the head.
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -188,7 +188,7 @@ async fn what_is_left_of_a_body_after_the_backends_early_answer_is_no_request() 
 }
 
 #[tokio::test]
-async fn an_upgrade_that_the_backend_turns_down_opens_no_tunnel() {
+async fn upgrade_refused_by_the_backend_opens_no_tunnel() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     for (status, extra) in [(200, ""), (400, ""), (426, "websocket")] {
@@ -212,7 +212,7 @@ async fn an_upgrade_that_the_backend_turns_down_opens_no_tunnel() {
 }
 
 #[tokio::test]
-async fn only_websocket_upgrades_are_offered_to_the_backend() {
+async fn only_websocket_upgrades_reach_the_backend() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     for (name, value) in [("Upgrade", "h2c"), ("Upgrade", "TLS/1.0"), ("Upgrade", "h2c, websocket")] {
@@ -235,7 +235,7 @@ async fn only_websocket_upgrades_are_offered_to_the_backend() {
 }
 
 #[tokio::test]
-async fn a_request_sent_while_an_event_stream_runs_is_judged_like_any_other() {
+async fn request_sent_during_an_event_stream_is_classified_like_any_other() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     let gate = Gate::new();
@@ -259,7 +259,7 @@ async fn a_request_sent_while_an_event_stream_runs_is_judged_like_any_other() {
 }
 
 #[tokio::test]
-async fn a_request_sent_while_the_answer_is_awaited_is_judged_like_any_other() {
+async fn request_sent_before_the_previous_response_is_classified_like_any_other() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     let gate = Gate::new();
@@ -274,7 +274,7 @@ async fn a_request_sent_while_the_answer_is_awaited_is_judged_like_any_other() {
 }
 
 #[tokio::test]
-async fn connect_and_heads_that_are_no_http_are_refused() {
+async fn connect_and_heads_that_are_not_http_are_refused() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     for line in [

@@ -8,7 +8,7 @@ use tokio_tungstenite::tungstenite::Message;
 const FLAT_KIB: u64 = 32 << 10;
 
 #[tokio::test]
-async fn interim_answers_pass_before_the_answer() {
+async fn interim_responses_pass_before_the_final_one() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     let gate = Gate::new();
@@ -24,7 +24,7 @@ async fn interim_answers_pass_before_the_answer() {
 }
 
 #[tokio::test]
-async fn a_websocket_passes_both_ways() {
+async fn websocket_passes_in_both_directions() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     let mut socket = program.connect().await.web_socket("/ws").await;
@@ -62,7 +62,7 @@ async fn each_server_sent_event_arrives_before_the_next_is_sent() {
 }
 
 #[tokio::test]
-async fn a_gigabyte_up_and_down_leaves_memory_flat() {
+async fn gigabyte_upload_and_download_do_not_grow_memory() {
     const GIB: u64 = 1 << 30;
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
@@ -90,7 +90,7 @@ async fn a_gigabyte_up_and_down_leaves_memory_flat() {
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_read_stops_the_backend_instead_of_filling_memory() {
+async fn slow_reader_stops_the_backend_and_does_not_grow_memory() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     program.send(&Request::get("/posts/1")).await;
@@ -114,7 +114,7 @@ async fn a_client_that_does_not_read_stops_the_backend_instead_of_filling_memory
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_takes_its_request_off_the_backend() {
+async fn client_disconnect_cancels_the_request_at_the_backend() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     backend.answers(Answer::events().chunk("data: 0\n\n").pause(&Gate::new()));

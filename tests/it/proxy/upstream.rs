@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
 
 #[tokio::test]
-async fn idle_connections_to_the_backend_are_dropped_after_idle_timeout() {
+async fn idle_backend_connections_close_after_idle_timeout() {
     let backend = Backend::start().await;
     let program = Program::start(Setup::new(&backend).set("backend.idle_timeout", "1s")).await;
     program.send(&Request::get("/posts/1")).await;
@@ -21,7 +21,7 @@ async fn idle_connections_to_the_backend_are_dropped_after_idle_timeout() {
 }
 
 #[tokio::test]
-async fn a_backend_that_is_down_is_a_502_in_json_or_html_and_found_again_at_once() {
+async fn unreachable_backend_gets_502_in_json_or_html_and_is_used_again_at_once() {
     let mut backend = Backend::start().await;
     let program = Program::start(&backend).await;
     assert_eq!(program.send(&Request::get("/posts/1")).await.status, 200);
@@ -51,7 +51,7 @@ async fn a_backend_that_is_down_is_a_502_in_json_or_html_and_found_again_at_once
 }
 
 #[tokio::test]
-async fn a_backend_whose_name_has_another_address_is_found_within_seconds() {
+async fn changed_address_of_the_backends_name_is_used_within_seconds() {
     // It answers getaddrinfo from a file that the test can change.
     let wrapper = ["x86_64", "aarch64"]
         .map(|machine| format!("/usr/lib/{machine}-linux-gnu/libnss_wrapper.so"))
@@ -103,7 +103,7 @@ async fn a_backend_whose_name_has_another_address_is_found_within_seconds() {
 }
 
 #[tokio::test]
-async fn a_backend_that_breaks_off_breaks_off_at_the_client_too() {
+async fn truncated_backend_response_is_truncated_for_the_client() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     backend.answers(Answer::raw("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf").then_close());
@@ -119,7 +119,7 @@ async fn a_backend_that_breaks_off_breaks_off_at_the_client_too() {
 }
 
 #[tokio::test]
-async fn a_get_that_meets_a_dying_connection_is_sent_again_and_a_post_is_not() {
+async fn get_on_a_closing_connection_is_retried_and_post_is_not() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     // A new connection that dies says something of the backend.
@@ -165,7 +165,7 @@ async fn both_sides_may_be_unix_sockets() {
 }
 
 #[tokio::test]
-async fn a_unix_socket_has_the_mode_it_is_given() {
+async fn unix_socket_has_the_configured_mode() {
     let folder = tempfile::TempDir::new().unwrap();
     let backend = Backend::start().await;
     let path = folder.path().join("countersign.sock");
@@ -179,7 +179,7 @@ async fn a_unix_socket_has_the_mode_it_is_given() {
 }
 
 #[tokio::test]
-async fn a_unix_socket_left_behind_by_a_kill_is_taken_over() {
+async fn stale_unix_socket_is_replaced() {
     let folder = tempfile::TempDir::new().unwrap();
     let backend = Backend::start().await;
     let listen = format!("unix/{}", folder.path().join("countersign.sock").display());
@@ -190,7 +190,7 @@ async fn a_unix_socket_left_behind_by_a_kill_is_taken_over() {
 }
 
 #[tokio::test]
-async fn a_backend_given_by_name_is_found() {
+async fn backend_name_is_resolved() {
     let backend = Backend::start().await;
     let program = Program::start(Setup::to(&format!("http://localhost:{}", backend.address().port()))).await;
     assert_eq!(program.send(&Request::get("/posts/1")).await.status, 200);
@@ -198,7 +198,7 @@ async fn a_backend_given_by_name_is_found() {
 }
 
 #[tokio::test]
-async fn a_backend_whose_name_is_unknown_is_a_502_and_the_program_starts_all_the_same() {
+async fn unknown_backend_name_gets_502_and_does_not_prevent_the_start() {
     let program = Program::start(Setup::to("http://no-such-host.invalid:8081")).await;
     program.ready().await;
     program.send(&Request::get("/posts/1")).await.expect_error(502, "backend_unreachable");

@@ -3,7 +3,7 @@
 use crate::harness::{Answer, Backend, Event, Program, Request, until};
 
 #[tokio::test]
-async fn the_backend_gets_the_body_byte_for_byte_and_exactly_the_headers_promised() {
+async fn backend_gets_the_body_byte_for_byte_and_exactly_the_documented_headers() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     let event = Event::checkout();
@@ -46,7 +46,7 @@ async fn the_backend_gets_the_body_byte_for_byte_and_exactly_the_headers_promise
 }
 
 #[tokio::test]
-async fn the_backends_status_type_and_body_come_back_and_nothing_else_of_its_answer() {
+async fn response_carries_the_backends_status_type_and_body_and_nothing_else() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     let table = [
@@ -81,7 +81,7 @@ async fn the_backends_status_type_and_body_come_back_and_nothing_else_of_its_ans
 }
 
 #[tokio::test]
-async fn the_first_64_kib_of_the_backends_body_come_back() {
+async fn response_carries_the_first_64_kib_of_the_backends_body() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     for length in [65_535, 65_536, 65_537, 300_000, 50_000_000] {
@@ -93,7 +93,7 @@ async fn the_first_64_kib_of_the_backends_body_come_back() {
 }
 
 #[tokio::test]
-async fn deliveries_share_a_connection_as_long_as_the_backend_lets_them() {
+async fn deliveries_reuse_a_connection_while_the_backend_allows_it() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     let mut stripe = program.connect().await;
@@ -118,7 +118,7 @@ async fn deliveries_share_a_connection_as_long_as_the_backend_lets_them() {
 }
 
 #[tokio::test]
-async fn each_webhook_is_one_log_line_and_one_count() {
+async fn each_webhook_writes_one_log_line_and_counts_once() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     let event = Event::checkout();

@@ -3,7 +3,7 @@
 use crate::harness::{Answer, Backend, Event, OTHER_SECRET, Program, Request, SECRET, Setup, now, sign};
 
 #[tokio::test]
-async fn the_query_is_forwarded_and_makes_another_event_of_the_same_id() {
+async fn query_is_forwarded_and_is_part_of_the_event_key() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     let event = Event::checkout();
@@ -24,7 +24,7 @@ async fn the_query_is_forwarded_and_makes_another_event_of_the_same_id() {
 }
 
 #[tokio::test]
-async fn types_modes_and_accounts_that_are_not_forwarded_are_acknowledged_and_ignored() {
+async fn filtered_types_modes_and_accounts_are_acknowledged_and_not_delivered() {
     let backend = Backend::start().await;
     let setup = Setup::new(&backend)
         .set("webhook.types", vec!["checkout.session.*", "invoice.paid"])
@@ -60,7 +60,7 @@ async fn types_modes_and_accounts_that_are_not_forwarded_are_acknowledged_and_ig
 }
 
 #[tokio::test]
-async fn with_a_delivery_secret_every_delivery_is_signed_with_that_alone() {
+async fn delivery_secret_alone_signs_every_delivery() {
     let backend = Backend::start().await;
     let setup = Setup::new(&backend)
         .set("webhook.delivery_secret", "{$DELIVERY_SECRET}")
@@ -80,7 +80,7 @@ async fn with_a_delivery_secret_every_delivery_is_signed_with_that_alone() {
 }
 
 #[tokio::test]
-async fn a_dry_run_judges_and_counts_and_hands_on_what_it_would_refuse_as_it_came() {
+async fn dry_run_verifies_counts_and_forwards_unchanged_what_it_would_refuse() {
     let backend = Backend::start().await;
     let program = Program::start(Setup::new(&backend).set("webhook.enforce", false)).await;
     program.wait_for_log("a warning of the dry run", |line| line["level"] == "WARN").await;

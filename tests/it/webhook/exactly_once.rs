@@ -4,7 +4,7 @@ use crate::harness::{Answer, Backend, Client, Event, Gate, Program, Setup, until
 use futures_util::future::join_all;
 
 #[tokio::test]
-async fn the_first_2xx_ends_it_and_copies_never_reach_the_backend() {
+async fn after_the_first_2xx_no_copy_reaches_the_backend() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     let event = Event::checkout();
@@ -18,7 +18,7 @@ async fn the_first_2xx_ends_it_and_copies_never_reach_the_backend() {
 }
 
 #[tokio::test]
-async fn whatever_is_not_a_2xx_is_a_failure_and_the_next_copy_is_the_next_attempt() {
+async fn every_other_result_is_a_failure_and_the_next_copy_is_the_next_attempt() {
     let backend = Backend::start().await;
     let program = Program::start(Setup::new(&backend).set("backend.response_timeout", "500ms")).await;
     let half = "HTTP/1.1 200 OK\r\nContent-";
@@ -59,7 +59,7 @@ async fn whatever_is_not_a_2xx_is_a_failure_and_the_next_copy_is_the_next_attemp
 }
 
 #[tokio::test]
-async fn a_backend_that_is_down_is_a_502_and_found_again_at_once() {
+async fn unreachable_backend_gets_502_and_is_used_again_at_once() {
     let mut backend = Backend::start().await;
     let program = Program::start(&backend).await;
     let event = Event::checkout();
@@ -80,7 +80,7 @@ async fn a_backend_that_is_down_is_a_502_and_found_again_at_once() {
 }
 
 #[tokio::test]
-async fn a_2xx_counts_from_its_head_even_if_its_body_never_ends() {
+async fn head_of_a_2xx_counts_as_delivered_even_if_its_body_never_ends() {
     let backend = Backend::start().await;
     let program = Program::start(Setup::new(&backend).set("backend.response_timeout", "500ms")).await;
     let head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 100\r\n\r\nhalf";
@@ -95,7 +95,7 @@ async fn a_2xx_counts_from_its_head_even_if_its_body_never_ends() {
 }
 
 #[tokio::test]
-async fn of_sixteen_simultaneous_copies_one_reaches_the_backend() {
+async fn one_of_sixteen_simultaneous_copies_reaches_the_backend() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     let (event, gate) = (Event::checkout(), Gate::new());
@@ -131,7 +131,7 @@ async fn of_sixteen_simultaneous_copies_one_reaches_the_backend() {
 }
 
 #[tokio::test]
-async fn a_sender_that_hangs_up_mid_delivery_changes_nothing() {
+async fn sender_that_disconnects_mid_delivery_does_not_cancel_it() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     let (event, gate) = (Event::checkout(), Gate::new());
@@ -153,7 +153,7 @@ async fn a_sender_that_hangs_up_mid_delivery_changes_nothing() {
 }
 
 #[tokio::test]
-async fn many_events_at_once_are_each_delivered_once() {
+async fn many_simultaneous_events_are_each_delivered_once() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     let events: Vec<Event> = (0..200).map(|_| Event::checkout()).collect();

@@ -83,7 +83,7 @@ fn faulty_payloads() -> Vec<(&'static str, String)> {
 }
 
 #[tokio::test]
-async fn a_faulty_signature_gets_its_own_400_and_never_reaches_the_backend() {
+async fn each_faulty_signature_gets_its_own_400_and_never_reaches_the_backend() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     for (name, request, code) in faulty_signatures() {
@@ -96,7 +96,7 @@ async fn a_faulty_signature_gets_its_own_400_and_never_reaches_the_backend() {
 }
 
 #[tokio::test]
-async fn what_is_signed_but_no_event_gets_400_and_never_reaches_the_backend() {
+async fn signed_payload_that_is_no_event_gets_400_and_never_reaches_the_backend() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     for (name, payload) in faulty_payloads() {
@@ -107,7 +107,7 @@ async fn what_is_signed_but_no_event_gets_400_and_never_reaches_the_backend() {
 }
 
 #[tokio::test]
-async fn whatever_stripe_may_send_is_delivered() {
+async fn every_request_that_stripe_may_send_is_delivered() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     let event = Event::checkout();
@@ -143,7 +143,7 @@ async fn whatever_stripe_may_send_is_delivered() {
 }
 
 #[tokio::test]
-async fn while_a_secret_rolls_either_is_accepted_and_it_shows_which() {
+async fn during_secret_rotation_both_secrets_are_accepted_and_counted_apart() {
     let backend = Backend::start().await;
     let both = format!("{OTHER_SECRET},{SECRET}");
     let program = Program::start(Setup::new(&backend).env("STRIPE_WEBHOOK_SECRET", &both)).await;
@@ -163,7 +163,7 @@ async fn while_a_secret_rolls_either_is_accepted_and_it_shows_which() {
 }
 
 #[tokio::test]
-async fn each_endpoint_knows_its_own_secrets_only() {
+async fn endpoint_accepts_only_its_own_secrets() {
     let backend = Backend::start().await;
     let setup = Setup::new(&backend).webhook("/hooks/connect", &["{$CONNECT_SECRET}"]);
     let program = Program::start(setup.env("CONNECT_SECRET", OTHER_SECRET)).await;
@@ -176,7 +176,7 @@ async fn each_endpoint_knows_its_own_secrets_only() {
 }
 
 #[tokio::test]
-async fn one_event_at_two_endpoints_is_two() {
+async fn one_event_at_two_endpoints_counts_as_two() {
     let backend = Backend::start().await;
     let setup = Setup::new(&backend).webhook("/hooks/second", &["{$STRIPE_WEBHOOK_SECRET}"]);
     let program = Program::start(setup).await;
@@ -188,7 +188,7 @@ async fn one_event_at_two_endpoints_is_two() {
 }
 
 #[tokio::test]
-async fn the_tolerance_is_the_endpoints_own() {
+async fn each_endpoint_has_its_own_tolerance() {
     let backend = Backend::start().await;
     let program = Program::start(Setup::new(&backend).set("webhook.tolerance", "1h")).await;
     program.send(&Event::checkout().signed_at(now() - 3_000, &[SECRET])).await.expect_delivered(200);
@@ -197,7 +197,7 @@ async fn the_tolerance_is_the_endpoints_own() {
 }
 
 #[tokio::test]
-async fn no_secret_signature_or_payload_shows_in_an_answer_or_in_the_log() {
+async fn responses_and_log_contain_no_secret_signature_or_payload() {
     let backend = Backend::start().await;
     let resigned = "whsec_between_us_and_the_app";
     let setup = Setup::new(&backend)

@@ -5,7 +5,7 @@ use futures_util::{SinkExt, StreamExt};
 use tokio_tungstenite::tungstenite::Message;
 
 #[tokio::test]
-async fn a_genuine_event_reaches_the_backend_and_a_page_passes_through() {
+async fn genuine_event_reaches_the_backend_and_a_page_passes_through() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
 
@@ -20,7 +20,7 @@ async fn a_genuine_event_reaches_the_backend_and_a_page_passes_through() {
 
 /// The doubles against each other, without the program: what the rest of the suite leans on.
 #[tokio::test]
-async fn the_client_and_the_backend_double_understand_each_other() {
+async fn client_and_backend_doubles_understand_each_other() {
     let mut backend = Backend::start().await;
     let mut client = Client::connect(backend.address()).await;
 

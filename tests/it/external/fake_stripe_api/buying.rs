@@ -6,7 +6,7 @@ use crate::harness::{Answer, Backend, OTHER_SECRET, Request, SECRET, sign, withi
 use serde_json::{Value, json};
 
 #[tokio::test]
-async fn the_buyer_pays_on_a_page_and_goes_on_once_the_webhook_has_answered() {
+async fn payment_page_redirects_once_the_webhook_has_answered() {
     let backend = Backend::start().await;
     let stripe = FakeStripe::start().await;
     stripe.deliver_to(&format!("{}/hook", backend.url()), OTHER_SECRET);
@@ -39,7 +39,7 @@ async fn the_buyer_pays_on_a_page_and_goes_on_once_the_webhook_has_answered() {
 }
 
 #[tokio::test]
-async fn the_buyer_goes_on_when_the_webhook_fails_and_the_event_is_listed_as_not_delivered() {
+async fn payment_page_redirects_if_the_webhook_fails_and_lists_the_event_as_undelivered() {
     let backend = Backend::start().await;
     backend.answers(Answer::status(503));
     let stripe = FakeStripe::start().await;

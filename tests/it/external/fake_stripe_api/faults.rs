@@ -5,7 +5,7 @@ use crate::fake_stripe::{FakeStripe, Fault};
 use serde_json::{Value, json};
 
 #[tokio::test]
-async fn connections_break_as_scripted_and_work_that_was_done_is_kept() {
+async fn connections_break_as_scripted_and_finished_work_remains() {
     let stripe = FakeStripe::start().await;
     for (fault, read, done) in [
         (Fault::drop_unread(), 0, 0),
@@ -26,7 +26,7 @@ async fn connections_break_as_scripted_and_work_that_was_done_is_kept() {
 }
 
 #[tokio::test]
-async fn scripted_errors_are_the_ones_that_were_seen_of_stripe() {
+async fn scripted_errors_equal_those_seen_of_stripe() {
     let Some(seen) = beside_the_description("stripe_errors.jsonl") else { return };
     let stripe = FakeStripe::start().await;
     let mut count = 0;
@@ -63,7 +63,7 @@ async fn scripted_errors_are_the_ones_that_were_seen_of_stripe() {
 }
 
 #[tokio::test]
-async fn every_scripted_error_has_the_shape_of_stripes() {
+async fn every_scripted_error_has_the_shape_of_a_stripe_error() {
     let stripe = FakeStripe::start().await;
     for (name, status, kind) in [
         ("resource_missing_price", 400, "invalid_request_error"),

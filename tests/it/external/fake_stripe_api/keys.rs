@@ -6,7 +6,7 @@ use crate::harness::{until, within};
 use serde_json::json;
 
 #[tokio::test]
-async fn a_key_brings_the_first_answer_back_and_nothing_else() {
+async fn idempotency_key_returns_the_first_response_only() {
     let stripe = FakeStripe::start().await;
     let keyed = |body: &str| create(body).header("Idempotency-Key", "order-1");
     let first = send(&stripe, &keyed(&least())).await;
@@ -22,7 +22,7 @@ async fn a_key_brings_the_first_answer_back_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_key_keeps_a_500_but_neither_a_refusal_nor_a_503() {
+async fn idempotency_key_stores_a_500_but_no_refusal_and_no_503() {
     let stripe = FakeStripe::start().await;
     let keyed = |key: &str, body: &str| create(body).header("Idempotency-Key", key);
     stripe.next(Fault::named("api_error"));
@@ -38,7 +38,7 @@ async fn a_key_keeps_a_500_but_neither_a_refusal_nor_a_503() {
 }
 
 #[tokio::test]
-async fn a_key_in_use_is_a_conflict_until_the_work_is_done() {
+async fn idempotency_key_in_use_conflicts_until_the_request_ends() {
     let stripe = FakeStripe::start().await;
     let keyed = create(&least()).header("Idempotency-Key", "order-2");
     let (held, release) = Fault::held();

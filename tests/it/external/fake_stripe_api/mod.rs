@@ -52,7 +52,7 @@ fn fault(answer: &Response) -> (u16, Value, Value) {
 }
 
 #[tokio::test]
-async fn a_session_is_created_shown_again_and_expired() {
+async fn session_is_created_retrieved_and_expired() {
     let stripe = FakeStripe::start().await;
     let made =
         send(&stripe, &create(&format!("{}&metadata[shelf]=spring&client_reference_id=member-7", least())))
@@ -79,7 +79,7 @@ async fn a_session_is_created_shown_again_and_expired() {
 }
 
 #[tokio::test]
-async fn the_words_for_where_the_buyer_pays_depend_on_the_version() {
+async fn ui_mode_values_depend_on_the_version() {
     let stripe = FakeStripe::start().await;
     let body = |ui_mode: &str| {
         format!(
@@ -103,12 +103,12 @@ async fn the_words_for_where_the_buyer_pays_depend_on_the_version() {
 }
 
 #[tokio::test]
-async fn what_stripe_would_refuse_is_refused_with_code_and_param() {
+async fn invalid_requests_are_refused_with_code_and_param() {
     refuses_what_stripe_would(Settings { schema: None, ..Settings::default() }).await;
 }
 
 #[tokio::test]
-async fn what_stripe_would_refuse_is_refused_where_its_own_description_is_at_hand_too() {
+async fn invalid_requests_are_refused_with_its_own_description_too() {
     let settings = Settings::default();
     if settings.schema.is_none() {
         eprintln!("SKIPPED: no copy of Stripe's description of its API beside the project");
@@ -132,7 +132,7 @@ async fn what_stripe_would_refuse_is_refused_where_its_own_description_is_at_han
 }
 
 #[tokio::test]
-async fn every_mode_and_every_way_to_give_a_key_works() {
+async fn every_mode_and_every_form_of_authentication_works() {
     let stripe = FakeStripe::start().await;
     let url = "success_url=https://shop.test/thanks";
     for body in [
@@ -162,7 +162,7 @@ async fn every_mode_and_every_way_to_give_a_key_works() {
 }
 
 #[tokio::test]
-async fn sessions_have_the_members_that_stripe_describes_and_no_others() {
+async fn sessions_have_exactly_the_members_that_stripe_describes() {
     let Some(description) = beside_the_description("openapi_checkout_subset.json") else { return };
     let description: Value = serde_json::from_str(&description).unwrap();
     let described = &description["components"]["schemas"]["Checkout_Sessions_Session"];
