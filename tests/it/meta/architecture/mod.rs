@@ -13,7 +13,7 @@ mod imports;
 mod names;
 mod reader;
 mod sizes;
-mod source;
+pub mod source;
 
 use imports::{Crate, layers, top};
 use std::collections::BTreeSet;

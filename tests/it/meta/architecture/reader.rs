@@ -175,16 +175,28 @@ impl<'a> Visit<'a> for Reader {
     fn visit_impl_item(&mut self, item: &'a ImplItem) {
         let ImplItem::Fn(function) = item else { return visit::visit_impl_item(self, item) };
         self.inside_test(&function.attrs, item, |reader| {
+            reader.source.members.insert(function.sig.ident.to_string());
             reader.add_function(&function.sig, &function.block);
             visit::visit_impl_item(reader, item);
         });
     }
 
     fn visit_trait_item_fn(&mut self, item: &'a syn::TraitItemFn) {
+        self.source.members.insert(item.sig.ident.to_string());
         if let Some(block) = &item.default {
             self.add_function(&item.sig, block);
         }
         visit::visit_trait_item_fn(self, item);
+    }
+
+    fn visit_variant(&mut self, variant: &'a syn::Variant) {
+        self.source.members.insert(variant.ident.to_string());
+        visit::visit_variant(self, variant);
+    }
+
+    fn visit_item_macro(&mut self, item: &'a syn::ItemMacro) {
+        self.source.members.extend(item.ident.as_ref().map(ToString::to_string));
+        visit::visit_item_macro(self, item);
     }
 
     fn visit_path(&mut self, path: &'a syn::Path) {

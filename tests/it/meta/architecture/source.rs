@@ -29,6 +29,8 @@ pub struct Source {
     pub imports: Vec<Import>,
     /// The items that are defined here, as module path and name.
     pub items: BTreeSet<Module>,
+    /// The names of methods, variants and macros, which a path cannot import.
+    pub members: BTreeSet<String>,
     /// The types that are defined outside test code.
     pub types: Vec<String>,
     /// The types that implement `std::error::Error`.
@@ -83,6 +85,12 @@ impl Source {
         source.docs = docs(text, &tests);
         words(text.parse().expect("it was parsed above"), &mut source.words);
         source
+    }
+
+    /// Whether the file defines an item, method, variant or macro of this name.
+    pub fn names(&self, item: &str) -> bool {
+        let is_item = |path: &Module| path.last().is_some_and(|name| name == item);
+        self.items.iter().any(is_item) || self.members.contains(item)
     }
 
     /// Counts all of it as test code: its parent declares it under `#[cfg(test)]`.
