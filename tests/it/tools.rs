@@ -1,5 +1,5 @@
-//! What stands in front of the program: the real Caddy with the shipped Caddyfile, on a free port; and how a test that
-//! needs a tool from outside says that it is not there.
+//! Programs from outside for tests: any [`Tool`], a [`Caddy`] with the shipped Caddyfile, and checks that skip a test
+//! whose tool is missing.
 
 use crate::harness::{Address, Client, Request, Response, until};
 use std::fs::File;
@@ -10,15 +10,15 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// A tool from outside as a process with settings of its own; killed on drop, with whatever it started. If the test failed,
-/// what it said is printed then.
+/// A tool in a process group and a configuration folder of its own. Dropping it kills the group, and prints its
+/// output if the test failed.
 pub struct Tool {
     child: Child,
     home: TempDir,
 }
 
 impl Tool {
-    /// Starts it.
+    /// Starts a command.
     pub fn start(command: &mut Command) -> Tool {
         let home = TempDir::new().expect("a folder");
         let log = File::create(home.path().join("log")).expect("a log");
@@ -34,17 +34,17 @@ impl Tool {
         Tool { child, home }
     }
 
-    /// Everything it said so far.
+    /// Returns its output so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.home.path().join("log")).unwrap_or_default()
     }
 
-    /// Waits until it says this.
+    /// Waits until its output contains these words.
     pub async fn says(&mut self, words: &str) {
         until(format!("{words:?} being said"), async || self.said(words).then_some(())).await
     }
 
-    /// Whether it has said this; panics if it ended without.
+    /// Returns whether its output contains these words. Panics if it ended without them.
     pub fn said(&mut self, words: &str) -> bool {
         let ended = self.ended();
         let said = self.log().contains(words);
@@ -52,15 +52,15 @@ impl Tool {
         said
     }
 
-    /// Whether it has ended.
+    /// Returns whether it has ended.
     pub fn ended(&mut self) -> bool {
         self.child.try_wait().expect("our own child").is_some()
     }
 
-    /// Sends a signal to it and to whatever it started, as a terminal does.
+    /// Sends a signal to its process group, as a terminal does.
     pub fn signal(&self, name: &str) {
         let kill = format!("kill -{name} -{}", self.child.id());
-        // They may all be gone, which is what a signal is for.
+        // The processes may have ended already.
         let _ = Command::new("/bin/sh").args(["-c", &kill]).stderr(Stdio::null()).status();
     }
 }
@@ -82,14 +82,14 @@ pub struct Caddy {
 }
 
 impl Caddy {
-    /// Starts it in front of whatever listens, or will listen, at `program`.
+    /// Starts Caddy in front of the program at this address, which need not listen yet.
     pub async fn start(program: &Address) -> Caddy {
         Caddy::start_serving(program, Path::new("examples/site")).await
     }
 
-    /// The same, with the files of another site.
+    /// Starts Caddy with the files of another site.
     pub async fn start_serving(program: &Address, site: &Path) -> Caddy {
-        // Nothing reserves a free port until Caddy has it: another process may be quicker.
+        // A free port is not reserved: another process may take it before Caddy does.
         for _ in 0..5 {
             let mut caddy = Caddy::launch(program, site, free_port());
             if caddy.listening().await {
@@ -112,7 +112,7 @@ impl Caddy {
         Caddy { tool: Tool::start(&mut command), address }
     }
 
-    /// Whether it listens at last, or ended instead.
+    /// Waits until it listens, and returns false if it ended instead.
     async fn listening(&mut self) -> bool {
         let port = self.port();
         until("caddy listening, or its end", async || {
@@ -121,41 +121,41 @@ impl Caddy {
         .await
     }
 
-    /// Where it listens.
+    /// Returns the address it listens on.
     pub fn address(&self) -> &Address {
         &self.address
     }
 
-    /// The port it listens on.
+    /// Returns the port it listens on.
     pub fn port(&self) -> u16 {
         self.address.port()
     }
 
-    /// Sends a request on a connection of its own and reads the answer.
+    /// Sends a request on a connection of its own and reads the response.
     pub async fn send(&self, request: &Request) -> Response {
         Client::connect(&self.address).await.send(request).await
     }
 }
 
-/// A port that nothing listened on a moment ago.
+/// Returns a port that is free at the moment.
 pub fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("a free port");
     listener.local_addr().expect("bound").port()
 }
 
-/// Whether something listens on this port.
+/// Returns whether something listens on this port.
 pub fn taken(port: u16) -> bool {
     TcpStream::connect_timeout(&(Ipv4Addr::LOCALHOST, port).into(), Duration::from_secs(1)).is_ok()
 }
 
-/// Whether a command is there. If not, says that the test is skipped; in CI, where it must not be, fails.
+/// Returns whether a command is installed. If not, prints that the test is skipped, or panics where `CI` is set.
 pub fn have(command: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path).any(|folder| folder.join(command).is_file());
     found || skipped(command)
 }
 
-/// The library that shows a process another time, for `LD_PRELOAD`; `None` as [`have`] says no.
+/// Returns the libfaketime library, for `LD_PRELOAD`. `None` skips the test, as with [`have`].
 pub fn faketime() -> Option<String> {
     let library = ["x86_64", "aarch64"]
         .map(|machine| format!("/usr/lib/{machine}-linux-gnu/faketime/libfaketime.so.1"))
@@ -167,14 +167,16 @@ pub fn faketime() -> Option<String> {
     library
 }
 
-/// An npm package of Stripe's, which `scripts/setup test` brings; `None` as [`have`] says no.
+/// Returns the folder of an npm package of Stripe's, installed by `scripts/setup test`. `None` skips the test, as
+/// with [`have`].
 pub fn npm(package: &str) -> Option<PathBuf> {
     let folder =
         Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("npm").join("node_modules").join(package);
     (folder.is_dir() || skipped(package)).then_some(folder)
 }
 
-/// The folder with Stripe's Python SDK and gunicorn, which `scripts/setup test` brings; `None` as [`have`] says no.
+/// Returns the folder with Stripe's Python SDK and gunicorn, installed by `scripts/setup test`. `None` skips the
+/// test, as with [`have`].
 pub fn python_packages() -> Option<PathBuf> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("python");
     let missing = ["stripe", "gunicorn"].into_iter().find(|package| !folder.join(package).is_dir());

@@ -1,5 +1,5 @@
-//! An app that keeps the books: which event was at its door from when till when, and what it answered. It goes on working
-//! when the other side dies, as real ones do.
+//! A backend that records each event's requests with their times, and what it responded. It goes on working when its
+//! client disconnects, as real ones do.
 
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
@@ -17,40 +17,40 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep};
 
-/// What the app does with a request.
+/// How the backend handles a request.
 #[derive(Debug, Clone, Copy)]
 pub enum Deed {
-    /// Works for so long, whoever is still there to hear of it, and answers with this status.
+    /// Works this long, whether or not the client stays, and responds with this status.
     Answer(Duration, u16),
-    /// Says nothing until the other side gives up.
+    /// Sends nothing until the client gives up.
     Silence,
 }
 
 /// One request for an event.
 #[derive(Debug, Clone, Copy)]
 pub struct Visit {
-    /// When its head had come.
+    /// When the head had arrived.
     pub opened: Instant,
-    /// When the work was done, just before the answer; for a silent one, when the other side left.
+    /// When the work ended, just before the response. Without a response, when the client disconnected.
     pub closed: Option<Instant>,
-    /// What it was answered, or will be.
+    /// The status that it gets or will get.
     pub status: Option<u16>,
 }
 
 impl Visit {
-    /// Whether the app took the event.
+    /// Returns whether the backend accepted the event.
     pub fn applied(&self) -> bool {
         self.closed.is_some() && self.status.is_some_and(|status| (200..300).contains(&status))
     }
 }
 
-/// Every visit, by event, in the order of their coming.
+/// Every request by event, in the order of arrival.
 pub type Books = HashMap<String, Vec<Visit>>;
 
-/// What to do with the `n`th request for an event, from 1.
+/// Decides how to handle the `n`th request for an event, from 1.
 pub type Habit = dyn Fn(usize) -> Deed + Send + Sync;
 
-/// A running app; gone when dropped.
+/// A running backend, stopped on drop.
 pub struct App {
     url: String,
     books: Arc<watch::Sender<Books>>,
@@ -77,17 +77,17 @@ impl App {
         App { url, books, listening }
     }
 
-    /// As `[backend] url` takes it.
+    /// Returns its address as `[backend] url` takes it.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// The books so far.
+    /// Returns the requests so far.
     pub fn books(&self) -> Books {
         self.books.borrow().clone()
     }
 
-    /// Waits until the books say so.
+    /// Waits until the requests meet a condition.
     #[cfg(feature = "failpoints")]
     pub async fn wait_for(&self, what: impl Into<String>, wanted: impl Fn(&Books) -> bool) {
         let mut books = self.books.subscribe();
@@ -101,7 +101,7 @@ impl Drop for App {
     }
 }
 
-/// How many pairs of requests for one event were open at the same time.
+/// Counts the pairs of requests for one event that were open at the same time.
 pub fn overlaps(books: &Books) -> usize {
     let of = |visits: &Vec<Visit>| {
         let follows = |pair: &&[Visit]| pair[0].closed.is_none_or(|closed| closed > pair[1].opened);
@@ -110,7 +110,7 @@ pub fn overlaps(books: &Books) -> usize {
     books.values().map(of).sum()
 }
 
-/// Closes a visit when the other side leaves.
+/// Records the end of a request when its client disconnects.
 struct Silent<'a>(&'a watch::Sender<Books>, &'a str, usize);
 
 impl Drop for Silent<'_> {
@@ -140,7 +140,7 @@ async fn serve(
     while poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await.is_some_and(|frame| frame.is_ok()) {}
     match deed {
         Deed::Answer(work, status) => {
-            // A task of its own: it is not cut short by who leaves.
+            // The work runs in a task of its own, so that a disconnect does not cancel it.
             let working = tokio::spawn(async move {
                 sleep(work).await;
                 close(&books, &id, nth);

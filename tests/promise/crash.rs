@@ -1,5 +1,6 @@
-//! The program is made to die at each transition of the protocol, on each ledger and in each way to deliver, and is started
-//! again; Stripe goes on sending until it is acknowledged. Then the books are compared with what was acknowledged.
+//! Kills the program at each transition of the protocol, on each ledger and in each delivery mode, and starts it
+//! again. Stripe sends the event until it is acknowledged. Then the backend's record is compared with what was
+//! acknowledged.
 
 use crate::backend::{App, Deed, overlaps};
 use crate::harness::{Event, Program, Setup, TestLedger, on_each_ledger, until};
@@ -11,34 +12,34 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinSet, LocalSet, spawn_local};
 use toml::Value;
 
-/// How many programs run at once. They mostly wait for leases to end.
+/// How many programs run at once. They mostly wait for leases to expire.
 const AT_ONCE: usize = 14;
 const ABORTED: Option<i32> = Some(6);
-/// How long the app works on an event; far less than it is given.
+/// How long the backend works on an event: far less than the timeout.
 const WORK: Duration = Duration::from_millis(30);
 
-/// How long a slow one does: within its time-out, and longer than a restart takes.
+/// How long a slow backend works: within the timeout, and longer than a restart takes.
 const SLOW: Duration = Duration::from_millis(600);
 
-/// What the app does.
+/// How the backend treats the event.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Habit {
     Takes,
-    /// It fails once, and takes the event then.
+    /// Fails the first request and accepts the next.
     FailsFirst,
     Refuses,
-    /// It takes so long that the program is back before it is done.
+    /// Accepts the event, but only after the program is back.
     Slow,
 }
 
-/// What makes the program die.
+/// What kills the program.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Death {
-    /// Getting to this point.
+    /// Reaching this failpoint.
     At(&'static str),
-    /// Getting to this point when it was told to end with work in stock.
+    /// Reaching this failpoint during a shutdown with prefetched events.
     Draining(&'static str),
-    /// A kill -9 while the app works on the event.
+    /// SIGKILL while the backend works on the event.
     WhileTheAppWorks,
 }
 
@@ -49,7 +50,7 @@ const INLINE: &[&str] = &["inline"];
 const KEPT: &[&str] = &["queued", "hybrid"];
 const ALL: &[&str] = &["inline", "queued", "hybrid"];
 
-/// Every transition, what brings it about, and the ways to deliver that have it.
+/// Every transition, with the backend that causes it and the delivery modes that have it.
 const TRANSITIONS: &[(Death, Habit, &[&str])] = &[
     (At("claim_before"), Takes, INLINE),
     (At("claim_after"), Takes, INLINE),
@@ -75,7 +76,7 @@ const TRANSITIONS: &[(Death, Habit, &[&str])] = &[
 on_each_ledger! { death_at_any_transition_loses_no_event_and_never_overlaps_two_requests }
 
 async fn death_at_any_transition_loses_no_event_and_never_overlaps_two_requests(ledger: TestLedger) {
-    // Each case has an SQLite file of its own; on Redis they share a server, under a prefix each.
+    // Each SQLite case has a file of its own. Redis cases share a server, under a prefix each.
     let on_ledger = |setup: Setup, n| match &ledger {
         TestLedger::Sqlite => setup,
         TestLedger::Redis(redis) => setup.redis(redis).set("ledger.prefix", format!("case{n}")),
@@ -107,7 +108,7 @@ async fn die_everywhere(on_ledger: impl Fn(Setup, usize) -> Setup) {
     assert!(failed.is_empty(), "{failed:#?}");
 }
 
-/// What it does with the `nth` request for an event.
+/// Returns how the backend handles the `n`th request for an event.
 fn deed(habit: Habit, nth: usize) -> Deed {
     match habit {
         Habit::FailsFirst if nth == 1 => Deed::Answer(WORK, 500),
@@ -117,7 +118,7 @@ fn deed(habit: Habit, nth: usize) -> Deed {
     }
 }
 
-/// One death, and what is left of it.
+/// Runs one case.
 async fn die(app: App, setup: Setup, death: Death, habit: Habit, way: &str) {
     let armed = match death {
         At(point) | Draining(point) => setup.clone().env("FAILPOINTS", &format!("{point}=1*return")),
@@ -129,8 +130,8 @@ async fn die(app: App, setup: Setup, death: Death, habit: Habit, way: &str) {
     let mut stripe = JoinSet::new();
     let alone = matches!(death, At("answer_before") | Draining(_));
     let mut send = |event: &Event| {
-        // A copy each: Stripe may send one before it has heard of the other. Not where the answer to the copy would kill
-        // while the app still works, nor where it matters which of them gets the slot.
+        // Stripe may send two copies at once. Some cases send one only: where the response to a copy would kill the
+        // program while the backend works, or where it matters which copy gets the slot.
         for _ in 0..if alone { 1 } else { 2 } {
             let (event, door) = (event.clone(), door.clone());
             stripe.spawn(async move { until_acknowledged(&event, "/webhooks/stripe", door).await });
@@ -140,7 +141,7 @@ async fn die(app: App, setup: Setup, death: Death, habit: Habit, way: &str) {
     match death {
         At(point) => assert_eq!(program.wait_exit().await.signal(), ABORTED, "{point}"),
         Draining(point) => {
-            // Stripe waits for the first, which has the only slot; the worker leases another and cannot begin it.
+            // The first event has the only slot. The worker leases another one and cannot start it.
             app.wait_for("the first event at the app", |books| !books.is_empty()).await;
             for n in 1..5 {
                 events.push(Event::checkout());
@@ -177,7 +178,8 @@ async fn die(app: App, setup: Setup, death: Death, habit: Habit, way: &str) {
             assert!(!visits.is_empty());
             continue;
         }
-        // Twice only where it died, or may have died, between the app's 2xx and its record, which no proxy can help.
+        // An event is applied twice only if the kill came, or may have come, between the backend's 2xx and its
+        // record. No proxy can prevent that.
         let unsure = matches!(death, At("delivered_before") | WhileTheAppWorks | Draining(_))
             || (death, way) == (At("answer_before"), "queued");
         assert!(applied == 1 || unsure && applied == 2, "{} applied {applied} times: {visits:?}", event.id);

@@ -1,6 +1,7 @@
-//! The promise, put to the proof: an event that was acknowledged reaches the app, and never are two of our requests for one
-//! event open at the same time. The program is killed at each transition of the protocol (`crash`, with the feature
-//! `failpoints`), at random under load (`soak`, by `make soak`), and a model of the protocol is explored whole (`model`).
+//! The promise: an acknowledged event reaches the backend, and two requests for one event are never open at the same
+//! time. `crash` kills the program at each transition of the protocol (with the feature `failpoints`), `soak` kills
+//! it at random under load (by `make soak`), and `model` explores all states of a model. `backend` and `sender` are
+//! the doubles of the two ends.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,22 +1,22 @@
-//! A model of the protocol of `src/ledger/mod.rs`, explored whole: one event, Stripe's copies of it, holders that die and
-//! holders that are slow, leases that end, an app that works on after the holder's death. Time is counted in ticks, and
-//! only differences are kept, so that there are finitely many states and every one is visited.
+//! A model of the protocol of the ledger, explored in all of its states: one event, Stripe's copies of it, holders that die or
+//! are slow, leases that expire, and a backend that goes on working after a holder's death. Time is counted in ticks, and
+//! only differences are stored, so that the number of states is finite.
 //!
-//! Each rule of the protocol can be taken out ([`Flaw`]); a test shows that its absence is noticed, or the model would
-//! prove nothing.
+//! Each rule of the protocol can be left out ([`Flaw`]). A test shows that the model then finds a broken property; otherwise
+//! it would prove nothing.
 
 use stateright::{Checker, HasDiscoveries, Model, Property};
 
-/// How many can hold the event at once, each a process of its own.
+/// How many processes can hold the event at once.
 const HOLDERS: usize = 3;
-/// The time-out of an attempt, and the most that the app works on one.
+/// The timeout of an attempt, in ticks, and the longest time that the backend works on one.
 const ATTEMPT: u8 = 1;
-/// What a lease has beyond that.
+/// How much longer a lease is than an attempt, in ticks.
 const MARGIN: u8 = 2;
-/// An event is dead after this many attempts that counted.
+/// An event is dead after this many counted attempts.
 const ATTEMPTS: u8 = 2;
 
-/// How the endpoint delivers.
+/// The delivery mode of the endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Way {
     Inline,
@@ -28,19 +28,19 @@ enum Way {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Flaw {
     None,
-    /// A failure settles whatever state it meets, with any token.
+    /// A failure settles any state, with any token.
     FailureNeedsNoToken,
-    /// An attempt begins although its time-out ends no sooner than the lease: a timer that is a moment late is too late.
+    /// An attempt may begin even if its timeout ends together with the lease, which a late timer exceeds.
     CutsItFine,
     /// An attempt begins however little is left of its lease.
     BeginsLate,
-    /// A lease is as long as its attempt, counted from when it was granted, and nobody asks what is left of it.
+    /// A lease is as long as its attempt, counted from the grant, and the rest of it is never checked.
     LeaseFromGrant,
-    /// A process that starts frees what its predecessor had leased.
+    /// A process that starts frees the leases of its predecessor.
     FreedAtStart,
-    /// Stripe is told before the event is kept.
+    /// Stripe gets its 2xx before the event is stored.
     AcknowledgedFirst,
-    /// The claim does not look at the state.
+    /// A claim ignores the state.
     DeliveredIsAdmitted,
 }
 
@@ -54,13 +54,13 @@ enum Record {
     Dead,
 }
 
-/// What a holder is at. `left` is what it believes is left of its lease; `stripe` says whether Stripe waits for it.
+/// The state of a holder. `left` is what it believes is left of its lease; `stripe` says whether Stripe waits for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Holder {
     Idle,
-    /// Told Stripe already, and has not yet kept the event: only with the flaw.
+    /// Has acknowledged the event and not stored it yet. Exists only with [`Flaw::AcknowledgedFirst`].
     Careless,
-    /// Has asked for the event this many ticks ago; the ledger has not answered.
+    /// Has sent its claim this many ticks ago, and the ledger has not responded.
     Asking {
         waited: u8,
         stripe: bool,
@@ -70,12 +70,12 @@ enum Holder {
         left: u8,
         stripe: bool,
     },
-    /// Its request is open.
+    /// Has an open request at the backend.
     Sent {
         token: u8,
         stripe: bool,
     },
-    /// Its request is over, and the ledger has not recorded how it went.
+    /// Has finished its request, and the ledger has not recorded the result.
     Settling {
         token: u8,
         success: bool,
@@ -88,40 +88,40 @@ struct State {
     record: Record,
     attempts: u8,
     holders: [Holder; HOLDERS],
-    /// Requests that the app works on: whose, and how long at the most. A dead holder's is nobody's.
+    /// Requests that the backend works on: the holder, and the most ticks left. The holder is `None` after its death.
     at_app: Vec<(Option<usize>, u8)>,
     applied: u8,
     acknowledged: bool,
     copies: u8,
     crashes: u8,
     redeliveries: u8,
-    /// The event was leased after a 2xx was recorded.
+    /// Whether the event was leased after a 2xx was recorded.
     again: bool,
-    /// It was leased before a 2xx was recorded, late, and the attempt began after.
+    /// Whether an attempt began after a late 2xx was recorded, on a lease from before that.
     beforehand: bool,
     superseded: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
-    /// Stripe sends the event, and this holder asks the ledger for it.
+    /// Stripe sends the event, and this holder claims it.
     Arrive(usize),
-    /// This holder's worker asks for what is due.
+    /// This holder's worker claims what is due.
     Look(usize),
-    /// The ledger does what was asked.
+    /// The ledger handles the claim.
     Grant(usize),
-    /// The careless one keeps it at last.
+    /// The holder that acknowledged first stores the event at last.
     KeepLate(usize),
     Send(usize),
-    /// Too late for a whole attempt: put off.
+    /// Too little is left of the lease for an attempt, so it is postponed.
     PutOff(usize),
-    /// The app is done with a request.
+    /// The backend finishes a request.
     Answer {
         request: usize,
         success: bool,
     },
     Settle(usize),
-    /// Hybrid: the deadline is over, Stripe is told that the event is kept.
+    /// The deadline of a hybrid delivery passes, and Stripe gets a 2xx because the event is stored.
     Deadline(usize),
     Crash(usize),
     Redeliver,
@@ -148,7 +148,7 @@ impl Protocol {
         if self.flaw == Flaw::LeaseFromGrant { ATTEMPT } else { ATTEMPT + MARGIN }
     }
 
-    /// Whether an attempt may begin with so much left of its lease.
+    /// Returns whether an attempt may begin with this much left of its lease.
     fn fits(&self, left: u8) -> bool {
         match self.flaw {
             Flaw::BeginsLate | Flaw::LeaseFromGrant => true,
@@ -173,7 +173,8 @@ impl Protocol {
             Record::Dead => false,
         };
         if !admitted {
-            // In flight: Stripe tries again. Whatever else is kept or delivered.
+            // An event in flight inline is not acknowledged: Stripe tries again. Any other event is stored or
+            // delivered.
             let in_flight = matches!(state.record, Record::Running { kept: false, .. });
             state.acknowledged |= stripe && !in_flight;
             return;
@@ -184,7 +185,7 @@ impl Protocol {
             return;
         }
         state.again |= state.record == Record::Delivered;
-        // More of them change nothing.
+        // More attempts than this change nothing, and the limit keeps the states finite.
         state.attempts = (state.attempts + 1).min(ATTEMPTS);
         let (token, lease) = (fresh(state), self.lease());
         state.record = Record::Running { token, left: lease, kept: self.way != Way::Inline };
@@ -192,7 +193,7 @@ impl Protocol {
         state.holders[who] = Holder::Leased { token, left, stripe };
     }
 
-    /// The ledger's answer to a settlement, and Stripe's answer after it.
+    /// Applies the ledger's response to a settlement, and then Stripe's response.
     fn settle(&self, state: &mut State, token: u8, success: bool, stripe: bool, counts: bool) {
         let current = matches!(state.record, Record::Running { token: t, .. } if t == token);
         if success {
@@ -209,12 +210,12 @@ impl Protocol {
         } else {
             state.superseded = true;
         }
-        // A hybrid event is kept, however the attempt ended.
+        // A hybrid event is stored, whatever the result of the attempt.
         state.acknowledged |= stripe && (success || self.way != Way::Inline);
     }
 }
 
-/// A token that nobody has. Random ones are unlike; that the least will do keeps the states few.
+/// Returns a token that is not in use. Real tokens are random; the lowest free one keeps the number of states small.
 fn fresh(state: &State) -> u8 {
     let used = |token: u8| {
         let held = state.holders.iter().any(|holder| match *holder {
@@ -250,7 +251,7 @@ impl Model for Protocol {
     }
 
     fn actions(&self, state: &State, steps: &mut Vec<Step>) {
-        // Holders are alike: the first idle one stands for all.
+        // Holders are interchangeable, so the first idle one stands for all.
         let idle = state.holders[..self.holders].iter().position(|holder| *holder == Holder::Idle);
         if let Some(who) = idle {
             if state.copies < self.copies {
@@ -291,7 +292,7 @@ impl Model for Protocol {
         if state.redeliveries < self.redeliveries && state.record == Record::Dead {
             steps.push(Step::Redeliver);
         }
-        // Every attempt is over when its time-out is: nothing passes that moment.
+        // Every attempt ends by its timeout, so no tick passes that moment.
         let moves = matches!(state.record, Record::Running { left: 1.., .. })
             || state
                 .holders
@@ -357,7 +358,7 @@ impl Model for Protocol {
             Step::Crash(who) => {
                 state.crashes += 1;
                 state.holders[who] = Holder::Idle;
-                // Its connection is gone; the app may be at work all the same.
+                // The connection is gone, and the backend may still work.
                 for (whose, _) in state.at_app.iter_mut().filter(|(whose, _)| *whose == Some(who)) {
                     *whose = None;
                 }
@@ -408,7 +409,7 @@ impl Model for Protocol {
                     || state.record == Record::Dead
                     || state.record == Record::Delivered && state.applied > 0
             }),
-            // What has to be possible, or the model shows less than it says.
+            // These must be reachable, or the model proves less than it claims.
             Property::sometimes(TWICE, |_, state: &State| state.applied == 2),
             Property::sometimes(LATE, |_, state: &State| state.superseded),
             Property::sometimes(BEFOREHAND, |_, state: &State| state.beforehand),
@@ -421,7 +422,8 @@ const NEVER_LOST: &str = "what was acknowledged is kept or was applied";
 const NEVER_AGAIN: &str = "never leased again once a 2xx is recorded";
 const COMES_TO_AN_END: &str = "when nothing can happen any more, what was acknowledged is delivered or dead";
 const TWICE: &str = "applied twice, after a death between the 2xx and its record";
-/// A record that took longer than a lease: the ledger was out of reach, and what it had granted meanwhile it cannot take back.
+/// A record can take longer than a lease while the ledger is unreachable. A lease granted in between cannot be
+/// revoked.
 const BEFOREHAND: &str = "an attempt leased before a late record begins after it";
 const LATE: &str = "a failure that comes late changes nothing";
 

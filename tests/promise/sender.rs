@@ -1,17 +1,17 @@
-//! Stripe, which sends an event again until it gets a 2xx, wherever the program is by then.
+//! Stripe, which sends an event until it gets a 2xx, at the address that the program has by then.
 
 use crate::harness::{Address, Client, Event};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-/// How long it waits before it sends an event again. Stripe's own patience is longer, and worth less to a test.
+/// The pause between two sends of an event. Stripe's own is longer.
 const AGAIN: Duration = Duration::from_millis(100);
 
-/// Where the program listens now; nowhere while it is down.
+/// The program's address, or `None` while it is down.
 pub type Door = watch::Receiver<Option<Address>>;
 
-/// Sends an event until it is acknowledged; how often that took.
+/// Sends an event until it is acknowledged, and returns how often it was sent.
 pub async fn until_acknowledged(event: &Event, target: &str, mut door: Door) -> usize {
     for sent in 1.. {
         let address = match door.wait_for(Option::is_some).await {

@@ -1,5 +1,5 @@
-//! Minutes of load with the program, and Redis, killed again and again at no particular moment. At the end every id is
-//! looked up in the app's books. `make soak MINUTES=2` runs it.
+//! Minutes of load while the program, and Redis, are killed at random moments. At the end every id is looked up in
+//! the backend's record. `make soak MINUTES=2` runs it.
 
 use crate::backend::{App, Deed, Visit, overlaps};
 use crate::harness::{Event, Program, Setup, TestLedger, on_each_ledger};
@@ -12,13 +12,13 @@ use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{Instant, sleep};
 use toml::Value;
 
-/// Senders at each program.
+/// How many senders each program has.
 const SENDERS: usize = 12;
-/// How long the last events may take, once nothing dies any more.
+/// How long the last events may take after the last kill.
 const AT_LAST: Duration = Duration::from_secs(120);
 const WAYS: [&str; 3] = ["inline", "queued", "hybrid"];
 
-/// What a run came to.
+/// The result of a run.
 #[derive(Debug)]
 #[allow(dead_code, reason = "most of it is only printed")]
 struct Counts {
@@ -30,8 +30,8 @@ struct Counts {
     delivered: usize,
     delivered_twice: usize,
     dead: usize,
-    /// Acknowledged inline, and the program died before a ledger that was out of reach could record it: Stripe does not
-    /// send it again, so its record stays as it was.
+    /// Events acknowledged inline whose delivery was not recorded, because the program died while the ledger was
+    /// unreachable. Stripe does not send them again, so their records remain as they are.
     unrecorded: usize,
     lost: usize,
     overlaps: usize,
@@ -51,7 +51,7 @@ async fn every_acknowledged_event_is_delivered_once_at_a_time_under_load_and_kil
     assert_eq!((counts.lost, counts.overlaps), (0, 0), "{counts:?}");
 }
 
-/// One program on one ledger, for so long.
+/// Runs one program on one ledger for this long.
 async fn soak(mut ledger: TestLedger, time: Duration) -> Counts {
     let app = App::start(|_| deed()).await;
     let mut program = Program::start(ledger.configure(setup(&app))).await;
@@ -126,7 +126,7 @@ async fn soak(mut ledger: TestLedger, time: Duration) -> Counts {
     }
 }
 
-/// One endpoint for each way to deliver.
+/// Configures one endpoint for each delivery mode.
 fn setup(app: &App) -> Setup {
     let mut setup = Setup::to(app.url())
         .set("backend.connect_timeout", "300ms")
@@ -142,7 +142,7 @@ fn setup(app: &App) -> Setup {
     setup
 }
 
-/// Mostly it takes the event, sometimes it fails, sometimes it hangs.
+/// Mostly accepts the event, sometimes fails, sometimes hangs.
 fn deed() -> Deed {
     match random(100) {
         0..2 => Deed::Silence,
@@ -151,7 +151,8 @@ fn deed() -> Deed {
     }
 }
 
-/// Waits until nothing is on its way any more. Inline, an attempt whose holder died is over when Stripe asks again.
+/// Waits until no event is pending or running. An inline attempt whose holder died ends only when Stripe sends it
+/// again.
 async fn settled(program: &Program) {
     let until = Instant::now() + AT_LAST;
     loop {
@@ -165,7 +166,7 @@ async fn settled(program: &Program) {
     }
 }
 
-/// How many events are in this state; more than there can be where the ledger does not say.
+/// Returns how many events are in this state, or an impossibly large number while the ledger is silent.
 fn backlog(metrics: &str, way: &str, state: &str) -> usize {
     let series = format!("countersign_events{{endpoint=\"/webhooks/{way}\",state=\"{state}\"}} ");
     let count = metrics.lines().find_map(|line| line.strip_prefix(&series)?.parse().ok());
@@ -176,7 +177,7 @@ fn chance(percent: u64) -> bool {
     random(100) < percent
 }
 
-/// A number below `most`.
+/// Returns a random number below `most`.
 fn random(most: u64) -> u64 {
     getrandom::u64().expect("the system's randomness") % most
 }

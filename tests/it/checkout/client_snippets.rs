@@ -1,4 +1,4 @@
-//! What `docs/checkout.md` shows to paste works as it stands: each piece is taken from the page and used.
+//! Uses each snippet of `docs/checkout.md` as it stands: form, script, configuration and Caddyfile.
 
 use super::{Shop, form, setup};
 use crate::fake_stripe::FakeStripe;
@@ -8,25 +8,25 @@ use std::process::{Command, Stdio};
 
 const PAGE: &str = include_str!("../../../docs/checkout.md");
 
-/// The first piece of this language under a heading.
+/// Returns the first code block of this language under a heading.
 fn piece(heading: &str, language: &str) -> &'static str {
     let part = PAGE.split_once(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("no {heading}")).1;
     let piece = part.split_once(&format!("```{language}\n")).expect("a piece").1;
     piece.split("```").next().expect("its end")
 }
 
-/// The script of a piece of HTML.
+/// Returns the script of a piece of HTML.
 fn script(html: &str) -> &str {
     let script = html.rsplit_once("<script>").expect("a script").1;
     script.split("</script>").next().expect("its end")
 }
 
-/// The value of an attribute.
+/// Returns the value of an attribute.
 fn attribute<'a>(tag: &'a str, name: &str) -> Option<&'a str> {
     tag.split_once(&format!("{name}=\""))?.1.split('"').next()
 }
 
-/// Runs a page's script in Node, with as much of a browser as it needs; what it prints.
+/// Runs a page's script in Node, with the parts of a browser that it needs, and returns what it prints.
 async fn browse(program: &Program, script: &str, after: &str) -> String {
     let base = program.proxy().url();
     let browser = format!(
@@ -44,14 +44,14 @@ async fn browse(program: &Program, script: &str, after: &str) -> String {
         {after}
         "#
     );
-    // Stripe is in this very process, and has to answer meanwhile.
+    // The fake Stripe runs in this process and must respond while the script runs, so the wait must not block.
     let node = move || Command::new("node").args(["-e", &browser]).stdin(Stdio::null()).output();
     let output = tokio::task::spawn_blocking(node).await.expect("no panic").expect("node starts");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-/// The shop that the page configures, its price's id being one that the fake sells.
+/// The shop that the page configures, with a price that the fake Stripe knows.
 async fn shop(more: impl FnOnce(Setup) -> Setup) -> Shop {
     let (stripe, backend) = (FakeStripe::start().await, Backend::start().await);
     let program = Program::start(more(setup(&backend, &stripe))).await;

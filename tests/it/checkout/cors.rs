@@ -1,4 +1,4 @@
-//! Pages of other origins: who may order, and what browsers are told.
+//! Requests from pages of other origins: which may order, and which CORS headers they get.
 
 use super::{Shop, form, order};
 use crate::harness::{Request, Response};
@@ -10,7 +10,7 @@ fn preflight(origin: &str) -> Request {
         .header("Access-Control-Request-Headers", "content-type,idempotency-key")
 }
 
-/// Whether the answer lets this origin read it, and says that it depends on the origin.
+/// Returns whether the response lets this origin read it and varies by `Origin`.
 fn readable(answer: &Response, origin: &str) -> bool {
     assert_eq!(answer.header("vary"), Some("Origin"));
     answer.header("access-control-allow-origin") == Some(origin)

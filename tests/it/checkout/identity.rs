@@ -1,4 +1,4 @@
-//! Who buys: identity, keys of their own, and how often they may ask.
+//! The customer's identity, idempotency keys and rate limits.
 
 use super::{Shop, form, order, setup, table};
 use crate::fake_stripe::FakeStripe;
@@ -79,7 +79,7 @@ async fn client_cannot_forge_identity_headers_through_caddy() {
     assert_eq!((answer.status, answer.outcome()), (303, "created"), "{}", answer.text());
     let call = stripe.only_call();
     assert!(!call.body.contains("forged"), "{}", call.body);
-    // By Caddy, the page's own origin is the one it was asked for.
+    // Behind Caddy, the page's own origin is the host that Caddy was asked for.
     let own = format!("http://{}", Request::HOST);
     let answer = caddy.send(&form("price=pro").header("Origin", &own)).await;
     assert_eq!(answer.outcome(), "created");
@@ -130,7 +130,7 @@ async fn idempotency_key_with_another_order_is_refused() {
 }
 
 fn limited(setup: Setup) -> Setup {
-    // A test's own peer is the proxy; clients are who it says they are.
+    // The test itself is the trusted proxy, so it can name any client.
     identity(setup).set("checkout.rate_limit", "2/h").set("server.trusted_proxies", vec!["127.0.0.1"])
 }
 

@@ -1,4 +1,4 @@
-//! The checkout over a reload and at the program's end.
+//! The checkout during a reload and at shutdown.
 
 use super::{Shop, form, order, prices, setup};
 use crate::fake_stripe::{Fault, PRICE};
@@ -37,12 +37,12 @@ async fn reload_applies_prices_and_keys_and_keeps_connections_open() {
     assert_eq!(keys, ["Bearer sk_test_one", "Bearer sk_test_two"]);
     assert_eq!(shop.stripe.connections(), 1);
 
-    // Off, and on again.
+    // Turned off and on again.
     reload(&shop, &Setup::new(&shop.backend), 2).await;
     assert_eq!(shop.order(PRO).await.text(), r#"{"applied":true}"#);
     reload(&shop, &base().set("checkout.price", prices()), 3).await;
     assert_eq!(shop.order(PRO).await.outcome(), "created");
-    // A faulty one leaves the old in force.
+    // An invalid file leaves the old configuration active.
     shop.program.reconfigure(&base().set("checkout.success_url", ""));
     shop.program.sighup();
     shop.program.wait_for_log("the fault", |line| line["faults"].is_string()).await;
@@ -72,8 +72,8 @@ async fn shutdown_finishes_an_order_in_flight_and_refuses_a_late_one() {
     let mut client = shop.program.connect().await;
     client.write(order(PRO).bytes()).await;
     within("Stripe to be asked", shop.stripe.await_calls(1)).await;
-    // It has begun before the end has, and is whole only then: three attempts of a second, and what lies between them,
-    // do not fit into the grace.
+    // The order arrives before the shutdown but its body ends after it. Three attempts of a second, with the waits
+    // between them, do not fit into the grace period.
     let mut late = shop.program.connect().await;
     late.write(&order(PRO).bytes()[..20]).await;
     shop.program.sigterm();

@@ -1,5 +1,5 @@
-//! The checkout through the real program, against the fake Stripe: what clients get, what Stripe gets, and what stands in
-//! the log.
+//! The checkout through the real program, against the fake Stripe: what clients get, what Stripe gets, and what is
+//! logged.
 
 mod client_snippets;
 mod cors;
@@ -13,7 +13,7 @@ use crate::fake_stripe::{FakeStripe, KEY, MONTHLY_PRICE, OTHER_PRICE, PRICE};
 use crate::harness::{Backend, Program, Request, Response, Setup};
 use toml::{Table, Value, toml};
 
-/// What every shop here sells: `pro`, up to 5; `chapter`, from 2 to 12; `monthly`, by subscription.
+/// The prices of every shop here: `pro`, up to 5; `chapter`, from 2 to 12; `monthly`, by subscription.
 fn prices() -> Value {
     let table = toml! {
         [[price]]
@@ -33,7 +33,7 @@ fn prices() -> Value {
     table["price"].clone()
 }
 
-/// A program that sells, Stripe, and the app behind it.
+/// A program with a checkout, with the fake Stripe and a backend.
 struct Shop {
     stripe: FakeStripe,
     backend: Backend,
@@ -41,35 +41,35 @@ struct Shop {
 }
 
 impl Shop {
-    /// Open, as it comes.
+    /// Opens a shop with the usual configuration.
     async fn open() -> Shop {
         Shop::open_with(|setup| setup).await
     }
 
-    /// Open, with more said in the configuration.
+    /// Opens a shop with a changed configuration.
     async fn open_with(more: impl FnOnce(Setup) -> Setup) -> Shop {
         let (stripe, backend) = (FakeStripe::start().await, Backend::start().await);
         let program = Program::start(more(setup(&backend, &stripe))).await;
         Shop { stripe, backend, program }
     }
 
-    /// Orders as JSON.
+    /// Sends an order as JSON.
     async fn order(&self, json: &str) -> Response {
         self.program.send(&order(json)).await
     }
 
-    /// The value of one of the checkout's counters.
+    /// Returns how many checkout requests had this outcome.
     async fn count(&self, outcome: &str) -> f64 {
         self.program.metric(&format!(r#"checkout_requests_total{{outcome="{outcome}"}}"#)).await
     }
 
-    /// Everything that was logged, as one text.
+    /// Returns the whole log as one text.
     fn log(&self) -> String {
         self.program.log().join("\n")
     }
 }
 
-/// The usual configuration.
+/// The configuration of every shop here.
 fn setup(backend: &Backend, stripe: &FakeStripe) -> Setup {
     Setup::new(backend)
         .set("checkout.success_url", "https://shop.example/thanks?session_id={CHECKOUT_SESSION_ID}")
@@ -78,17 +78,17 @@ fn setup(backend: &Backend, stripe: &FakeStripe) -> Setup {
         .env("STRIPE_SECRET_KEY", KEY)
 }
 
-/// An order as JSON.
+/// Builds an order as JSON.
 fn order(json: &str) -> Request {
     Request::post("/api/checkout", json).header("Content-Type", "application/json")
 }
 
-/// An order as a form.
+/// Builds an order as a form.
 fn form(body: &str) -> Request {
     Request::post("/api/checkout", body).header("Content-Type", "application/x-www-form-urlencoded")
 }
 
-/// A table of texts, as `[checkout.identity]` is.
+/// A TOML table of strings, such as `[checkout.identity]`.
 fn table(entries: &[(&str, &str)]) -> Value {
     Value::Table(entries.iter().map(|(k, v)| ((*k).to_owned(), Value::from(*v))).collect::<Table>())
 }

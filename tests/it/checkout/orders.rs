@@ -1,4 +1,4 @@
-//! What may be ordered, and what Stripe gets of it.
+//! Which orders are accepted, and which parameters Stripe gets for them.
 
 use super::{Shop, form, order, prices, setup, table};
 use crate::fake_stripe::{Call, FakeStripe, KEY, MONTHLY_PRICE, OTHER_PRICE, PRICE};
@@ -149,7 +149,7 @@ async fn embedded_checkout_uses_the_ui_mode_of_the_api_version() {
                 .set("checkout.api_version", version)
         })
         .await;
-        // Even a form has nowhere to go then.
+        // A form gets JSON, too: an embedded checkout has no URL to redirect to.
         for request in [order(r#"{"price": "pro"}"#), form("price=pro")] {
             let answer = shop.program.send(&request).await;
             assert_eq!((answer.status, answer.outcome()), (200, "created"), "{}", answer.text());
@@ -225,7 +225,7 @@ async fn webhook_path_may_lie_below_a_checkout_path() {
     assert_eq!(program.send(&order(r#"{"price": "pro"}"#)).await.outcome(), "created");
 }
 
-/// The parameters of a call, one a line, in their order.
+/// Returns the parameters of a call, one per line, in their order.
 fn sent(call: &Call) -> Vec<String> {
     call.params().iter().map(|(name, value)| format!("{name}={value}")).collect()
 }

@@ -1,4 +1,4 @@
-//! What clients get, beside sessions.
+//! The responses of the checkout: redirects, errors, the session's status and refusals.
 
 use super::{Shop, form, order};
 use crate::fake_stripe::Fault;
@@ -155,7 +155,7 @@ async fn order_beyond_the_1024th_in_flight_gets_503() {
     let answer = shop.order(r#"{"price": "pro"}"#).await;
     answer.expect_error(503, "overloaded");
     assert_eq!(answer.header("retry-after"), Some("1"));
-    // What is answered without Stripe, and what passes through, is served all the same.
+    // Requests that need no call to Stripe, and pages, are still served.
     let asked = shop.program.send(&Request::new("OPTIONS", "/api/checkout")).await;
     assert_eq!(asked.outcome(), "preflight");
     assert_eq!(shop.program.send(&Request::get("/posts/1")).await.text(), r#"{"applied":true}"#);

@@ -1,4 +1,4 @@
-//! Talking to Stripe: what it is told, what its faults become, when it is asked again, and what nobody ever sees.
+//! Calls to Stripe: their headers, errors, retries, connections, and what must never be visible.
 
 use super::{Shop, form, order, setup};
 use crate::fake_stripe::{Error, FakeStripe, Fault, KEY, PRICE};
@@ -34,7 +34,7 @@ async fn requests_to_stripe_carry_user_agent_version_and_key() {
     assert_eq!(call.header("stripe-account"), None);
 }
 
-/// A fault, what the client gets, `error.code` and `error.param`, how often Stripe was asked.
+/// A fault of the fake, the client's status, `error.code` and `error.param`, and how many calls Stripe gets.
 type Case = (&'static str, u16, &'static str, &'static str, &'static str, usize);
 
 #[tokio::test]
@@ -71,7 +71,8 @@ async fn each_stripe_error_has_its_response_and_number_of_retries() {
         assert_eq!(calls.len(), attempts, "{name}");
         let keys: Vec<_> = calls.iter().map(|call| (call.header("idempotency-key"), &call.body)).collect();
         assert!(keys.windows(2).all(|two| two[0] == two[1]), "{name}: every attempt is the same");
-        // A card's refusal is for its owner; what Stripe says of the configuration or the key is for nobody outside.
+        // A declined card's message is for its owner. Messages about the configuration or the key must not leave the
+        // program.
         let shown = error["message"].as_str().unwrap() == "Your card has insufficient funds.";
         assert_eq!(shown, name == "card_declined", "{name}: {error} {said:?}");
         let line = shop
@@ -146,7 +147,7 @@ async fn retry_after_of_stripe_is_respected_or_passed_on() {
     let started = tokio::time::Instant::now();
     assert_eq!(shop.order(PRO).await.outcome(), "created");
     assert!(started.elapsed() >= Duration::from_secs(1));
-    // No buyer waits half a minute for a page.
+    // A wait of half a minute is too long for a buyer, so it is passed on to the client.
     shop.stripe.next(Fault::error(asks("30")));
     shop.order(PRO).await.expect_error(502, "stripe_failed");
     shop.stripe.next(Fault::error(Error::named("rate_limited").unwrap().header("Retry-After", "30")));
@@ -212,7 +213,7 @@ async fn over_tls_http2_is_used_and_a_burst_opens_at_most_sixteen_connections() 
     if !have("caddy") {
         return;
     }
-    // Caddy stands in for the TLS in front of the real one, and tells who came how.
+    // Caddy terminates TLS in front of the fake Stripe and logs the protocol of each request.
     let (stripe, backend) = (FakeStripe::start().await, Backend::start().await);
     stripe.always(|| Some(Fault::slow(Duration::from_millis(20))));
     let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
@@ -302,7 +303,7 @@ async fn log_and_responses_contain_no_api_key_or_personal_data() {
     shop.program.wait_for_log("the faulty reload", |line| line["faults"].is_string()).await;
     let all = said + &shop.log() + &shop.program.metrics().await;
     assert!(all.contains("cs_test_") && all.contains("req_"), "something was logged");
-    // An address is echoed nowhere, the session's URL only to whoever ordered.
+    // An e-mail address appears in no response, and the session's URL only in the response to its order.
     for secret in ["hush1", "hush2", "hush3", "hush4", "hush5", "hush6"] {
         let at = all.find(secret).map(|at| &all[at.saturating_sub(200)..(at + 100).min(all.len())]);
         assert_eq!(at, None, "{secret}");

@@ -1,5 +1,5 @@
-//! The whole purchase as a buyer sees it, in headless Chromium: at the site that `make run` serves, and with the pieces that
-//! `docs/checkout.md` shows to paste.
+//! The whole purchase in headless Chromium: on the site that `make run` serves, and with the snippets of
+//! `docs/checkout.md`.
 
 use super::chromium::{Browser, watched};
 use crate::external::demo::Demo;
@@ -31,7 +31,7 @@ async fn customer_buys_by_form_and_by_script_and_sees_the_access_granted() {
             browser.shows("#access", &format!("access granted to {buyer}")).await;
         }
 
-        // One who turns back has bought nothing.
+        // Leaving the payment page buys nothing.
         browser.open(&format!("{site}/")).await;
         browser.fill("[name=customer_email]", "eve@example.com").await;
         browser.click("#buy").await;
@@ -98,7 +98,7 @@ async fn snippets_of_the_checkout_page_work_in_a_browser_as_pasted() {
     assert_eq!(stripe.sessions(), 3);
 }
 
-/// As much of Stripe's script as an embedded form needs.
+/// The parts of Stripe's script that an embedded form needs.
 const STRIPE_JS: &str = "
     window.Stripe = () => ({
         initEmbeddedCheckout: async ({ fetchClientSecret }) => {
@@ -108,7 +108,7 @@ const STRIPE_JS: &str = "
         },
     });";
 
-/// A program that sells one thing, under the name that the page has for it.
+/// Configures one price under the name that the page uses.
 fn selling(backend: &Backend, stripe: &FakeStripe) -> Setup {
     let prices = toml! {
         [[price]]
@@ -123,7 +123,7 @@ fn selling(backend: &Backend, stripe: &FakeStripe) -> Setup {
         .env("STRIPE_SECRET_KEY", KEY)
 }
 
-/// The first piece of HTML under a heading of the page.
+/// Returns the first piece of HTML under a heading of the page.
 fn piece(heading: &str) -> &'static str {
     let page = include_str!("../../../docs/checkout.md");
     let part = page.split_once(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("no {heading}")).1;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tokio::task::JoinSet;
 
-/// The three of them.
+/// Starts a backend, the program and Caddy.
 async fn stack() -> Option<(Caddy, Program, Backend)> {
     if !have("caddy") {
         return None;
@@ -73,8 +73,7 @@ async fn webhook_through_caddy_is_verified_and_never_gets_the_file_servers_405()
 async fn no_spelling_of_the_webhook_path_passes_caddy_and_the_program_unsigned() {
     let Some((caddy, _program, backend)) = stack().await else { return };
 
-    // What Caddy takes for one of the backend's paths is refused by the program as ambiguous; what it does not, ends at
-    // the file server.
+    // The program refuses a spelling that Caddy routes to the backend. Any other spelling ends at the file server.
     let by_the_program = [
         "//webhooks/stripe",
         "/Webhooks/Stripe",
@@ -184,7 +183,7 @@ async fn restart_under_load_loses_no_request() {
     assert_eq!(times, once, "every event reached the backend, once");
 }
 
-/// A steady mixed load and how far it has come.
+/// A steady load of webhooks and pages, with the count of correct responses so far.
 #[derive(Default)]
 struct Load {
     answered: AtomicUsize,
@@ -197,7 +196,7 @@ impl Load {
         !self.over.load(Ordering::Relaxed)
     }
 
-    /// Waits for this many more right answers.
+    /// Waits for this many more correct responses.
     async fn goes_on(&self, more: usize) {
         let aim = self.answered.load(Ordering::Relaxed) + more;
         crate::harness::until("the load goes on", async || {
@@ -207,7 +206,7 @@ impl Load {
     }
 }
 
-/// Sends one new event after another on one connection and hands back their ids.
+/// Sends new events one after another on one connection, and returns their ids.
 async fn webhooks(caddy: Address, load: Arc<Load>) -> Vec<String> {
     let mut client = Client::connect(&caddy).await;
     let mut sent = Vec::new();
@@ -221,7 +220,7 @@ async fn webhooks(caddy: Address, load: Arc<Load>) -> Vec<String> {
     }
 }
 
-/// Asks for one page after another on one connection; no event is among them.
+/// Requests pages one after another on one connection. Returns no ids, since no event is among them.
 async fn pages(caddy: Address, load: Arc<Load>) -> Vec<String> {
     let mut client = Client::connect(&caddy).await;
     loop {

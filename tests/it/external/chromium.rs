@@ -1,5 +1,5 @@
-//! Headless Chromium, spoken to over WebDriver (www.w3.org/TR/webdriver2). When a step fails, what the browser showed is
-//! kept as a picture, and its path is printed.
+//! Headless Chromium, driven over WebDriver (www.w3.org/TR/webdriver2). When a step fails, a screenshot is saved and
+//! its path printed.
 
 use crate::fake_stripe::from_base64;
 use crate::harness::{Address, Client, Request, until};
@@ -11,7 +11,7 @@ use std::process::Command;
 use std::rc::Rc;
 use tokio::task::{LocalSet, spawn_local};
 
-/// Takes these steps, and a picture if one of them fails.
+/// Runs these steps, and saves a screenshot if one of them fails.
 pub async fn watched(name: &str, browser: Rc<Browser>, steps: impl Future<Output = ()> + 'static) {
     let Err(failed) = LocalSet::new().run_until(async { spawn_local(steps).await }).await else { return };
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("screenshots");
@@ -25,16 +25,16 @@ pub async fn watched(name: &str, browser: Rc<Browser>, steps: impl Future<Output
     std::panic::resume_unwind(failed.into_panic());
 }
 
-/// One window.
+/// One browser window.
 pub struct Browser {
     driver: Address,
     session: String,
-    // Dropped last: it takes the browser with it.
+    // Dropped last: the browser ends with it.
     _tool: Tool,
 }
 
 impl Browser {
-    /// Starts it.
+    /// Starts a driver and opens a window.
     pub async fn start() -> Browser {
         let mut tool = Tool::start(Command::new("chromedriver").arg("--port=0"));
         let port = until("chromedriver's port", async || {
@@ -49,13 +49,13 @@ impl Browser {
         let driver = Address::Tcp((Ipv4Addr::LOCALHOST, port.parse().expect("a port")).into());
         let arguments = json!([
             "--headless=new",
-            // The sandbox wants rights that a container, or root, does not have; only our own pages are opened.
+            // The sandbox needs rights that a container, or root, does not have. Only our own pages are opened.
             "--no-sandbox",
             "--disable-dev-shm-usage",
             "--disable-gpu",
             "--disable-background-networking",
             "--no-first-run",
-            // Nothing but this machine is looked up.
+            // No name but those of this machine is resolved.
             "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1",
         ]);
         let wanted = json!({ "capabilities": { "alwaysMatch": {
@@ -66,7 +66,7 @@ impl Browser {
         Browser { driver, session, _tool: tool }
     }
 
-    /// Goes to this address.
+    /// Opens this address.
     pub async fn open(&self, url: &str) {
         self.ask("POST", "/url", json!({ "url": url })).await;
     }
@@ -77,21 +77,21 @@ impl Browser {
         self.ask("POST", &format!("/element/{element}/click"), json!({})).await;
     }
 
-    /// Replaces what stands in an input.
+    /// Replaces the value of an input.
     pub async fn fill(&self, selector: &str, text: &str) {
         let element = self.element(selector).await;
         self.ask("POST", &format!("/element/{element}/clear"), json!({})).await;
         self.ask("POST", &format!("/element/{element}/value"), json!({ "text": text })).await;
     }
 
-    /// What an element says.
+    /// Returns the text of an element.
     pub async fn text(&self, selector: &str) -> String {
         let element = self.element(selector).await;
         let text = self.ask("GET", &format!("/element/{element}/text"), json!({})).await;
         text.as_str().unwrap_or_default().to_owned()
     }
 
-    /// Waits until the page's address begins so.
+    /// Waits until the page's address starts with this text.
     pub async fn comes_to(&self, start: &str) {
         until(format!("a page at {start}"), async || {
             let url = self.ask("GET", "/url", json!({})).await;
@@ -100,7 +100,7 @@ impl Browser {
         .await;
     }
 
-    /// Waits until an element says exactly this.
+    /// Waits until an element has exactly this text.
     pub async fn shows(&self, selector: &str, text: &str) {
         until(format!("{selector} showing {text:?}"), async || {
             (self.text(selector).await == text).then_some(())
@@ -115,13 +115,13 @@ impl Browser {
         id.unwrap_or_else(|| panic!("no {selector} on the page: {found}")).to_owned()
     }
 
-    /// One command to this window.
+    /// Sends one command to this window.
     async fn ask(&self, method: &str, command: &str, body: Value) -> Value {
         tell(&self.driver, method, &format!("/session/{}{command}", self.session), body).await
     }
 }
 
-/// One command to the driver.
+/// Sends one command to the driver.
 async fn tell(driver: &Address, method: &str, target: &str, body: Value) -> Value {
     let request = Request::new(method, target).with("Host", "localhost").header("Connection", "close");
     let request = match method {

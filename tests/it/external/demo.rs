@@ -1,4 +1,4 @@
-//! `make run`, as a newcomer runs it: on ports of its own, from start to Ctrl-C. [`Demo`] is what it takes to look at it.
+//! `make run` as a newcomer runs it, on its own ports, from start to Ctrl-C. [`Demo`] is a running one.
 
 use crate::harness::{Address, Client, Request, Response, until};
 use crate::tools::{Tool, free_port, have, taken};
@@ -9,13 +9,13 @@ use std::process::Command;
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// `make run` builds first, which is nothing new where the whole suite runs, and minutes where this test runs alone.
+/// How long the start may take. `make run` builds first, which takes minutes when this test runs alone.
 const BUILD: Duration = Duration::from_secs(900);
 
-/// Where each part listens, by the name that `make run` has for it. The site comes first.
+/// The port variables of `make run`. The site comes first.
 const PORTS: [&str; 5] = ["PORT", "COUNTERSIGN_PORT", "BACKEND_PORT", "ADMIN_PORT", "STRIPE_PORT"];
 
-/// A running `make run`, which ends when this is dropped.
+/// A running `make run`, stopped on drop.
 pub struct Demo {
     make: Tool,
     ports: [(&'static str, u16); 5],
@@ -23,7 +23,7 @@ pub struct Demo {
 }
 
 impl Demo {
-    /// Starts it, and waits until it serves.
+    /// Starts `make run`, and waits until it serves.
     pub async fn start() -> Demo {
         let run_dir = TempDir::new().unwrap();
         let ports = PORTS.map(|name| (name, free_port()));
@@ -38,7 +38,7 @@ impl Demo {
         Demo { make, ports, _run_dir: run_dir }
     }
 
-    /// Where a part listens.
+    /// Returns the port of a part.
     pub fn port(&self, name: &str) -> u16 {
         self.ports.iter().find(|(own, _)| *own == name).expect("one of its names").1
     }
@@ -131,7 +131,7 @@ async fn make_run_names_an_occupied_port_and_starts_nothing() {
     assert_eq!(std::fs::read_dir(run_dir.path()).unwrap().count(), 0);
 }
 
-/// Starts it with what the suite itself was built with.
+/// Starts `make run` with the build settings of this test suite.
 fn make_run(run_dir: &Path, ports: &[(&str, u16)]) -> Tool {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("a folder inside cargo's");
     let mut make = Command::new("make");
@@ -139,7 +139,7 @@ fn make_run(run_dir: &Path, ports: &[(&str, u16)]) -> Tool {
         .arg(format!("RUN_DIR={}", run_dir.display()))
         .args(ports.iter().map(|(name, port)| format!("{name}={port}")))
         .current_dir(env!("CARGO_MANIFEST_DIR"));
-    // What cargo tells a test about the package would make a cargo that is started from it build everything anew.
+    // A cargo started from a test would rebuild everything if it saw the variables that cargo sets for tests.
     for (name, _) in std::env::vars_os() {
         let told_by_cargo =
             name.to_str().is_some_and(|name| name.starts_with("CARGO") || name.starts_with("NEXTEST"));

@@ -1,10 +1,10 @@
-//! gunicorn, which lets whoever is in front of it say how much of the path is the app's: by default, on one machine.
+//! gunicorn, which by default lets a local proxy set `SCRIPT_NAME`, and with it the application's path.
 
 use crate::harness::{Address, Client, Event, Program, Setup};
 use crate::tools::{Tool, have, python_packages};
 use std::process::Command;
 
-/// Answers with the path that its router would go by.
+/// An application that responds with the path its router would use.
 const APP: &str = "
 def app(environ, start):
     start('200 OK', [('Content-Type', 'text/plain')])

@@ -1,5 +1,5 @@
-//! The shipped rules and dashboard, held to the program's real metrics: by promtool, by a real Prometheus that scrapes the
-//! program, and by name.
+//! The shipped rules and dashboard against the program's real metrics: by promtool, by a real Prometheus that scrapes
+//! the program, and by name.
 
 use crate::harness::{
     Address, Backend, Client, Event, OTHER_SECRET, Program, Request, SECRET, Setup, until, within,
@@ -139,7 +139,7 @@ fn expression_reader_finds_names_labels_and_values() {
     assert_eq!(wrong("summ(countersign_a)"), ["what is summ?"]);
 }
 
-/// The names of all alerts.
+/// Returns the names of all alerts.
 fn alerts() -> BTreeSet<String> {
     RULES.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).map(str::to_owned).collect()
 }
@@ -150,14 +150,14 @@ fn promtool(arguments: &[&str]) {
     assert!(said.status.success(), "promtool {arguments:?}: {text}");
 }
 
-/// Two secrets, so that there is an old one.
+/// Configures two secrets, so that one is the old one.
 fn two_secrets(backend: &Backend) -> Setup {
     Setup::new(backend)
         .env("OLD", OTHER_SECRET)
         .set("webhook.secrets", vec!["{$STRIPE_WEBHOOK_SECRET}", "{$OLD}"])
 }
 
-/// Something of everything that the dashboard draws only when it happens.
+/// Causes every kind of traffic that the dashboard draws only when it happens.
 async fn traffic(program: &Program) {
     let event = Event::checkout();
     program.send(&event.signed_by(&[SECRET])).await.expect_delivered(200);
@@ -166,7 +166,7 @@ async fn traffic(program: &Program) {
     assert_eq!(program.send(&Request::get("/posts/1")).await.status, 200);
 }
 
-/// Every query of the dashboard, with its panel's title.
+/// Returns every query of the dashboard, with its panel's title.
 fn dashboard() -> Vec<(String, String)> {
     let board: Value = serde_json::from_str(DASHBOARD).unwrap();
     let mut queries = Vec::new();
@@ -180,7 +180,7 @@ fn dashboard() -> Vec<(String, String)> {
     queries
 }
 
-/// A query as Grafana would send it.
+/// Returns a query with its variables replaced, as Grafana sends it.
 fn filled_in(expression: &str) -> String {
     let filled = expression.replace("$job", "countersign").replace("$endpoint", ".*");
     let filled = filled.replace("$__rate_interval", "1m").replace("$__range", "1m");
@@ -188,7 +188,7 @@ fn filled_in(expression: &str) -> String {
     filled
 }
 
-/// A real Prometheus with the shipped rules, in front of a program.
+/// A real Prometheus with the shipped rules that scrapes a program.
 struct Prometheus {
     tool: Tool,
     address: Address,
@@ -197,7 +197,7 @@ struct Prometheus {
 
 impl Prometheus {
     async fn start(program: &Address) -> Prometheus {
-        // Nothing reserves a free port until it is taken: another process may be quicker.
+        // A free port is not reserved: another process may take it first.
         for _ in 0..5 {
             let mut prometheus = Prometheus::launch(program, free_port());
             if prometheus.listens().await {
@@ -226,7 +226,7 @@ impl Prometheus {
         Prometheus { tool: Tool::start(&mut command), address, _home: home }
     }
 
-    /// Whether it is ready at last, or ended instead.
+    /// Waits until it is ready, and returns false if it ended instead.
     async fn listens(&mut self) -> bool {
         until("prometheus being ready, or its end", async || {
             if self.tool.ended() {
@@ -245,7 +245,7 @@ impl Prometheus {
         answer.json()["data"].take()
     }
 
-    /// What an expression evaluates to now.
+    /// Evaluates an expression now.
     async fn query(&self, expression: &str) -> Vec<Value> {
         let mut target = "/api/v1/query?query=".to_owned();
         for byte in expression.bytes() {
@@ -260,7 +260,7 @@ impl Prometheus {
         }
     }
 
-    /// The rules, as it has read them.
+    /// Returns the rules as Prometheus has loaded them.
     async fn rules(&self) -> Vec<Value> {
         let groups = self.ask("/api/v1/rules").await["groups"].take();
         let rules = groups.as_array().unwrap().iter().flat_map(|group| group["rules"].as_array().unwrap());
@@ -268,10 +268,10 @@ impl Prometheus {
     }
 }
 
-/// What the program exposes: for each metric its labels, for each label its values.
+/// The program's metrics: the labels of each metric, and the values of each label.
 struct Known(BTreeMap<String, BTreeMap<String, BTreeSet<String>>>);
 
-/// What an expression may consist of besides metrics and labels.
+/// The words of an expression that are neither metrics nor labels.
 const WORDS: [&str; 15] = [
     "absent",
     "and",
@@ -293,7 +293,7 @@ const WORDS: [&str; 15] = [
 const TARGET: [&str; 2] = ["job", "instance"];
 
 impl Known {
-    /// Reads the text format.
+    /// Parses the text format.
     fn read(metrics: &str) -> Known {
         let mut known = BTreeMap::from([("up".to_owned(), BTreeMap::new())]);
         for line in metrics.lines().filter(|line| !line.starts_with('#')) {
@@ -315,7 +315,7 @@ impl Known {
         assert!(wrong.is_empty(), "{place}: {wrong:?} in {expression}");
     }
 
-    /// What an expression names and the program does not have.
+    /// Returns what an expression names and the program does not have.
     fn wrong(&self, expression: &str) -> Vec<String> {
         let tokens = tokens(expression);
         let mut rest = tokens.iter().map(String::as_str).peekable();
@@ -347,7 +347,7 @@ impl Known {
     }
 }
 
-/// What is wrong with a matcher: `values` are those that a metric has for each of its labels.
+/// Returns what is wrong with a matcher. `values` holds the values of each label of the metric.
 fn mismatch(
     metric: &str,
     labels: &BTreeMap<String, BTreeSet<String>>,
@@ -355,7 +355,7 @@ fn mismatch(
     operator: &str,
     value: &str,
 ) -> Vec<String> {
-    // What a variable of the dashboard stands for comes from the metric itself.
+    // The values of a dashboard variable come from the metric itself.
     if TARGET.contains(&label) || value.contains('$') {
         return vec![];
     }
@@ -369,7 +369,8 @@ fn mismatch(
     missing.map(|asked| format!("{metric} has no {label}=\"{asked}\"")).collect()
 }
 
-/// An expression's names, operators, brackets and strings (without their quotes). Durations and numbers are single tokens.
+/// Splits an expression into names, operators, brackets and strings (without quotes). Durations and numbers are
+/// single tokens.
 fn tokens(expression: &str) -> Vec<String> {
     let mut tokens = Vec::new();
     let mut rest = expression.trim_start();

@@ -1,5 +1,5 @@
-//! Stripe's official Node SDK at both ends: what it signs is accepted, and what the backend gets satisfies its
-//! `constructEvent`.
+//! Stripe's official Node SDK at both ends: the program accepts what it signs, and `constructEvent` accepts what the
+//! backend gets.
 
 use crate::harness::{Backend, Event, Program, Received, SECRET, Setup};
 use crate::tools::npm;
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-/// The secret that only program and backend share.
+/// The secret that only the program and the backend share.
 const DELIVERY_SECRET: &str = "whsec_tests_between_us";
 
 #[tokio::test]
@@ -56,7 +56,7 @@ async fn delivered_request_satisfies_construct_event() {
     assert_eq!(construct_event(&seen, SECRET), "StripeSignatureVerificationError");
 }
 
-/// The id of the event that the SDK makes of a request, or the name of its error.
+/// Returns the id of the event that the SDK reads from a request, or the name of its error.
 fn construct_event(request: &Received, secret: &str) -> Value {
     let input = json!({
         "payload": String::from_utf8(request.body.bytes.clone()).unwrap(),
@@ -70,7 +70,7 @@ fn construct_event(request: &Received, secret: &str) -> Value {
     )
 }
 
-/// The value of a JavaScript expression over `stripe`, the SDK, and `input`.
+/// Evaluates a JavaScript expression over `stripe`, the SDK, and `input`.
 fn node(expression: &str, input: &Value) -> Value {
     let script = format!(
         "const stripe = require('stripe')('sk_test_countersign');

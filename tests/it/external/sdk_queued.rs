@@ -1,5 +1,5 @@
-//! Stripe's official SDKs in an app that gets its events late: what was queued, tried again or asked for again is signed anew,
-//! and their unmodified `construct_event`, with its usual five minutes, takes it an hour after Stripe signed it.
+//! Stripe's official SDKs in a backend that gets its events an hour late. Queued, retried and redelivered events have
+//! a new signature, so the unmodified `construct_event`, with its default tolerance of five minutes, accepts them.
 
 use crate::harness::{Answer, Backend, Event, Program, SECRET, Setup, now, sign, until};
 use crate::tools::{Tool, faketime, have, npm, python_packages};
@@ -11,7 +11,8 @@ use std::process::Command;
 use std::time::Duration;
 use toml::Value as Toml;
 
-/// Takes what the SDK takes, but fails the first request for some; says what the SDK found.
+/// A Node backend that accepts what the SDK accepts, fails the first request of some events, and logs the SDK's
+/// verdict.
 const NODE: &str = "
 const { secret, fails, original, of } = JSON.parse(process.argv[1]);
 const stripe = require('stripe')('sk_test_countersign');
@@ -37,7 +38,7 @@ const server = require('http').createServer((request, response) => {
 server.listen(0, '127.0.0.1', () => console.log('PORT ' + server.address().port + ' '));
 ";
 
-/// The same.
+/// A Python backend that does the same as the Node one.
 const PYTHON: &str = "
 import http.server, json, sys, stripe
 given = json.loads(sys.argv[1])
@@ -96,7 +97,7 @@ async fn python_sdk_accepts_queued_retried_and_redelivered_events_an_hour_later(
 
 async fn an_hour_late(app: impl Fn(&str) -> Command) {
     let Some(library) = faketime() else { return };
-    // At first the app only fails, which makes one event dead; then it is gone, and two wait.
+    // First the backend fails, which makes one event dead. Then it is stopped, and two events wait.
     let mut down = Backend::start().await;
     down.answers(Answer::status(500));
     let setup = Setup::new(&down)
@@ -116,7 +117,7 @@ async fn an_hour_late(app: impl Fn(&str) -> Command) {
     assert_eq!(program.wait_exit().await.code(), Some(0));
     redeliver(&program.ledger(), &redelivered.id).await;
 
-    // An hour later for both of them.
+    // Both processes now see a clock that is an hour ahead.
     let given = json!({ "secret": SECRET, "fails": [retried.id], "original": original, "of": queued.id });
     let mut command = app(&given.to_string());
     command.env("LD_PRELOAD", &library).env("FAKETIME", "+1h").env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
@@ -154,7 +155,7 @@ async fn an_hour_late(app: impl Fn(&str) -> Command) {
     assert!(old.contains("tolerance"), "Stripe's own signature is an hour old: {old:?}");
 }
 
-/// What an operator does about a dead one.
+/// Redelivers a dead event, as an operator does.
 async fn redeliver(ledger: &Path, id: &str) {
     let ledger = SqliteLedger::start(ledger.to_owned(), Duration::from_secs(86_400));
     while let Health::NotReady { .. } = ledger.health() {

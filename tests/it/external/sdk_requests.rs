@@ -1,4 +1,5 @@
-//! What the program asks of Stripe, beside what Stripe's official Node and Python SDKs ask for the same parameters.
+//! The program's requests to Stripe, compared with those of Stripe's official Node and Python SDKs for the same
+//! parameters.
 
 use crate::fake_stripe::{Call, FakeStripe, Fault, KEY, MONTHLY_PRICE, Node, OTHER_PRICE, PRICE, Tree};
 use crate::harness::{Backend, Program, Request, Setup};
@@ -9,7 +10,7 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Parameters as an app might write them, for nothing but their shapes: Stripe would refuse most.
+/// Parameters that cover every shape an application may write. Stripe would refuse most of them.
 const TREES: &[&str] = &[
     r#"{"mode": "payment", "quantity": 3, "ratio": 1.5, "on": true, "off": false, "empty": ""}"#,
     r#"{"zebra": "1", "apple": "2", "mango": {"z": "1", "a": "2"}}"#,
@@ -136,7 +137,7 @@ async fn retries_match_the_node_sdk_and_use_the_same_key() {
     assert!(differing.is_empty(), "{differing:#?}");
 }
 
-/// Three prices, and parameters of the configuration's own.
+/// Configures three prices and additional parameters.
 fn selling(backend: &Backend, stripe: &FakeStripe) -> Setup {
     let price = |id: &str, name: &str, mode: &str| {
         toml::toml! { id = "" name = "" mode = "" min = 1 max = 9 }
@@ -176,15 +177,15 @@ fn order(json: &str) -> Request {
     Request::post("/api/checkout", json).header("Content-Type", "application/json")
 }
 
-/// One of Stripe's SDKs: how it is run, and how its bodies differ from the Node SDK's.
+/// One of Stripe's SDKs: how to run it, and how its bodies differ from the Node SDK's.
 struct Sdk {
     name: &'static str,
     folder: PathBuf,
-    /// Whether it writes a space as `+`, as Python's `quote_plus` does. Both are form encoding.
+    /// Whether the SDK writes a space as `+`, as Python's `quote_plus` does. Both forms are valid.
     plus: bool,
 }
 
-/// Node's first, then Python's; `None`, said aloud, where one is missing.
+/// Returns Node's SDK and Python's, in this order. Prints a note and returns `None` if one is missing.
 fn sdks() -> Option<Vec<Sdk>> {
     let (node, python) = (npm("stripe")?, python_packages()?);
     if !have("node") || !have("python3") {
@@ -195,8 +196,8 @@ fn sdks() -> Option<Vec<Sdk>> {
 }
 
 impl Sdk {
-    /// Has it create a Checkout Session for each tree, one after the other. Refusals are what they are; anything else
-    /// that it stumbles over fails the test.
+    /// Creates a Checkout Session for each tree by the SDK, one after the other. An API error is fine; any other
+    /// error fails the test.
     async fn create(&self, stripe: &FakeStripe, trees: Vec<String>, retries: u32) {
         let port = stripe.api_base().rsplit(':').next().unwrap().to_owned();
         let input = format!(
@@ -207,7 +208,7 @@ impl Sdk {
         Tool::start(command.arg(input)).says("all were sent").await;
     }
 
-    /// The body of a call, with spaces as Node's SDK writes them.
+    /// Returns the body of a call, with spaces as Node's SDK writes them.
     fn body(&self, call: &Call) -> String {
         if self.plus { call.body.replace('+', "%20") } else { call.body.clone() }
     }
@@ -246,7 +247,7 @@ print('all were sent')
     command
 }
 
-/// A tree as JSON text, in its own order: a list where the names are indices.
+/// Writes a tree as JSON in its own order, with a list where the names are indices.
 fn tree_text(tree: &Tree) -> String {
     let list = !tree.0.is_empty() && tree.0.iter().enumerate().all(|(at, (name, _))| name.parse() == Ok(at));
     let member = |(name, node): &(String, Node)| {
@@ -260,7 +261,7 @@ fn tree_text(tree: &Tree) -> String {
     if list { format!("[{}]", members.join(",")) } else { format!("{{{}}}", members.join(",")) }
 }
 
-/// JSON text as the program's parameters, in its own order.
+/// Parses JSON as the program's parameters, in their own order.
 fn params(json: &str) -> Params {
     match serde_json::from_str(json).expect("JSON") {
         Ordered(Param::Table(params)) => params,

@@ -1,4 +1,4 @@
-//! Stripe's own command line in front of it all: `stripe listen --forward-to` posts to Caddy, as on a developer's machine.
+//! Stripe's own command line: `stripe listen --forward-to` posts to Caddy, as on a developer's machine.
 
 use crate::fake_stripe::{FakeStripe, Forwarded, KEY};
 use crate::harness::{Backend, Event, OTHER_SECRET, Program, SECRET, now, sign, until, within};
@@ -63,19 +63,19 @@ async fn stripe_trigger_creates_an_event_that_stripe_listen_forwards_to_the_back
     assert_eq!(Some(session), stripe.session(session["id"].as_str().unwrap()).as_ref());
 }
 
-/// Sends an event as Stripe does, freshly signed with this secret, and waits for the app's answer to it.
+/// Sends an event as Stripe does, freshly signed with this secret, and waits for the backend's response.
 async fn forward(stripe: &FakeStripe, event: &Event, secret: &str) -> Forwarded {
     let body = event.body();
     let signature = sign(&[secret], now(), &body);
     within("what the command line got", stripe.forward(&body, &signature)).await
 }
 
-/// `stripe listen`, once it is ready.
+/// Starts `stripe listen`, and waits until it is ready.
 async fn listen(package: &Path, api_base: &str, forward_to: &str) -> Tool {
     let listen =
         ["listen", "--all-snapshot", "--skip-update", "--api-base", api_base, "--forward-to", forward_to];
     let mut listen = Tool::start(stripe_command(package).args(listen));
-    // Its first line gives out the session's secret, for the app to verify with.
+    // The first line holds the session's secret, which the backend verifies with.
     listen.says(SECRET).await;
     listen
 }
@@ -84,7 +84,7 @@ fn stripe_command(package: &Path) -> Command {
     let mut command = Command::new(package.join("bin/stripe"));
     command
         .env_clear()
-        // Its form is checked, nothing more: no request leaves this machine.
+        // Only the key's form is checked: no request leaves this machine.
         .env("STRIPE_API_KEY", KEY)
         .env("STRIPE_CLI_TELEMETRY_OPTOUT", "1");
     command

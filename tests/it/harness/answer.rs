@@ -1,8 +1,8 @@
-//! What the backend double says to a request, written as it goes over the wire.
+//! The scripted responses of the backend double, as bytes.
 
 use super::gate::Gate;
 
-/// One scripted answer. Clones answer alike and share their gates.
+/// One scripted response. Clones are alike and share their gates.
 #[derive(Clone)]
 pub struct Answer {
     status: u16,
@@ -12,7 +12,7 @@ pub struct Answer {
     after: After,
 }
 
-/// One thing the double does.
+/// One step of a response.
 #[derive(Clone)]
 pub(super) enum Step {
     Write(Vec<u8>),
@@ -28,7 +28,7 @@ enum Body {
     Bytes(Vec<u8>),
     Chunked(Vec<Step>),
     Pattern(u64),
-    /// No head either: only what `before` holds.
+    /// There is no head either, only the bytes in `before`.
     Raw,
 }
 
@@ -40,43 +40,43 @@ enum After {
 }
 
 impl Answer {
-    /// An answer with this status and an empty body.
+    /// A response with this status and an empty body.
     pub fn status(status: u16) -> Answer {
         Answer { status, headers: vec![], before: vec![], body: Body::Bytes(vec![]), after: After::Keep }
     }
 
-    /// 200 with a small JSON body.
+    /// A 200 with a small JSON body.
     pub fn ok() -> Answer {
         Answer::json(200, r#"{"applied":true}"#)
     }
 
-    /// A JSON answer.
+    /// A JSON response.
     pub fn json(status: u16, body: &str) -> Answer {
         Answer::status(status).header("Content-Type", "application/json").body(body)
     }
 
-    /// A redirect.
+    /// A redirect to this location.
     pub fn redirect(status: u16, location: &str) -> Answer {
         Answer::status(status).header("Location", location)
     }
 
-    /// These bytes, whatever they are.
+    /// Any bytes in place of a response.
     pub fn raw(bytes: impl AsRef<[u8]>) -> Answer {
         let before = vec![Step::Write(bytes.as_ref().to_vec())];
         Answer { before, body: Body::Raw, ..Answer::status(0) }
     }
 
-    /// No byte, ever, until the other side gives up.
+    /// Sends nothing until the client gives up.
     pub fn never() -> Answer {
         Answer::raw("").then_hang()
     }
 
-    /// Closes without a byte.
+    /// Closes the connection without a byte.
     pub fn close() -> Answer {
         Answer::raw("").then_close()
     }
 
-    /// A chunked answer; add pieces by [`Answer::chunk`] and pauses by [`Answer::pause`].
+    /// A chunked response. [`Answer::chunk`] adds chunks, and [`Answer::pause`] adds pauses.
     pub fn chunked(status: u16) -> Answer {
         Answer { body: Body::Chunked(vec![]), ..Answer::status(status) }
     }
@@ -91,24 +91,24 @@ impl Answer {
         Answer { body: Body::None, ..Answer::status(status) }
     }
 
-    /// 200 with `length` bytes of [`super::Pattern`].
+    /// A 200 with `length` bytes of [`super::Pattern`].
     pub fn pattern(length: u64) -> Answer {
         Answer { body: Body::Pattern(length), ..Answer::status(200) }
     }
 
-    /// One more header.
+    /// Adds a header.
     pub fn header(mut self, name: &str, value: &str) -> Answer {
         self.headers.push((name.into(), value.into()));
         self
     }
 
-    /// The body, sent with its length.
+    /// Sets the body, sent with its length.
     pub fn body(mut self, body: impl AsRef<[u8]>) -> Answer {
         self.body = Body::Bytes(body.as_ref().to_vec());
         self
     }
 
-    /// One more chunk.
+    /// Adds a chunk.
     pub fn chunk(mut self, data: impl AsRef<[u8]>) -> Answer {
         let data = data.as_ref();
         let mut bytes = format!("{:x}\r\n", data.len()).into_bytes();
@@ -124,31 +124,31 @@ impl Answer {
         self
     }
 
-    /// Waits at the gate before anything is said.
+    /// Waits at the gate before the first byte.
     pub fn when(mut self, gate: &Gate) -> Answer {
         self.before.insert(0, Step::Wait(gate.clone()));
         self
     }
 
-    /// An interim answer first.
+    /// Sends an interim response first.
     pub fn interim(mut self, status: u16, headers: &[(&str, &str)]) -> Answer {
         let fields: String = headers.iter().map(|(n, v)| format!("{n}: {v}\r\n")).collect();
         self.before.push(Step::Write(format!("HTTP/1.1 {status} Interim\r\n{fields}\r\n").into_bytes()));
         self
     }
 
-    /// Closes the connection afterwards, without having said so.
+    /// Closes the connection afterwards, without `Connection: close`.
     pub fn then_close(mut self) -> Answer {
         self.after = After::Close;
         self
     }
 
-    /// Says `Connection: close` and does so.
+    /// Sends `Connection: close` and closes the connection afterwards.
     pub fn closing(self) -> Answer {
         self.header("Connection", "close").then_close()
     }
 
-    /// Leaves the connection open and says no more.
+    /// Leaves the connection open and sends no more.
     pub fn then_hang(mut self) -> Answer {
         self.after = After::Hang;
         self
@@ -161,7 +161,7 @@ impl Answer {
         }
     }
 
-    /// The steps in their order; an answer to HEAD has no body.
+    /// Returns the steps in their order. The response to a HEAD request has no body.
     pub(super) fn steps(&self, to_head: bool) -> Vec<Step> {
         let mut steps = self.before.clone();
         let mut head = format!("HTTP/1.1 {} Scripted\r\n", self.status);
@@ -186,7 +186,7 @@ impl Answer {
                 body.push(Step::Write(b"0\r\n\r\n".to_vec()));
             }
         }
-        // Head and a body with a length go out in one write, as most servers do.
+        // Head and a body with a length go out in one write, as in most servers.
         let mut first = head.into_bytes();
         if !to_head {
             if let Some(Step::Write(bytes)) = body.first().filter(|_| matches!(self.body, Body::Bytes(_))) {

@@ -1,4 +1,4 @@
-//! The app behind the program: answers as scripted, on a real socket, and keeps every request byte for byte.
+//! The backend double: responds as scripted on a real socket, and records every request byte for byte.
 
 use super::answer::{Answer, Step};
 use super::wire::{Address, Body, Headers, Pattern, Wire, parse_head};
@@ -15,33 +15,33 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
-/// One request as it came.
+/// One request as received.
 #[derive(Debug, Clone)]
 pub struct Received {
-    /// Which connection brought it, from 1.
+    /// The number of its connection, from 1.
     pub connection: usize,
     /// The head with its blank line.
     pub head: Vec<u8>,
-    /// Of the request line.
+    /// The method of the request line.
     pub method: String,
-    /// Of the request line, raw.
+    /// The raw target of the request line.
     pub target: String,
-    /// In their order and spelling.
+    /// The headers in their order and spelling.
     pub headers: Headers,
-    /// Unframed.
+    /// The body without its framing.
     pub body: Body,
-    /// Whether the body came to its end.
+    /// Whether the body arrived completely.
     pub whole: bool,
 }
 
 impl Received {
-    /// The value of a header that came once.
+    /// Returns the value of a header. Panics if it occurs more than once.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.one(name)
     }
 }
 
-/// A backend double. An upgrade to WebSocket is answered by an echo.
+/// A backend double. It upgrades to WebSocket and echoes messages.
 pub struct Backend {
     address: Address,
     state: Arc<watch::Sender<State>>,
@@ -59,7 +59,7 @@ struct State {
 }
 
 impl Backend {
-    /// Listens on a free port and answers [`Answer::ok`] until told otherwise.
+    /// Listens on a free port and responds with [`Answer::ok`] by default.
     pub async fn start() -> Backend {
         Backend::at(Address::parse("127.0.0.1:0")).await
     }
@@ -69,8 +69,7 @@ impl Backend {
         Backend::at(Address::Unix(path.as_ref().into())).await
     }
 
-    /// Listens on the port of another one, at the loopback address 127.0.0.2: what a container that came back elsewhere
-    /// looks like.
+    /// Listens on the port of another backend at the loopback address 127.0.0.2, like a container with a new address.
     pub async fn start_beside(other: &Backend) -> Backend {
         Backend::at(Address::parse(&format!("127.0.0.2:{}", other.address.port()))).await
     }
@@ -84,42 +83,42 @@ impl Backend {
         backend
     }
 
-    /// Where it listens.
+    /// Returns the address it listens on.
     pub fn address(&self) -> &Address {
         &self.address
     }
 
-    /// As `[backend] url` takes it.
+    /// Returns its address as `[backend] url` takes it.
     pub fn url(&self) -> String {
         self.address.url()
     }
 
-    /// Answers everything like this from now on.
+    /// Sets the response to every request from now on.
     pub fn answers(&self, answer: Answer) {
         self.state.send_modify(|s| s.usual = answer);
     }
 
-    /// Answers the next request like this; several stand in a queue.
+    /// Adds a response to a queue; each is used for one request.
     pub fn answers_next(&self, answer: Answer) {
         self.state.send_modify(|s| s.next.push_back(answer));
     }
 
-    /// Answers requests for this target like this.
+    /// Sets the response to requests for this target.
     pub fn answers_at(&self, target: &str, answer: Answer) {
         self.state.send_modify(|s| s.routes.insert(0, (target.into(), answer)));
     }
 
-    /// Every request so far.
+    /// Returns every request so far.
     pub fn requests(&self) -> Vec<Received> {
         self.state.borrow().requests.clone()
     }
 
-    /// How many requests came in full or broke off.
+    /// Returns how many requests arrived, complete or truncated.
     pub fn count(&self) -> usize {
         self.state.borrow().requests.len()
     }
 
-    /// The one request there is; panics if there are more or none.
+    /// Returns the only request. Panics if there are more or none.
     #[track_caller]
     pub fn only(&self) -> Received {
         let mut requests = self.requests();
@@ -127,22 +126,22 @@ impl Backend {
         requests.remove(0)
     }
 
-    /// Method and target of every request so far.
+    /// Returns method and target of every request so far.
     pub fn targets(&self) -> Vec<String> {
         self.state.borrow().requests.iter().map(|r| format!("{} {}", r.method, r.target)).collect()
     }
 
-    /// How many connections were ever made to it.
+    /// Returns how many connections were ever made to it.
     pub fn connections(&self) -> usize {
         self.state.borrow().connections
     }
 
-    /// How many connections are open.
+    /// Returns how many connections are open.
     pub fn open(&self) -> usize {
         self.state.borrow().open
     }
 
-    /// Waits for the `n`th request, from 1, body and all.
+    /// Waits for the `n`th request, from 1, with its body.
     #[track_caller]
     pub fn await_request(&self, n: usize) -> impl Future<Output = Received> {
         let mut seen = self.state.subscribe();
@@ -152,7 +151,7 @@ impl Backend {
         })
     }
 
-    /// Waits for the head of the `n`th request, from 1: its body may still be coming.
+    /// Waits for the head of the `n`th request, from 1. Its body may still be in transit.
     #[track_caller]
     pub fn await_head(&self, n: usize) -> impl Future<Output = String> {
         let mut seen = self.state.subscribe();
@@ -162,7 +161,7 @@ impl Backend {
         })
     }
 
-    /// Waits until no more than `n` connections are open.
+    /// Waits until at most `n` connections are open.
     #[track_caller]
     pub fn await_open(&self, n: usize) -> impl Future<Output = ()> {
         let mut seen = self.state.subscribe();
@@ -180,7 +179,7 @@ impl Backend {
         self.await_open(0).await;
     }
 
-    /// Listens again where it did.
+    /// Listens again on the same address.
     pub async fn restart(&mut self) {
         self.stop().await;
         let state = self.state.clone();
@@ -218,7 +217,7 @@ impl Drop for Backend {
     }
 }
 
-/// Counts a connection as open while it is.
+/// Counts a connection as open until dropped.
 struct Open(Arc<watch::Sender<State>>);
 
 impl Drop for Open {
@@ -235,7 +234,7 @@ async fn serve(wire: Wire, state: Arc<watch::Sender<State>>) {
         number = s.connections;
     });
     let open = Open(state.clone());
-    // A peer that leaves shows in what was recorded.
+    // A client that disconnects is visible in the recorded requests.
     let _ = talk(wire, number, &state).await;
     drop(open);
 }
@@ -284,7 +283,7 @@ async fn talk(mut wire: Wire, connection: usize, state: &watch::Sender<State>) -
                     }
                 }
                 Step::Close => return wire.shutdown().await,
-                // Until the peer closes; what it sends meanwhile is no request.
+                // This lasts until the peer closes; what it sends until then is not a request.
                 Step::Hang => while !wire.some().await?.is_empty() {},
             }
         }

@@ -1,4 +1,4 @@
-//! Someone who talks to the program, byte by byte.
+//! A client that controls every byte it sends.
 
 use super::request::Request;
 use super::wire::{Address, Body, Framing, Headers, Stream, Wire, parse_head};
@@ -12,60 +12,59 @@ pub struct Client {
     wire: Wire,
 }
 
-/// One answer.
+/// One response.
 #[derive(Debug, Clone)]
 pub struct Response {
-    /// The status.
+    /// The status of the final response.
     pub status: u16,
     /// The head with its blank line.
     pub head: Vec<u8>,
-    /// In their order and spelling.
+    /// The headers in their order and spelling.
     pub headers: Headers,
-    /// Unframed.
+    /// The body without its framing.
     pub body: Body,
-    /// The 1xx that came before, each with its headers.
+    /// The 1xx responses before it, each with its headers.
     pub interim: Vec<(u16, Headers)>,
-    /// The row of a table that the response belongs to, for failures; see [`Response::case`].
+    /// The row of a table that the response belongs to, for failures. Set by [`Response::case`].
     case: String,
 }
 
 impl Response {
-    /// Names the row of a table that this response belongs to. A failed expectation says it.
+    /// Names the row of a table that this response belongs to. A failed expectation prints it.
     pub fn case(mut self, name: impl std::fmt::Display) -> Response {
         self.case = format!("{name}: ");
         self
     }
 
-    /// The value of a header that came once.
+    /// Returns the value of a header. Panics if it occurs more than once.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.one(name)
     }
 
-    /// The body as text.
+    /// Returns the body as text.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.body.bytes).into_owned()
     }
 
-    /// The body as JSON.
+    /// Returns the body as JSON.
     #[track_caller]
     pub fn json(&self) -> serde_json::Value {
         let text = self.text();
         serde_json::from_str(&text).unwrap_or_else(|e| panic!("{}: no JSON ({e}): {text:?}", self.status))
     }
 
-    /// `error.code` of an answer of the program's own; empty if there is none.
+    /// Returns `error.code` of the program's own error, or an empty string.
     pub fn code(&self) -> String {
         let json: serde_json::Value = serde_json::from_str(&self.text()).unwrap_or_default();
         json["error"]["code"].as_str().unwrap_or_default().to_owned()
     }
 
-    /// `Countersign-Outcome`, or nothing.
+    /// Returns `Countersign-Outcome`, or an empty string.
     pub fn outcome(&self) -> &str {
         self.header("countersign-outcome").unwrap_or_default()
     }
 
-    /// Holds an error answer to the shape that all of them share: status, `error.code`, a message,
-    /// `Countersign-Outcome`.
+    /// Checks the common shape of errors: status, `error.code`, a message, `Countersign-Outcome`.
     #[track_caller]
     pub fn expect_error(&self, status: u16, code: &str) -> &Response {
         let seen = (self.status, self.code(), self.outcome().to_owned());
@@ -77,7 +76,8 @@ impl Response {
         self
     }
 
-    /// Holds an acknowledgement to its shape: 200, `{"received": true, "<what>": true}`, `Countersign-Outcome: <what>`.
+    /// Checks the shape of an acknowledgement: 200, `{"received": true, "<what>": true}`, `Countersign-Outcome:
+    /// <what>`.
     #[track_caller]
     pub fn expect_received(&self, what: &str) -> &Response {
         assert_eq!((self.status, self.outcome()), (200, what), "{}body {:?}", self.case, self.text());
@@ -85,7 +85,7 @@ impl Response {
         self
     }
 
-    /// Holds an answer to being the backend's, handed on.
+    /// Checks that this is the backend's response, passed on.
     #[track_caller]
     pub fn expect_delivered(&self, status: u16) -> &Response {
         let outcome = if (200..300).contains(&status) { "delivered" } else { "backend_refused" };
@@ -95,46 +95,46 @@ impl Response {
 }
 
 impl Client {
-    /// Connects.
+    /// Connects, or panics.
     pub async fn connect(address: &Address) -> Client {
         Client::try_connect(address).await.unwrap_or_else(|e| panic!("connect to {}: {e}", address.text()))
     }
 
-    /// Connects, or says why not.
+    /// Connects, or returns the error.
     pub async fn try_connect(address: &Address) -> io::Result<Client> {
         let wire = within(format!("connect to {}", address.text()), address.connect()).await?;
         Ok(Client { wire })
     }
 
-    /// Sends bytes as they are. The other side may have closed: that shows in its answer.
+    /// Sends bytes unchanged. Ignores a closed connection, which shows in the response.
     pub async fn write(&mut self, bytes: impl AsRef<[u8]>) {
         let _ = self.try_write(bytes).await;
     }
 
-    /// Sends bytes as they are, and says if they could not be sent.
+    /// Sends bytes unchanged, or returns the error.
     pub async fn try_write(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
         within("the program reads what was sent", self.wire.write(bytes.as_ref())).await
     }
 
-    /// Sends a request and reads its answer.
+    /// Sends a request and reads its response.
     pub async fn send(&mut self, request: &Request) -> Response {
         self.write(request.bytes()).await;
         let framed = !request.is_head();
         within("an answer", self.read(framed)).await.unwrap_or_else(|e| panic!("no answer: {e}"))
     }
 
-    /// Reads one answer.
+    /// Reads one response, or panics.
     pub async fn answer(&mut self) -> Response {
         within("an answer", self.read(true)).await.unwrap_or_else(|e| panic!("no answer: {e}"))
     }
 
-    /// Reads one answer, or says how the connection ended instead.
+    /// Reads one response, or returns how the connection ended.
     pub async fn try_answer(&mut self) -> io::Result<Response> {
         within("an answer or the end", self.read(true)).await
     }
 
-    /// Sends one byte at a time, `every` so often, until the other side says or closes something (or the bytes are
-    /// out, and then waits for that). An error is the end without an answer.
+    /// Sends one byte at a time with this pause, until the peer responds or closes. After the last byte it waits for
+    /// that. Returns an error if the connection ends without a response.
     pub async fn drip(&mut self, bytes: &[u8], every: Duration) -> io::Result<Response> {
         within("an answer or the end, while dripping", async {
             for byte in bytes {
@@ -148,7 +148,7 @@ impl Client {
         .await
     }
 
-    /// Reads only the head of an answer (1xx are told apart by their status), leaving the body to [`Client::some`].
+    /// Reads only the head of a response, also of a 1xx. [`Client::some`] reads the body.
     pub async fn answer_head(&mut self) -> Response {
         let head = within("a head", self.wire.head()).await.expect("a head").expect("a head, not the end");
         let (line, headers) = parse_head(&head);
@@ -162,13 +162,13 @@ impl Client {
         }
     }
 
-    /// The next bytes there are; empty when the other side closed.
+    /// Returns the next bytes that arrive, or none at the end of the connection.
     pub async fn some(&mut self) -> Vec<u8> {
-        // A reset is an end like any other here.
+        // A reset counts as the end.
         within("more bytes, or the end", self.wire.some()).await.unwrap_or_default()
     }
 
-    /// The next chunk of a chunked body, after [`Client::answer_head`]; `None` after the last.
+    /// Returns the next chunk of a chunked body, after [`Client::answer_head`], or `None` after the last.
     pub async fn chunk(&mut self) -> Option<Vec<u8>> {
         within("a chunk", async {
             let size = usize::from_str_radix(self.wire.line().await.ok()?.trim(), 16).expect("a chunk size");
@@ -180,7 +180,7 @@ impl Client {
         .await
     }
 
-    /// Waits until the other side closes; panics if it says anything first.
+    /// Waits until the peer closes. Panics if it sends anything first.
     pub async fn closed(&mut self) {
         let said = self.some().await;
         assert!(said.is_empty(), "not the end: {:?}", String::from_utf8_lossy(&said));

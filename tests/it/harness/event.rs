@@ -1,22 +1,22 @@
-//! Being Stripe: events with the layout of the wire, signed as Stripe signs. The signature is computed here from
-//! Stripe's description, not by the program's code.
+//! Events as Stripe sends and signs them. The signature is computed here from Stripe's description, not by the
+//! program's code.
 
 use super::request::Request;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The secret that every [`super::Setup`] knows.
+/// The secret that every [`super::Setup`] has.
 pub const SECRET: &str = "whsec_tests_know_this_one";
-/// A secret that no setup knows unless it is told.
+/// A secret that a setup has only if the test adds it.
 pub const OTHER_SECRET: &str = "whsec_tests_keep_this_one_apart";
 
-/// Unix seconds.
+/// Returns the Unix time in seconds.
 pub fn now() -> i64 {
     i64::try_from(countersign::clock::unix().as_secs()).expect("this century")
 }
 
-/// The value of a `Stripe-Signature` header: one `v1` for each secret.
+/// Returns the value of a `Stripe-Signature` header, with one `v1` for each secret.
 pub fn sign(secrets: &[&str], timestamp: i64, body: &[u8]) -> String {
     let mut header = format!("t={timestamp}");
     for secret in secrets {
@@ -32,7 +32,7 @@ pub fn sign(secrets: &[&str], timestamp: i64, body: &[u8]) -> String {
 /// One event. Clones are copies of the same event.
 #[derive(Debug, Clone)]
 pub struct Event {
-    /// `evt_…`, unlike any other test's.
+    /// The id, `evt_…`, unlike that of any other test.
     pub id: String,
     kind: String,
     livemode: bool,
@@ -55,31 +55,31 @@ impl Event {
         Event::new("checkout.session.completed")
     }
 
-    /// With this id.
+    /// Sets the id.
     pub fn id(mut self, id: &str) -> Event {
         self.id = id.into();
         self
     }
 
-    /// In live mode.
+    /// Sets live mode.
     pub fn live(mut self) -> Event {
         self.livemode = true;
         self
     }
 
-    /// Of a connected account.
+    /// Sets the connected account.
     pub fn account(mut self, account: &str) -> Event {
         self.account = Some(account.into());
         self
     }
 
-    /// Padded so that its body has exactly this many bytes.
+    /// Pads the body to exactly this many bytes.
     pub fn sized(mut self, bytes: usize) -> Event {
         self.size = bytes;
         self
     }
 
-    /// The body, two spaces deep and without a final newline, as Stripe sends it.
+    /// Returns the body, indented by two spaces and without a final newline, as Stripe sends it.
     pub fn body(&self) -> Vec<u8> {
         let empty = self.render("");
         if self.size == 0 {
@@ -123,30 +123,30 @@ impl Event {
         )
     }
 
-    /// The request Stripe makes of it: fresh and signed with [`SECRET`].
+    /// Returns Stripe's request for it, signed now with [`SECRET`].
     pub fn signed(&self) -> Request {
         self.signed_by(&[SECRET])
     }
 
-    /// Fresh and signed with these secrets.
+    /// Returns Stripe's request for it, signed now with these secrets.
     pub fn signed_by(&self, secrets: &[&str]) -> Request {
         self.signed_at(now(), secrets)
     }
 
-    /// Signed at this time.
+    /// Returns Stripe's request for it, signed at this time.
     pub fn signed_at(&self, timestamp: i64, secrets: &[&str]) -> Request {
         let body = self.body();
         let signature = sign(secrets, timestamp, &body);
         self.unsigned().header("Stripe-Signature", &signature)
     }
 
-    /// The same request without a signature.
+    /// Returns Stripe's request for it without a signature.
     pub fn unsigned(&self) -> Request {
         webhook(&self.body())
     }
 }
 
-/// What Stripe's request looks like around any body, without a signature.
+/// Returns Stripe's request around any body, without a signature.
 pub fn webhook(body: &[u8]) -> Request {
     Request::new("POST", "/webhooks/stripe")
         .header("Cache-Control", "no-cache")

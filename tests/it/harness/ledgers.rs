@@ -13,7 +13,7 @@ impl TestLedger {
     /// Adds the ledger to a configuration.
     pub fn configure(&self, setup: Setup) -> Setup {
         match self {
-            // The default of a setup.
+            // SQLite is the default of a setup.
             TestLedger::Sqlite => setup,
             TestLedger::Redis(redis) => setup.redis(redis),
         }

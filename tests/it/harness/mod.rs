@@ -1,8 +1,7 @@
-//! Verbs for tests that look at the program from outside: start it ([`Program`], configured by [`Setup`]), put an
-//! app behind it ([`Backend`], scripted by [`Answer`]), talk to it byte by byte ([`Client`], [`Request`]), be Stripe
-//! ([`Event`]). Nothing here asks the program's own code what is right.
-//!
-//! Every wait has a deadline; a test that fails prints the log of each program it had started.
+//! Verbs for tests of the program from outside: start it ([`Program`], configured by [`Setup`]), put a backend behind
+//! it ([`Backend`], scripted by [`Answer`]), send it bytes ([`Client`], [`Request`]), act as Stripe ([`Event`]), and
+//! run a test on each ledger ([`TestLedger`], with [`Redis`]). Nothing here asks the program's own code what is
+//! right. Every wait has a deadline, and a failed test prints the log of each program that it started.
 
 mod answer;
 mod backend;
@@ -32,17 +31,17 @@ pub use wire::{Address, Pattern};
 use std::future::Future;
 use std::time::Duration;
 
-/// How long any one thing may take before the test gives up. Generous: it is only waited out by failures.
+/// How long any one step may take before the test fails. Only failures wait this long.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
-/// The upper bound on wall time that a test asserts, times `COUNTERSIGN_TEST_TIME_FACTOR` (default 1) for a busy machine.
+/// Returns an upper bound on wall time, multiplied by `COUNTERSIGN_TEST_TIME_FACTOR` (default 1) for busy machines.
 pub fn at_most(bound: Duration) -> Duration {
     let factor = std::env::var_os("COUNTERSIGN_TEST_TIME_FACTOR").unwrap_or_else(|| "1".into());
     let factor = factor.to_str().and_then(|text| text.parse().ok()).filter(|factor| *factor > 0.0);
     bound.mul_f64(factor.expect("COUNTERSIGN_TEST_TIME_FACTOR is a positive number"))
 }
 
-/// Waits for `what`, and panics saying so when the deadline passes.
+/// Waits for a future, and panics with `what` when the deadline passes.
 #[track_caller]
 pub fn within<F: Future>(what: impl Into<String>, future: F) -> impl Future<Output = F::Output> {
     let (what, place) = (what.into(), std::panic::Location::caller());
@@ -54,8 +53,8 @@ pub fn within<F: Future>(what: impl Into<String>, future: F) -> impl Future<Outp
     }
 }
 
-/// Asks again and again until the answer is `Some`: for what cannot be awaited, such as a gauge or a state that only
-/// shows over HTTP.
+/// Calls `ask` until it returns a value. For conditions that cannot be awaited, such as a gauge or a state behind
+/// HTTP.
 #[track_caller]
 pub fn until<T>(what: impl Into<String>, mut ask: impl AsyncFnMut() -> Option<T>) -> impl Future<Output = T> {
     within(what, async move {

@@ -1,4 +1,4 @@
-//! The program itself, as a process: started, watched through its log and its admin listener, signalled, killed.
+//! The program as a process: started, watched by its log and its admin listener, signalled, killed.
 
 use super::client::{Client, Response};
 use super::request::Request;
@@ -13,12 +13,12 @@ use std::sync::Arc;
 use tempfile::TempDir;
 use tokio::sync::watch;
 
-/// The configuration file in a program's folder.
+/// The name of the configuration file in a program's folder.
 const CONFIG: &str = "countersign.toml";
 
-/// A running program; killed on drop. If the test failed, its log is printed then.
+/// A running program, killed on drop. A failed test prints its log.
 pub struct Program {
-    /// Its working directory: configuration, ledger, files.
+    /// The working directory, with configuration, ledger and files.
     dir: Arc<TempDir>,
     setup: Setup,
     child: Child,
@@ -28,41 +28,40 @@ pub struct Program {
 }
 
 impl Program {
-    /// Starts it and waits until it is ready.
+    /// Starts the program and waits until it is ready.
     #[track_caller]
     pub fn start(setup: impl Into<Setup>) -> impl Future<Output = Program> {
         Program::launch(Arc::new(TempDir::new().expect("a folder")), setup.into()).up()
     }
 
-    /// Starts it and waits only until both its listeners listen: where its ledger is out of reach, or to be the first
-    /// to call.
+    /// Starts the program and waits only until both listeners listen, for example while its ledger is unreachable.
     #[track_caller]
     pub fn start_unready(setup: impl Into<Setup>) -> impl Future<Output = Program> {
         Program::launch(Arc::new(TempDir::new().expect("a folder")), setup.into()).listening()
     }
 
-    /// Starts another one in this one's folder, on ports of its own, and waits until it listens: the second process on
-    /// one ledger.
+    /// Starts a second program in this one's folder, on other ports, and waits until it listens. Both have the same
+    /// ledger.
     #[track_caller]
     pub fn start_beside(&self) -> impl Future<Output = Program> {
         Program::launch(self.dir.clone(), self.setup.clone()).listening()
     }
 
-    /// Stops it if it runs, and starts it again on the same ledger, on new ports.
+    /// Stops the program, if it runs, and starts it again on the same ledger and on new ports.
     #[track_caller]
     pub fn restart(self) -> impl Future<Output = Program> {
         let setup = self.setup.clone();
         self.restart_with(setup)
     }
 
-    /// The same with another configuration.
+    /// Restarts with another configuration, on new ports.
     #[track_caller]
     pub fn restart_with(mut self, setup: Setup) -> impl Future<Output = Program> {
         self.end();
         Program::launch(self.dir.clone(), setup).up()
     }
 
-    /// The same on the same ports.
+    /// Restarts on the same ports.
     #[track_caller]
     pub fn restart_in_place(self) -> impl Future<Output = Program> {
         let setup = self.setup.clone();
@@ -128,52 +127,52 @@ impl Program {
         })
     }
 
-    /// Where Caddy would talk to it.
+    /// Returns the address of the proxy listener.
     pub fn proxy(&self) -> &Address {
         self.proxy.as_ref().expect("it listens")
     }
 
-    /// Where health and metrics are.
+    /// Returns the address of the admin listener.
     pub fn admin(&self) -> &Address {
         self.admin.as_ref().expect("it listens")
     }
 
-    /// A path inside its folder.
+    /// Returns a path inside its folder.
     pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    /// The ledger's file under the default setup.
+    /// Returns the ledger's file in the default setup.
     pub fn ledger(&self) -> PathBuf {
         self.path("ledger.db")
     }
 
-    /// Its process id.
+    /// Returns the process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// A connection to it.
+    /// Connects to the proxy listener.
     pub async fn connect(&self) -> Client {
         Client::connect(self.proxy()).await
     }
 
-    /// Sends a request on a connection of its own and reads the answer.
+    /// Sends a request on a connection of its own and reads the response.
     pub async fn send(&self, request: &Request) -> Response {
         self.connect().await.send(request).await
     }
 
-    /// Asks the admin listener.
+    /// Sends a GET request to the admin listener.
     pub async fn ask_admin(&self, target: &str) -> Response {
         Client::connect(self.admin()).await.send(&Request::get(target).header("Connection", "close")).await
     }
 
-    /// Waits until `/readyz` answers 200.
+    /// Waits until `/readyz` responds with 200.
     pub async fn ready(&self) {
         until("readiness", async || (self.ask_admin("/readyz").await.status == 200).then_some(())).await;
     }
 
-    /// Waits until `/readyz` answers 503, and hands back what it says.
+    /// Waits until `/readyz` responds with 503, and returns its body.
     pub async fn not_ready(&self) -> Value {
         until("unreadiness", async || {
             let answer = self.ask_admin("/readyz").await;
@@ -182,14 +181,15 @@ impl Program {
         .await
     }
 
-    /// The whole of `/metrics`.
+    /// Returns the text of `/metrics`.
     pub async fn metrics(&self) -> String {
         let answer = self.ask_admin("/metrics").await;
         assert_eq!(answer.status, 200, "{}", answer.text());
         answer.text()
     }
 
-    /// One series, spelled as it is exposed, without the prefix: `webhook_requests_total{endpoint="…",outcome="…"}`.
+    /// Returns the value of one series, spelled as exposed but without the prefix:
+    /// `webhook_requests_total{endpoint="…",outcome="…"}`.
     #[track_caller]
     pub fn metric(&self, series: &str) -> impl Future<Output = f64> {
         let place = std::panic::Location::caller();
@@ -199,7 +199,7 @@ impl Program {
         }
     }
 
-    /// How often the default endpoint's webhooks ended like this.
+    /// Returns how many webhooks of the default endpoint had this outcome.
     #[track_caller]
     pub fn outcomes(&self, outcome: &str) -> impl Future<Output = f64> {
         let series = format!(r#"webhook_requests_total{{endpoint="/webhooks/stripe",outcome="{outcome}"}}"#);
@@ -219,7 +219,7 @@ impl Program {
         })
     }
 
-    /// Every line it logged so far.
+    /// Returns every line of the log so far.
     pub fn log(&self) -> Vec<String> {
         self.lines.borrow().clone()
     }
@@ -241,7 +241,7 @@ impl Program {
         })
     }
 
-    /// Waits for the line about a webhook: the one with this event and outcome.
+    /// Waits for the log line of a webhook with this event and outcome.
     #[track_caller]
     pub fn wait_for_webhook_log(&self, event: &str, outcome: &str) -> impl Future<Output = Value> {
         self.wait_for_log(format!("{event} {outcome}"), move |line| {
@@ -249,22 +249,22 @@ impl Program {
         })
     }
 
-    /// Asks it to end.
+    /// Sends SIGTERM, which asks the program to end.
     pub fn sigterm(&self) {
         self.signal("TERM");
     }
 
-    /// Asks it to read its configuration again.
+    /// Sends SIGHUP, which asks the program to reload its configuration.
     pub fn sighup(&self) {
         self.signal("HUP");
     }
 
-    /// Ends it as a power cut would, and waits until it is gone.
+    /// Kills the program, as a power cut would, and waits for its end.
     pub fn kill9(&mut self) {
         self.end();
     }
 
-    /// Waits until it ends.
+    /// Waits until the program ends.
     pub async fn wait_exit(&mut self) -> ExitStatus {
         let child = &mut self.child;
         within("the program ends", async {
@@ -278,17 +278,17 @@ impl Program {
         .await
     }
 
-    /// Rewrites its configuration file. It takes effect with [`Program::sighup`].
+    /// Rewrites the configuration file, which [`Program::sighup`] then loads.
     pub fn reconfigure(&self, setup: &Setup) {
         std::fs::write(self.path(CONFIG), setup.text()).expect("the configuration");
     }
 
-    /// Its resident memory.
+    /// Returns the resident memory in KiB.
     pub fn rss_kib(&self) -> u64 {
         self.memory("VmRSS:")
     }
 
-    /// The most memory it ever had resident.
+    /// Returns the peak of the resident memory in KiB.
     pub fn peak_rss_kib(&self) -> u64 {
         self.memory("VmHWM:")
     }

@@ -1,4 +1,4 @@
-//! A real `redis-server`, and sentinels: started on a free port, stopped, killed, paused, asked.
+//! A real `redis-server`, and sentinels: started on a free port, stopped, killed, paused, queried.
 
 use super::{until, within};
 use redis::{Cmd, FromRedisValue, RedisResult};
@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
-/// A running server; killed on drop. It keeps an append-only file and syncs it before each answer.
+/// A Redis server, killed on drop. It writes an append-only file and syncs it before each response.
 pub struct Redis {
     dir: TempDir,
     arguments: Vec<String>,
@@ -16,19 +16,19 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// Starts one and waits until it answers.
+    /// Starts a server and waits until it responds.
     pub async fn start() -> Redis {
         Redis::start_with(&[]).await
     }
 
-    /// The same with further settings: `--maxmemory-policy`, `allkeys-lru`.
+    /// Starts a server with further settings, such as `--maxmemory-policy`, `allkeys-lru`.
     pub async fn start_with(arguments: &[&str]) -> Redis {
         let mut redis = Redis::prepared(arguments);
         redis.up().await;
         redis
     }
 
-    /// One that is not running yet, with a port that it will have.
+    /// Prepares a server that does not run yet and already has a port.
     pub fn prepared(arguments: &[&str]) -> Redis {
         Redis {
             dir: TempDir::new().expect("a folder"),
@@ -38,12 +38,12 @@ impl Redis {
         }
     }
 
-    /// Where it is, for `ledger.url`.
+    /// Returns its URL for `ledger.url`.
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// Makes it listen for TLS as well, and says on which port.
+    /// Makes it listen for TLS as well, and returns the port.
     pub fn serve_tls(&mut self, certificate: &str, key: &str) -> u16 {
         let port = free_port();
         let file = |name: &str| self.path(name).display().to_string();
@@ -54,17 +54,17 @@ impl Redis {
         port
     }
 
-    /// Its port.
+    /// Returns its port.
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// A file in its folder.
+    /// Returns a path in its folder.
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    /// Starts it, on what it has kept.
+    /// Starts it with the data in its folder.
     pub async fn up(&mut self) {
         for _ in 0..5 {
             self.launch();
@@ -78,7 +78,7 @@ impl Redis {
             if up.await {
                 return;
             }
-            // Somebody else took the port meanwhile.
+            // Another process took the port in between.
             self.port = free_port();
         }
         panic!("redis-server does not start with {:?}", self.arguments);
@@ -98,7 +98,7 @@ impl Redis {
         self.child = Some(child.expect("redis-server starts"));
     }
 
-    /// Ends it as `systemctl stop` would.
+    /// Stops it as `systemctl stop` does.
     pub async fn stop(&mut self) {
         self.signal("TERM");
         let mut child = self.child.take().expect("it runs");
@@ -106,7 +106,7 @@ impl Redis {
         within("redis ends", gone).await.expect("no panic").expect("our own child");
     }
 
-    /// Ends it as a power cut would.
+    /// Kills it, as a power cut would.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
@@ -114,29 +114,29 @@ impl Redis {
         }
     }
 
-    /// It lives and answers nothing.
+    /// Suspends it: it stays up and does not respond.
     pub fn pause(&self) {
         self.signal("STOP");
     }
 
-    /// It answers again.
+    /// Resumes it after [`Redis::pause`].
     pub fn resume(&self) {
         self.signal("CONT");
     }
 
-    /// Takes away what it has kept. It is not running.
+    /// Deletes its data. Panics if it runs.
     pub fn wipe(&mut self) {
         assert!(self.child.is_none(), "it runs");
         self.dir = TempDir::new().expect("a folder");
     }
 
-    /// Sends it a command, its words between spaces.
+    /// Sends a command, with its words separated by spaces. Panics if it fails.
     #[track_caller]
     pub fn ask<T: FromRedisValue>(&self, command: &str) -> T {
         self.try_ask(command).unwrap_or_else(|error| panic!("{command}: {error}"))
     }
 
-    /// The same where it may refuse.
+    /// Sends a command that may fail.
     pub fn try_ask<T: FromRedisValue>(&self, command: &str) -> RedisResult<T> {
         let mut words = command.split(' ');
         let mut asked = redis::cmd(words.next().expect("a command"));
@@ -154,7 +154,7 @@ impl Redis {
         redis::Client::open(self.url())?.get_connection()
     }
 
-    /// How often a command ran so far.
+    /// Returns how often a command has run.
     pub fn calls(&self, command: &str) -> u64 {
         let stats: String = self.ask("INFO commandstats");
         let line = stats.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{command}:calls=")));
@@ -174,7 +174,7 @@ impl Drop for Redis {
     }
 }
 
-/// Sentinels that watch a primary called `shop`; killed on drop.
+/// Sentinels that watch a primary called `shop`, killed on drop.
 pub struct Sentinels {
     _dir: TempDir,
     ports: Vec<u16>,
@@ -182,7 +182,7 @@ pub struct Sentinels {
 }
 
 impl Sentinels {
-    /// Three of them, two of whom have to agree, and waits until they know each other and the replica.
+    /// Starts three sentinels with a quorum of two, and waits until they know each other and the replica.
     pub async fn start(primary: &Redis) -> Sentinels {
         let dir = TempDir::new().expect("a folder");
         let ports: Vec<u16> = (0..3).map(|_| free_port()).collect();
@@ -213,7 +213,7 @@ impl Sentinels {
         sentinels
     }
 
-    /// How many other sentinels and how many replicas one knows.
+    /// Returns how many other sentinels and how many replicas one knows.
     fn knows(&self, port: u16) -> Option<(u32, u32)> {
         let client = redis::Client::open(format!("redis://127.0.0.1:{port}")).ok()?;
         let mut asked = redis::cmd("SENTINEL");
@@ -223,7 +223,7 @@ impl Sentinels {
         Some((told["num-other-sentinels"].parse().ok()?, told["num-slaves"].parse().ok()?))
     }
 
-    /// Where they are, for `ledger.url`.
+    /// Returns their URL for `ledger.url`.
     pub fn url(&self) -> String {
         let hosts: Vec<_> = self.ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
         format!("redis+sentinel://{}/shop", hosts.join(","))

@@ -1,4 +1,4 @@
-//! The configuration a test starts the program with: sensible for tests, each key open to change.
+//! The configuration that a test starts the program with. The defaults suit tests, and each key can be changed.
 
 use super::backend::Backend;
 use super::event::SECRET;
@@ -6,8 +6,8 @@ use super::redis::Redis;
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
-/// A configuration and an environment. The default: listeners on free loopback ports, an SQLite ledger in the test's own
-/// folder, one webhook at `/webhooks/stripe` with [`SECRET`].
+/// A configuration and an environment. By default: listeners on free loopback ports, an SQLite ledger in the test's
+/// own folder, one webhook at `/webhooks/stripe` with [`SECRET`].
 #[derive(Debug, Clone)]
 pub struct Setup {
     table: Table,
@@ -16,12 +16,12 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// The default, in front of this backend.
+    /// The default in front of this backend.
     pub fn new(backend: &Backend) -> Setup {
         Setup::to(&backend.url())
     }
 
-    /// The default, in front of whatever listens there.
+    /// The default in front of any backend URL.
     pub fn to(backend: &str) -> Setup {
         let base = "[[webhook]]\npath = '/webhooks/stripe'\nsecrets = ['{$STRIPE_WEBHOOK_SECRET}']\n";
         let table = base.parse().expect("the base is TOML");
@@ -34,7 +34,7 @@ impl Setup {
             .set("ledger.url", "sqlite:ledger.db")
     }
 
-    /// Sets `section.key`; `webhook.key` means the first webhook, `webhook.1.key` the second.
+    /// Sets `section.key`. `webhook.key` means the first webhook, `webhook.1.key` the second.
     pub fn set(mut self, key: &str, value: impl Into<Value>) -> Setup {
         let (section, key) = key.split_once('.').expect("section.key");
         let table = if section == "webhook" {
@@ -52,7 +52,7 @@ impl Setup {
         self
     }
 
-    /// One more webhook at this path, with secrets as the file spells them.
+    /// Adds a webhook at this path, with secrets as the file spells them.
     pub fn webhook(mut self, path: &str, secrets: &[&str]) -> Setup {
         let mut webhook = Table::new();
         webhook.insert("path".into(), path.into());
@@ -62,12 +62,12 @@ impl Setup {
         self
     }
 
-    /// The first webhook with these secrets.
+    /// Sets the secrets of the first webhook.
     pub fn webhook_secrets(self, secrets: &[&str]) -> Setup {
         self.env("STRIPE_WEBHOOK_SECRET", &secrets.join(","))
     }
 
-    /// Sets the first webhook's delivery mode, with nine retries soon after each other.
+    /// Sets the first webhook's delivery mode, with nine retries at short intervals.
     pub fn delivery(self, mode: &str) -> Setup {
         self.set("webhook.delivery", mode).retry(&["50ms"; 9]).set("webhook.jitter", 0.0)
     }
@@ -77,35 +77,35 @@ impl Setup {
         self.set("webhook.retry", Value::Array(waits.iter().map(|&wait| wait.into()).collect()))
     }
 
-    /// Without a ledger.
+    /// Turns the ledger off.
     pub fn no_ledger(self) -> Setup {
         self.set("ledger.url", "none")
     }
 
-    /// With the ledger in this file.
+    /// Puts the ledger in this file.
     pub fn ledger_at(self, path: impl AsRef<Path>) -> Setup {
         self.set("ledger.url", format!("sqlite:{}", path.as_ref().display()))
     }
 
-    /// With the ledger on this server.
+    /// Puts the ledger on this server.
     pub fn redis(self, redis: &Redis) -> Setup {
         self.set("ledger.url", redis.url())
     }
 
-    /// One more environment variable.
+    /// Sets an environment variable.
     pub fn env(mut self, name: &str, value: &str) -> Setup {
         self.env.retain(|(n, _)| n != name);
         self.env.push((name.into(), value.into()));
         self
     }
 
-    /// A file, relative to the folder the program runs in, written before it starts.
+    /// Adds a file, relative to the program's working directory. It is written before the start.
     pub fn file(mut self, path: &str, content: &str) -> Setup {
         self.files.push((path.into(), content.into()));
         self
     }
 
-    /// The configuration file.
+    /// Returns the text of the configuration file.
     pub fn text(&self) -> String {
         self.table.to_string()
     }

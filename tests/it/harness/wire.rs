@@ -1,5 +1,5 @@
-//! HTTP/1.1 on a socket, as bytes: heads as they came, bodies unframed, nothing judged. Both the client and the backend
-//! double read with it.
+//! HTTP/1.1 on a socket as bytes: heads as received, bodies without framing, no checks. Used by the client and the
+//! backend double.
 
 use std::io;
 use std::net::SocketAddr;
@@ -7,17 +7,17 @@ use std::path::PathBuf;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
-/// Where something listens.
+/// The address of a listener.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Address {
-    /// `127.0.0.1:34567`
+    /// A TCP address, such as `127.0.0.1:34567`.
     Tcp(SocketAddr),
-    /// `unix//run/app.sock`
+    /// A Unix socket, such as `unix//run/app.sock`.
     Unix(PathBuf),
 }
 
 impl Address {
-    /// Reads both spellings.
+    /// Parses both forms.
     pub fn parse(text: &str) -> Address {
         match text.strip_prefix("unix/") {
             Some(path) => Address::Unix(path.into()),
@@ -25,7 +25,7 @@ impl Address {
         }
     }
 
-    /// As `[server] listen` takes it.
+    /// Returns the address as `[server] listen` takes it.
     pub fn text(&self) -> String {
         match self {
             Address::Tcp(address) => address.to_string(),
@@ -33,7 +33,7 @@ impl Address {
         }
     }
 
-    /// As `[backend] url` takes it.
+    /// Returns the address as `[backend] url` takes it.
     pub fn url(&self) -> String {
         match self {
             Address::Tcp(address) => format!("http://{address}"),
@@ -41,7 +41,7 @@ impl Address {
         }
     }
 
-    /// The port of a TCP address.
+    /// Returns the port of a TCP address.
     pub fn port(&self) -> u16 {
         match self {
             Address::Tcp(address) => address.port(),
@@ -65,13 +65,13 @@ impl Address {
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
-/// A connection with what was read ahead.
+/// A connection with the bytes that were read too far.
 pub(super) struct Wire {
     stream: Box<dyn Stream>,
     ahead: Vec<u8>,
 }
 
-/// How a body ends.
+/// How the end of a body is marked.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Framing {
     Length(u64),
@@ -84,7 +84,7 @@ impl Wire {
         Wire { stream: Box::new(stream), ahead: Vec::new() }
     }
 
-    /// The stream itself, for an upgrade. Nothing may have been read ahead.
+    /// Returns the stream for an upgrade. Panics if bytes after it were read already.
     pub(super) fn into_stream(self) -> Box<dyn Stream> {
         assert!(self.ahead.is_empty(), "bytes after the upgrade were read ahead");
         self.stream
@@ -99,7 +99,7 @@ impl Wire {
         self.stream.shutdown().await
     }
 
-    /// The next head with its blank line; `None` if the peer closed before its first byte.
+    /// Reads the next head with its blank line, or `None` if the peer closed before its first byte.
     pub(super) async fn head(&mut self) -> io::Result<Option<Vec<u8>>> {
         let mut searched = 0;
         loop {
@@ -114,7 +114,7 @@ impl Wire {
         }
     }
 
-    /// Reads a body into `body`; an error if it breaks off, with what came before kept.
+    /// Reads a body into `body`. On an error `body` holds what arrived.
     pub(super) async fn body(&mut self, framing: Framing, body: &mut Body) -> io::Result<()> {
         match framing {
             Framing::Length(length) => self.exactly(length, body).await,
@@ -140,7 +140,7 @@ impl Wire {
         }
     }
 
-    /// The next bytes there are, at least one; empty at the end.
+    /// Returns the next bytes that arrive, or none at the end.
     pub(super) async fn some(&mut self) -> io::Result<Vec<u8>> {
         if self.ahead.is_empty() {
             self.more().await?;
@@ -148,12 +148,12 @@ impl Wire {
         Ok(std::mem::take(&mut self.ahead))
     }
 
-    /// Waits until there is something to read, or the end. May be dropped and asked again.
+    /// Waits until there is something to read, or the end. Safe to cancel.
     pub(super) async fn peek(&mut self) -> io::Result<()> {
         if self.ahead.is_empty() { self.more().await.map(drop) } else { Ok(()) }
     }
 
-    /// One line without its end.
+    /// Reads one line without its end.
     pub(super) async fn line(&mut self) -> io::Result<String> {
         loop {
             if let Some(at) = self.ahead.windows(2).position(|two| two == b"\r\n") {
@@ -189,17 +189,17 @@ fn broken(place: &str) -> io::Error {
     io::Error::new(io::ErrorKind::UnexpectedEof, format!("broke off: {place}"))
 }
 
-/// Header fields in their order and spelling.
+/// Headers in their order and spelling.
 #[derive(Debug, Clone, Default)]
 pub struct Headers(pub Vec<(String, String)>);
 
 impl Headers {
-    /// Every value of a field, whatever the case of its name.
+    /// Returns every value of a header, by its name in any case.
     pub fn all(&self, name: &str) -> Vec<&str> {
         self.0.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str()).collect()
     }
 
-    /// The value of a field that came once; panics if it came more often.
+    /// Returns the value of a header. Panics if it occurs more than once.
     pub fn one(&self, name: &str) -> Option<&str> {
         let all = self.all(name);
         assert!(all.len() <= 1, "{name} came {} times: {all:?}", all.len());
@@ -214,9 +214,9 @@ impl Headers {
     }
 }
 
-/// Splits a head into its first line and its fields.
+/// Splits a head into its first line and its headers.
 pub(super) fn parse_head(head: &[u8]) -> (String, Headers) {
-    // Latin-1, so that no byte is lost.
+    // Latin-1 loses no byte.
     let text: String = head.iter().map(|&b| b as char).collect();
     let mut lines = text.split("\r\n");
     let first = lines.next().unwrap_or_default().to_owned();
@@ -227,12 +227,12 @@ pub(super) fn parse_head(head: &[u8]) -> (String, Headers) {
     (first, Headers(fields.collect()))
 }
 
-/// A body: its first megabytes, and for huge ones its length and whether it is [`Pattern`].
+/// A body: its first 4 MiB, its length, and whether it is [`Pattern`].
 #[derive(Debug, Clone)]
 pub struct Body {
     /// The first 4 MiB.
     pub bytes: Vec<u8>,
-    /// All of it.
+    /// The length of the whole body in bytes.
     pub length: u64,
     /// Whether every byte so far is the pattern's.
     pub patterned: bool,
@@ -261,14 +261,14 @@ impl Body {
     }
 }
 
-/// A cheap endless body in which a lost, doubled or swapped piece shows.
+/// A cheap endless body in which a lost, doubled or swapped piece is visible.
 pub struct Pattern;
 
 impl Pattern {
-    /// A prime, so that no buffer size divides it.
+    /// The period is a prime, so that no buffer size divides it.
     const PERIOD: usize = 65_521;
 
-    /// The bytes from `offset` to the end of the period.
+    /// Returns the bytes from `offset` to the end of the period.
     pub fn at(offset: u64) -> &'static [u8] {
         static BLOCK: std::sync::OnceLock<Vec<u8>> = std::sync::OnceLock::new();
         let block = BLOCK.get_or_init(|| {
@@ -284,7 +284,7 @@ impl Pattern {
         &block[(offset % Self::PERIOD as u64) as usize..]
     }
 
-    /// The first `length` bytes.
+    /// Returns the first `length` bytes.
     pub fn bytes(length: usize) -> Vec<u8> {
         Self::at(0).iter().copied().cycle().take(length).collect()
     }

@@ -1,5 +1,5 @@
-//! The contract: claims that every ledger with a memory has to meet, each run on every kind. A further ledger is a
-//! further module in `contract!`.
+//! The contract: claims that every ledger has to meet, each run on every kind. Another ledger is one more module in
+//! `contract!`.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -17,18 +17,18 @@ use super::{DOWN, ENDPOINT, LONG, OK, arrival, at, leased, ready, taken_over};
 use crate::harness::Redis as Server;
 use crate::tools::have;
 
-/// Makes an empty ledger, and makes it forget.
+/// A kind of ledger: how to start an empty one, and how to expire its records.
 trait Kind: Default {
-    /// What has to be installed for it.
+    /// The command that has to be installed, if any.
     const NEEDS: Option<&str>;
     async fn start(&self, retention: Duration) -> Arc<dyn Ledger>;
-    /// Forgets what has expired and says how many that were, where that is ours to do.
+    /// Deletes expired records and returns how many, if that is the program's task for this kind.
     async fn sweep(&self) -> u64;
 }
 
 const MONTH: Duration = Duration::from_secs(35 * 24 * 60 * 60);
 
-/// Runs each case on every kind of ledger, with a new one each time.
+/// Runs each case on a new ledger of every kind.
 macro_rules! contract {
     ($($(#[$about:meta])* $name:ident($ledger:ident, $kind:ident keeps $retention:expr) $body:block)*) => {
         contract!(@on sqlite Sqlite $($(#[$about])* $name($ledger, $kind, $retention) $body)*);
@@ -98,7 +98,7 @@ contract! {
         for n in 0..16 {
             let event = || arrival(&format!("evt_{n}"));
             let late = leased(&*ledger, event(), Duration::from_millis(5)).await;
-            // Without a pause, so that the very first moment of another's lease is seen.
+            // There is no pause, so that the first moment of the next lease is seen.
             while !matches!(ledger.claim(event(), LONG).await.unwrap(), Claim::Leased(_)) {}
             assert_eq!(late.remaining(clock::instant()), Duration::ZERO, "of event {n}");
         }
@@ -182,7 +182,7 @@ contract! {
     settlement_continues_when_its_caller_is_dropped(ledger, kind keeps MONTH) {
         let lease = leased(&*ledger, arrival("evt_1"), LONG).await;
         let mut settle = std::pin::pin!(ledger.settle(lease, OK));
-        // Polled once, so that it is on its way, and dropped.
+        // The future is polled once, so that the settlement is in flight, and then dropped.
         let _ = futures_poll(settle.as_mut()).await;
         super::super::until("delivered", || async {
             matches!(ledger.claim(arrival("evt_1"), LONG).await.unwrap(), Claim::Duplicate).then_some(())
@@ -209,7 +209,7 @@ contract! {
         assert_eq!(first.attempt(), 1);
         let leased = super::super::until("due", || async { due(&*ledger, 9).await.pop() }).await;
         assert_eq!((leased.0.attempt(), leased.1), (2, parcel("evt_1")));
-        // Too late: another holds it.
+        // This holder is late: another one has the lease.
         assert_eq!(ledger.settle(first, RETRY).await.unwrap(), Settled::Superseded);
         assert_eq!(ledger.settle(leased.0, OK).await.unwrap(), Settled::Recorded);
     }
@@ -298,7 +298,7 @@ contract! {
         for n in 0..6 {
             let id = format!("evt_{n}");
             let _ = ledger.keep(arrival(&id), parcel(&id), None).await.unwrap();
-            // Their times are milliseconds.
+            // Due times are whole milliseconds.
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         let mut order = Vec::new();
@@ -357,7 +357,7 @@ contract! {
         }
         let (lease, held) = due(&*ledger, 1).await.pop().unwrap();
         assert_eq!(held, Parcel { way: Way::Redelivery, ..parcel("evt_1") });
-        // What waits can be hurried.
+        // A pending event can be made due at once.
         ledger.settle(lease, Settlement::Retry { status: None, wait: LONG, counts: true }).await.unwrap();
         assert_eq!(ledger.act(&key, Action::Redeliver).await.unwrap(), Acted::Done);
         let (lease, _) = due(&*ledger, 1).await.pop().unwrap();
@@ -449,7 +449,7 @@ contract! {
         let held = leased(&*ledger, arrival("evt_held"), LONG).await;
         let (_abandoned, again) = taken_over(&*ledger, "evt_abandoned").await;
         drop(again);
-        // It may have been swept by itself before; what counts is that all of it goes.
+        // The ledger may have swept some records itself. All of them have to go.
         super::super::until("swept", || async {
             kind.sweep().await;
             let claim = ledger.claim(arrival("evt_delivered"), LONG).await.unwrap();
@@ -475,18 +475,18 @@ contract! {
 const RETRY: Settlement = Settlement::Retry { status: Some(500), wait: Duration::ZERO, counts: true };
 const DEAD: Settlement = Settlement::Dead { status: Some(500) };
 
-/// A parcel that is not another's.
+/// Builds a stored request that is unlike every other one.
 fn parcel(mark: &str) -> Parcel {
     let bytes = |what: &str| bytes::Bytes::from(format!("{what} of {mark} \0\r\n"));
     Parcel { way: Way::Queued, head: bytes("head"), signature: bytes("signature"), body: bytes("body") }
 }
 
-/// What of the endpoint is due, leased.
+/// Leases the due events of the endpoint.
 async fn due(ledger: &dyn Ledger, most: usize) -> Vec<(Lease, Parcel)> {
     ledger.due(ENDPOINT, most, LONG).await.unwrap()
 }
 
-/// Running, pending and dead by endpoint.
+/// Returns the running, pending and dead events by endpoint.
 async fn counts(ledger: &dyn Ledger) -> Vec<(Arc<str>, [u64; 3])> {
     let backlog = ledger.backlog().await.unwrap();
     backlog.into_iter().map(|b| (b.endpoint, [b.running, b.pending, b.dead])).collect()
@@ -535,13 +535,13 @@ impl Kind for Redis {
         ledger
     }
 
-    /// The server does it.
+    /// Redis expires records itself.
     async fn sweep(&self) -> u64 {
         0
     }
 }
 
-/// The ledger at this URL, with everything else as it is by default.
+/// Opens the ledger at this URL with default settings.
 fn options(url: &str, retention: Duration) -> RedisOptions {
     RedisOptions {
         url: url.parse().unwrap(),

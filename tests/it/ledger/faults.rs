@@ -1,5 +1,5 @@
-//! The ledger in trouble: the program killed, the file locked or out of reach, another process on it. The faults are
-//! real ones.
+//! The program while its SQLite ledger fails: killed, locked, unreachable, or in use by another process. Every fault
+//! is really made.
 
 use crate::harness::{
     Answer, Backend, Client, Event, Gate, Program, Response, Setup, at_most, until, within,
@@ -12,12 +12,12 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// A backend that holds its answer, and a program whose leases last 1 + 1 + 5 s.
+/// Starts a backend that holds its response, and a program whose leases last 1 + 1 + 5 s.
 fn short_leases(backend: &Backend) -> Setup {
     Setup::new(backend).set("backend.connect_timeout", "1s").set("backend.response_timeout", "1s")
 }
 
-/// What a backup tool or a `sqlite3` left open does: takes the write lock and keeps it until dropped.
+/// Takes the write lock until dropped, as a backup tool or an open `sqlite3` does.
 fn lock(path: &Path) -> Connection {
     let outsider = Connection::open(path).unwrap();
     outsider.busy_timeout(Duration::from_secs(10)).unwrap();
@@ -57,7 +57,7 @@ async fn after_a_kill_mid_delivery_the_second_attempt_follows_the_end_of_the_lea
         (answer.status != 409).then_some(answer)
     });
     retried.await.expect_delivered(200);
-    // The lease is counted from before the claim.
+    // A lease is counted from before the claim.
     let waited = before.elapsed();
     assert!(waited >= Duration::from_millis(6_900), "admitted again after {waited:?}");
     assert!(claimed.elapsed() < at_most(Duration::from_secs(15)), "admitted again only after {waited:?}");
@@ -105,7 +105,7 @@ async fn every_event_acknowledged_between_kills_reached_the_backend() {
     let at = watch::Sender::new(program.proxy().clone());
     let done = watch::Sender::new(0);
 
-    // As Stripe does: again and again, with a fresh signature, until there is a 2xx.
+    // Sends the event until there is a 2xx, with a fresh signature each time, as Stripe does.
     let sender = async |events: Vec<Event>| {
         for event in events {
             until("a 2xx", async || {
@@ -138,7 +138,7 @@ async fn every_event_acknowledged_between_kills_reached_the_backend() {
     }
     for event in &events {
         let n = times.get(&event.id).copied().unwrap_or_default();
-        // Once, and once more for a kill between the backend's 2xx and its record.
+        // An event arrives once, and a second time if the kill came between the backend's 2xx and its record.
         assert!((1..=1 + KILLS).contains(&n), "{} reached the backend {n} times", event.id);
     }
     let twice = times.values().filter(|&&n| n > 1).count();

@@ -38,7 +38,7 @@ pub fn at(endpoint: &str, query: &str, id: &str) -> Arrival {
     }
 }
 
-/// Claims and expects to be given the lease.
+/// Claims an event, and panics unless a lease is granted.
 pub async fn leased(ledger: &dyn Ledger, arrival: Arrival, lease: Duration) -> Lease {
     match ledger.claim(arrival, lease).await {
         Ok(Claim::Leased(lease)) => lease,
@@ -46,7 +46,7 @@ pub async fn leased(ledger: &dyn Ledger, arrival: Arrival, lease: Duration) -> L
     }
 }
 
-/// Claims for a short while and lets that pass: what a holder that died leaves behind. Then claims again.
+/// Claims with a short lease, lets it expire as a dead holder does, and claims again. Returns both leases.
 pub async fn taken_over(ledger: &dyn Ledger, id: &str) -> (Lease, Lease) {
     let late = leased(ledger, arrival(id), Duration::from_millis(40)).await;
     let current = until("the lease ends", || async {
@@ -64,7 +64,7 @@ pub async fn ready(ledger: &dyn Ledger) {
     until("ready", || async { (ledger.health() == Health::Ready).then_some(()) }).await;
 }
 
-/// The reason for which it is not ready, once it is not.
+/// Waits until the ledger is not ready, and returns the reason.
 pub async fn not_ready(ledger: &dyn Ledger) -> Arc<str> {
     until("not ready", || async {
         match ledger.health() {
@@ -75,7 +75,7 @@ pub async fn not_ready(ledger: &dyn Ledger) -> Arc<str> {
     .await
 }
 
-/// Asks again until there is an answer.
+/// Calls `ask` until it returns a value.
 pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut ask: impl FnMut() -> F) -> T {
     let deadline = clock::instant() + Duration::from_secs(20);
     loop {

@@ -1,4 +1,5 @@
-//! Redis in trouble. Every fault is really made: servers are stopped, killed, paused, emptied, filled, misconfigured.
+//! The program while Redis fails. Every fault is really made: servers are stopped, killed, paused, emptied, filled or
+//! misconfigured.
 
 use crate::harness::{Backend, Event, Program, Redis, Request, Response, Sentinels, Setup, until};
 use crate::tools::have;
@@ -12,7 +13,7 @@ fn expect_unavailable(answer: &Response) {
     assert!((1..=60).contains(&seconds), "{seconds}");
 }
 
-/// What `/readyz` says of the ledger, once the listener is open.
+/// Waits until the ledger is not ready, and returns the reason that `/readyz` gives.
 async fn unready_because(program: &Program) -> String {
     let ledger = until("the ledger's own reason", async || {
         let checks = program.not_ready().await["checks"].take();
@@ -23,7 +24,7 @@ async fn unready_because(program: &Program) -> String {
     ledger["reason"].as_str().unwrap().to_owned()
 }
 
-/// The same, once it has these words.
+/// Waits until the reason in `/readyz` contains these words, and returns it.
 async fn unready_with(program: &Program, words: &str) -> String {
     until(format!("a reason with {words:?}"), async || {
         Some(unready_because(program).await).filter(|reason| reason.contains(words))
@@ -31,7 +32,7 @@ async fn unready_with(program: &Program, words: &str) -> String {
     .await
 }
 
-/// While the ledger is out of reach: webhooks are refused, pages pass. Why `/readyz` says so.
+/// Checks that webhooks are refused and pages pass while Redis is unreachable. Returns the reason in `/readyz`.
 async fn expect_outage(program: &Program, backend: &Backend) -> String {
     let reason = unready_because(program).await;
     let before = backend.count();
@@ -41,7 +42,7 @@ async fn expect_outage(program: &Program, backend: &Backend) -> String {
     reason
 }
 
-/// Once it is over: no restart is needed, and what was delivered before is remembered.
+/// Checks that the program recovers without a restart and still knows what was delivered.
 async fn expect_recovery(program: &Program, known: &Event) {
     program.ready().await;
     program.send(&known.signed()).await.expect_received("duplicate");
@@ -50,7 +51,7 @@ async fn expect_recovery(program: &Program, known: &Event) {
     program.send(&event.signed()).await.expect_received("duplicate");
 }
 
-/// A program on a Redis, and an event that it has delivered.
+/// Starts a backend and a program on a Redis, and delivers one event.
 async fn running(redis: &Redis) -> (Backend, Program, Event) {
     let backend = Backend::start().await;
     let program = Program::start(Setup::new(&backend).redis(redis)).await;
@@ -119,7 +120,7 @@ async fn paused_redis_times_out_and_recovers() {
     let redis = Redis::start().await;
     let (backend, program, known) = running(&redis).await;
     redis.pause();
-    // The first waits for the time-out; by then it is known.
+    // The first request waits for the timeout. The next ones fail at once, because the fault is known.
     expect_unavailable(&program.send(&Event::checkout().signed()).await);
     let reason = expect_outage(&program, &backend).await;
     assert!(reason.contains("time") || reason.contains("within"), "{reason}");
@@ -149,7 +150,7 @@ async fn redis_that_lost_its_data_is_counted_and_logged() {
     program.send(&known.signed()).await.expect_delivered(200);
     assert_eq!(backend.count(), 2, "it was forgotten");
 
-    // Emptied while it runs.
+    // Redis is emptied while the program runs.
     let () = redis.ask("FLUSHALL");
     program.await_metric("ledger_resets_total", 2.0).await;
 }
@@ -170,7 +171,7 @@ async fn read_only_replica_is_refused_until_it_is_promoted() {
     program.ready().await;
     program.send(&Event::checkout().signed()).await.expect_delivered(200);
 
-    // Demoted while it runs.
+    // The primary is demoted while the program runs.
     let () = replica.ask(&format!("REPLICAOF 127.0.0.1 {}", primary.port()));
     let reason = expect_outage(&program, &backend).await;
     assert!(reason.contains("read-only"), "{reason}");
@@ -426,7 +427,7 @@ async fn event_costs_two_commands_and_a_page_none() {
         program.send(&Event::checkout().signed()).await.expect_delivered(200);
     }
     let events = calls() - before - pages;
-    // The connection is tried once a second.
+    // The program checks the connection once a second.
     assert!(pages < 100, "{pages}");
     assert!((200..300).contains(&events), "{events}");
 }

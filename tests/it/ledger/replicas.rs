@@ -41,7 +41,7 @@ async fn copies_at_three_replicas_reach_the_backend_once_and_never_overlap() {
         replica.send(&event.signed()).await.expect_received("duplicate");
     }
 
-    // Without a gate: each copy meets the others wherever they are.
+    // There is no gate, so each copy can meet the others at any step.
     let events: Vec<Event> = (0..50).map(|_| Event::checkout()).collect();
     let sent = events.iter().flat_map(|event| replicas.iter().map(move |replica| (event, replica)));
     join_all(sent.map(async |(event, replica)| {
@@ -100,7 +100,7 @@ async fn replica_clock_an_hour_off_changes_nothing() {
     let signed = |event: &Event, offset: i64| event.signed_at(now() + offset, &[SECRET]);
     fast.send(&Event::checkout().signed()).await.expect_error(400, "timestamp_too_old");
 
-    // Leased by one, it is leased for all; delivered for one, it is for all.
+    // A lease or a delivery by one replica counts for all of them.
     let programs = [(&right, 0), (&fast, 3600), (&slow, -3600)];
     for (holding, (holder, offset)) in programs.into_iter().enumerate() {
         let (event, gate) = (Event::checkout(), Gate::new());

@@ -1,4 +1,4 @@
-//! What only a file can go through. The faults are real ones: an outsider's lock, a second process's lock, a deleted,
+//! What can happen to a ledger in a file. Every fault is really made: a foreign lock, a second process, a deleted,
 //! replaced or damaged file, a full disk.
 
 use std::path::{Path, PathBuf};
@@ -57,7 +57,7 @@ async fn lease_of_an_earlier_process_ends_by_time_and_the_next_attempt_follows()
     })
     .await;
     assert_eq!(next.attempt(), 2);
-    // The file knows whole milliseconds.
+    // The file stores whole milliseconds.
     assert!(before.elapsed() + Duration::from_millis(1) >= short);
 }
 
@@ -113,7 +113,7 @@ async fn foreign_write_lock_fails_claims_within_a_second_and_recovery_is_immedia
     assert!(before.elapsed() < at_most(Duration::from_secs(1)), "{:?}", before.elapsed());
     assert!(error.to_string().contains("another program holds its write lock"), "{error}");
     assert_eq!(*not_ready(&ledger).await, error.to_string());
-    // Now that it is known, nobody waits for it any more, and a settlement gives its lease back.
+    // Once the lock is known, claims fail at once, and a settlement returns its lease.
     at_once(ledger.claim(arrival("evt_1"), LONG)).await.unwrap_err();
     let unsettled = at_once(ledger.settle(lease, OK)).await.unwrap_err();
     assert!(unsettled.to_string().starts_with("evt_held is not settled: "), "{unsettled}");
@@ -141,7 +141,7 @@ async fn short_foreign_lock_is_waited_for() {
 #[tokio::test]
 async fn ledger_unreachable_at_start_gives_a_reason_and_recovers() {
     let dir = TempDir::new().unwrap();
-    // A file where the directory should be: neither directory nor ledger can be made.
+    // A file stands where the directory should be, so neither directory nor ledger can be created.
     let parent = dir.path().join("data");
     std::fs::write(&parent, "in the way").unwrap();
     let ledger = SqliteLedger::start(parent.join("ledger.db"), RETENTION);
@@ -190,7 +190,7 @@ async fn damage_at_run_time_fails_claims_until_it_is_repaired() {
     let ledger = start_in(&dir).await;
     let whole = std::fs::read(path(&dir)).unwrap();
     std::fs::OpenOptions::new().write(true).open(path(&dir)).unwrap().set_len(10).unwrap();
-    // Its cache may outlive the damage for a while; a reopened file never does.
+    // SQLite's cache may hide the damage for a while. A reopened file does not.
     let outcome = ledger.claim(arrival("evt_1"), LONG).await;
     assert!(matches!(outcome, Ok(Claim::Leased(_)) | Err(_)), "{outcome:?}");
     std::fs::write(path(&dir), whole).unwrap();
@@ -207,13 +207,13 @@ async fn deleted_or_replaced_file_is_noticed_by_the_next_claim_and_created_again
         let error = ledger.claim(arrival("evt_1"), LONG).await.unwrap_err();
         assert!(error.to_string().contains("deleted or replaced"), "{error}");
         ready(&ledger).await;
-        // The delivery under way is not forgotten with the file: no second one begins beside it.
+        // The delivery in flight is still known, so no second one begins beside it.
         let copy = ledger.claim(arrival("evt_held"), LONG).await.unwrap();
         assert!(matches!(copy, Claim::InFlight { .. }), "{copy:?}");
-        // The 2xx is recorded even in a file that knows nothing of the event.
+        // The 2xx is recorded even in a file that has no record of the event.
         assert_eq!(ledger.settle(lease, OK).await.unwrap(), Settled::Recorded);
         assert!(matches!(ledger.claim(arrival("evt_held"), LONG).await.unwrap(), Claim::Duplicate));
-        // And it is the file of that name that has it.
+        // The record is in the file that has this name now.
         ledger.close();
         let ledger = start_in(&dir).await;
         assert!(matches!(ledger.claim(arrival("evt_held"), LONG).await.unwrap(), Claim::Duplicate));
@@ -301,11 +301,11 @@ async fn archived_event_is_still_a_duplicate_and_a_failed_one_keeps_its_attempts
     assert_eq!(leased(&*ledger, arrival("evt_failed"), LONG).await.attempt(), 2);
     assert!(matches!(ledger.claim(arrival("evt_held"), LONG).await.unwrap(), Claim::InFlight { .. }));
     assert_eq!(ledger.settle(held, OK).await.unwrap(), Settled::Recorded);
-    // Archived as failed meanwhile, and yet the 2xx counts.
+    // The event was archived as failed in between, and the 2xx still counts.
     assert_eq!(ledger.settle(late, OK).await.unwrap(), Settled::Recorded);
     assert!(matches!(ledger.claim(arrival("evt_late"), LONG).await.unwrap(), Claim::Duplicate));
 
-    // All of it once more in another process, where filter and index are built from the file.
+    // The same holds in another process, which builds its filter and index from the file.
     ledger.close();
     let ledger = start_in(&dir).await;
     for _ in 0..2 {
@@ -351,7 +351,7 @@ async fn row_deleted_by_hand_makes_only_its_own_event_new() {
     assert!(matches!(ledger.claim(arrival("evt_other"), LONG).await.unwrap(), Claim::Duplicate));
 }
 
-/// Delivers so many events.
+/// Delivers this many events.
 async fn flood(ledger: &Arc<SqliteLedger>, events: usize) {
     let mut set = tokio::task::JoinSet::new();
     for task in 0..200 {
@@ -378,7 +378,7 @@ async fn start_in(dir: &TempDir) -> SqliteLedger {
     ledger
 }
 
-/// Fails unless the answer comes without waiting for anything.
+/// Panics unless the result comes without waiting.
 async fn at_once<T>(answer: impl Future<Output = T>) -> T {
     tokio::time::timeout(at_most(Duration::from_millis(300)), answer).await.expect("an answer at once")
 }
@@ -391,20 +391,20 @@ fn beside(dir: &TempDir, name: &str) -> PathBuf {
     dir.path().join(name)
 }
 
-/// What a backup tool or a shell is: another connection to the file.
+/// Opens a second connection to the file, as a backup tool or a shell does.
 fn outsider(dir: &TempDir) -> Connection {
     let conn = Connection::open(path(dir)).unwrap();
     conn.busy_timeout(Duration::from_secs(10)).unwrap();
     conn
 }
 
-/// A small disk of its own, gone when dropped.
+/// A small file system of its own, unmounted on drop.
 struct Disk {
     dir: TempDir,
 }
 
 impl Disk {
-    /// None, said aloud, where the tests may not mount.
+    /// Mounts a file system. Prints a note and returns `None` where the tests may not mount.
     fn mount(options: &str) -> Option<Self> {
         let dir = TempDir::new().unwrap();
         let mounted = mount(&["-t", "tmpfs", "-o", options, "tmpfs"], dir.path());

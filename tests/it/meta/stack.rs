@@ -1,5 +1,5 @@
-//! What the files of the container stack say and the program or its built-in configuration says too. That the stack works is
-//! `scripts/test-stack`'s to show.
+//! The files of the container stack agree with the program and its built-in configuration. `scripts/test-stack` shows
+//! that the stack works.
 
 use std::path::Path;
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! What an operator sees: health, metrics and the log of the real program.
+//! Health, metrics and the log of the real program.
 
 use crate::harness::{Answer, Backend, Client, Event, Gate, OTHER_SECRET, Program, Request, Setup};
 use crate::tools::have;
@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-/// Something of everything that is counted.
+/// Causes every kind of traffic that is counted.
 async fn traffic(program: &Program) {
     let event = Event::checkout();
     program.send(&event.signed()).await.expect_delivered(200);
@@ -115,7 +115,7 @@ async fn every_series_is_documented() {
     }
     assert_eq!(series(&program.metrics().await), before);
 
-    // What the guard calls its reasons is known up here only.
+    // The guard's reasons are label values that only this test can list.
     let prefix = r#"countersign_guard_rejections_total{reason=""#;
     let reasons = before.iter().filter_map(|series| series.strip_prefix(prefix)?.strip_suffix("\"}"));
     let page = include_str!("../../../docs/metrics.md");
@@ -153,7 +153,7 @@ fn webhook(n: i32) -> String {
     format!("/webhooks/stripe?tenant={n}")
 }
 
-/// Every series without its value.
+/// Returns every series without its value.
 fn series(metrics: &str) -> BTreeSet<String> {
     let lines = metrics.lines().filter(|line| !line.starts_with('#'));
     lines.map(|line| line.rsplit_once(' ').unwrap().0.to_owned()).collect()

@@ -1,4 +1,4 @@
-//! The verbs other than `run`, as a shell sees them: standard output, standard error, exit status.
+//! Every verb but `run`, as a shell sees it: standard output, standard error, exit status.
 
 use countersign::stripe::signature::{Secret, verify};
 use std::io::{Read, Write};
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 const SECRET: &str = "whsec_clitest";
 
-/// The program with `arguments`, an environment of its own, and `input` on standard input.
+/// Runs the program with these arguments, exactly this environment, and `input` on standard input.
 fn countersign_with(arguments: &[&str], env: &[(&str, &str)], input: &[u8]) -> Output {
     let mut child = Command::new(env!("CARGO_BIN_EXE_countersign"))
         .args(arguments)
@@ -22,7 +22,7 @@ fn countersign_with(arguments: &[&str], env: &[(&str, &str)], input: &[u8]) -> O
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // A program that does not read its input may be gone already.
+    // A program that does not read its input may have ended already.
     let _ = child.stdin.take().unwrap().write_all(input);
     child.wait_with_output().unwrap()
 }
@@ -49,7 +49,7 @@ impl Said for Output {
     }
 }
 
-/// A request as it came.
+/// A request as received.
 struct Request {
     head: String,
     body: Vec<u8>,
@@ -73,7 +73,7 @@ impl Request {
     }
 }
 
-/// A server that answers every request alike, and tells of each.
+/// Starts a server that gives every request the same response, and reports each request.
 struct Server {
     url: String,
     requests: Receiver<Request>,
@@ -382,7 +382,7 @@ fn send_forge_and_alter_succeed_only_if_refused() {
         let accepting = Server::answering("200 OK", "delivered", "");
         let said = countersign(&["send", &accepting.url, flag]);
         assert_eq!((said.code(), said.err().as_str()), (1, "1 of 1 not refused (4xx)\n"));
-        // Whoever breaks down has not refused.
+        // A connection that breaks is not a refusal.
         let failing = Server::answering("502 Bad Gateway", "backend_unreachable", "");
         assert_eq!(countersign(&["send", &failing.url, flag]).code(), 1);
     }

@@ -1,12 +1,12 @@
-//! Golden files: each `tests/config/*.toml` stands beside a `.txt` with what comes of it, word for word: the
-//! configuration, or everything that is wrong with the file. Lines `#env NAME=value` give it its environment.
-//! `UPDATE_GOLDEN=1` writes the `.txt` files anew; read their differences before committing them.
+//! Golden files: each `tests/config/*.toml` stands beside a `.txt` with the exact result, which is the configuration
+//! or all of its errors. Lines `#env NAME=value` set the environment. `UPDATE_GOLDEN=1` rewrites the `.txt` files;
+//! read the differences before committing them.
 
 use countersign::config::{BUILT_IN, Source};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The files, and what comes of each.
+/// Returns the files, each with its expected result.
 fn cases() -> Vec<(PathBuf, Result<String, String>)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/config");
     let mut files: Vec<_> = fs::read_dir(&folder)
@@ -19,7 +19,7 @@ fn cases() -> Vec<(PathBuf, Result<String, String>)> {
 }
 
 fn outcome(file: &Path) -> Result<String, String> {
-    // Named by the file's own name alone, so that no machine's folders stand in the messages.
+    // The file is named without its folder, so that messages do not depend on the machine.
     let whole = file.display().to_string();
     let name = file.file_name().unwrap().to_str().unwrap();
     let text = fs::read(file).unwrap();
@@ -67,7 +67,7 @@ fn files_named_good_are_valid_and_all_others_are_not() {
     }
 }
 
-/// Every secret in these files holds this word.
+/// The word that every secret in these files contains.
 const MARK: &str = "Hush";
 
 #[test]
@@ -86,7 +86,7 @@ fn no_message_contains_a_secret() {
 fn documentation_lists_every_key_with_its_default() {
     let documentation = fs::read_to_string("docs/configuration.md").unwrap();
     let (mut section, mut keys) = ("", 0);
-    // What has no default is there as an example, behind a # without a space.
+    // A key without a default is there as an example, behind a `#` without a space.
     let plain = |line: &'static str| match line.strip_prefix('#') {
         Some(example) => Some(example).filter(|example| !example.is_empty() && !example.starts_with(' ')),
         None => Some(line).filter(|line| !line.is_empty()),
@@ -120,7 +120,7 @@ fn documentation_examples_are_valid() {
     assert!(examples.len() >= 3);
     let folder = tempfile::tempdir().unwrap();
     for example in examples {
-        // The secrets' files are not here; what is told apart is everything but their content.
+        // The secrets' files are missing here, so only errors about their content are ignored.
         let secrets = folder.path().display().to_string();
         let text = example.replace("/run/secrets", &secrets);
         for name in text.split(&secrets).skip(1).map(|rest| rest.split('}').next().unwrap()) {

@@ -1,4 +1,4 @@
-//! What operators see and do of events: the API on the admin listener, and the verb that asks it. On both ledgers.
+//! The events API on the admin listener, and the verb that calls it.
 
 use crate::harness::{
     Answer, Backend, Client, Event, Program, Redis, Request, Response, SECRET, Setup, TestLedger,
@@ -12,18 +12,18 @@ use tempfile::TempDir;
 
 pub const TOKEN: &str = "hush-token-of-the-tests";
 
-/// With the events API.
+/// Enables the events API.
 pub fn administered(setup: Setup) -> Setup {
     setup.set("admin.token", "{$COUNTERSIGN_ADMIN_TOKEN}").env("COUNTERSIGN_ADMIN_TOKEN", TOKEN)
 }
 
-/// Whoever sits at the command line, with a configuration that names the running program.
+/// An operator at the command line, with a configuration that names the running program.
 pub struct Operator {
     dir: TempDir,
     env: Vec<(String, String)>,
 }
 
-/// What the command line said.
+/// The output of the command line.
 #[derive(Debug)]
 pub struct Said {
     pub code: i32,
@@ -46,7 +46,7 @@ impl Operator {
         self
     }
 
-    /// Without blocking the test's other ends.
+    /// Runs the command line without blocking the doubles of the test.
     pub async fn types(&self, words: &[&str]) -> Said {
         let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
         command.args(words).arg("--config").arg(self.config()).env_clear().envs(self.env.iter().cloned());
@@ -54,7 +54,7 @@ impl Operator {
         let text = |bytes| String::from_utf8(bytes).unwrap();
         let said =
             Said { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) };
-        // Shown if the test fails.
+        // The test runner shows this if the test fails.
         eprintln!("{words:?}: {said:#?}");
         said
     }
@@ -64,7 +64,7 @@ impl Operator {
     }
 }
 
-/// Asks the events API.
+/// Calls the events API.
 async fn ask(program: &Program, method: &str, target: &str, body: &str) -> Response {
     let request = Request::new(method, target)
         .header("Authorization", &format!("Bearer {TOKEN}"))
@@ -73,7 +73,7 @@ async fn ask(program: &Program, method: &str, target: &str, body: &str) -> Respo
     Client::connect(program.admin()).await.send(&request).await
 }
 
-/// The ids that a list has.
+/// Returns the ids in a list.
 async fn listed(program: &Program, query: &str) -> Vec<String> {
     let mut ids = vec![];
     let mut after = String::new();
@@ -97,7 +97,7 @@ fn sorted(events: &[&Event]) -> Vec<String> {
     ids
 }
 
-/// Waits until an event is in this state, and hands back what is shown of it.
+/// Waits until an event is in this state, and returns its record.
 async fn in_state(program: &Program, id: &str, state: &str) -> Value {
     until(format!("{id} to be {state}"), async || {
         let shown = ask(program, "GET", &format!("/api/events/{id}"), "").await.json();
@@ -106,13 +106,13 @@ async fn in_state(program: &Program, id: &str, state: &str) -> Value {
     .await
 }
 
-/// A program whose events are given up after one attempt, and the setup it has.
+/// Starts a program whose events are dead after one attempt. Returns its setup, too.
 async fn giving_up(setup: Setup) -> (Program, Setup) {
     let setup = administered(setup.delivery("queued").retry(&[]));
     (Program::start(setup.clone()).await, setup)
 }
 
-/// Three events that were given up on, the last two of one type.
+/// Makes three dead events, the last two of one type.
 async fn dead_letters(program: &Program, backend: &Backend) -> [Event; 3] {
     backend.answers(Answer::status(503));
     let events = [Event::checkout(), Event::new("invoice.paid"), Event::new("invoice.paid")];

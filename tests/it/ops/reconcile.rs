@@ -1,4 +1,5 @@
-//! `reconcile` against the fake Stripe and the real program: what is missing is found, taken in once, and nothing else.
+//! `reconcile` against the fake Stripe and the real program: missing events are found, imported once, and nothing
+//! else is.
 
 use crate::fake_stripe::{Error, FakeStripe, Fault, KEY};
 use crate::harness::{
@@ -8,7 +9,7 @@ use crate::ops::events::{Operator, Said, administered};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
-/// Everything there is, but for the ledger.
+/// The fake Stripe, a program and an operator.
 struct Desk {
     stripe: FakeStripe,
     program: Program,
@@ -27,7 +28,7 @@ impl Desk {
         Desk { stripe, program, operator }
     }
 
-    /// With one event in its ledger.
+    /// Starts all of them and records one event in the ledger.
     async fn begun(setup: Setup) -> Desk {
         let desk = Desk::open(setup).await;
         desk.program.send(&Event::checkout().signed()).await;
@@ -38,7 +39,7 @@ impl Desk {
         self.operator.types(&[&["reconcile"], words].concat()).await
     }
 
-    /// An event that Stripe could not deliver.
+    /// Creates an event that Stripe could not deliver.
     fn missed(&self, kind: &str, size: usize) -> String {
         let event =
             self.stripe.emit_undelivered(kind, json!({ "id": "in_1", "object": "invoice", "note": "x".repeat(size) }));
@@ -78,7 +79,7 @@ async fn missing_events_are_listed_and_apply_imports_each_once(ledger: TestLedge
     let seen = backend.count() + 1;
     let desk = Desk::begun(setup).await;
     backend.await_request(seen).await;
-    // Three pages, with others between that nobody wants.
+    // The events fill three pages, with events of an unwanted type among them.
     let mut missed = BTreeSet::new();
     for n in 0..230 {
         missed.insert(desk.missed("invoice.paid", 0));
@@ -128,7 +129,7 @@ async fn event_that_failed_inline_is_missing_and_a_delivered_one_is_not(ledger: 
     let line = |id: &str| said.out.lines().find(|line| line.starts_with(id)).unwrap_or_default();
     assert!(line(&failed).contains(" failed ") && line(&missed).contains(" missing "), "{said:?}");
     assert_eq!(last(&said), "2 of 2 taken in.");
-    // Stripe's own retry of it is a copy by now.
+    // Stripe's own retry of the imported event is a copy.
     let event = desk.stripe.events().into_iter().find(|event| event["id"] == failed.as_str()).unwrap();
     let body = event.to_string();
     let signature = sign(&[SECRET], now(), body.as_bytes());

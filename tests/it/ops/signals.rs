@@ -1,4 +1,4 @@
-//! SIGTERM drains, SIGHUP reloads.
+//! Shutdown on SIGTERM, reload on SIGHUP.
 
 use crate::harness::{
     Address, Answer, Backend, Client, Event, Gate, OTHER_SECRET, Program, Request, SECRET, Setup, at_most,
@@ -148,7 +148,7 @@ async fn webhook_received_while_draining_is_still_delivered() {
     let sent = kept.try_write(Event::checkout().signed().bytes()).await;
     gate.open();
     busy.answer().await.expect_delivered(200);
-    // Only the end of its patience with idle connections may have come first.
+    // The connection may have ended only because the drain closes idle connections.
     if sent.is_ok()
         && let Ok(answer) = kept.try_answer().await
     {
@@ -160,7 +160,7 @@ async fn webhook_received_while_draining_is_still_delivered() {
 #[tokio::test]
 async fn webhook_without_enough_time_left_while_draining_is_refused() {
     let backend = Backend::start().await;
-    // Less than one attempt may take.
+    // The time left is shorter than one attempt may take.
     let setup =
         Setup::new(&backend).set("server.shutdown_grace", "3s").set("backend.response_timeout", "20s");
     let program = Program::start(setup).await;
@@ -185,7 +185,7 @@ async fn webhook_whose_body_ends_too_late_while_draining_is_refused() {
     let program = Program::start(setup).await;
     let request = Event::checkout().signed().bytes();
     let mut client = program.connect().await;
-    // Whatever is left of the grace when the last byte comes, it is less than the 3 s that an attempt may take.
+    // The grace that is left when the last byte arrives is below the 3 s that an attempt may take.
     let (first, last) = request.split_at(request.len() - 25);
     client.write(first).await;
     program.await_metric("inflight", 1.0).await;
@@ -196,7 +196,7 @@ async fn webhook_whose_body_ends_too_late_while_draining_is_refused() {
     assert_eq!(backend.count(), 0);
 }
 
-/// A program that drains, with an idle connection and one whose webhook waits at the gate.
+/// Makes a program drain, with an idle connection and one whose webhook waits at the gate.
 async fn drains_with_one_in_flight(program: &Program, backend: &Backend) -> (Gate, Client, Client) {
     let gate = Gate::new();
     let mut kept = program.connect().await;
@@ -246,7 +246,7 @@ async fn sighup_loads_endpoint_settings() {
     let program = Program::start(setup.clone()).await;
     program.send(&Event::new("invoice.paid").signed()).await.expect_delivered(200);
 
-    // The listeners stand on port 0 in the file; they are not opened anew.
+    // The file says port 0 for both listeners, and a reload does not reopen them.
     let changed = setup
         .set("webhook.types", vec!["checkout.*"])
         .set("webhook.max_body", "4KiB")

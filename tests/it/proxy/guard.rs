@@ -1,8 +1,8 @@
-//! The guard over HTTP: no spelling of a webhook path gets past it, and nothing else is touched.
+//! The guard over HTTP: no spelling of a webhook path passes unverified, and no other path is affected.
 
 use crate::harness::{Backend, Client, Event, Program, Request, Setup};
 
-/// Spellings that some router or other takes for `/webhooks/stripe`, or that lie beneath it.
+/// Spellings that some router reads as `/webhooks/stripe` or as a path below it.
 const AMBIGUOUS: &[&str] = &[
     "//webhooks/stripe",
     "/webhooks//stripe",
@@ -58,7 +58,7 @@ const AMBIGUOUS: &[&str] = &[
     "http://shop.example//webhooks/stripe?x=1",
 ];
 
-/// Other paths, odd as some are.
+/// Other paths, some of them unusual.
 const ORDINARY: &[&str] = &[
     "/",
     "/webhooks",
@@ -206,7 +206,7 @@ async fn headers_that_choose_a_path_or_use_our_names_are_stripped_on_every_route
         let mut names: Vec<_> = forged.iter().map(|(name, _)| name.as_str()).collect();
         names.sort();
         match target {
-            // Of a webhook's own headers only those of the table are handed on.
+            // Only the listed headers of a webhook are forwarded.
             "/webhooks/stripe" => assert_eq!(names, Vec::<&str>::new()),
             _ => assert_eq!(names, kept),
         }

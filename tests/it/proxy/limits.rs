@@ -1,10 +1,10 @@
-//! Too much, too slow, too odd: what each gets.
+//! Requests that are too large, too slow or malformed.
 
 use crate::harness::{Backend, Client, Event, Program, Request, Setup, at_most, until};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Often enough that a deadline per read would never pass.
+/// The pause between bytes: so short that a deadline per read would never pass.
 const DRIP: Duration = Duration::from_millis(100);
 
 #[tokio::test]
@@ -17,11 +17,11 @@ async fn body_over_max_body_gets_413_by_its_length_and_while_reading_chunks() {
     let large = Event::checkout().sized(10_241).signed();
     program.send(&large).await.expect_error(413, "body_too_large");
     program.send(&large.clone().chunked(1_000)).await.expect_error(413, "body_too_large");
-    // By its length: not one byte of it is waited for.
+    // The length alone refuses it, without waiting for the body.
     let mut client = program.connect().await;
     client.write(large.clone().with("Content-Length", "1000000000000").head_bytes()).await;
     client.answer().await.expect_error(413, "body_too_large");
-    // While reading: the end of the chunks is not waited for.
+    // Reading refuses it, without waiting for the last chunk.
     let mut client = program.connect().await;
     client.write(large.chunked(1).head_bytes()).await;
     for _ in 0..11 {
@@ -58,7 +58,7 @@ async fn dripping_head_ends_after_header_timeout_in_total_on_new_and_reused_conn
             assert_eq!(client.send(&Request::get("/posts/1")).await.status, 200);
         }
         let since = Instant::now();
-        // Where there is an answer it says why; closing without one will do.
+        // A response names the reason, and closing without one is allowed.
         if let Ok(answer) = client.drip(&head, DRIP).await {
             answer.expect_error(408, "header_too_slow");
             client.closed().await;
@@ -77,12 +77,12 @@ async fn idle_and_half_sent_connections_are_closed() {
     let backend = Backend::start().await;
     let setup = Setup::new(&backend).set("server.idle_timeout", "1s").set("server.header_timeout", "1s");
     let program = Program::start(setup).await;
-    // Never said a word.
+    // This connection sends nothing.
     let mut silent = program.connect().await;
-    // Said half a head.
+    // This one sends half a head.
     let mut half = program.connect().await;
     half.write("GET /posts/1 HTT").await;
-    // Had an answer and wants no more.
+    // This one got a response and sends no more.
     let mut done = program.connect().await;
     assert_eq!(done.send(&Request::get("/posts/1")).await.status, 200);
     let since = Instant::now();
@@ -102,7 +102,7 @@ async fn reused_connection_may_idle_longer_than_header_timeout() {
     let mut client = program.connect().await;
     for _ in 0..2 {
         assert_eq!(client.send(&Request::get("/posts/1")).await.status, 200);
-        // Time itself is what is tested: rest for three times the head's limit.
+        // Time itself is tested: the connection idles for three times the header timeout.
         tokio::time::sleep(Duration::from_millis(1_500)).await;
     }
 }
@@ -121,7 +121,7 @@ async fn endless_head_is_refused_and_does_not_grow_memory() {
         let mut client = program.connect().await;
         let sent = async { client.try_write(&head).await };
         let _ = sent.await;
-        // A reset may overtake the answer, since most of what was sent is left unread.
+        // A reset may overtake the response, since most of the request is left unread.
         if let Ok(answer) = client.try_answer().await {
             answer.expect_error(431, "header_too_large");
         }
@@ -144,7 +144,7 @@ async fn expect_100_continue_gets_100_before_a_webhook_body() {
     client.answer().await.expect_delivered(200);
     assert_eq!(backend.only().header("expect"), None);
 
-    // Not if the body would be refused anyway.
+    // There is no 100 if the body would be refused.
     client.write(request.with("Content-Length", "100000000").head_bytes()).await;
     let refused = client.answer().await;
     refused.expect_error(413, "body_too_large");
@@ -253,7 +253,7 @@ async fn refused_webhook_leaves_its_connection_open() {
 async fn clients_that_never_read_their_responses_do_not_hold_webhook_permits() {
     let backend = Backend::start().await;
     let program = Program::start(Setup::new(&backend).set("server.max_webhooks", 2)).await;
-    // More answers than the buffers on the way hold.
+    // There are more responses than the buffers on the way hold.
     let forged = Event::checkout().unsigned().bytes().repeat(50_000);
     let (mut first, mut second) = (program.connect().await, program.connect().await);
     let stuck = async |client: &mut Client| {

@@ -1,4 +1,4 @@
-//! Too many at once: the caps, and that no crowd of others locks Stripe out.
+//! The limits on connections and webhooks, which must not let other traffic block Stripe.
 
 use crate::harness::{
     Answer, Backend, Client, Event, Gate, Program, Request, Response, Setup, at_most, until,
@@ -47,7 +47,7 @@ async fn webhook_beyond_max_webhooks_gets_503_and_pages_still_pass() {
 #[tokio::test]
 async fn half_sent_webhooks_are_evicted_for_whole_ones_and_end_after_body_timeout() {
     let backend = Backend::start().await;
-    // Longer than the bound below, so that the webhooks cannot have waited for it.
+    // The timeout is longer than the bound below, so the webhooks cannot have waited for it.
     let body_timeout = at_most(Duration::from_secs(2));
     let setup = Setup::new(&backend)
         .set("server.max_webhooks", 4)
@@ -67,7 +67,7 @@ async fn half_sent_webhooks_are_evicted_for_whole_ones_and_end_after_body_timeou
     assert!(since.elapsed() < at_most(Duration::from_millis(1_500)), "{:?}", since.elapsed());
     let answers = join_all(half.iter_mut().map(Client::answer)).await;
     let (sent_away, slow): (Vec<_>, Vec<_>) = answers.iter().partition(|a| a.status == 503);
-    // The place of a webhook that was just answered may not be free yet when the next one asks.
+    // The permit of a webhook that just got its response may not be free yet when the next one arrives.
     assert!((1..=3).contains(&sent_away.len()), "{} sent away", sent_away.len());
     for answer in sent_away {
         expect_busy(answer);
@@ -84,7 +84,7 @@ async fn open_websockets_and_half_sent_uploads_do_not_block_webhooks() {
     let program = Program::start(Setup::new(&backend).set("server.max_webhooks", 2)).await;
     let mut sockets = vec![];
     let mut uploads: Vec<Client> = vec![];
-    // Not one by one, or it takes long.
+    // They are opened together, because one by one takes too long.
     for _ in 0..10 {
         let batch = (0..30).map(|_| async {
             let socket = program.connect().await.web_socket("/ws").await;

@@ -1,4 +1,4 @@
-//! Everything that is no webhook passes through untouched.
+//! Requests that are not webhooks pass through unchanged.
 
 use crate::harness::{Answer, Backend, Event, Pattern, Program, Request, Setup};
 
@@ -90,7 +90,7 @@ async fn head_request_gets_the_length_and_no_body_and_the_connection_stays_open(
     assert_eq!(backend.count(), 4);
 }
 
-/// A backend may send a body after a HEAD all the same, and late.
+/// A backend may wrongly send a body after a HEAD response, and late.
 #[tokio::test]
 async fn delivery_does_not_reuse_the_connection_of_a_head_request() {
     let backend = Backend::start().await;
@@ -121,7 +121,7 @@ async fn connections_are_reused_on_both_sides() {
     for _ in 0..10 {
         assert_eq!(client.send(&Request::get("/posts/1")).await.status, 200);
     }
-    // Deliveries use it too.
+    // Deliveries use the same connection.
     program.send(&Event::checkout().signed()).await.expect_delivered(200);
     assert_eq!(client.send(&Request::get("/posts/1")).await.status, 200);
     assert_eq!(backend.connections(), 1);

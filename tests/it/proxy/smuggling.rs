@@ -1,14 +1,14 @@
-//! Where one request ends and the next begins: nothing that a client puts into a body, behind an upgrade or behind an
-//! early answer is taken for a request that the guard has not seen.
+//! Request boundaries: nothing in a body, behind an upgrade or behind an early response becomes a request that the
+//! guard has not seen.
 
 use crate::harness::{Answer, Backend, Client, Event, Gate, Program, Request, Setup, within};
 
-/// A forged webhook as bytes: whoever lets it through reaches the app.
+/// A forged webhook as bytes. It would reach the backend if it passed as a request.
 fn forged() -> Vec<u8> {
     Event::checkout().unsigned().header("Stripe-Signature", "t=1,v1=00").bytes()
 }
 
-/// Reads answers until the connection ends or has been told `n` times.
+/// Reads responses until the connection ends or `n` have arrived.
 async fn answers(client: &mut Client, n: usize) -> Vec<u16> {
     let mut statuses = vec![];
     while statuses.len() < n
@@ -59,7 +59,7 @@ async fn pipelined_requests_are_each_classified_and_answered_in_order() {
     assert_eq!(backend.targets(), reached);
 }
 
-/// A line that looks like one of the fields which no client may send, and is the request line.
+/// A request line that looks like one of the headers that clients may not send.
 #[tokio::test]
 async fn request_line_that_looks_like_a_stripped_header_is_refused() {
     let backend = Backend::start().await;
@@ -74,8 +74,8 @@ async fn request_line_that_looks_like_a_stripped_header_is_refused() {
     assert_eq!(backend.count(), 0);
 }
 
-/// Some routers take the path from where they think it stands: `*webhooks/stripe` is `/webhooks/stripe` to Fastify's, and
-/// `http://` and the host are a URL's beginning to whoever gives both to a URL parser.
+/// Some routers guess where the path begins: Fastify's reads `*webhooks/stripe` as `/webhooks/stripe`, and a URL
+/// parser given `http://`, host and target reads a path from the host.
 #[tokio::test]
 async fn path_in_place_of_a_host_or_of_no_valid_form_is_refused() {
     let backend = Backend::start().await;
@@ -131,7 +131,7 @@ async fn rest_of_a_body_after_our_early_response_is_no_request() {
     let backend = Backend::start().await;
     let program = Program::start(Setup::new(&backend).set("webhook.max_body", "4KiB")).await;
     let padded = [forged(), vec![b'x'; 100_000]].concat();
-    // Refused by their heads, with the body on its way.
+    // Their heads refuse these requests while the body is in flight.
     for refused in [
         Request::post("/webhooks/stripe", &padded).header("Stripe-Signature", "t=1,v1=00"),
         Request::post("/webhooks/stripe", &padded),
@@ -145,7 +145,7 @@ async fn rest_of_a_body_after_our_early_response_is_no_request() {
         client.write(refused.bytes()).await;
         let status = client.answer().await.status;
         assert!((400..500).contains(&status), "{status}");
-        // Either the connection ends, or it can carry the next request.
+        // Either the connection ends, or it carries the next request.
         client.write(Request::get("/posts/1").bytes()).await;
         let more = answers(&mut client, 1).await;
         assert!(more.is_empty() || more == [200], "{more:?}");
@@ -156,7 +156,7 @@ async fn rest_of_a_body_after_our_early_response_is_no_request() {
 #[tokio::test]
 async fn rest_of_a_body_after_the_backends_early_response_is_no_request() {
     let body = [vec![b'x'; 100], forged()].concat();
-    // The double reads whole bodies: this backend answers as soon as it has the head.
+    // The double reads whole bodies, so this backend responds as soon as it has the head.
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let hasty = format!("http://{}", listener.local_addr().unwrap());
     let told = tokio::spawn(async move {
@@ -178,7 +178,7 @@ async fn rest_of_a_body_after_the_backends_early_response_is_no_request() {
     client.write([request.head_bytes(), body[..100].to_vec()].concat()).await;
     assert_eq!(client.answer().await.status, 413);
     client.write(&body[100..]).await;
-    // Nothing of the body is answered as a request of its own.
+    // No part of the body gets a response of its own.
     assert_eq!(answers(&mut client, 1).await, Vec::<u16>::new());
     drop((client, program));
     let told = within("the backend's end", told).await.unwrap();
@@ -197,7 +197,7 @@ async fn upgrade_refused_by_the_backend_opens_no_tunnel() {
             answer = answer.header("Upgrade", extra);
         }
         backend.answers(answer);
-        // Without a key the double does not upgrade.
+        // The double does not upgrade a request without a key.
         let upgrade = Request::get("/ws").header("Connection", "Upgrade").header("Upgrade", "websocket");
         let mut client = program.connect().await;
         client.write([upgrade.bytes(), forged()].concat()).await;
@@ -248,7 +248,7 @@ async fn request_sent_during_an_event_stream_is_classified_like_any_other() {
     let claimed = Request::get("/posts/1").header("Countersign-Event", "evt_forged").bytes();
     client.write([forged(), spelled, claimed].concat()).await;
     gate.open();
-    // Whoever talks into a stream may lose it.
+    // A client that writes during a stream may lose the stream.
     while client.chunk().await.is_some() {}
     let after = answers(&mut client, 3).await;
     assert!([400, 400, 200].starts_with(&after), "{after:?}");

@@ -1,10 +1,10 @@
-//! What lasts: WebSockets, event streams, bodies of a gigabyte. Nothing is held back, nothing piles up.
+//! Long exchanges: WebSockets, event streams and bodies of a gigabyte. Nothing is delayed, and no buffer grows.
 
 use crate::harness::{Answer, Backend, Client, Gate, Pattern, Program, Request, until, within};
 use futures_util::{SinkExt, StreamExt};
 use tokio_tungstenite::tungstenite::Message;
 
-/// How much memory a gigabyte on its way may cost: buffers, never the body.
+/// How much memory a gigabyte in transit may cost: buffers, never the body.
 const FLAT_KIB: u64 = 32 << 10;
 
 #[tokio::test]
@@ -100,11 +100,11 @@ async fn slow_reader_stops_the_backend_and_does_not_grow_memory() {
     for _ in 0..8 {
         let mut client = program.connect().await;
         client.write(Request::get("/download").bytes()).await;
-        // Only the head is read.
+        // The client reads only the head.
         client.answer_head().await;
         clients.push(client);
     }
-    // Pages still pass meanwhile.
+    // Pages still pass during that time.
     backend.answers(Answer::ok());
     for _ in 0..20 {
         assert_eq!(program.send(&Request::get("/posts/1")).await.status, 200);

@@ -1,4 +1,4 @@
-//! Ways to the backend: down and back, by name, over Unix sockets.
+//! How the backend is reached: by name, over Unix sockets, and after an outage.
 
 use crate::harness::{Answer, Backend, Event, Program, Request, Setup, at_most, until, within};
 use crate::tools::have;
@@ -52,7 +52,7 @@ async fn unreachable_backend_gets_502_in_json_or_html_and_is_used_again_at_once(
 
 #[tokio::test]
 async fn changed_address_of_the_backends_name_is_used_within_seconds() {
-    // It answers getaddrinfo from a file that the test can change.
+    // The wrapper makes getaddrinfo read a file that the test can change.
     let wrapper = ["x86_64", "aarch64"]
         .map(|machine| format!("/usr/lib/{machine}-linux-gnu/libnss_wrapper.so"))
         .into_iter()
@@ -88,7 +88,8 @@ async fn changed_address_of_the_backends_name_is_used_within_seconds() {
     assert_eq!(program.send(&Request::get("/posts/1")).await.status, 200);
     assert_eq!((old.count(), new.count()), (1, 2));
 
-    // One that stays up where the name no longer leads gets nothing more, though connections to it are kept.
+    // A backend at an address that the name no longer has gets no more requests, although it is up and pooled
+    // connections to it exist.
     old.restart().await;
     names("127.0.0.1", 4);
     until("the address before", async || {
@@ -122,7 +123,7 @@ async fn truncated_backend_response_is_truncated_for_the_client() {
 async fn get_on_a_closing_connection_is_retried_and_post_is_not() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
-    // A new connection that dies says something of the backend.
+    // Only a new connection that fails says something about the backend.
     backend.answers_next(Answer::close());
     program.send(&Request::get("/posts/1")).await.expect_error(502, "backend_unreachable");
     let mut client = program.connect().await;
@@ -156,7 +157,7 @@ async fn both_sides_may_be_unix_sockets() {
     socket.send(Message::text("hello")).await.unwrap();
     assert_eq!(within("an echo", socket.next()).await.unwrap().unwrap(), Message::text("hello"));
 
-    // A peer on a Unix socket is trusted, and has no address to add.
+    // A peer on a Unix socket is trusted and has no address to add.
     for got in &backend.requests()[..2] {
         assert_eq!(got.header("x-forwarded-for"), Some("203.0.113.7"), "{}", got.target);
         assert_eq!(got.header("host"), Some(Request::HOST));

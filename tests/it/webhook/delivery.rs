@@ -1,4 +1,4 @@
-//! An event on its way to the backend: what arrives there, and what comes back.
+//! The request that the backend gets for an event, and the response that Stripe gets.
 
 use crate::harness::{Answer, Backend, Event, Program, Request, until};
 

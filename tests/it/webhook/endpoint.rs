@@ -1,4 +1,4 @@
-//! What an endpoint's settings change about its webhooks: what it forwards, with which signature, and the dry run.
+//! The settings of an endpoint: which events it forwards, with which signature, and the dry run.
 
 use crate::harness::{Answer, Backend, Event, OTHER_SECRET, Program, Request, SECRET, Setup, now, sign};
 
@@ -55,7 +55,7 @@ async fn filtered_types_modes_and_accounts_are_acknowledged_and_not_delivered() 
         expected += usize::from(forwarded);
         assert_eq!(backend.count(), expected, "{event:?}");
     }
-    // What is ignored is verified first.
+    // Ignored events are verified first.
     program.send(&Event::new("a.b").signed_by(&[OTHER_SECRET])).await.expect_error(400, "signature_mismatch");
 }
 
@@ -75,7 +75,7 @@ async fn delivery_secret_alone_signs_every_delivery() {
     let t: i64 = header.split(',').find_map(|item| item.strip_prefix("t=")).unwrap().parse().unwrap();
     assert!((now() - 60..=now()).contains(&t), "not fresh: {t}, sent with {sent}");
     assert_eq!(header, sign(&[OTHER_SECRET], t, &event.body()));
-    // The app cannot be asked to accept what it signs with.
+    // The backend's secret is not accepted from clients.
     program.send(&Event::checkout().signed_by(&[OTHER_SECRET])).await.expect_error(400, "signature_mismatch");
 }
 
@@ -114,7 +114,7 @@ async fn dry_run_verifies_counts_and_forwards_unchanged_what_it_would_refuse() {
         assert_eq!(backend.await_request(3 + n).await.header("countersign-verdict"), Some(verdict));
     }
 
-    // Forgeries never touched the ledger: the genuine event is new, and then known.
+    // Forgeries did not touch the ledger: the genuine event is new, and a duplicate afterwards.
     backend.answers(Answer::ok());
     program.send(&event.signed()).await.expect_delivered(200);
     let got = backend.await_request(6).await;

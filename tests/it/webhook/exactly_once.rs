@@ -1,4 +1,4 @@
-//! How often an event reaches the backend: until its first 2xx, never twice at once, never again.
+//! How often an event reaches the backend: until its first 2xx, never twice at a time, never again.
 
 use crate::harness::{Answer, Backend, Client, Event, Gate, Program, Setup, until};
 use futures_util::future::join_all;
@@ -63,7 +63,7 @@ async fn unreachable_backend_gets_502_and_is_used_again_at_once() {
     let mut backend = Backend::start().await;
     let program = Program::start(&backend).await;
     let event = Event::checkout();
-    // A connection to it is kept when it stops.
+    // A pooled connection to the backend exists when it stops.
     program.send(&Event::checkout().signed()).await.expect_delivered(200);
     backend.stop().await;
     for _ in 0..2 {
@@ -73,7 +73,7 @@ async fn unreachable_backend_gets_502_and_is_used_again_at_once() {
     program.send(&event.signed()).await.expect_delivered(200);
     assert_eq!(backend.requests()[1].header("countersign-attempt"), Some("3"));
 
-    // Stopped and back before anyone asked: the kept connection is dead.
+    // The backend was restarted between two requests, so the pooled connection is closed.
     backend.stop().await;
     backend.restart().await;
     program.send(&Event::checkout().signed()).await.expect_delivered(200);
@@ -123,7 +123,7 @@ async fn one_of_sixteen_simultaneous_copies_reaches_the_backend() {
     for answer in waiting {
         answer.expect_error(409, "in_flight");
         let seconds: u64 = answer.header("retry-after").unwrap().parse().unwrap();
-        // The lease: 2 s to connect, 30 s to answer, 5 s to spare.
+        // The lease is 2 s to connect, 30 s to respond and 5 s to spare.
         assert!((1..=37).contains(&seconds), "{seconds}");
     }
     program.send(&event.signed()).await.expect_received("duplicate");

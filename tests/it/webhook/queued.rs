@@ -82,10 +82,10 @@ async fn events_queued_while_the_backend_is_down_are_delivered_within_a_second_o
         program.send(&event.signed()).await.expect_received("queued");
         program.send(&event.signed()).await.expect_received("duplicate");
     }
-    // Longer than ten attempts would take: none of them is used up.
+    // The outage lasts longer than ten attempts would take, and uses up none of them.
     let refused = r#"deliveries_total{endpoint="/webhooks/stripe",mode="queued",result="unreachable"}"#;
     until("attempts", async || (program.metric(refused).await >= 3.0).then_some(())).await;
-    // One at a time, and no faster than that.
+    // One attempt runs at a time, and no faster than this.
     let (since, attempts) = (Instant::now(), program.metric(refused).await);
     until("two more attempts", async || (program.metric(refused).await >= attempts + 2.0).then_some(()))
         .await;

@@ -1,19 +1,19 @@
-//! What a webhook gets for its signature and its payload, and what it costs the backend: nothing, unless both hold.
+//! The response to a webhook by its signature and payload. The backend gets it only if both are valid.
 
 use crate::harness::{Backend, Event, OTHER_SECRET, Program, Request, SECRET, Setup, now, sign, webhook};
 
-/// A payload around these members, signed with the right secret.
+/// Builds a webhook with any payload and a valid signature.
 fn signed_payload(payload: impl AsRef<[u8]>) -> Request {
     let payload = payload.as_ref();
     webhook(payload).header("Stripe-Signature", &sign(&[SECRET], now(), payload))
 }
 
-/// An event's request with this header in place of the genuine one.
+/// Builds an event's request with this signature header in place of the valid one.
 fn with_header(header: &str) -> Request {
     Event::checkout().unsigned().header("Stripe-Signature", header)
 }
 
-/// `t=…,v1=…` of a genuine, fresh signature.
+/// Returns `t=…` and `v1=…` of a valid, fresh signature.
 fn parts(event: &Event) -> (String, String) {
     let header = sign(&[SECRET], now(), &event.body());
     let (t, v1) = header.split_once(',').unwrap();

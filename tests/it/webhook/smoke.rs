@@ -1,4 +1,4 @@
-//! The shortest way through everything: if this fails, read it first.
+//! The shortest path through everything: if this fails, read it first.
 
 use crate::harness::{Answer, Backend, Client, Event, Gate, Pattern, Program, Request};
 use futures_util::{SinkExt, StreamExt};
@@ -18,7 +18,7 @@ async fn genuine_event_reaches_the_backend_and_a_page_passes_through() {
     assert_eq!(backend.targets(), ["POST /webhooks/stripe", "GET /posts/1"]);
 }
 
-/// The doubles against each other, without the program: what the rest of the suite leans on.
+/// Connects the client double to the backend double without the program. The rest of the suite relies on both.
 #[tokio::test]
 async fn client_and_backend_doubles_understand_each_other() {
     let mut backend = Backend::start().await;

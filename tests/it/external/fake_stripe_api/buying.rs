@@ -1,4 +1,4 @@
-//! Paying, and the events that tell of it.
+//! Payments, and the events they create.
 
 use super::{call, create, least, send};
 use crate::fake_stripe::FakeStripe;

@@ -1,4 +1,4 @@
-//! What a script asks for happens, and looks like Stripe's.
+//! Scripted faults happen as asked, and look like Stripe's.
 
 use super::{beside_the_description, create, least, send, try_send};
 use crate::fake_stripe::{FakeStripe, Fault};

@@ -1,4 +1,4 @@
-//! Idempotency keys are kept as Stripe keeps them.
+//! Idempotency keys behave as Stripe's do.
 
 use super::{client, create, least, send};
 use crate::fake_stripe::{FakeStripe, Fault};
@@ -48,7 +48,7 @@ async fn idempotency_key_in_use_conflicts_until_the_request_ends() {
     within("the first call", stripe.await_calls(1)).await;
     let second = send(&stripe, &keyed).await;
     assert_eq!((second.status, second.header("stripe-should-retry")), (409, Some("true")));
-    // The caller leaves; Stripe goes on.
+    // The caller disconnects, and Stripe continues.
     drop(first);
     release.now();
     let replayed = until("the first call's end", async || {

@@ -1,5 +1,5 @@
-//! The fake Stripe is one that tests can lean on: it refuses what Stripe refuses, keeps idempotency keys as Stripe does,
-//! and breaks as it is told to.
+//! The fake Stripe can be relied on: it refuses what Stripe refuses, stores idempotency keys as Stripe does, and
+//! fails as scripted.
 
 mod buying;
 mod faults;
@@ -12,7 +12,7 @@ use std::io;
 
 const SESSIONS: &str = "/v1/checkout/sessions";
 
-/// A call to the API, with the usual key.
+/// Builds an API call with the usual key.
 fn call(method: &str, target: &str, body: &str) -> Request {
     Request::new(method, target)
         .header("Authorization", &format!("Bearer {KEY}"))
@@ -24,7 +24,7 @@ fn create(body: &str) -> Request {
     call("POST", SESSIONS, body)
 }
 
-/// The least that makes a session.
+/// Returns the shortest body that creates a session.
 fn least() -> String {
     format!(
         "mode=payment&success_url=https%3A%2F%2Fshop.test%2Fthanks&line_items[0][price]={PRICE}&line_items[0][quantity]=2"
@@ -45,7 +45,7 @@ async fn try_send(stripe: &FakeStripe, request: &Request) -> io::Result<Response
     client.try_answer().await
 }
 
-/// `error.code` and `error.param` beside the status.
+/// Returns the status, `error.code` and `error.param`.
 fn fault(answer: &Response) -> (u16, Value, Value) {
     let json = answer.json();
     (answer.status, json["error"]["code"].clone(), json["error"]["param"].clone())
@@ -269,7 +269,7 @@ async fn refuses_what_stripe_would(settings: Settings) {
     assert_eq!(stripe.sessions(), 0);
 }
 
-/// A file from where Stripe's description lies; `None`, said aloud, where there is none.
+/// Reads a file beside Stripe's API description. Prints a note and returns `None` if there is none.
 fn beside_the_description(name: &str) -> Option<String> {
     let folder = Settings::default().schema.and_then(|path| Some(path.parent()?.to_owned()));
     let found = folder.and_then(|folder| std::fs::read_to_string(folder.join(name)).ok());
