@@ -116,7 +116,7 @@ impl Caddy {
     async fn listening(&mut self) -> bool {
         let port = self.port();
         until("caddy listening, or its end", async || {
-            if self.tool.ended() { Some(false) } else { taken(port).then_some(true) }
+            if self.tool.ended() { Some(false) } else { is_listening(port).then_some(true) }
         })
         .await
     }
@@ -144,7 +144,7 @@ pub fn free_port() -> u16 {
 }
 
 /// Returns whether something listens on this port.
-pub fn taken(port: u16) -> bool {
+pub fn is_listening(port: u16) -> bool {
     TcpStream::connect_timeout(&(Ipv4Addr::LOCALHOST, port).into(), Duration::from_secs(1)).is_ok()
 }
 

@@ -19,16 +19,16 @@ use tokio::time::{Instant, sleep};
 
 /// How the backend handles a request.
 #[derive(Debug, Clone, Copy)]
-pub enum Deed {
+pub enum Reaction {
     /// Works this long, whether or not the client stays, and responds with this status.
-    Answer(Duration, u16),
+    Respond(Duration, u16),
     /// Sends nothing until the client gives up.
-    Silence,
+    NoResponse,
 }
 
 /// One request for an event.
 #[derive(Debug, Clone, Copy)]
-pub struct Visit {
+pub struct RecordedRequest {
     /// When the head had arrived.
     pub opened: Instant,
     /// When the work ended, just before the response. Without a response, when the client disconnected.
@@ -37,7 +37,7 @@ pub struct Visit {
     pub status: Option<u16>,
 }
 
-impl Visit {
+impl RecordedRequest {
     /// Returns whether the backend accepted the event.
     pub fn applied(&self) -> bool {
         self.closed.is_some() && self.status.is_some_and(|status| (200..300).contains(&status))
@@ -45,36 +45,36 @@ impl Visit {
 }
 
 /// Every request by event, in the order of arrival.
-pub type Books = HashMap<String, Vec<Visit>>;
+pub type RequestLog = HashMap<String, Vec<RecordedRequest>>;
 
 /// Decides how to handle the `n`th request for an event, from 1.
-pub type Habit = dyn Fn(usize) -> Deed + Send + Sync;
+pub type Script = dyn Fn(usize) -> Reaction + Send + Sync;
 
 /// A running backend, stopped on drop.
-pub struct App {
+pub struct RecordingBackend {
     url: String,
-    books: Arc<watch::Sender<Books>>,
+    log: Arc<watch::Sender<RequestLog>>,
     listening: JoinHandle<()>,
 }
 
-impl App {
+impl RecordingBackend {
     /// Listens on a free port.
-    pub async fn start(habit: impl Fn(usize) -> Deed + Send + Sync + 'static) -> App {
+    pub async fn start(script: impl Fn(usize) -> Reaction + Send + Sync + 'static) -> RecordingBackend {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("bound"));
-        let books = Arc::new(watch::Sender::new(Books::new()));
-        let (kept, habit): (_, Arc<Habit>) = (books.clone(), Arc::new(habit));
+        let log = Arc::new(watch::Sender::new(RequestLog::new()));
+        let (server_log, script): (_, Arc<Script>) = (log.clone(), Arc::new(script));
         let listening = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                let (books, habit) = (kept.clone(), habit.clone());
-                let service = service_fn(move |request| serve(request, books.clone(), habit.clone()));
+                let (log, script) = (server_log.clone(), script.clone());
+                let service = service_fn(move |request| serve(request, log.clone(), script.clone()));
                 let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
                 connections.spawn(async move { drop(connection.await) });
                 while connections.try_join_next().is_some() {}
             }
         });
-        App { url, books, listening }
+        RecordingBackend { url, log, listening }
     }
 
     /// Returns its address as `[backend] url` takes it.
@@ -83,37 +83,37 @@ impl App {
     }
 
     /// Returns the requests so far.
-    pub fn books(&self) -> Books {
-        self.books.borrow().clone()
+    pub fn log(&self) -> RequestLog {
+        self.log.borrow().clone()
     }
 
     /// Waits until the requests meet a condition.
     #[cfg(feature = "failpoints")]
-    pub async fn wait_for(&self, what: impl Into<String>, wanted: impl Fn(&Books) -> bool) {
-        let mut books = self.books.subscribe();
-        crate::harness::within(what, async { drop(books.wait_for(|b| wanted(b)).await) }).await;
+    pub async fn wait_for(&self, what: impl Into<String>, wanted: impl Fn(&RequestLog) -> bool) {
+        let mut log = self.log.subscribe();
+        crate::harness::within(what, async { drop(log.wait_for(|log| wanted(log)).await) }).await;
     }
 }
 
-impl Drop for App {
+impl Drop for RecordingBackend {
     fn drop(&mut self) {
         self.listening.abort();
     }
 }
 
 /// Counts the pairs of requests for one event that were open at the same time.
-pub fn overlaps(books: &Books) -> usize {
-    let of = |visits: &Vec<Visit>| {
-        let follows = |pair: &&[Visit]| pair[0].closed.is_none_or(|closed| closed > pair[1].opened);
-        visits.windows(2).filter(follows).count()
+pub fn overlaps(log: &RequestLog) -> usize {
+    let of = |requests: &Vec<RecordedRequest>| {
+        let follows = |pair: &&[RecordedRequest]| pair[0].closed.is_none_or(|closed| closed > pair[1].opened);
+        requests.windows(2).filter(follows).count()
     };
-    books.values().map(of).sum()
+    log.values().map(of).sum()
 }
 
 /// Records the end of a request when its client disconnects.
-struct Silent<'a>(&'a watch::Sender<Books>, &'a str, usize);
+struct Unanswered<'a>(&'a watch::Sender<RequestLog>, &'a str, usize);
 
-impl Drop for Silent<'_> {
+impl Drop for Unanswered<'_> {
     fn drop(&mut self) {
         close(self.0, self.1, self.2);
     }
@@ -121,44 +121,44 @@ impl Drop for Silent<'_> {
 
 async fn serve(
     request: Request<Incoming>,
-    books: Arc<watch::Sender<Books>>,
-    habit: Arc<Habit>,
+    log: Arc<watch::Sender<RequestLog>>,
+    script: Arc<Script>,
 ) -> Result<Response<String>, Infallible> {
     let id = request.headers().get("idempotency-key").and_then(|id| id.to_str().ok()).expect("an event");
-    let (id, mut nth, mut deed) = (id.to_owned(), 0, Deed::Silence);
-    books.send_modify(|books| {
-        let visits = books.entry(id.clone()).or_default();
-        nth = visits.len();
-        deed = habit(nth + 1);
-        let status = match deed {
-            Deed::Answer(_, status) => Some(status),
-            Deed::Silence => None,
+    let (id, mut nth, mut reaction) = (id.to_owned(), 0, Reaction::NoResponse);
+    log.send_modify(|log| {
+        let requests = log.entry(id.clone()).or_default();
+        nth = requests.len();
+        reaction = script(nth + 1);
+        let status = match reaction {
+            Reaction::Respond(_, status) => Some(status),
+            Reaction::NoResponse => None,
         };
-        visits.push(Visit { opened: Instant::now(), closed: None, status });
+        requests.push(RecordedRequest { opened: Instant::now(), closed: None, status });
     });
     let mut body = request.into_body();
     while poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await.is_some_and(|frame| frame.is_ok()) {}
-    match deed {
-        Deed::Answer(work, status) => {
+    match reaction {
+        Reaction::Respond(work, status) => {
             // The work runs in a task of its own, so that a disconnect does not cancel it.
             let working = tokio::spawn(async move {
                 sleep(work).await;
-                close(&books, &id, nth);
+                close(&log, &id, nth);
             });
             working.await.expect("no panic");
-            Ok(Response::builder().status(status).body(String::new()).expect("an answer"))
+            Ok(Response::builder().status(status).body(String::new()).expect("a response"))
         }
-        Deed::Silence => {
-            let _silent = Silent(&books, &id, nth);
+        Reaction::NoResponse => {
+            let _unanswered = Unanswered(&log, &id, nth);
             pending().await
         }
     }
 }
 
-fn close(books: &watch::Sender<Books>, id: &str, nth: usize) {
-    books.send_modify(|books| {
-        if let Some(visit) = books.get_mut(id).and_then(|visits| visits.get_mut(nth)) {
-            visit.closed = Some(Instant::now());
+fn close(log: &watch::Sender<RequestLog>, id: &str, nth: usize) {
+    log.send_modify(|log| {
+        if let Some(request) = log.get_mut(id).and_then(|requests| requests.get_mut(nth)) {
+            request.closed = Some(Instant::now());
         }
     });
 }

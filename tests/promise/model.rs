@@ -1,9 +1,9 @@
-//! A model of the protocol of the ledger, explored in all of its states: one event, Stripe's copies of it, holders that die or
-//! are slow, leases that expire, and a backend that goes on working after a holder's death. Time is counted in ticks, and
-//! only differences are stored, so that the number of states is finite.
+//! A model of the protocol of the ledger, explored in all of its states: one event, Stripe's copies of it, holders that
+//! die or are slow, leases that expire, and a backend that goes on working after a holder's death. Time is counted in
+//! ticks, and only differences are stored, so that the number of states is finite.
 //!
-//! Each rule of the protocol can be left out ([`Flaw`]). A test shows that the model then finds a broken property; otherwise
-//! it would prove nothing.
+//! Each rule of the protocol can be left out ([`Flaw`]). A test shows that the model then finds a broken property;
+//! otherwise it would prove nothing. The file is long because state, steps and properties are one concept.
 
 use stateright::{Checker, HasDiscoveries, Model, Property};
 
@@ -18,7 +18,7 @@ const ATTEMPTS: u8 = 2;
 
 /// The delivery mode of the endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Way {
+enum DeliveryMode {
     Inline,
     Queued,
     Hybrid,
@@ -31,23 +31,23 @@ enum Flaw {
     /// A failure settles any state, with any token.
     FailureNeedsNoToken,
     /// An attempt may begin even if its timeout ends together with the lease, which a late timer exceeds.
-    CutsItFine,
+    AttemptEndsWithLease,
     /// An attempt begins however little is left of its lease.
-    BeginsLate,
+    IgnoresRemainingLease,
     /// A lease is as long as its attempt, counted from the grant, and the rest of it is never checked.
     LeaseFromGrant,
     /// A process that starts frees the leases of its predecessor.
-    FreedAtStart,
+    FreesLeasesAtStart,
     /// Stripe gets its 2xx before the event is stored.
     AcknowledgedFirst,
-    /// A claim ignores the state.
-    DeliveredIsAdmitted,
+    /// A claim leases an event that was delivered.
+    LeasesDelivered,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Record {
     Absent,
-    Running { token: u8, left: u8, kept: bool },
+    Running { token: u8, left: u8, stored: bool },
     Pending,
     Delivered,
     Failed,
@@ -59,7 +59,7 @@ enum Record {
 enum Holder {
     Idle,
     /// Has acknowledged the event and not stored it yet. Exists only with [`Flaw::AcknowledgedFirst`].
-    Careless,
+    AcknowledgedUnstored,
     /// Has sent its claim this many ticks ago, and the ledger has not responded.
     Asking {
         waited: u8,
@@ -89,34 +89,34 @@ struct State {
     attempts: u8,
     holders: [Holder; HOLDERS],
     /// Requests that the backend works on: the holder, and the most ticks left. The holder is `None` after its death.
-    at_app: Vec<(Option<usize>, u8)>,
+    at_backend: Vec<(Option<usize>, u8)>,
     applied: u8,
     acknowledged: bool,
     copies: u8,
     crashes: u8,
     redeliveries: u8,
     /// Whether the event was leased after a 2xx was recorded.
-    again: bool,
+    leased_after_delivery: bool,
     /// Whether an attempt began after a late 2xx was recorded, on a lease from before that.
-    beforehand: bool,
+    sent_after_delivery: bool,
     superseded: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
     /// Stripe sends the event, and this holder claims it.
-    Arrive(usize),
+    Claim(usize),
     /// This holder's worker claims what is due.
-    Look(usize),
+    ClaimDue(usize),
     /// The ledger handles the claim.
-    Grant(usize),
+    Respond(usize),
     /// The holder that acknowledged first stores the event at last.
-    KeepLate(usize),
+    StoreLate(usize),
     Send(usize),
     /// Too little is left of the lease for an attempt, so it is postponed.
-    PutOff(usize),
+    Postpone(usize),
     /// The backend finishes a request.
-    Answer {
+    BackendResponds {
         request: usize,
         success: bool,
     },
@@ -130,7 +130,7 @@ enum Step {
 
 #[derive(Debug, Clone)]
 struct Protocol {
-    way: Way,
+    mode: DeliveryMode,
     flaw: Flaw,
     holders: usize,
     copies: u8,
@@ -139,9 +139,9 @@ struct Protocol {
 }
 
 impl Protocol {
-    fn of(way: Way, flaw: Flaw) -> Protocol {
-        let holders = if way == Way::Inline { 3 } else { 2 };
-        Protocol { way, flaw, holders, copies: 3, crashes: 2, redeliveries: 1 }
+    fn new(mode: DeliveryMode, flaw: Flaw) -> Protocol {
+        let holders = if mode == DeliveryMode::Inline { 3 } else { 2 };
+        Protocol { mode, flaw, holders, copies: 3, crashes: 2, redeliveries: 1 }
     }
 
     fn lease(&self) -> u8 {
@@ -149,48 +149,48 @@ impl Protocol {
     }
 
     /// Returns whether an attempt may begin with this much left of its lease.
-    fn fits(&self, left: u8) -> bool {
+    fn may_begin(&self, left: u8) -> bool {
         match self.flaw {
-            Flaw::BeginsLate | Flaw::LeaseFromGrant => true,
-            Flaw::CutsItFine => left >= ATTEMPT,
+            Flaw::IgnoresRemainingLease | Flaw::LeaseFromGrant => true,
+            Flaw::AttemptEndsWithLease => left >= ATTEMPT,
             Flaw::None
             | Flaw::FailureNeedsNoToken
-            | Flaw::FreedAtStart
+            | Flaw::FreesLeasesAtStart
             | Flaw::AcknowledgedFirst
-            | Flaw::DeliveredIsAdmitted => left > ATTEMPT,
+            | Flaw::LeasesDelivered => left > ATTEMPT,
         }
     }
 
-    fn grant(&self, state: &mut State, who: usize, waited: u8, stripe: bool) {
-        state.holders[who] = Holder::Idle;
+    fn grant(&self, state: &mut State, holder_index: usize, waited: u8, stripe: bool) {
+        state.holders[holder_index] = Holder::Idle;
         let over = matches!(state.record, Record::Running { left: 0, .. });
-        let kept = matches!(state.record, Record::Running { kept: true, .. });
+        let stored = matches!(state.record, Record::Running { stored: true, .. });
         let admitted = match state.record {
             Record::Absent | Record::Failed => stripe,
-            Record::Running { .. } => over && (stripe != kept),
+            Record::Running { .. } => over && (stripe != stored),
             Record::Pending => !stripe,
-            Record::Delivered => stripe && self.flaw == Flaw::DeliveredIsAdmitted,
+            Record::Delivered => stripe && self.flaw == Flaw::LeasesDelivered,
             Record::Dead => false,
         };
         if !admitted {
             // An event in flight inline is not acknowledged: Stripe tries again. Any other event is stored or
             // delivered.
-            let in_flight = matches!(state.record, Record::Running { kept: false, .. });
+            let in_flight = matches!(state.record, Record::Running { stored: false, .. });
             state.acknowledged |= stripe && !in_flight;
             return;
         }
-        if stripe && self.way == Way::Queued {
+        if stripe && self.mode == DeliveryMode::Queued {
             state.record = Record::Pending;
             state.acknowledged = true;
             return;
         }
-        state.again |= state.record == Record::Delivered;
+        state.leased_after_delivery |= state.record == Record::Delivered;
         // More attempts than this change nothing, and the limit keeps the states finite.
         state.attempts = (state.attempts + 1).min(ATTEMPTS);
-        let (token, lease) = (fresh(state), self.lease());
-        state.record = Record::Running { token, left: lease, kept: self.way != Way::Inline };
+        let (token, lease) = (unused_token(state), self.lease());
+        state.record = Record::Running { token, left: lease, stored: self.mode != DeliveryMode::Inline };
         let left = if self.flaw == Flaw::LeaseFromGrant { lease } else { lease.saturating_sub(waited) };
-        state.holders[who] = Holder::Leased { token, left, stripe };
+        state.holders[holder_index] = Holder::Leased { token, left, stripe };
     }
 
     /// Applies the ledger's response to a settlement, and then Stripe's response.
@@ -202,27 +202,29 @@ impl Protocol {
             if !counts {
                 state.attempts = state.attempts.saturating_sub(1);
             }
-            state.record = match self.way {
-                Way::Inline => Record::Failed,
-                Way::Queued | Way::Hybrid if counts && state.attempts >= ATTEMPTS => Record::Dead,
-                Way::Queued | Way::Hybrid => Record::Pending,
+            state.record = match self.mode {
+                DeliveryMode::Inline => Record::Failed,
+                DeliveryMode::Queued | DeliveryMode::Hybrid if counts && state.attempts >= ATTEMPTS => {
+                    Record::Dead
+                }
+                DeliveryMode::Queued | DeliveryMode::Hybrid => Record::Pending,
             };
         } else {
             state.superseded = true;
         }
         // A hybrid event is stored, whatever the result of the attempt.
-        state.acknowledged |= stripe && (success || self.way != Way::Inline);
+        state.acknowledged |= stripe && (success || self.mode != DeliveryMode::Inline);
     }
 }
 
 /// Returns a token that is not in use. Real tokens are random; the lowest free one keeps the number of states small.
-fn fresh(state: &State) -> u8 {
+fn unused_token(state: &State) -> u8 {
     let used = |token: u8| {
         let held = state.holders.iter().any(|holder| match *holder {
             Holder::Leased { token: t, .. }
             | Holder::Sent { token: t, .. }
             | Holder::Settling { token: t, .. } => t == token,
-            Holder::Idle | Holder::Careless | Holder::Asking { .. } => false,
+            Holder::Idle | Holder::AcknowledgedUnstored | Holder::Asking { .. } => false,
         });
         held || matches!(state.record, Record::Running { token: t, .. } if t == token)
     };
@@ -238,14 +240,14 @@ impl Model for Protocol {
             record: Record::Absent,
             attempts: 0,
             holders: [Holder::Idle; HOLDERS],
-            at_app: vec![],
+            at_backend: vec![],
             applied: 0,
             acknowledged: false,
             copies: 0,
             crashes: 0,
             redeliveries: 0,
-            again: false,
-            beforehand: false,
+            leased_after_delivery: false,
+            sent_after_delivery: false,
             superseded: false,
         }]
     }
@@ -253,25 +255,29 @@ impl Model for Protocol {
     fn actions(&self, state: &State, steps: &mut Vec<Step>) {
         // Holders are interchangeable, so the first idle one stands for all.
         let idle = state.holders[..self.holders].iter().position(|holder| *holder == Holder::Idle);
-        if let Some(who) = idle {
+        if let Some(holder_index) = idle {
             if state.copies < self.copies {
-                steps.push(Step::Arrive(who));
+                steps.push(Step::Claim(holder_index));
             }
-            let due = matches!(state.record, Record::Pending | Record::Running { kept: true, left: 0, .. });
+            let due = matches!(state.record, Record::Pending | Record::Running { stored: true, left: 0, .. });
             if due && !state.holders.iter().any(|h| matches!(h, Holder::Asking { stripe: false, .. })) {
-                steps.push(Step::Look(who));
+                steps.push(Step::ClaimDue(holder_index));
             }
         }
-        for (who, holder) in state.holders.iter().enumerate() {
+        for (holder_index, holder) in state.holders.iter().enumerate() {
             match *holder {
                 Holder::Idle => continue,
-                Holder::Careless => steps.push(Step::KeepLate(who)),
-                Holder::Asking { .. } => steps.push(Step::Grant(who)),
+                Holder::AcknowledgedUnstored => steps.push(Step::StoreLate(holder_index)),
+                Holder::Asking { .. } => steps.push(Step::Respond(holder_index)),
                 Holder::Leased { left, .. } => {
-                    steps.push(if self.fits(left) { Step::Send(who) } else { Step::PutOff(who) });
+                    steps.push(if self.may_begin(left) {
+                        Step::Send(holder_index)
+                    } else {
+                        Step::Postpone(holder_index)
+                    });
                 }
                 Holder::Sent { .. } => {}
-                Holder::Settling { .. } => steps.push(Step::Settle(who)),
+                Holder::Settling { .. } => steps.push(Step::Settle(holder_index)),
             }
             let waits = matches!(
                 holder,
@@ -279,15 +285,15 @@ impl Model for Protocol {
                     | Holder::Sent { stripe: true, .. }
                     | Holder::Settling { stripe: true, .. }
             );
-            if self.way == Way::Hybrid && waits {
-                steps.push(Step::Deadline(who));
+            if self.mode == DeliveryMode::Hybrid && waits {
+                steps.push(Step::Deadline(holder_index));
             }
             if state.crashes < self.crashes {
-                steps.push(Step::Crash(who));
+                steps.push(Step::Crash(holder_index));
             }
         }
-        for request in 0..state.at_app.len() {
-            steps.extend([true, false].map(|success| Step::Answer { request, success }));
+        for request in 0..state.at_backend.len() {
+            steps.extend([true, false].map(|success| Step::BackendResponds { request, success }));
         }
         if state.redeliveries < self.redeliveries && state.record == Record::Dead {
             steps.push(Step::Redeliver);
@@ -298,8 +304,8 @@ impl Model for Protocol {
                 .holders
                 .iter()
                 .any(|h| matches!(h, Holder::Leased { left: 1.., .. } | Holder::Asking { .. }))
-            || !state.at_app.is_empty();
-        if moves && state.at_app.iter().all(|(_, left)| *left > 0) {
+            || !state.at_backend.is_empty();
+        if moves && state.at_backend.iter().all(|(_, left)| *left > 0) {
             steps.push(Step::Tick);
         }
     }
@@ -307,62 +313,68 @@ impl Model for Protocol {
     fn next_state(&self, before: &State, step: Step) -> Option<State> {
         let mut state = before.clone();
         match step {
-            Step::Arrive(who) => {
+            Step::Claim(holder_index) => {
                 state.copies += 1;
-                state.holders[who] = Holder::Asking { waited: 0, stripe: true };
-                if self.flaw == Flaw::AcknowledgedFirst && self.way == Way::Queued {
-                    state.holders[who] = Holder::Careless;
+                state.holders[holder_index] = Holder::Asking { waited: 0, stripe: true };
+                if self.flaw == Flaw::AcknowledgedFirst && self.mode == DeliveryMode::Queued {
+                    state.holders[holder_index] = Holder::AcknowledgedUnstored;
                     state.acknowledged = true;
                 }
             }
-            Step::Look(who) => state.holders[who] = Holder::Asking { waited: 0, stripe: false },
-            Step::Grant(who) => {
-                let Holder::Asking { waited, stripe } = state.holders[who] else { return None };
-                self.grant(&mut state, who, waited, stripe);
+            Step::ClaimDue(holder_index) => {
+                state.holders[holder_index] = Holder::Asking { waited: 0, stripe: false }
             }
-            Step::KeepLate(who) => self.grant(&mut state, who, 0, true),
-            Step::Send(who) => {
-                let Holder::Leased { token, stripe, .. } = state.holders[who] else { return None };
-                state.beforehand |= state.record == Record::Delivered;
-                state.holders[who] = Holder::Sent { token, stripe };
-                state.at_app.push((Some(who), ATTEMPT));
+            Step::Respond(holder_index) => {
+                let Holder::Asking { waited, stripe } = state.holders[holder_index] else { return None };
+                self.grant(&mut state, holder_index, waited, stripe);
             }
-            Step::PutOff(who) => {
-                let Holder::Leased { token, stripe, .. } = state.holders[who] else { return None };
-                state.holders[who] = Holder::Idle;
+            Step::StoreLate(holder_index) => self.grant(&mut state, holder_index, 0, true),
+            Step::Send(holder_index) => {
+                let Holder::Leased { token, stripe, .. } = state.holders[holder_index] else { return None };
+                state.sent_after_delivery |= state.record == Record::Delivered;
+                state.holders[holder_index] = Holder::Sent { token, stripe };
+                state.at_backend.push((Some(holder_index), ATTEMPT));
+            }
+            Step::Postpone(holder_index) => {
+                let Holder::Leased { token, stripe, .. } = state.holders[holder_index] else { return None };
+                state.holders[holder_index] = Holder::Idle;
                 self.settle(&mut state, token, false, stripe, false);
             }
-            Step::Answer { request, success } => {
-                let (whose, _) = state.at_app.remove(request);
+            Step::BackendResponds { request, success } => {
+                let (owner, _) = state.at_backend.remove(request);
                 state.applied = (state.applied + u8::from(success)).min(3);
-                if let Some(who) = whose
-                    && let Holder::Sent { token, stripe } = state.holders[who]
+                if let Some(holder_index) = owner
+                    && let Holder::Sent { token, stripe } = state.holders[holder_index]
                 {
-                    state.holders[who] = Holder::Settling { token, success, stripe };
+                    state.holders[holder_index] = Holder::Settling { token, success, stripe };
                 }
             }
-            Step::Settle(who) => {
-                let Holder::Settling { token, success, stripe } = state.holders[who] else { return None };
-                state.holders[who] = Holder::Idle;
+            Step::Settle(holder_index) => {
+                let Holder::Settling { token, success, stripe } = state.holders[holder_index] else {
+                    return None;
+                };
+                state.holders[holder_index] = Holder::Idle;
                 self.settle(&mut state, token, success, stripe, true);
             }
-            Step::Deadline(who) => {
+            Step::Deadline(holder_index) => {
                 state.acknowledged = true;
-                match &mut state.holders[who] {
+                match &mut state.holders[holder_index] {
                     Holder::Leased { stripe, .. }
                     | Holder::Sent { stripe, .. }
                     | Holder::Settling { stripe, .. } => *stripe = false,
-                    Holder::Idle | Holder::Careless | Holder::Asking { .. } => return None,
+                    Holder::Idle | Holder::AcknowledgedUnstored | Holder::Asking { .. } => return None,
                 }
             }
-            Step::Crash(who) => {
+            Step::Crash(holder_index) => {
                 state.crashes += 1;
-                state.holders[who] = Holder::Idle;
+                state.holders[holder_index] = Holder::Idle;
                 // The connection is gone, and the backend may still work.
-                for (whose, _) in state.at_app.iter_mut().filter(|(whose, _)| *whose == Some(who)) {
-                    *whose = None;
+                for (owner, _) in
+                    state.at_backend.iter_mut().filter(|(owner, _)| *owner == Some(holder_index))
+                {
+                    *owner = None;
                 }
-                if self.flaw == Flaw::FreedAtStart
+                if self.flaw == Flaw::FreesLeasesAtStart
                     && let Record::Running { left, .. } = &mut state.record
                 {
                     *left = 0;
@@ -381,10 +393,13 @@ impl Model for Protocol {
                     match holder {
                         Holder::Leased { left, .. } => *left = left.saturating_sub(1),
                         Holder::Asking { waited, .. } => *waited = (*waited + 1).min(ATTEMPT + MARGIN),
-                        Holder::Idle | Holder::Careless | Holder::Sent { .. } | Holder::Settling { .. } => {}
+                        Holder::Idle
+                        | Holder::AcknowledgedUnstored
+                        | Holder::Sent { .. }
+                        | Holder::Settling { .. } => {}
                     }
                 }
-                state.at_app.iter_mut().for_each(|(_, left)| *left -= 1);
+                state.at_backend.iter_mut().for_each(|(_, left)| *left -= 1);
             }
         }
         (state != *before).then_some(state)
@@ -392,16 +407,16 @@ impl Model for Protocol {
 
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
-            Property::always(ONE_AT_A_TIME, |_, state: &State| state.at_app.len() <= 1),
+            Property::always(NO_OVERLAP, |_, state: &State| state.at_backend.len() <= 1),
             Property::always(NEVER_LOST, |_, state: &State| {
-                let kept = matches!(
+                let stored = matches!(
                     state.record,
-                    Record::Pending | Record::Dead | Record::Running { kept: true, .. }
+                    Record::Pending | Record::Dead | Record::Running { stored: true, .. }
                 );
-                !state.acknowledged || kept || state.applied > 0
+                !state.acknowledged || stored || state.applied > 0
             }),
-            Property::always(NEVER_AGAIN, |_, state: &State| !state.again),
-            Property::always(COMES_TO_AN_END, |model: &Protocol, state: &State| {
+            Property::always(NO_LEASE_AFTER_DELIVERY, |_, state: &State| !state.leased_after_delivery),
+            Property::always(ENDS_DELIVERED_OR_DEAD, |model: &Protocol, state: &State| {
                 let (mut steps, mut left) = (vec![], state.acknowledged);
                 model.actions(state, &mut steps);
                 left &= steps.is_empty();
@@ -410,45 +425,45 @@ impl Model for Protocol {
                     || state.record == Record::Delivered && state.applied > 0
             }),
             // These must be reachable, or the model proves less than it claims.
-            Property::sometimes(TWICE, |_, state: &State| state.applied == 2),
-            Property::sometimes(LATE, |_, state: &State| state.superseded),
-            Property::sometimes(BEFOREHAND, |_, state: &State| state.beforehand),
+            Property::sometimes(APPLIED_TWICE, |_, state: &State| state.applied == 2),
+            Property::sometimes(LATE_FAILURE, |_, state: &State| state.superseded),
+            Property::sometimes(SENT_AFTER_DELIVERY, |_, state: &State| state.sent_after_delivery),
         ]
     }
 }
 
-const ONE_AT_A_TIME: &str = "never two requests open at once";
-const NEVER_LOST: &str = "what was acknowledged is kept or was applied";
-const NEVER_AGAIN: &str = "never leased again once a 2xx is recorded";
-const COMES_TO_AN_END: &str = "when nothing can happen any more, what was acknowledged is delivered or dead";
-const TWICE: &str = "applied twice, after a death between the 2xx and its record";
+const NO_OVERLAP: &str = "two requests are never open at the same time";
+const NEVER_LOST: &str = "an acknowledged event is stored or was applied";
+const NO_LEASE_AFTER_DELIVERY: &str = "no lease is granted after a 2xx is recorded";
+const ENDS_DELIVERED_OR_DEAD: &str = "once no step is left, an acknowledged event is delivered or dead";
+const APPLIED_TWICE: &str = "an event is applied twice, after a death between the 2xx and its record";
 /// A record can take longer than a lease while the ledger is unreachable. A lease granted in between cannot be
 /// revoked.
-const BEFOREHAND: &str = "an attempt leased before a late record begins after it";
-const LATE: &str = "a failure that comes late changes nothing";
+const SENT_AFTER_DELIVERY: &str = "an attempt leased before a late record begins after it";
+const LATE_FAILURE: &str = "a late failure changes nothing";
 
 #[test]
 fn every_reachable_state_of_the_protocol_keeps_the_promise() {
-    for way in [Way::Inline, Way::Queued, Way::Hybrid] {
-        let explored = Protocol::of(way, Flaw::None).checker().threads(2).spawn_bfs().join();
+    for mode in [DeliveryMode::Inline, DeliveryMode::Queued, DeliveryMode::Hybrid] {
+        let explored = Protocol::new(mode, Flaw::None).checker().threads(2).spawn_bfs().join();
         explored.assert_properties();
     }
 }
 
 #[test]
 fn leaving_out_any_rule_of_the_protocol_breaks_the_promise() {
-    for (flaw, way, broken) in [
-        (Flaw::FailureNeedsNoToken, Way::Queued, ONE_AT_A_TIME),
-        (Flaw::FailureNeedsNoToken, Way::Inline, ONE_AT_A_TIME),
-        (Flaw::CutsItFine, Way::Queued, ONE_AT_A_TIME),
-        (Flaw::BeginsLate, Way::Hybrid, ONE_AT_A_TIME),
-        (Flaw::LeaseFromGrant, Way::Inline, ONE_AT_A_TIME),
-        (Flaw::FreedAtStart, Way::Queued, ONE_AT_A_TIME),
-        (Flaw::AcknowledgedFirst, Way::Queued, NEVER_LOST),
-        (Flaw::DeliveredIsAdmitted, Way::Inline, NEVER_AGAIN),
+    for (flaw, mode, broken) in [
+        (Flaw::FailureNeedsNoToken, DeliveryMode::Queued, NO_OVERLAP),
+        (Flaw::FailureNeedsNoToken, DeliveryMode::Inline, NO_OVERLAP),
+        (Flaw::AttemptEndsWithLease, DeliveryMode::Queued, NO_OVERLAP),
+        (Flaw::IgnoresRemainingLease, DeliveryMode::Hybrid, NO_OVERLAP),
+        (Flaw::LeaseFromGrant, DeliveryMode::Inline, NO_OVERLAP),
+        (Flaw::FreesLeasesAtStart, DeliveryMode::Queued, NO_OVERLAP),
+        (Flaw::AcknowledgedFirst, DeliveryMode::Queued, NEVER_LOST),
+        (Flaw::LeasesDelivered, DeliveryMode::Inline, NO_LEASE_AFTER_DELIVERY),
     ] {
         let stop = HasDiscoveries::AnyOf([broken].into());
-        let explored = Protocol::of(way, flaw).checker().threads(2).finish_when(stop).spawn_bfs().join();
-        assert!(explored.discovery(broken).is_some(), "{flaw:?} {way:?} does not break: {broken}");
+        let explored = Protocol::new(mode, flaw).checker().threads(2).finish_when(stop).spawn_bfs().join();
+        assert!(explored.discovery(broken).is_some(), "{flaw:?} {mode:?} does not break: {broken}");
     }
 }

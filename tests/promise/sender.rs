@@ -6,15 +6,15 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 /// The pause between two sends of an event. Stripe's own is longer.
-const AGAIN: Duration = Duration::from_millis(100);
+const RESEND_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The program's address, or `None` while it is down.
-pub type Door = watch::Receiver<Option<Address>>;
+pub type CurrentAddress = watch::Receiver<Option<Address>>;
 
 /// Sends an event until it is acknowledged, and returns how often it was sent.
-pub async fn until_acknowledged(event: &Event, target: &str, mut door: Door) -> usize {
+pub async fn until_acknowledged(event: &Event, target: &str, mut address: CurrentAddress) -> usize {
     for sent in 1.. {
-        let address = match door.wait_for(Option::is_some).await {
+        let address = match address.wait_for(Option::is_some).await {
             Ok(address) => address.clone(),
             Err(_) => panic!("the program is gone for good"),
         };
@@ -23,7 +23,7 @@ pub async fn until_acknowledged(event: &Event, target: &str, mut door: Door) -> 
         {
             return sent;
         }
-        sleep(AGAIN).await;
+        sleep(RESEND_INTERVAL).await;
     }
     unreachable!("it goes on until then")
 }
@@ -31,5 +31,5 @@ pub async fn until_acknowledged(event: &Event, target: &str, mut door: Door) -> 
 async fn send_once(event: &Event, target: &str, address: &Address) -> std::io::Result<u16> {
     let mut client = Client::try_connect(address).await?;
     client.try_write(event.signed().target(target).bytes()).await?;
-    Ok(client.try_answer().await?.status)
+    Ok(client.try_response().await?.status)
 }

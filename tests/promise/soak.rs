@@ -1,7 +1,7 @@
 //! Minutes of load while the program, and Redis, are killed at random moments. At the end every id is looked up in
 //! the backend's record. `make soak MINUTES=2` runs it.
 
-use crate::backend::{App, Deed, Visit, overlaps};
+use crate::backend::{Reaction, RecordingBackend, overlaps};
 use crate::harness::{Event, Program, Setup, TestLedger, on_each_ledger};
 use crate::sender::until_acknowledged;
 use std::cell::{Cell, RefCell};
@@ -15,8 +15,8 @@ use toml::Value;
 /// How many senders each program has.
 const SENDERS: usize = 12;
 /// How long the last events may take after the last kill.
-const AT_LAST: Duration = Duration::from_secs(120);
-const WAYS: [&str; 3] = ["inline", "queued", "hybrid"];
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(120);
+const MODES: [&str; 3] = ["inline", "queued", "hybrid"];
 
 /// The result of a run.
 #[derive(Debug)]
@@ -53,26 +53,26 @@ async fn every_acknowledged_event_is_delivered_once_at_a_time_under_load_and_kil
 
 /// Runs one program on one ledger for this long.
 async fn soak(mut ledger: TestLedger, time: Duration) -> Counts {
-    let app = App::start(|_| deed()).await;
-    let mut program = Program::start(ledger.configure(setup(&app))).await;
-    let (move_to, door) = watch::channel(Some(program.proxy().clone()));
+    let backend = RecordingBackend::start(|_| reaction()).await;
+    let mut program = Program::start(ledger.configure(setup(&backend))).await;
+    let (set_address, address) = watch::channel(Some(program.proxy().clone()));
     let end = Instant::now() + time;
     let (sent, acknowledged) = (Rc::new(Cell::new(0)), Rc::new(RefCell::new(vec![])));
     let mut senders = JoinSet::new();
     for n in 0..SENDERS {
-        let (door, sent, acknowledged) = (door.clone(), sent.clone(), acknowledged.clone());
+        let (address, sent, acknowledged) = (address.clone(), sent.clone(), acknowledged.clone());
         senders.spawn_local(async move {
-            let targets = WAYS.map(|way| format!("/webhooks/{way}"));
+            let targets = MODES.map(|mode| format!("/webhooks/{mode}"));
             for target in targets.iter().cycle().skip(n) {
                 if Instant::now() >= end {
                     return;
                 }
                 let event = Event::checkout();
-                let tries = until_acknowledged(&event, target, door.clone()).await;
+                let tries = until_acknowledged(&event, target, address.clone()).await;
                 sent.set(sent.get() + tries);
                 acknowledged.borrow_mut().push(event.id.clone());
                 if chance(10) {
-                    sent.set(sent.get() + until_acknowledged(&event, target, door.clone()).await);
+                    sent.set(sent.get() + until_acknowledged(&event, target, address.clone()).await);
                 }
                 sleep(Duration::from_millis(random(40))).await;
             }
@@ -91,21 +91,22 @@ async fn soak(mut ledger: TestLedger, time: Duration) -> Counts {
             redis.up().await;
         }
         if chance(75) {
-            move_to.send_replace(None);
+            set_address.send_replace(None);
             program.kill9();
             kills += 1;
-            program = program.restart_with(ledger.configure(setup(&app))).await;
-            move_to.send_replace(Some(program.proxy().clone()));
+            program = program.restart_with(ledger.configure(setup(&backend))).await;
+            set_address.send_replace(Some(program.proxy().clone()));
         }
     }
     senders.join_all().await;
-    settled(&program).await;
+    wait_until_settled(&program).await;
 
-    let (books, acknowledged) = (app.books(), acknowledged.take());
-    let applied =
-        |id: &String| books.get(id).map_or(0, |visits| visits.iter().filter(|v| Visit::applied(v)).count());
+    let (log, acknowledged) = (backend.log(), acknowledged.take());
+    let applied = |id: &String| {
+        log.get(id).map_or(0, |requests| requests.iter().filter(|request| request.applied()).count())
+    };
     let metrics = program.metrics().await;
-    let count = |state: &str| WAYS.iter().map(|way| backlog(&metrics, way, state)).sum();
+    let count = |state: &str| MODES.iter().map(|mode| backlog(&metrics, mode, state)).sum();
     let (dead, unrecorded): (usize, usize) = (count("dead"), count("running"));
     let delivered = acknowledged.iter().filter(|id| applied(id) > 0).count();
     Counts {
@@ -122,53 +123,53 @@ async fn soak(mut ledger: TestLedger, time: Duration) -> Counts {
         dead,
         unrecorded,
         lost: acknowledged.len() - (delivered + dead).min(acknowledged.len()),
-        overlaps: overlaps(&books),
+        overlaps: overlaps(&log),
     }
 }
 
 /// Configures one endpoint for each delivery mode.
-fn setup(app: &App) -> Setup {
-    let mut setup = Setup::to(app.url())
+fn setup(backend: &RecordingBackend) -> Setup {
+    let mut setup = Setup::to(backend.url())
         .set("backend.connect_timeout", "300ms")
         .set("backend.response_timeout", "1s")
         .set("webhook.path", "/webhooks/inline");
-    for (n, way) in WAYS.iter().enumerate() {
+    for (n, mode) in MODES.iter().enumerate() {
         if n > 0 {
-            setup = setup.webhook(&format!("/webhooks/{way}"), &["{$STRIPE_WEBHOOK_SECRET}"]);
+            setup = setup.webhook(&format!("/webhooks/{mode}"), &["{$STRIPE_WEBHOOK_SECRET}"]);
         }
         let retry = Value::Array(vec!["200ms".into(); 20]);
-        setup = setup.set(&format!("webhook.{n}.delivery"), *way).set(&format!("webhook.{n}.retry"), retry);
+        setup = setup.set(&format!("webhook.{n}.delivery"), *mode).set(&format!("webhook.{n}.retry"), retry);
     }
     setup
 }
 
 /// Mostly accepts the event, sometimes fails, sometimes hangs.
-fn deed() -> Deed {
+fn reaction() -> Reaction {
     match random(100) {
-        0..2 => Deed::Silence,
-        2..10 => Deed::Answer(Duration::from_millis(random(20)), 500),
-        _ => Deed::Answer(Duration::from_millis(random(60)), 200),
+        0..2 => Reaction::NoResponse,
+        2..10 => Reaction::Respond(Duration::from_millis(random(20)), 500),
+        _ => Reaction::Respond(Duration::from_millis(random(60)), 200),
     }
 }
 
 /// Waits until no event is pending or running. An inline attempt whose holder died ends only when Stripe sends it
 /// again.
-async fn settled(program: &Program) {
-    let until = Instant::now() + AT_LAST;
+async fn wait_until_settled(program: &Program) {
+    let until = Instant::now() + SETTLE_TIMEOUT;
     loop {
         let metrics = program.metrics().await;
-        let left = |way: &str| backlog(&metrics, way, "pending") + backlog(&metrics, way, "running");
+        let left = |mode: &str| backlog(&metrics, mode, "pending") + backlog(&metrics, mode, "running");
         if left("queued") + left("hybrid") == 0 {
             return;
         }
-        assert!(Instant::now() < until, "not everything was settled within {AT_LAST:?}");
+        assert!(Instant::now() < until, "not everything was settled within {SETTLE_TIMEOUT:?}");
         sleep(Duration::from_millis(200)).await;
     }
 }
 
 /// Returns how many events are in this state, or an impossibly large number while the ledger is silent.
-fn backlog(metrics: &str, way: &str, state: &str) -> usize {
-    let series = format!("countersign_events{{endpoint=\"/webhooks/{way}\",state=\"{state}\"}} ");
+fn backlog(metrics: &str, mode: &str, state: &str) -> usize {
+    let series = format!("countersign_events{{endpoint=\"/webhooks/{mode}\",state=\"{state}\"}} ");
     let count = metrics.lines().find_map(|line| line.strip_prefix(&series)?.parse().ok());
     count.unwrap_or(usize::MAX / 16)
 }
@@ -177,7 +178,7 @@ fn chance(percent: u64) -> bool {
     random(100) < percent
 }
 
-/// Returns a random number below `most`.
-fn random(most: u64) -> u64 {
-    getrandom::u64().expect("the system's randomness") % most
+/// Returns a random number below `limit`.
+fn random(limit: u64) -> u64 {
+    getrandom::u64().expect("the system's randomness") % limit
 }

@@ -2,8 +2,8 @@
 
 use super::{Shop, form, setup};
 use crate::fake_stripe::FakeStripe;
-use crate::harness::{Address, Answer, Backend, Client, Program, Request, Setup, until};
-use crate::tools::{Tool, free_port, have, taken};
+use crate::harness::{Address, Backend, Client, Program, Reply, Request, Setup, until};
+use crate::tools::{Tool, free_port, have, is_listening};
 use std::process::{Command, Stdio};
 
 const PAGE: &str = include_str!("../../../docs/checkout.md");
@@ -69,8 +69,8 @@ async fn html_form_of_the_documentation_buys() {
         .map(|input| format!("{}={}", attribute(input, "name").unwrap(), attribute(input, "value").unwrap()))
         .collect();
     let request = form(&fields.join("&")).target(action).method(&method.to_uppercase());
-    let answer = shop.program.send(&request.header("Accept", "text/html")).await;
-    assert_eq!((answer.status, answer.outcome()), (303, "created"), "{}", answer.text());
+    let response = shop.program.send(&request.header("Accept", "text/html")).await;
+    assert_eq!((response.status, response.outcome()), (303, "created"), "{}", response.text());
 }
 
 #[tokio::test]
@@ -136,7 +136,9 @@ async fn caddyfile_of_the_documentation_sets_the_customer_and_no_client_can() {
     let who = piece("## Who buys", "toml").parse::<toml::Table>().unwrap();
     let shop = shop(|s| s.set("checkout.identity", who["checkout"]["identity"].clone())).await;
     let auth = Backend::start().await;
-    auth.answers(Answer::status(200).header("X-User-Id", "42").header("X-User-Email", "ada@shop.example"));
+    auth.reply_always(
+        Reply::status(200).header("X-User-Id", "42").header("X-User-Email", "ada@shop.example"),
+    );
     let port = free_port();
     let site = piece("## Who buys", "caddyfile")
         .replace("auth:9091", &auth.address().text())
@@ -148,7 +150,7 @@ async fn caddyfile_of_the_documentation_sets_the_customer_and_no_client_can() {
         Tool::start(Command::new("caddy").args(["run", "--adapter", "caddyfile", "--config"]).arg(&file));
     until("caddy listening", async || {
         assert!(!caddy.ended(), "{}", caddy.log());
-        taken(port).then_some(())
+        is_listening(port).then_some(())
     })
     .await;
 
@@ -157,8 +159,8 @@ async fn caddyfile_of_the_documentation_sets_the_customer_and_no_client_can() {
         forged = forged.header(name, "forged");
     }
     let address = Address::parse(&format!("127.0.0.1:{port}"));
-    let answer = Client::connect(&address).await.send(&forged).await;
-    assert_eq!((answer.status, answer.outcome()), (303, "created"), "{}", answer.text());
+    let response = Client::connect(&address).await.send(&forged).await;
+    assert_eq!((response.status, response.outcome()), (303, "created"), "{}", response.text());
     let call = shop.stripe.only_call();
     assert_eq!(call.param("client_reference_id").as_deref(), Some("42"));
     assert_eq!(call.param("customer_email").as_deref(), Some("ada@shop.example"));

@@ -11,10 +11,10 @@ fn preflight(origin: &str) -> Request {
 }
 
 /// Returns whether the response lets this origin read it and varies by `Origin`.
-fn readable(answer: &Response, origin: &str) -> bool {
-    assert_eq!(answer.header("vary"), Some("Origin"));
-    answer.header("access-control-allow-origin") == Some(origin)
-        && answer.header("access-control-allow-credentials") == Some("true")
+fn readable(response: &Response, origin: &str) -> bool {
+    assert_eq!(response.header("vary"), Some("Origin"));
+    response.header("access-control-allow-origin") == Some(origin)
+        && response.header("access-control-allow-credentials") == Some("true")
 }
 
 #[tokio::test]
@@ -43,18 +43,18 @@ async fn only_the_pages_own_origin_may_order() {
     ];
     let mut orders = 0;
     for (request, fine) in cases {
-        let answer = shop.program.send(&request).await;
+        let response = shop.program.send(&request).await;
         if fine {
             orders += 1;
-            assert_eq!(answer.outcome(), "created", "{request:?}");
+            assert_eq!(response.outcome(), "created", "{request:?}");
         } else {
-            answer.expect_error(403, "origin_forbidden");
-            assert_eq!(answer.header("access-control-allow-origin"), None);
+            response.expect_error(403, "origin_forbidden");
+            assert_eq!(response.header("access-control-allow-origin"), None);
         }
     }
     assert_eq!(shop.stripe.calls().len(), orders);
-    let answer = shop.program.send(&json.header("Origin", &own)).await;
-    assert!(readable(&answer, &own));
+    let response = shop.program.send(&json.header("Origin", &own)).await;
+    assert!(readable(&response, &own));
 }
 
 #[tokio::test]

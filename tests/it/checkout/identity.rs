@@ -36,8 +36,8 @@ async fn identity_headers_override_the_order_and_a_repeated_header_is_refused() 
     ];
     for (at, (headers, expected)) in cases.into_iter().enumerate() {
         let request = headers.iter().fold(order(BODY), |request, (name, value)| request.header(name, value));
-        let answer = shop.program.send(&request).await;
-        assert_eq!(answer.outcome(), "created", "{}", answer.text());
+        let response = shop.program.send(&request).await;
+        assert_eq!(response.outcome(), "created", "{}", response.text());
         let call = shop.stripe.await_calls(at + 1).await.remove(at);
         let found = ["client_reference_id", "customer_email", "customer"].map(|name| call.param(name));
         assert_eq!(found.each_ref().map(Option::as_deref), expected, "{headers:?}");
@@ -45,9 +45,9 @@ async fn identity_headers_override_the_order_and_a_repeated_header_is_refused() 
     let calls = shop.stripe.calls().len();
     for twice in [["42", "42"], ["42", "43"], ["", "42"]] {
         let request = order(BODY).header("X-User-Id", twice[0]).header("x-user-id", twice[1]);
-        let answer = shop.program.send(&request).await;
-        answer.expect_error(400, "identity_invalid");
-        assert_eq!(answer.json()["error"]["param"], "X-User-Id");
+        let response = shop.program.send(&request).await;
+        response.expect_error(400, "identity_invalid");
+        assert_eq!(response.json()["error"]["param"], "X-User-Id");
     }
     assert_eq!(shop.stripe.calls().len(), calls);
 }
@@ -75,14 +75,14 @@ async fn client_cannot_forge_identity_headers_through_caddy() {
             forged = forged.header(&name, "forged").header(&name.to_lowercase(), "forged");
         }
     }
-    let answer = caddy.send(&forged).await;
-    assert_eq!((answer.status, answer.outcome()), (303, "created"), "{}", answer.text());
+    let response = caddy.send(&forged).await;
+    assert_eq!((response.status, response.outcome()), (303, "created"), "{}", response.text());
     let call = stripe.only_call();
     assert!(!call.body.contains("forged"), "{}", call.body);
     // Behind Caddy, the page's own origin is the host that Caddy was asked for.
     let own = format!("http://{}", Request::HOST);
-    let answer = caddy.send(&form("price=pro").header("Origin", &own)).await;
-    assert_eq!(answer.outcome(), "created");
+    let response = caddy.send(&form("price=pro").header("Origin", &own)).await;
+    assert_eq!(response.outcome(), "created");
     let evil =
         form("price=pro").header("Origin", "http://evil.example").header("X-Forwarded-Host", "evil.example");
     caddy.send(&evil).await.expect_error(403, "origin_forbidden");
@@ -96,9 +96,9 @@ async fn idempotency_key_gives_one_session_and_is_separate_for_each_customer() {
         if let Some(user) = user {
             request = request.header("X-User-Id", user);
         }
-        let answer = shop.program.send(&request).await;
-        assert_eq!(answer.outcome(), "created", "{}", answer.text());
-        answer.json()["id"].as_str().unwrap().to_owned()
+        let response = shop.program.send(&request).await;
+        assert_eq!(response.outcome(), "created", "{}", response.text());
+        response.json()["id"].as_str().unwrap().to_owned()
     };
     let long = "2f1c7f0e-5c52-4b0e-9b0a-6a3f1f0c9d11";
     let ada = send(Some("ada"), "order-1").await;
@@ -158,11 +158,11 @@ async fn rate_limit_is_per_customer_or_address_and_covers_the_status() {
         (user("bob"), "created"),
         (from("203.0.113.9"), "created"),
     ] {
-        let answer = shop.program.send(&request).await;
-        assert_eq!(answer.outcome(), outcome, "{request:?}");
+        let response = shop.program.send(&request).await;
+        assert_eq!(response.outcome(), outcome, "{request:?}");
         if outcome == "rate_limited" {
-            answer.expect_error(429, outcome);
-            let wait: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+            response.expect_error(429, outcome);
+            let wait: u64 = response.header("retry-after").unwrap().parse().unwrap();
             assert!((1..=1800).contains(&wait), "{wait}");
         }
     }

@@ -81,9 +81,9 @@ async fn shutdown_finishes_an_order_in_flight_and_refuses_a_late_one() {
         .wait_for_log("the drain", |line| line["message"] == "shutting down: draining requests in flight")
         .await;
     release.now();
-    let answer = client.answer().await;
-    assert_eq!((answer.outcome(), answer.header("connection")), ("created", Some("close")));
+    let response = client.response().await;
+    assert_eq!((response.outcome(), response.header("connection")), ("created", Some("close")));
     late.write(&order(PRO).bytes()[20..]).await;
-    late.answer().await.expect_error(503, "shutting_down");
+    late.response().await.expect_error(503, "shutting_down");
     assert!(shop.program.wait_exit().await.success());
 }

@@ -8,9 +8,9 @@ use toml::{Value, toml};
 #[tokio::test]
 async fn order_becomes_a_session_and_never_reaches_the_backend() {
     let shop = Shop::open().await;
-    let answer = shop.order(r#"{"price": "pro", "quantity": 3}"#).await;
-    assert_eq!((answer.status, answer.outcome()), (200, "created"), "{}", answer.text());
-    let told = answer.json();
+    let response = shop.order(r#"{"price": "pro", "quantity": 3}"#).await;
+    assert_eq!((response.status, response.outcome()), (200, "created"), "{}", response.text());
+    let told = response.json();
     let session = shop.stripe.session(told["id"].as_str().unwrap()).unwrap();
     assert_eq!(told["url"], session["url"]);
     assert_eq!(told.as_object().unwrap().len(), 2);
@@ -58,8 +58,8 @@ async fn every_order_encoding_gives_the_same_line_items() {
         (order(r#"{"price": "pro"}"#).chunked(5), lines(&[(PRICE, 1)])),
     ];
     for (at, (request, expected)) in cases.iter().enumerate() {
-        let answer = shop.program.send(request).await;
-        assert_eq!(answer.outcome(), "created", "{at}: {}", answer.text());
+        let response = shop.program.send(request).await;
+        assert_eq!(response.outcome(), "created", "{at}: {}", response.text());
         let call = shop.stripe.await_calls(at + 1).await.remove(at);
         let found: Vec<String> = sent(&call).into_iter().filter(|p| p.starts_with("line_items")).collect();
         assert_eq!(&found, expected, "{at}");
@@ -93,9 +93,9 @@ async fn unsellable_order_is_refused_with_its_field_and_stripe_is_not_called() {
         (order("{}"), "field_missing", "price"),
         (order("nothing"), "order_malformed", ""),
     ] {
-        let answer = shop.program.send(&request).await;
-        answer.expect_error(400, code);
-        let error = answer.json()["error"].clone();
+        let response = shop.program.send(&request).await;
+        response.expect_error(400, code);
+        let error = response.json()["error"].clone();
         assert_eq!(error["param"].as_str().unwrap_or_default(), param, "{error}");
     }
     assert_eq!((shop.stripe.calls().len(), shop.backend.count()), (0, 0));
@@ -116,13 +116,13 @@ async fn configuration_adds_any_parameter_and_clients_only_allowed_ones() {
             .set("checkout.account", "acct_1Connected")
     })
     .await;
-    let answer = shop
+    let response = shop
         .order(
             r#"{"price": "pro", "customer_email": "ada@shop.example", "client_reference_id": "42", "locale": "de",
                 "metadata": {"campaign": "Ünal & Söhne"}}"#,
         )
         .await;
-    assert_eq!(answer.outcome(), "created", "{}", answer.text());
+    assert_eq!(response.outcome(), "created", "{}", response.text());
     let call = shop.stripe.only_call();
     for (name, value) in [
         ("cancel_url", "https://shop.example/cart"),
@@ -151,9 +151,9 @@ async fn embedded_checkout_uses_the_ui_mode_of_the_api_version() {
         .await;
         // A form gets JSON, too: an embedded checkout has no URL to redirect to.
         for request in [order(r#"{"price": "pro"}"#), form("price=pro")] {
-            let answer = shop.program.send(&request).await;
-            assert_eq!((answer.status, answer.outcome()), (200, "created"), "{}", answer.text());
-            let told = answer.json();
+            let response = shop.program.send(&request).await;
+            assert_eq!((response.status, response.outcome()), (200, "created"), "{}", response.text());
+            let told = response.json();
             let session = shop.stripe.session(told["id"].as_str().unwrap()).unwrap();
             assert_eq!(told["clientSecret"], session["client_secret"]);
             assert_eq!(told.as_object().unwrap().len(), 2);
@@ -169,8 +169,8 @@ async fn embedded_checkout_uses_the_ui_mode_of_the_api_version() {
 async fn setup_mode_needs_no_price() {
     let params = table(&[("currency", "eur")]);
     let shop = Shop::open_with(|s| s.set("checkout.mode", "setup").set("checkout.params", params)).await;
-    let answer = shop.order("{}").await;
-    assert_eq!(answer.outcome(), "created", "{}", answer.text());
+    let response = shop.order("{}").await;
+    assert_eq!(response.outcome(), "created", "{}", response.text());
     let call = shop.stripe.only_call();
     assert_eq!((call.param("mode").as_deref(), call.param("line_items[0][price]")), (Some("setup"), None));
 }
@@ -186,8 +186,8 @@ async fn without_a_key_or_a_price_the_paths_pass_to_the_backend_and_the_log_says
     {
         let program = Program::start(setup).await;
         for request in [order(r#"{"price": "pro"}"#), Request::get("/api/checkout/cs_test_1")] {
-            let answer = program.send(&request).await;
-            assert_eq!((answer.status, answer.text().as_str()), (200, r#"{"applied":true}"#));
+            let response = program.send(&request).await;
+            assert_eq!((response.status, response.text().as_str()), (200, r#"{"applied":true}"#));
         }
         program
             .wait_for_log("that the checkout is off", |line| {
@@ -205,8 +205,8 @@ async fn other_paths_pass_to_the_backend_and_odd_spellings_create_no_session() {
     let others =
         ["/api/checkouts", "/api/checkout.json", "//api/checkout", "/API/checkout", "/api/%63heckout"];
     for target in others {
-        let answer = shop.program.send(&order(r#"{"price": "pro"}"#).target(target)).await;
-        assert_eq!(answer.text(), r#"{"applied":true}"#, "{target}");
+        let response = shop.program.send(&order(r#"{"price": "pro"}"#).target(target)).await;
+        assert_eq!(response.text(), r#"{"applied":true}"#, "{target}");
     }
     assert_eq!((shop.backend.count(), shop.stripe.calls().len()), (others.len(), 0));
 }

@@ -17,22 +17,22 @@ async fn form_gets_a_redirect_and_a_script_gets_the_url() {
         (order(r#"{"price": "pro"}"#).header("Accept", "application/json"), 200),
         (order(r#"{"price": "pro"}"#).header("Accept", "*/*"), 200),
     ] {
-        let answer = shop.program.send(&request).await;
-        assert_eq!((answer.status, answer.outcome()), (status, "created"), "{}", answer.text());
-        let told = answer.json();
-        assert_eq!(answer.header("location"), told["url"].as_str().filter(|_| status == 303));
-        assert_eq!(answer.header("cache-control"), Some("no-store"));
-        assert_eq!(answer.header("content-type"), Some("application/json"));
+        let response = shop.program.send(&request).await;
+        assert_eq!((response.status, response.outcome()), (status, "created"), "{}", response.text());
+        let told = response.json();
+        assert_eq!(response.header("location"), told["url"].as_str().filter(|_| status == 303));
+        assert_eq!(response.header("cache-control"), Some("no-store"));
+        assert_eq!(response.header("content-type"), Some("application/json"));
     }
 }
 
 #[tokio::test]
 async fn errors_are_html_for_a_browser_and_json_for_a_script() {
     let shop = Shop::open().await;
-    let answer = shop.program.send(&form("price=gold").header("Accept", "text/html")).await;
-    assert_eq!((answer.status, answer.outcome()), (400, "price_unknown"));
-    assert_eq!(answer.header("content-type"), Some("text/html; charset=utf-8"));
-    assert!(answer.text().contains("There is no such price."), "{}", answer.text());
+    let response = shop.program.send(&form("price=gold").header("Accept", "text/html")).await;
+    assert_eq!((response.status, response.outcome()), (400, "price_unknown"));
+    assert_eq!(response.header("content-type"), Some("text/html; charset=utf-8"));
+    assert!(response.text().contains("There is no such price."), "{}", response.text());
     shop.program.send(&form("price=gold")).await.expect_error(400, "price_unknown");
 }
 
@@ -58,8 +58,8 @@ async fn session_status_contains_no_personal_data() {
     let asked = shop.stripe.calls().len();
     for target in ["cs_test_gone", "cs_prod_1", "1", "", "cs_test_1/expire", "..%2faccounts", "cs_test_1%3fx"]
     {
-        let answer = shop.program.send(&Request::get(&format!("/api/checkout/{target}"))).await;
-        answer.expect_error(404, "session_unknown");
+        let response = shop.program.send(&Request::get(&format!("/api/checkout/{target}"))).await;
+        response.expect_error(404, "session_unknown");
     }
     assert_eq!(shop.stripe.calls().len(), asked + 1, "only what can be a session's id is asked for");
     assert_eq!(shop.backend.count(), 0);
@@ -96,9 +96,9 @@ async fn other_methods_types_and_encodings_are_refused_and_the_connection_stays_
             None,
         ),
     ] {
-        let answer = client.send(&request).await;
-        answer.expect_error(status, code);
-        assert_eq!((answer.header("allow"), answer.header("cache-control")), (allow, Some("no-store")));
+        let response = client.send(&request).await;
+        response.expect_error(status, code);
+        assert_eq!((response.header("allow"), response.header("cache-control")), (allow, Some("no-store")));
     }
     let fine = client.send(&json.header("Content-Encoding", "identity")).await;
     assert_eq!(fine.outcome(), "created");
@@ -118,13 +118,13 @@ async fn expect_100_continue_gets_100_or_the_refusal() {
     let expecting = order(r#"{"price": "pro"}"#).header("Expect", "100-continue");
     let mut client = shop.program.connect().await;
     client.write(expecting.head_bytes()).await;
-    assert_eq!(client.answer_head().await.status, 100);
+    assert_eq!(client.response_head().await.status, 100);
     client.write(expecting.body_bytes()).await;
-    assert_eq!(client.answer().await.outcome(), "created");
+    assert_eq!(client.response().await.outcome(), "created");
     let refused = expecting.with("Content-Type", "text/plain");
     let mut client = shop.program.connect().await;
     client.write(refused.head_bytes()).await;
-    client.answer().await.expect_error(415, "content_type_unsupported");
+    client.response().await.expect_error(415, "content_type_unsupported");
 }
 
 #[tokio::test]
@@ -134,8 +134,8 @@ async fn slow_order_body_gets_408_after_ten_seconds() {
     let request = order(r#"{"price": "pro"}"#);
     let (head, body) = (request.head_bytes(), request.body_bytes());
     client.write(head).await;
-    let answer = client.drip(&body[..body.len() - 1], Duration::from_secs(1)).await.unwrap();
-    answer.expect_error(408, "body_too_slow");
+    let response = client.drip(&body[..body.len() - 1], Duration::from_secs(1)).await.unwrap();
+    response.expect_error(408, "body_too_slow");
     client.closed().await;
     assert_eq!(shop.stripe.calls().len(), 0);
 }
@@ -152,9 +152,9 @@ async fn order_beyond_the_1024th_in_flight_gets_503() {
         clients.push(client);
     }
     shop.program.await_metric("inflight", ORDERS as f64).await;
-    let answer = shop.order(r#"{"price": "pro"}"#).await;
-    answer.expect_error(503, "overloaded");
-    assert_eq!(answer.header("retry-after"), Some("1"));
+    let response = shop.order(r#"{"price": "pro"}"#).await;
+    response.expect_error(503, "overloaded");
+    assert_eq!(response.header("retry-after"), Some("1"));
     // Requests that need no call to Stripe, and pages, are still served.
     let asked = shop.program.send(&Request::new("OPTIONS", "/api/checkout")).await;
     assert_eq!(asked.outcome(), "preflight");

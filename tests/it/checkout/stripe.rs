@@ -3,7 +3,7 @@
 use super::{Shop, form, order, setup};
 use crate::fake_stripe::{Error, FakeStripe, Fault, KEY, PRICE};
 use crate::harness::{Backend, Client, Program, Request, SECRET, until, within};
-use crate::tools::{Tool, free_port, have, taken};
+use crate::tools::{Tool, free_port, have, is_listening};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -61,12 +61,12 @@ async fn each_stripe_error_has_its_response_and_number_of_retries() {
         let shop = Shop::open().await;
         let said = Error::named(name).unwrap();
         shop.stripe.always(move || Some(Fault::named(name)));
-        let answer = shop.order(PRO).await;
-        let error = answer.json()["error"].clone();
-        let seen = (answer.status, answer.outcome(), error["code"].as_str().unwrap());
+        let response = shop.order(PRO).await;
+        let error = response.json()["error"].clone();
+        let seen = (response.status, response.outcome(), error["code"].as_str().unwrap());
         assert_eq!(seen, (status, outcome, code), "{name}");
         assert_eq!(error["param"].as_str().unwrap_or_default(), param, "{name}");
-        assert_eq!(answer.header("retry-after").is_some(), matches!(status, 409 | 429), "{name}");
+        assert_eq!(response.header("retry-after").is_some(), matches!(status, 409 | 429), "{name}");
         let calls = shop.stripe.calls();
         assert_eq!(calls.len(), attempts, "{name}");
         let keys: Vec<_> = calls.iter().map(|call| (call.header("idempotency-key"), &call.body)).collect();
@@ -116,8 +116,8 @@ async fn order_with_a_lost_response_is_retried_and_creates_one_session() {
     for (what, fault) in lost {
         let shop = Shop::open().await;
         shop.stripe.next(fault());
-        let answer = shop.order(PRO).await;
-        assert_eq!(answer.outcome(), "created", "{what}: {}", answer.text());
+        let response = shop.order(PRO).await;
+        assert_eq!(response.outcome(), "created", "{what}: {}", response.text());
         assert_eq!(shop.stripe.sessions(), 1, "{what}");
         let calls = shop.stripe.calls();
         let keys: Vec<_> = calls.iter().map(|call| call.header("idempotency-key").unwrap()).collect();
@@ -151,9 +151,9 @@ async fn retry_after_of_stripe_is_respected_or_passed_on() {
     shop.stripe.next(Fault::error(asks("30")));
     shop.order(PRO).await.expect_error(502, "stripe_failed");
     shop.stripe.next(Fault::error(Error::named("rate_limited").unwrap().header("Retry-After", "30")));
-    let answer = shop.order(PRO).await;
-    answer.expect_error(429, "stripe_rate_limited");
-    assert_eq!(answer.header("retry-after"), Some("30"));
+    let response = shop.order(PRO).await;
+    response.expect_error(429, "stripe_rate_limited");
+    assert_eq!(response.header("retry-after"), Some("30"));
 }
 
 #[tokio::test]
@@ -185,7 +185,7 @@ async fn slow_response_does_not_block_other_orders() {
     within("the first to be asked", shop.stripe.await_calls(1)).await;
     assert_eq!(shop.order(PRO).await.outcome(), "created");
     release.now();
-    assert_eq!(first.answer().await.outcome(), "created");
+    assert_eq!(first.response().await.outcome(), "created");
 }
 
 #[tokio::test]
@@ -231,7 +231,7 @@ async fn over_tls_http2_is_used_and_a_burst_opens_at_most_sixteen_connections() 
     let root = folder.path().join("pki/authorities/local/root.crt");
     until("caddy listening with a certificate", async || {
         assert!(!caddy.ended(), "{}", caddy.log());
-        (taken(port) && root.exists()).then_some(())
+        (is_listening(port) && root.exists()).then_some(())
     })
     .await;
     let setup = setup(&backend, &stripe)

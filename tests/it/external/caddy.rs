@@ -31,8 +31,8 @@ async fn backend_paths_pass_through_the_program_and_other_paths_are_files() {
         "/webhooks/github",
     ];
     for target in through {
-        let answer = caddy.send(&Request::get(target)).await;
-        assert_eq!((answer.status, answer.text().as_str()), (200, r#"{"applied":true}"#), "{target}");
+        let response = caddy.send(&Request::get(target)).await;
+        assert_eq!((response.status, response.text().as_str()), (200, r#"{"applied":true}"#), "{target}");
     }
     let posted = caddy.send(&Request::post("/api/checkout-basket", "x")).await;
     assert_eq!(posted.status, 200);
@@ -41,9 +41,9 @@ async fn backend_paths_pass_through_the_program_and_other_paths_are_files() {
     assert_eq!(seen, [&expected[..], &["POST /api/checkout-basket".to_owned()]].concat());
 
     for (target, status) in [("/", 200), ("/posts/", 404), ("/posts", 404), ("/api", 404), ("/x", 404)] {
-        let answer = caddy.send(&Request::get(target)).await;
-        assert_eq!(answer.status, status, "{target}");
-        assert_eq!(answer.text().contains("The sample site"), status == 200, "{target}");
+        let response = caddy.send(&Request::get(target)).await;
+        assert_eq!(response.status, status, "{target}");
+        assert_eq!(response.text().contains("The sample site"), status == 200, "{target}");
     }
     assert_eq!(backend.targets(), seen, "files are not the backend's");
 }
@@ -98,13 +98,13 @@ async fn no_spelling_of_the_webhook_path_passes_caddy_and_the_program_unsigned()
         "/posts.php/webhooks/stripe",
     ];
     for target in by_the_program {
-        let answer = caddy.send(&Event::checkout().unsigned().target(target)).await;
-        answer.expect_error(400, "ambiguous_path");
+        let response = caddy.send(&Event::checkout().unsigned().target(target)).await;
+        response.expect_error(400, "ambiguous_path");
     }
     for target in by_the_file_server {
-        let answer = caddy.send(&Event::checkout().unsigned().target(target)).await;
-        assert!(matches!(answer.status, 404 | 405), "{target}: {}", answer.status);
-        assert_eq!(answer.outcome(), "", "{target} got to the program");
+        let response = caddy.send(&Event::checkout().unsigned().target(target)).await;
+        assert!(matches!(response.status, 404 | 405), "{target}: {}", response.status);
+        assert_eq!(response.outcome(), "", "{target} got to the program");
     }
     assert_eq!(backend.count(), 0, "{:?}", backend.targets());
 }

@@ -1,7 +1,7 @@
 //! `make run` as a newcomer runs it, on its own ports, from start to Ctrl-C. [`Demo`] is a running one.
 
 use crate::harness::{Address, Client, Request, Response, until};
-use crate::tools::{Tool, free_port, have, taken};
+use crate::tools::{Tool, free_port, have, is_listening};
 use serde_json::json;
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -81,7 +81,7 @@ async fn make_run_shows_genuine_repeated_forged_and_altered_events_and_stops_on_
     until("its end", async || make.ended().then_some(())).await;
     assert!(make.log().contains("stopped"));
     for (name, port) in demo.ports {
-        assert!(!taken(port), "{name} is still taken");
+        assert!(!is_listening(port), "{name} is still taken");
     }
 }
 

@@ -240,9 +240,9 @@ impl Prometheus {
 
     async fn ask(&self, target: &str) -> Value {
         let mut client = Client::connect(&self.address).await;
-        let answer = within("prometheus' answer", client.send(&Request::get(target))).await;
-        assert_eq!(answer.status, 200, "{target}: {}", answer.text());
-        answer.json()["data"].take()
+        let response = within("prometheus' answer", client.send(&Request::get(target))).await;
+        assert_eq!(response.status, 200, "{target}: {}", response.text());
+        response.json()["data"].take()
     }
 
     /// Evaluates an expression now.

@@ -1,7 +1,7 @@
 //! Stripe's official SDKs in a backend that gets its events an hour late. Queued, retried and redelivered events have
 //! a new signature, so the unmodified `construct_event`, with its default tolerance of five minutes, accepts them.
 
-use crate::harness::{Answer, Backend, Event, Program, SECRET, Setup, now, sign, until};
+use crate::harness::{Backend, Event, Program, Reply, SECRET, Setup, now, sign, until};
 use crate::tools::{Tool, faketime, have, npm, python_packages};
 use countersign::ledger::sqlite::SqliteLedger;
 use countersign::ledger::{ActionResult, EventKey, Health, Ledger, OperatorAction};
@@ -99,7 +99,7 @@ async fn an_hour_late(app: impl Fn(&str) -> Command) {
     let Some(library) = faketime() else { return };
     // First the backend fails, which makes one event dead. Then it is stopped, and two events wait.
     let mut down = Backend::start().await;
-    down.answers(Answer::status(500));
+    down.reply_always(Reply::status(500));
     let setup = Setup::new(&down)
         .set("webhook.delivery", "queued")
         .set("webhook.retry", Toml::Array(vec!["50ms".into()]))

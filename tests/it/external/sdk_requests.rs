@@ -56,8 +56,8 @@ async fn request_for_an_order_equals_the_sdks_request() {
             .header("Content-Type", "application/x-www-form-urlencoded"),
     ];
     for request in &orders {
-        let answer = program.send(request).await;
-        assert!(matches!(answer.status, 200 | 303), "{}", answer.text());
+        let response = program.send(request).await;
+        assert!(matches!(response.status, 200 | 303), "{}", response.text());
     }
     let ours = stripe.calls();
     assert_eq!(ours.len(), orders.len());

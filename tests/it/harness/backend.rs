@@ -1,6 +1,6 @@
 //! The backend double: responds as scripted on a real socket, and records every request byte for byte.
 
-use super::answer::{Answer, Step};
+use super::reply::{Reply, Step};
 use super::wire::{Address, Body, Headers, Pattern, Wire, parse_head};
 use super::within;
 use futures_util::{SinkExt, StreamExt};
@@ -53,13 +53,13 @@ struct State {
     heads: Vec<String>,
     connections: usize,
     open: usize,
-    next: VecDeque<Answer>,
-    routes: Vec<(String, Answer)>,
-    usual: Answer,
+    next: VecDeque<Reply>,
+    routes: Vec<(String, Reply)>,
+    usual: Reply,
 }
 
 impl Backend {
-    /// Listens on a free port and responds with [`Answer::ok`] by default.
+    /// Listens on a free port and responds with [`Reply::ok`] by default.
     pub async fn start() -> Backend {
         Backend::at(Address::parse("127.0.0.1:0")).await
     }
@@ -76,7 +76,7 @@ impl Backend {
 
     async fn at(address: Address) -> Backend {
         let (requests, heads, next, routes) = (vec![], vec![], VecDeque::new(), vec![]);
-        let state = State { requests, heads, connections: 0, open: 0, next, routes, usual: Answer::ok() };
+        let state = State { requests, heads, connections: 0, open: 0, next, routes, usual: Reply::ok() };
         let state = Arc::new(watch::Sender::new(state));
         let mut backend = Backend { address, state, listening: None };
         backend.restart().await;
@@ -94,18 +94,18 @@ impl Backend {
     }
 
     /// Sets the response to every request from now on.
-    pub fn answers(&self, answer: Answer) {
-        self.state.send_modify(|s| s.usual = answer);
+    pub fn reply_always(&self, reply: Reply) {
+        self.state.send_modify(|s| s.usual = reply);
     }
 
     /// Adds a response to a queue; each is used for one request.
-    pub fn answers_next(&self, answer: Answer) {
-        self.state.send_modify(|s| s.next.push_back(answer));
+    pub fn reply_next(&self, reply: Reply) {
+        self.state.send_modify(|s| s.next.push_back(reply));
     }
 
     /// Sets the response to requests for this target.
-    pub fn answers_at(&self, target: &str, answer: Answer) {
-        self.state.send_modify(|s| s.routes.insert(0, (target.into(), answer)));
+    pub fn reply_at(&self, target: &str, reply: Reply) {
+        self.state.send_modify(|s| s.routes.insert(0, (target.into(), reply)));
     }
 
     /// Returns every request so far.
@@ -258,18 +258,18 @@ async fn talk(mut wire: Wire, connection: usize, state: &watch::Sender<State>) -
         let to_head = method == "HEAD";
         let whole = read.is_ok();
         let received = Received { connection, head, method, target, headers, body, whole };
-        let mut answer = Answer::ok();
+        let mut response = Reply::ok();
         state.send_modify(|s| {
             let routed =
                 s.routes.iter().find(|(target, _)| *target == received.target).map(|(_, a)| a.clone());
-            answer = routed.or_else(|| s.next.pop_front()).unwrap_or_else(|| s.usual.clone());
+            response = routed.or_else(|| s.next.pop_front()).unwrap_or_else(|| s.usual.clone());
             s.requests.push(received);
         });
         read?;
         if let Some(key) = socket {
             return echo(wire, &key).await;
         }
-        for step in answer.steps(to_head) {
+        for step in response.steps(to_head) {
             match step {
                 Step::Write(bytes) => wire.write(&bytes).await?,
                 Step::Wait(gate) => gate.pass().await,

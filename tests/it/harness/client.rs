@@ -120,23 +120,23 @@ impl Client {
     pub async fn send(&mut self, request: &Request) -> Response {
         self.write(request.bytes()).await;
         let framed = !request.is_head();
-        within("an answer", self.read(framed)).await.unwrap_or_else(|e| panic!("no answer: {e}"))
+        within("a response", self.read(framed)).await.unwrap_or_else(|e| panic!("no response: {e}"))
     }
 
     /// Reads one response, or panics.
-    pub async fn answer(&mut self) -> Response {
-        within("an answer", self.read(true)).await.unwrap_or_else(|e| panic!("no answer: {e}"))
+    pub async fn response(&mut self) -> Response {
+        within("a response", self.read(true)).await.unwrap_or_else(|e| panic!("no response: {e}"))
     }
 
     /// Reads one response, or returns how the connection ended.
-    pub async fn try_answer(&mut self) -> io::Result<Response> {
-        within("an answer or the end", self.read(true)).await
+    pub async fn try_response(&mut self) -> io::Result<Response> {
+        within("a response or the end", self.read(true)).await
     }
 
     /// Sends one byte at a time with this pause, until the peer responds or closes. After the last byte it waits for
     /// that. Returns an error if the connection ends without a response.
     pub async fn drip(&mut self, bytes: &[u8], every: Duration) -> io::Result<Response> {
-        within("an answer or the end, while dripping", async {
+        within("a response or the end, while dripping", async {
             for byte in bytes {
                 self.wire.write(&[*byte]).await?;
                 if tokio::time::timeout(every, self.wire.peek()).await.is_ok() {
@@ -149,7 +149,7 @@ impl Client {
     }
 
     /// Reads only the head of a response, also of a 1xx. [`Client::some`] reads the body.
-    pub async fn answer_head(&mut self) -> Response {
+    pub async fn response_head(&mut self) -> Response {
         let head = within("a head", self.wire.head()).await.expect("a head").expect("a head, not the end");
         let (line, headers) = parse_head(&head);
         Response {
@@ -168,7 +168,7 @@ impl Client {
         within("more bytes, or the end", self.wire.some()).await.unwrap_or_default()
     }
 
-    /// Returns the next chunk of a chunked body, after [`Client::answer_head`], or `None` after the last.
+    /// Returns the next chunk of a chunked body, after [`Client::response_head`], or `None` after the last.
     pub async fn chunk(&mut self) -> Option<Vec<u8>> {
         within("a chunk", async {
             let size = usize::from_str_radix(self.wire.line().await.ok()?.trim(), 16).expect("a chunk size");
@@ -197,7 +197,7 @@ impl Client {
         let mut interim = vec![];
         loop {
             let Some(head) = self.wire.head().await? else {
-                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed without an answer"));
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed without a response"));
             };
             let (line, headers) = parse_head(&head);
             let status = status(&line);

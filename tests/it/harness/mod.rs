@@ -1,9 +1,8 @@
 //! Verbs for tests of the program from outside: start it ([`Program`], configured by [`Setup`]), put a backend behind
-//! it ([`Backend`], scripted by [`Answer`]), send it bytes ([`Client`], [`Request`]), act as Stripe ([`Event`]), and
+//! it ([`Backend`], scripted by [`Reply`]), send it bytes ([`Client`], [`Request`]), act as Stripe ([`Event`]), and
 //! run a test on each ledger ([`TestLedger`], with [`Redis`]). Nothing here asks the program's own code what is
 //! right. Every wait has a deadline, and a failed test prints the log of each program that it started.
 
-mod answer;
 mod backend;
 mod client;
 mod event;
@@ -11,12 +10,12 @@ mod gate;
 mod ledgers;
 mod program;
 mod redis;
+mod reply;
 mod request;
 mod setup;
 mod wire;
 
 pub use self::redis::{Redis, Sentinels};
-pub use answer::Answer;
 pub use backend::{Backend, Received};
 pub use client::{Client, Response};
 pub use event::{Event, OTHER_SECRET, SECRET, now, sign, webhook};
@@ -24,6 +23,7 @@ pub use gate::Gate;
 pub use ledgers::TestLedger;
 pub(crate) use ledgers::on_each_ledger;
 pub use program::Program;
+pub use reply::Reply;
 pub use request::Request;
 pub use setup::Setup;
 pub use wire::{Address, Pattern};
@@ -48,7 +48,7 @@ pub fn within<F: Future>(what: impl Into<String>, future: F) -> impl Future<Outp
     async move {
         match tokio::time::timeout(DEADLINE, future).await {
             Ok(value) => value,
-            Err(_) => panic!("{place}: waited {DEADLINE:?} in vain: {what}"),
+            Err(_) => panic!("{place}: waited {DEADLINE:?} without success: {what}"),
         }
     }
 }

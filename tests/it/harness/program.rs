@@ -163,29 +163,29 @@ impl Program {
     }
 
     /// Sends a GET request to the admin listener.
-    pub async fn ask_admin(&self, target: &str) -> Response {
+    pub async fn get_admin(&self, target: &str) -> Response {
         Client::connect(self.admin()).await.send(&Request::get(target).header("Connection", "close")).await
     }
 
     /// Waits until `/readyz` responds with 200.
     pub async fn ready(&self) {
-        until("readiness", async || (self.ask_admin("/readyz").await.status == 200).then_some(())).await;
+        until("readiness", async || (self.get_admin("/readyz").await.status == 200).then_some(())).await;
     }
 
     /// Waits until `/readyz` responds with 503, and returns its body.
     pub async fn not_ready(&self) -> Value {
         until("unreadiness", async || {
-            let answer = self.ask_admin("/readyz").await;
-            (answer.status == 503).then(|| answer.json())
+            let response = self.get_admin("/readyz").await;
+            (response.status == 503).then(|| response.json())
         })
         .await
     }
 
     /// Returns the text of `/metrics`.
     pub async fn metrics(&self) -> String {
-        let answer = self.ask_admin("/metrics").await;
-        assert_eq!(answer.status, 200, "{}", answer.text());
-        answer.text()
+        let response = self.get_admin("/metrics").await;
+        assert_eq!(response.status, 200, "{}", response.text());
+        response.text()
     }
 
     /// Returns the value of one series, spelled as exposed but without the prefix:

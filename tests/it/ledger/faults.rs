@@ -1,9 +1,7 @@
 //! The program while its SQLite ledger fails: killed, locked, unreachable, or in use by another process. Every fault
 //! is really made.
 
-use crate::harness::{
-    Answer, Backend, Client, Event, Gate, Program, Response, Setup, at_most, until, within,
-};
+use crate::harness::{Backend, Client, Event, Gate, Program, Reply, Response, Setup, at_most, until, within};
 use futures_util::future::join_all;
 use rusqlite::Connection;
 use std::collections::HashMap;
@@ -26,9 +24,9 @@ fn lock(path: &Path) -> Connection {
 }
 
 #[track_caller]
-fn expect_unavailable(answer: &Response) {
-    answer.expect_error(503, "ledger_unavailable");
-    let seconds: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+fn expect_unavailable(response: &Response) {
+    response.expect_error(503, "ledger_unavailable");
+    let seconds: u64 = response.header("retry-after").unwrap().parse().unwrap();
     assert!((1..=60).contains(&seconds), "{seconds}");
 }
 
@@ -37,7 +35,7 @@ async fn after_a_kill_mid_delivery_the_second_attempt_follows_the_end_of_the_lea
     let backend = Backend::start().await;
     let mut program = Program::start(short_leases(&backend)).await;
     let event = Event::checkout();
-    backend.answers_next(Answer::never());
+    backend.reply_next(Reply::never());
 
     let mut stripe = program.connect().await;
     let before = Instant::now();
@@ -53,8 +51,8 @@ async fn after_a_kill_mid_delivery_the_second_attempt_follows_the_end_of_the_lea
     assert!((1..=7).contains(&wait), "{wait}");
     program.ready().await;
     let retried = until("the lease to end", async || {
-        let answer = program.send(&event.signed()).await;
-        (answer.status != 409).then_some(answer)
+        let response = program.send(&event.signed()).await;
+        (response.status != 409).then_some(response)
     });
     retried.await.expect_delivered(200);
     // A lease is counted from before the claim.
@@ -73,7 +71,7 @@ async fn delivered_events_are_duplicates_after_a_kill_and_after_a_restart() {
     let mut program = Program::start(&backend).await;
     let (first, second, failed) = (Event::checkout(), Event::checkout(), Event::checkout());
     program.send(&first.signed()).await.expect_delivered(200);
-    backend.answers_next(Answer::status(500));
+    backend.reply_next(Reply::status(500));
     program.send(&failed.signed()).await.expect_delivered(500);
     program.send(&second.signed()).await.expect_delivered(200);
     program.kill9();
@@ -112,7 +110,7 @@ async fn every_event_acknowledged_between_kills_reached_the_backend() {
                 let address = at.borrow().clone();
                 let mut client = Client::try_connect(&address).await.ok()?;
                 client.write(event.signed().bytes()).await;
-                client.try_answer().await.ok().filter(|answer| answer.status == 200)
+                client.try_response().await.ok().filter(|response| response.status == 200)
             })
             .await;
             done.send_modify(|n| *n += 1);
@@ -150,7 +148,7 @@ async fn ledger_failure_after_the_2xx_delays_stripe_by_a_second_and_is_settled_l
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     let (event, gate) = (Event::checkout(), Gate::new());
-    backend.answers(Answer::ok().when(&gate));
+    backend.reply_always(Reply::ok().when(&gate));
 
     let mut stripe = program.connect().await;
     stripe.write(event.signed().bytes()).await;
@@ -158,7 +156,7 @@ async fn ledger_failure_after_the_2xx_delays_stripe_by_a_second_and_is_settled_l
     let outsider = lock(&program.ledger());
     let since = Instant::now();
     gate.open();
-    stripe.answer().await.expect_delivered(200);
+    stripe.response().await.expect_delivered(200);
     let waited = since.elapsed();
     assert!(waited < at_most(Duration::from_secs(3)), "Stripe waited {waited:?}");
     program.await_metric("settle_failures_total", 1.0).await;
@@ -166,8 +164,8 @@ async fn ledger_failure_after_the_2xx_delays_stripe_by_a_second_and_is_settled_l
 
     drop(outsider);
     let copy = until("the settlement to be recorded", async || {
-        let answer = program.send(&event.signed()).await;
-        (answer.status == 200).then_some(answer)
+        let response = program.send(&event.signed()).await;
+        (response.status == 200).then_some(response)
     });
     copy.await.expect_received("duplicate");
     assert_eq!(backend.count(), 1);
@@ -189,8 +187,8 @@ async fn with_a_locked_ledger_webhooks_get_503_within_seconds_and_pages_pass() {
 
     drop(outsider);
     let delivered = until("the ledger to be back", async || {
-        let answer = program.send(&event.signed()).await;
-        (answer.status != 503).then_some(answer)
+        let response = program.send(&event.signed()).await;
+        (response.status != 503).then_some(response)
     });
     delivered.await.expect_delivered(200);
     assert_eq!(backend.count(), 3);
@@ -224,7 +222,7 @@ async fn ledger_unreachable_at_start_leaves_the_program_unready_until_it_recover
         let reason = said["checks"]["ledger"]["reason"].as_str().unwrap();
         assert!(reason.contains("ledger.db"), "{fault}: {reason}");
         expect_unavailable(&program.send(&event.signed()).await.case(fault));
-        assert_eq!(program.ask_admin("/livez").await.status, 200);
+        assert_eq!(program.get_admin("/livez").await.status, 200);
         assert_eq!(program.send(&crate::harness::Request::get("/posts/1")).await.status, 200);
         assert_eq!(backend.targets(), ["GET /posts/1"]);
 
@@ -264,7 +262,7 @@ async fn on_outage_deliver_delivers_without_dedup_and_counts() {
 #[tokio::test]
 async fn on_outage_deliver_makes_an_event_that_cannot_be_queued_inline() {
     let backend = Backend::start().await;
-    backend.answers(Answer::status(500));
+    backend.reply_always(Reply::status(500));
     let folder = tempfile::TempDir::new().unwrap();
     std::fs::create_dir(folder.path().join("ledger.db")).unwrap();
     let setup = Setup::new(&backend).ledger_at(folder.path().join("ledger.db"));

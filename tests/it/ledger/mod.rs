@@ -79,8 +79,8 @@ pub async fn not_ready(ledger: &dyn Ledger) -> Arc<str> {
 pub async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut ask: impl FnMut() -> F) -> T {
     let deadline = clock::instant() + Duration::from_secs(20);
     loop {
-        if let Some(answer) = ask().await {
-            return answer;
+        if let Some(response) = ask().await {
+            return response;
         }
         assert!(clock::instant() < deadline, "not in 20 s: {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;

@@ -7,9 +7,9 @@ use serde_json::Value;
 use std::process::Command;
 
 #[track_caller]
-fn expect_unavailable(answer: &Response) {
-    answer.expect_error(503, "ledger_unavailable");
-    let seconds: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+fn expect_unavailable(response: &Response) {
+    response.expect_error(503, "ledger_unavailable");
+    let seconds: u64 = response.header("retry-after").unwrap().parse().unwrap();
     assert!((1..=60).contains(&seconds), "{seconds}");
 }
 
@@ -287,7 +287,7 @@ async fn documented_permissions_suffice_for_every_delivery_mode() {
         let program = Program::start(setup).await;
         let before = backend.count();
         let event = Event::checkout();
-        backend.answers_next(crate::harness::Answer::status(500));
+        backend.reply_next(crate::harness::Reply::status(500));
         let first = program.send(&event.signed()).await.status;
         assert_eq!(first, if delivery == "inline" { 500 } else { 200 }, "{delivery}");
         if delivery == "inline" {

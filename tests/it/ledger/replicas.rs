@@ -1,6 +1,6 @@
 //! Several programs on one Redis.
 
-use crate::harness::{Answer, Backend, Event, Gate, Program, Redis, SECRET, Setup, at_most, now, until};
+use crate::harness::{Backend, Event, Gate, Program, Redis, Reply, SECRET, Setup, at_most, now, until};
 use crate::tools::{faketime, have};
 use futures_util::future::join_all;
 use std::collections::HashMap;
@@ -20,7 +20,7 @@ async fn copies_at_three_replicas_reach_the_backend_once_and_never_overlap() {
     let replicas = three(&Setup::new(&backend).redis(&redis)).await;
 
     let (event, gate) = (Event::checkout(), Gate::new());
-    backend.answers_next(Answer::ok().when(&gate));
+    backend.reply_next(Reply::ok().when(&gate));
     let signed = event.signed();
     let copies = join_all((0..12).map(|n| replicas[n % 3].send(&signed)));
     let release = async {
@@ -35,8 +35,8 @@ async fn copies_at_three_replicas_reach_the_backend_once_and_never_overlap() {
         assert_eq!(backend.count(), 1);
         gate.open();
     };
-    let (answers, ()) = tokio::join!(copies, release);
-    assert_eq!(answers.iter().filter(|answer| answer.status == 200).count(), 1);
+    let (responses, ()) = tokio::join!(copies, release);
+    assert_eq!(responses.iter().filter(|response| response.status == 200).count(), 1);
     for replica in &replicas {
         replica.send(&event.signed()).await.expect_received("duplicate");
     }
@@ -68,7 +68,7 @@ async fn event_of_a_killed_replica_is_delivered_by_a_retry_within_15_seconds() {
     let setup = Setup::new(&backend).redis(&redis).set("backend.response_timeout", "5s");
     let mut replicas = three(&setup).await;
     let event = Event::checkout();
-    backend.answers_next(Answer::never());
+    backend.reply_next(Reply::never());
     let mut stripe = replicas[0].connect().await;
     stripe.write(event.signed().bytes()).await;
     backend.await_request(1).await;
@@ -104,14 +104,14 @@ async fn replica_clock_an_hour_off_changes_nothing() {
     let programs = [(&right, 0), (&fast, 3600), (&slow, -3600)];
     for (holding, (holder, offset)) in programs.into_iter().enumerate() {
         let (event, gate) = (Event::checkout(), Gate::new());
-        backend.answers_next(Answer::ok().when(&gate));
+        backend.reply_next(Reply::ok().when(&gate));
         let request = signed(&event, offset);
         let copies = async {
             backend.await_request(holding + 1).await;
             for (_, (other, offset)) in programs.into_iter().enumerate().filter(|(n, _)| *n != holding) {
-                let answer = other.send(&signed(&event, offset)).await;
-                answer.expect_error(409, "in_flight");
-                let wait: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+                let response = other.send(&signed(&event, offset)).await;
+                response.expect_error(409, "in_flight");
+                let wait: u64 = response.header("retry-after").unwrap().parse().unwrap();
                 assert!((30..=37).contains(&wait), "{wait}");
             }
             gate.open();

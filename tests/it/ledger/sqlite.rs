@@ -379,8 +379,8 @@ async fn start_in(dir: &TempDir) -> SqliteLedger {
 }
 
 /// Panics unless the result comes without waiting.
-async fn at_once<T>(answer: impl Future<Output = T>) -> T {
-    tokio::time::timeout(at_most(Duration::from_millis(300)), answer).await.expect("an answer at once")
+async fn at_once<T>(response: impl Future<Output = T>) -> T {
+    tokio::time::timeout(at_most(Duration::from_millis(300)), response).await.expect("an answer at once")
 }
 
 fn path(dir: &TempDir) -> PathBuf {

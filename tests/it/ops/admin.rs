@@ -1,6 +1,6 @@
 //! Health, metrics and the log of the real program.
 
-use crate::harness::{Answer, Backend, Client, Event, Gate, OTHER_SECRET, Program, Request, Setup};
+use crate::harness::{Backend, Client, Event, Gate, OTHER_SECRET, Program, Reply, Request, Setup};
 use crate::tools::have;
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -21,11 +21,11 @@ async fn liveness_and_readiness_differ_and_each_check_has_its_own_entry() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     program.ready().await;
-    let ready = program.ask_admin("/readyz").await;
+    let ready = program.get_admin("/readyz").await;
     assert_eq!(ready.header("content-type"), Some("application/json"));
     let checks = serde_json::json!({ "listener": { "ok": true }, "ledger": { "ok": true } });
     assert_eq!(ready.json(), serde_json::json!({ "ready": true, "checks": checks }));
-    let live = program.ask_admin("/livez").await;
+    let live = program.get_admin("/livez").await;
     assert_eq!((live.status, live.json()), (200, serde_json::json!({ "live": true })));
     for target in ["/livez", "/readyz", "/metrics"] {
         let mut client = Client::connect(program.admin()).await;
@@ -34,7 +34,7 @@ async fn liveness_and_readiness_differ_and_each_check_has_its_own_entry() {
         let post = client.send(&Request::post(target, "x")).await;
         assert_eq!((post.status, post.code().as_str()), (405, "method_not_allowed"), "{target}");
     }
-    let nothing = program.ask_admin("/nothing").await;
+    let nothing = program.get_admin("/nothing").await;
     assert_eq!((nothing.status, nothing.code().as_str()), (404, "not_found"));
     assert_eq!(backend.count(), 0);
 }
@@ -46,7 +46,7 @@ async fn unreachable_backend_leaves_the_program_ready() {
     program.ready().await;
     backend.stop().await;
     assert_eq!(program.send(&Request::get("/posts/1")).await.status, 502);
-    assert_eq!(program.ask_admin("/readyz").await.status, 200);
+    assert_eq!(program.get_admin("/readyz").await.status, 200);
 }
 
 #[tokio::test]
@@ -54,7 +54,7 @@ async fn while_draining_readyz_says_so_and_metrics_still_respond() {
     let backend = Backend::start().await;
     let mut program = Program::start(&backend).await;
     let gate = Gate::new();
-    backend.answers(Answer::ok().when(&gate));
+    backend.reply_always(Reply::ok().when(&gate));
     let mut stripe = program.connect().await;
     stripe.write(Event::checkout().signed().bytes()).await;
     backend.await_request(1).await;
@@ -66,7 +66,7 @@ async fn while_draining_readyz_says_so_and_metrics_still_respond() {
     let running = r#"events{endpoint="/webhooks/stripe",state="running"}"#;
     assert_eq!((program.metric("inflight").await, program.metric(running).await), (1.0, 1.0));
     gate.open();
-    stripe.answer().await.expect_delivered(200);
+    stripe.response().await.expect_delivered(200);
     assert_eq!(program.wait_exit().await.code(), Some(0));
 }
 
@@ -131,10 +131,10 @@ async fn at_info_every_log_line_is_json_and_a_disconnect_is_no_error() {
     let aborted = r#"proxy_requests_total{class="aborted"}"#;
     for n in 1..=3 {
         let gate = Gate::new();
-        backend.answers_next(Answer::chunked(200).chunk("one").pause(&gate).chunk("two"));
+        backend.reply_next(Reply::chunked(200).chunk("one").pause(&gate).chunk("two"));
         let mut client = program.connect().await;
         client.write(Request::get("/download").bytes()).await;
-        assert_eq!(client.answer_head().await.status, 200);
+        assert_eq!(client.response_head().await.status, 200);
         drop(client);
         program.await_metric(aborted, f64::from(n)).await;
     }

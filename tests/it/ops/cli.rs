@@ -89,11 +89,11 @@ impl Server {
                 let mut socket = socket.unwrap();
                 let Some(request) = read(&mut socket) else { continue };
                 let length = body.len();
-                let answer = format!(
+                let response = format!(
                     "HTTP/1.1 {status}\r\nCountersign-Outcome: {outcome}\r\nContent-Length: {length}\r\nConnection: \
                      close\r\n\r\n{body}"
                 );
-                socket.write_all(answer.as_bytes()).unwrap();
+                socket.write_all(response.as_bytes()).unwrap();
                 if tell.send(request).is_err() {
                     break;
                 }

@@ -1,7 +1,7 @@
 //! The events API on the admin listener, and the verb that calls it.
 
 use crate::harness::{
-    Answer, Backend, Client, Event, Program, Redis, Request, Response, SECRET, Setup, TestLedger,
+    Backend, Client, Event, Program, Redis, Reply, Request, Response, SECRET, Setup, TestLedger,
     on_each_ledger, sign, until,
 };
 use crate::tools::have;
@@ -13,7 +13,7 @@ use tempfile::TempDir;
 pub const TOKEN: &str = "hush-token-of-the-tests";
 
 /// Enables the events API.
-pub fn administered(setup: Setup) -> Setup {
+pub fn with_events_api(setup: Setup) -> Setup {
     setup.set("admin.token", "{$COUNTERSIGN_ADMIN_TOKEN}").env("COUNTERSIGN_ADMIN_TOKEN", TOKEN)
 }
 
@@ -25,14 +25,14 @@ pub struct Operator {
 
 /// The output of the command line.
 #[derive(Debug)]
-pub struct Said {
+pub struct Output {
     pub code: i32,
     pub out: String,
     pub err: String,
 }
 
 impl Operator {
-    pub fn of(program: &Program, setup: &Setup) -> Operator {
+    pub fn new(program: &Program, setup: &Setup) -> Operator {
         let dir = TempDir::new().unwrap();
         let setup = setup.clone().set("admin.listen", program.admin().text());
         std::fs::write(dir.path().join("c.toml"), setup.text()).unwrap();
@@ -47,16 +47,19 @@ impl Operator {
     }
 
     /// Runs the command line without blocking the doubles of the test.
-    pub async fn types(&self, words: &[&str]) -> Said {
+    pub async fn run(&self, words: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
         command.args(words).arg("--config").arg(self.config()).env_clear().envs(self.env.iter().cloned());
         let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
-        let said =
-            Said { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) };
+        let output = Output {
+            code: output.status.code().unwrap(),
+            out: text(output.stdout),
+            err: text(output.stderr),
+        };
         // The test runner shows this if the test fails.
-        eprintln!("{words:?}: {said:#?}");
-        said
+        eprintln!("{words:?}: {output:#?}");
+        output
     }
 
     fn config(&self) -> PathBuf {
@@ -65,7 +68,7 @@ impl Operator {
 }
 
 /// Calls the events API.
-async fn ask(program: &Program, method: &str, target: &str, body: &str) -> Response {
+async fn call_api(program: &Program, method: &str, target: &str, body: &str) -> Response {
     let request = Request::new(method, target)
         .header("Authorization", &format!("Bearer {TOKEN}"))
         .header("Connection", "close")
@@ -74,11 +77,11 @@ async fn ask(program: &Program, method: &str, target: &str, body: &str) -> Respo
 }
 
 /// Returns the ids in a list.
-async fn listed(program: &Program, query: &str) -> Vec<String> {
+async fn list_ids(program: &Program, query: &str) -> Vec<String> {
     let mut ids = vec![];
     let mut after = String::new();
     loop {
-        let page = ask(program, "GET", &format!("/api/events?limit=2&after={after}&{query}"), "").await;
+        let page = call_api(program, "GET", &format!("/api/events?limit=2&after={after}&{query}"), "").await;
         assert_eq!(page.status, 200, "{}", page.text());
         let page = page.json();
         ids.extend(page["events"].as_array().unwrap().iter().map(|e| e["id"].as_str().unwrap().to_owned()));
@@ -100,21 +103,21 @@ fn sorted(events: &[&Event]) -> Vec<String> {
 /// Waits until an event is in this state, and returns its record.
 async fn in_state(program: &Program, id: &str, state: &str) -> Value {
     until(format!("{id} to be {state}"), async || {
-        let shown = ask(program, "GET", &format!("/api/events/{id}"), "").await.json();
+        let shown = call_api(program, "GET", &format!("/api/events/{id}"), "").await.json();
         (shown["state"] == state).then_some(shown)
     })
     .await
 }
 
 /// Starts a program whose events are dead after one attempt. Returns its setup, too.
-async fn giving_up(setup: Setup) -> (Program, Setup) {
-    let setup = administered(setup.delivery("queued").retry(&[]));
+async fn without_retries(setup: Setup) -> (Program, Setup) {
+    let setup = with_events_api(setup.delivery("queued").retry(&[]));
     (Program::start(setup.clone()).await, setup)
 }
 
 /// Makes three dead events, the last two of one type.
 async fn dead_letters(program: &Program, backend: &Backend) -> [Event; 3] {
-    backend.answers(Answer::status(503));
+    backend.reply_always(Reply::status(503));
     let events = [Event::checkout(), Event::new("invoice.paid"), Event::new("invoice.paid")];
     for event in &events {
         program.send(&event.signed()).await.expect_received("queued");
@@ -132,42 +135,42 @@ on_each_ledger! {
 async fn dead_letters_are_listed_shown_redelivered_and_deleted(ledger: TestLedger) {
     let backend = Backend::start().await;
     let setup = ledger.configure(Setup::new(&backend));
-    let (program, _) = giving_up(setup).await;
+    let (program, _) = without_retries(setup).await;
     let [one, two, three] = &dead_letters(&program, &backend).await;
-    assert_eq!(listed(&program, "state=dead").await, sorted(&[one, two, three]));
-    assert_eq!(listed(&program, "type=invoice.*").await, sorted(&[two, three]));
-    assert_eq!(listed(&program, &format!("id={}", one.id)).await, sorted(&[one]));
-    assert!(listed(&program, "endpoint=other").await.is_empty());
-    assert!(listed(&program, "state=pending").await.is_empty());
+    assert_eq!(list_ids(&program, "state=dead").await, sorted(&[one, two, three]));
+    assert_eq!(list_ids(&program, "type=invoice.*").await, sorted(&[two, three]));
+    assert_eq!(list_ids(&program, &format!("id={}", one.id)).await, sorted(&[one]));
+    assert!(list_ids(&program, "endpoint=other").await.is_empty());
+    assert!(list_ids(&program, "state=pending").await.is_empty());
 
-    let shown = ask(&program, "GET", &format!("/api/events/{}", one.id), "").await.json();
+    let shown = call_api(&program, "GET", &format!("/api/events/{}", one.id), "").await.json();
     assert_eq!(shown["key"], format!("{}? /webhooks/stripe", one.id));
     assert_eq!((&shown["status"], &shown["attempts"]), (&json!(503), &json!(1)));
     assert_eq!(shown["payload"], json!({ "bytes": one.body().len(), "delivery": "queued" }));
     assert!(shown["settled"].as_str().unwrap().ends_with('Z'), "{shown}");
-    let payload = ask(&program, "GET", &format!("/api/events/{}/payload", one.id), "").await;
+    let payload = call_api(&program, "GET", &format!("/api/events/{}/payload", one.id), "").await;
     assert_eq!(payload.body.bytes, one.body());
 
     let before = backend.count();
-    backend.answers(Answer::ok());
-    let asked = ask(&program, "POST", &format!("/api/events/{}/redeliver", one.id), "").await;
+    backend.reply_always(Reply::ok());
+    let asked = call_api(&program, "POST", &format!("/api/events/{}/redeliver", one.id), "").await;
     assert_eq!(asked.status, 202, "{}", asked.text());
     let got = backend.await_request(before + 1).await;
     assert_eq!((got.header("idempotency-key"), &got.body.bytes), (Some(one.id.as_str()), &one.body()));
     assert_eq!(got.header("countersign-delivery"), Some("redelivery"));
     assert_eq!(in_state(&program, &one.id, "delivered").await["payload"], Value::Null);
-    let again = ask(&program, "POST", &format!("/api/events/{}/redeliver", one.id), "").await;
+    let again = call_api(&program, "POST", &format!("/api/events/{}/redeliver", one.id), "").await;
     assert_eq!((again.status, again.code().as_str()), (409, "payload_gone"));
 
-    assert_eq!(ask(&program, "DELETE", &format!("/api/events/{}", two.id), "").await.status, 204);
-    let gone = ask(&program, "GET", &format!("/api/events/{}", two.id), "").await;
+    assert_eq!(call_api(&program, "DELETE", &format!("/api/events/{}", two.id), "").await.status, 204);
+    let gone = call_api(&program, "GET", &format!("/api/events/{}", two.id), "").await;
     assert_eq!((gone.status, gone.code().as_str()), (404, "event_unknown"));
     program.send(&two.signed()).await.expect_received("queued");
     in_state(&program, &two.id, "delivered").await;
 
-    let dry = ask(&program, "POST", "/api/events/redeliver?dry_run=true", "").await.json();
+    let dry = call_api(&program, "POST", "/api/events/redeliver?dry_run=true", "").await.json();
     assert_eq!((&dry["matched"], &dry["redelivered"]), (&json!(1), &json!(0)));
-    let all = ask(&program, "POST", "/api/events/redeliver?type=invoice.*", "").await.json();
+    let all = call_api(&program, "POST", "/api/events/redeliver?type=invoice.*", "").await.json();
     assert_eq!(all["redelivered"], 1);
     in_state(&program, &three.id, "delivered").await;
 
@@ -188,12 +191,12 @@ async fn dead_letters_are_listed_shown_redelivered_and_deleted(ledger: TestLedge
 async fn imported_event_is_delivered_once_with_a_fresh_signature(ledger: TestLedger) {
     let backend = Backend::start().await;
     let setup = ledger.configure(Setup::new(&backend));
-    let (program, _) = giving_up(setup).await;
+    let (program, _) = without_retries(setup).await;
     let before = backend.count();
     let event = Event::checkout();
     let body = String::from_utf8(event.body()).unwrap();
     let target = "/api/events?endpoint=%2Fwebhooks%2Fstripe";
-    let brought = ask(&program, "POST", target, &body).await;
+    let brought = call_api(&program, "POST", target, &body).await;
     assert_eq!((brought.status, &brought.json()["queued"]), (202, &json!(true)), "{}", brought.text());
     let got = backend.await_request(before + 1).await;
     assert_eq!((got.target.as_str(), &got.body.bytes), ("/webhooks/stripe", &event.body()));
@@ -204,24 +207,24 @@ async fn imported_event_is_delivered_once_with_a_fresh_signature(ledger: TestLed
     assert_eq!(signature, sign(&[SECRET], time, &event.body()));
     in_state(&program, &event.id, "delivered").await;
 
-    assert_eq!(ask(&program, "POST", target, &body).await.json()["duplicate"], true);
+    assert_eq!(call_api(&program, "POST", target, &body).await.json()["duplicate"], true);
     program.send(&event.signed()).await.expect_received("duplicate");
     assert_eq!(backend.count(), before + 1);
-    let wrong = ask(&program, "POST", target, "{}").await;
+    let wrong = call_api(&program, "POST", target, "{}").await;
     assert_eq!((wrong.status, wrong.code().as_str()), (400, "payload_invalid"));
 }
 
 async fn event_that_failed_inline_can_be_imported_and_is_queued_from_then_on(ledger: TestLedger) {
     let backend = Backend::start().await;
     let setup = ledger.configure(Setup::new(&backend));
-    let program = Program::start(administered(setup)).await;
-    backend.answers(Answer::status(500));
+    let program = Program::start(with_events_api(setup)).await;
+    backend.reply_always(Reply::status(500));
     let event = Event::checkout();
     program.send(&event.signed()).await.expect_delivered(500);
     assert_eq!(in_state(&program, &event.id, "failed").await["payload"], Value::Null);
-    backend.answers(Answer::ok());
+    backend.reply_always(Reply::ok());
     let body = String::from_utf8(event.body()).unwrap();
-    let brought = ask(&program, "POST", "/api/events?endpoint=%2Fwebhooks%2Fstripe", &body).await;
+    let brought = call_api(&program, "POST", "/api/events?endpoint=%2Fwebhooks%2Fstripe", &body).await;
     assert_eq!(brought.status, 202, "{}", brought.text());
     program.send(&event.signed()).await.expect_received("duplicate");
 }
@@ -232,85 +235,85 @@ async fn events_api_is_absent_without_a_token_and_answers_401_to_another_one() {
     let setup = Setup::new(&backend);
     let program = Program::start(setup.clone()).await;
     for target in ["/api/events", "/api/events/evt_1", "/api/events/redeliver"] {
-        assert_eq!(ask(&program, "GET", target, "").await.code(), "not_found", "{target}");
+        assert_eq!(call_api(&program, "GET", target, "").await.code(), "not_found", "{target}");
     }
-    let operator = Operator::of(&program, &administered(setup.clone()));
-    let said = operator.types(&["events", "list"]).await;
-    assert!(said.code == 1 && said.err.contains("started without a token"), "{said:?}");
-    let said = operator.env("COUNTERSIGN_ADMIN_TOKEN", "").types(&["events", "list"]).await;
-    assert!(said.code == 78 && said.err.contains("COUNTERSIGN_ADMIN_TOKEN"), "{said:?}");
+    let operator = Operator::new(&program, &with_events_api(setup.clone()));
+    let output = operator.run(&["events", "list"]).await;
+    assert!(output.code == 1 && output.err.contains("started without a token"), "{output:?}");
+    let output = operator.env("COUNTERSIGN_ADMIN_TOKEN", "").run(&["events", "list"]).await;
+    assert!(output.code == 78 && output.err.contains("COUNTERSIGN_ADMIN_TOKEN"), "{output:?}");
 
-    let setup = administered(setup);
+    let setup = with_events_api(setup);
     let program = program.restart_with(setup.clone()).await;
-    assert_eq!(ask(&program, "GET", "/api/events", "").await.status, 200);
+    assert_eq!(call_api(&program, "GET", "/api/events", "").await.status, 200);
     for token in ["", "Bearer", "Bearer hush", "hush-token-of-the-tests"] {
         let request = Request::get("/api/events").header("Authorization", token);
-        let answer = Client::connect(program.admin()).await.send(&request).await;
-        assert_eq!((answer.status, answer.code().as_str()), (401, "unauthorized"));
-        assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
+        let response = Client::connect(program.admin()).await.send(&request).await;
+        assert_eq!((response.status, response.code().as_str()), (401, "unauthorized"));
+        assert_eq!(response.header("www-authenticate"), Some("Bearer"));
     }
-    let operator = Operator::of(&program, &setup).env("COUNTERSIGN_ADMIN_TOKEN", "another-token-than-that");
-    let said = operator.types(&["events", "list"]).await;
-    assert!(said.code == 1 && said.err.contains("another token"), "{said:?}");
+    let operator = Operator::new(&program, &setup).env("COUNTERSIGN_ADMIN_TOKEN", "another-token-than-that");
+    let output = operator.run(&["events", "list"]).await;
+    assert!(output.code == 1 && output.err.contains("another token"), "{output:?}");
 }
 
 #[tokio::test]
 async fn command_line_lists_shows_redelivers_and_deletes_events() {
     let backend = Backend::start().await;
-    let (program, setup) = giving_up(Setup::new(&backend)).await;
-    let operator = Operator::of(&program, &setup);
-    let said = operator.types(&["events", "list"]).await;
-    assert_eq!((said.code, said.out.as_str(), said.err.as_str()), (0, "", "no such events\n"));
+    let (program, setup) = without_retries(Setup::new(&backend)).await;
+    let operator = Operator::new(&program, &setup);
+    let output = operator.run(&["events", "list"]).await;
+    assert_eq!((output.code, output.out.as_str(), output.err.as_str()), (0, "", "no such events\n"));
 
     let events = dead_letters(&program, &backend).await;
     let [one, two, three] = &events;
-    let said = operator.types(&["events", "list", "--state", "dead"]).await;
-    assert_eq!((said.code, said.err.as_str()), (0, ""));
-    let lines: Vec<_> = said.out.lines().collect();
+    let output = operator.run(&["events", "list", "--state", "dead"]).await;
+    assert_eq!((output.code, output.err.as_str()), (0, ""));
+    let lines: Vec<_> = output.out.lines().collect();
     assert!(lines.len() == 4 && lines[0].starts_with("ID "), "{lines:?}");
     assert!(
         lines[3].starts_with(&one.id) && lines[3].contains(" dead ") && lines[3].contains(" 503 "),
         "{lines:?}"
     );
-    let said = operator.types(&["events", "list", "--json", "--type", "invoice.*", "--limit", "1"]).await;
-    let record: Value = serde_json::from_str(&said.out).unwrap();
+    let output = operator.run(&["events", "list", "--json", "--type", "invoice.*", "--limit", "1"]).await;
+    let record: Value = serde_json::from_str(&output.out).unwrap();
     assert_eq!(record["type"], "invoice.paid");
-    assert!(said.err.contains("--all"), "{said:?}");
+    assert!(output.err.contains("--all"), "{output:?}");
 
-    let said = operator.types(&["events", "show", &one.id]).await;
+    let output = operator.run(&["events", "show", &one.id]).await;
     for line in ["state              dead\n", "last status        503\n", "attempts           1\n"] {
-        assert!(said.out.contains(line), "{said:?}");
+        assert!(output.out.contains(line), "{output:?}");
     }
     let key = format!("{}? /webhooks/stripe", one.id);
-    let said = operator.types(&["events", "show", &key, "--payload"]).await;
-    assert_eq!(said.out.as_bytes(), one.body());
-    let said = operator.types(&["events", "show", "evt_9"]).await;
-    assert!(said.code == 1 && said.err.contains("no such event"), "{said:?}");
+    let output = operator.run(&["events", "show", &key, "--payload"]).await;
+    assert_eq!(output.out.as_bytes(), one.body());
+    let output = operator.run(&["events", "show", "evt_9"]).await;
+    assert!(output.code == 1 && output.err.contains("no such event"), "{output:?}");
 
-    let said = operator.types(&["events", "redeliver", "--state", "dead"]).await;
-    assert!(said.code == 2 && said.err.contains("3 events match; add --yes"), "{said:?}");
-    let said = operator.types(&["events", "redeliver", "--type", "invoice.*", "--dry-run"]).await;
-    assert!(said.code == 0 && said.err.contains("2 events would be redelivered"), "{said:?}");
-    assert!(said.out.contains(&two.id) && said.out.contains(&three.id) && !said.out.contains(&one.id));
+    let output = operator.run(&["events", "redeliver", "--state", "dead"]).await;
+    assert!(output.code == 2 && output.err.contains("3 events match; add --yes"), "{output:?}");
+    let output = operator.run(&["events", "redeliver", "--type", "invoice.*", "--dry-run"]).await;
+    assert!(output.code == 0 && output.err.contains("2 events would be redelivered"), "{output:?}");
+    assert!(output.out.contains(&two.id) && output.out.contains(&three.id) && !output.out.contains(&one.id));
     let before = backend.count();
-    backend.answers(Answer::ok());
-    let said = operator.types(&["events", "redeliver", &one.id, "evt_9"]).await;
-    assert!(said.code == 1 && said.out.contains(&one.id) && said.err.contains("1 of 2"), "{said:?}");
-    let said = operator.types(&["events", "redeliver", "--type", "invoice.*", "--yes"]).await;
-    assert_eq!((said.code, said.out.as_str()), (0, "2 events due now\n"));
+    backend.reply_always(Reply::ok());
+    let output = operator.run(&["events", "redeliver", &one.id, "evt_9"]).await;
+    assert!(output.code == 1 && output.out.contains(&one.id) && output.err.contains("1 of 2"), "{output:?}");
+    let output = operator.run(&["events", "redeliver", "--type", "invoice.*", "--yes"]).await;
+    assert_eq!((output.code, output.out.as_str()), (0, "2 events due now\n"));
     backend.await_request(before + 3).await;
     for event in &events {
         in_state(&program, &event.id, "delivered").await;
     }
-    let said = operator.types(&["events", "redeliver", &one.id]).await;
-    assert!(said.code == 1 && said.err.contains("no longer kept"), "{said:?}");
-    let said = operator.types(&["events", "redeliver", "--state", "dead"]).await;
-    assert_eq!((said.code, said.out.as_str()), (0, "0 events due now\n"));
+    let output = operator.run(&["events", "redeliver", &one.id]).await;
+    assert!(output.code == 1 && output.err.contains("no longer kept"), "{output:?}");
+    let output = operator.run(&["events", "redeliver", "--state", "dead"]).await;
+    assert_eq!((output.code, output.out.as_str()), (0, "0 events due now\n"));
 
-    let said = operator.types(&["events", "forget", &one.id, &two.id]).await;
-    assert!(said.code == 2 && said.err.contains("--yes"), "{said:?}");
-    assert_eq!(operator.types(&["events", "forget", &one.id, &two.id, "--yes"]).await.code, 0);
-    assert_eq!(listed(&program, "").await, sorted(&[three]));
+    let output = operator.run(&["events", "forget", &one.id, &two.id]).await;
+    assert!(output.code == 2 && output.err.contains("--yes"), "{output:?}");
+    assert_eq!(operator.run(&["events", "forget", &one.id, &two.id, "--yes"]).await.code, 0);
+    assert_eq!(list_ids(&program, "").await, sorted(&[three]));
 }
 
 #[tokio::test]
@@ -318,12 +321,12 @@ async fn events_command_works_over_a_unix_socket() {
     let backend = Backend::start().await;
     let folder = TempDir::new().unwrap();
     let socket = format!("unix/{}", folder.path().join("admin.sock").display());
-    let setup = administered(Setup::new(&backend).set("admin.listen", socket));
+    let setup = with_events_api(Setup::new(&backend).set("admin.listen", socket));
     let program = Program::start(setup.clone()).await;
     let event = Event::checkout();
     program.send(&event.signed()).await.expect_delivered(200);
-    let said = Operator::of(&program, &setup).types(&["events", "list"]).await;
-    assert!(said.code == 0 && said.out.contains(&event.id), "{said:?}");
+    let output = Operator::new(&program, &setup).run(&["events", "list"]).await;
+    assert!(output.code == 0 && output.out.contains(&event.id), "{output:?}");
 }
 
 #[tokio::test]
@@ -332,35 +335,35 @@ async fn events_command_tells_an_unreachable_ledger_from_a_program_that_does_not
         return;
     }
     let (backend, mut redis) = (Backend::start().await, Redis::start().await);
-    let setup = administered(Setup::new(&backend).redis(&redis));
+    let setup = with_events_api(Setup::new(&backend).redis(&redis));
     let mut program = Program::start(setup.clone()).await;
-    let operator = Operator::of(&program, &setup);
+    let operator = Operator::new(&program, &setup);
     redis.stop().await;
     program.not_ready().await;
-    let answer = ask(&program, "GET", "/api/events", "").await;
-    assert_eq!((answer.status, answer.code().as_str()), (503, "ledger_unavailable"));
-    let said = operator.types(&["events", "list"]).await;
-    assert!(said.code == 1 && said.err.contains("out of reach"), "{said:?}");
+    let response = call_api(&program, "GET", "/api/events", "").await;
+    assert_eq!((response.status, response.code().as_str()), (503, "ledger_unavailable"));
+    let output = operator.run(&["events", "list"]).await;
+    assert!(output.code == 1 && output.err.contains("out of reach"), "{output:?}");
     program.kill9();
-    let said = operator.types(&["events", "list"]).await;
-    assert!(said.code == 1 && said.err.contains("is the program running?"), "{said:?}");
+    let output = operator.run(&["events", "list"]).await;
+    assert!(output.code == 1 && output.err.contains("is the program running?"), "{output:?}");
 }
 
 #[tokio::test]
 async fn log_and_lists_contain_no_token_payload_or_signature() {
     let backend = Backend::start().await;
-    let (program, setup) = giving_up(Setup::new(&backend).set("log.level", "trace")).await;
-    backend.answers(Answer::status(503));
+    let (program, setup) = without_retries(Setup::new(&backend).set("log.level", "trace")).await;
+    backend.reply_always(Reply::status(503));
     let event = Event::checkout();
     program.send(&event.signed()).await.expect_received("queued");
     in_state(&program, &event.id, "dead").await;
-    let operator = Operator::of(&program, &setup);
-    let mut said = vec![];
+    let operator = Operator::new(&program, &setup);
+    let mut output = vec![];
     for words in [&["list"][..], &["list", "--json"], &["show", &event.id], &["redeliver", &event.id]] {
-        let answer = operator.types(&[&["events"], words].concat()).await;
-        said.push(answer.out + &answer.err);
+        let response = operator.run(&[&["events"], words].concat()).await;
+        output.push(response.out + &response.err);
     }
-    let all = said.concat() + &program.log().join("\n");
+    let all = output.concat() + &program.log().join("\n");
     assert!(all.contains(&event.id));
     let body = String::from_utf8(event.body()).unwrap();
     assert!(body.contains("cs_test_a1Tests"));

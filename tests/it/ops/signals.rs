@@ -1,7 +1,7 @@
 //! Shutdown on SIGTERM, reload on SIGHUP.
 
 use crate::harness::{
-    Address, Answer, Backend, Client, Event, Gate, OTHER_SECRET, Program, Request, SECRET, Setup, at_most,
+    Address, Backend, Client, Event, Gate, OTHER_SECRET, Program, Reply, Request, SECRET, Setup, at_most,
     until, within,
 };
 use futures_util::StreamExt;
@@ -18,7 +18,7 @@ async fn sigterm_ends_readiness_then_the_listener_and_finishes_work_in_flight() 
     let backend = Backend::start().await;
     let mut program = Program::start(&backend).await;
     let (event, gate) = (Event::checkout(), Gate::new());
-    backend.answers(Answer::ok().when(&gate));
+    backend.reply_always(Reply::ok().when(&gate));
     let mut stripe = program.connect().await;
     stripe.write(event.signed().bytes()).await;
     backend.await_request(1).await;
@@ -31,12 +31,12 @@ async fn sigterm_ends_readiness_then_the_listener_and_finishes_work_in_flight() 
     assert_eq!(said["ready"], false, "{said}");
     until("new connections to be refused", async || refuses_connections(program.proxy()).await.then_some(()))
         .await;
-    assert_eq!(program.ask_admin("/readyz").await.status, 503);
-    assert_eq!(program.ask_admin("/livez").await.status, 200);
+    assert_eq!(program.get_admin("/readyz").await.status, 503);
+    assert_eq!(program.get_admin("/livez").await.status, 200);
 
     gate.open();
-    stripe.answer().await.expect_delivered(200);
-    assert_eq!(page.answer().await.status, 200);
+    stripe.response().await.expect_delivered(200);
+    assert_eq!(page.response().await.status, 200);
     let since = Instant::now();
     assert_eq!(program.wait_exit().await.code(), Some(0));
     assert!(
@@ -53,13 +53,13 @@ async fn sigterm_ends_readiness_then_the_listener_and_finishes_work_in_flight() 
 async fn sigterm_ends_an_idle_program_at_once_with_status_0() {
     let backend = Backend::start().await;
     let mut program = Program::start(&backend).await;
-    let mut kept = program.connect().await;
-    assert_eq!(kept.send(&Request::get("/posts/1")).await.status, 200);
+    let mut idle = program.connect().await;
+    assert_eq!(idle.send(&Request::get("/posts/1")).await.status, 200);
     let since = Instant::now();
     program.sigterm();
     assert_eq!(program.wait_exit().await.code(), Some(0));
     assert!(since.elapsed() < at_most(Duration::from_secs(5)), "{:?}", since.elapsed());
-    kept.closed().await;
+    idle.closed().await;
 }
 
 #[tokio::test]
@@ -67,10 +67,10 @@ async fn sigterm_closes_idle_websockets_and_event_streams_at_once() {
     let backend = Backend::start().await;
     let mut program = Program::start(&backend).await;
     let mut socket = program.connect().await.web_socket("/ws").await;
-    backend.answers(Answer::events().chunk("data: 0\n\n").pause(&Gate::new()));
+    backend.reply_always(Reply::events().chunk("data: 0\n\n").pause(&Gate::new()));
     let mut stream: Client = program.connect().await;
     stream.write(Request::get("/events").bytes()).await;
-    assert_eq!(stream.answer_head().await.status, 200);
+    assert_eq!(stream.response_head().await.status, 200);
     assert_eq!(stream.chunk().await.unwrap(), b"data: 0\n\n");
 
     let since = Instant::now();
@@ -86,7 +86,7 @@ async fn sigterm_closes_idle_websockets_and_event_streams_at_once() {
 async fn sigterm_finishes_an_upload_on_a_connection_that_had_an_event_stream() {
     let backend = Backend::start().await;
     let mut program = Program::start(&backend).await;
-    backend.answers_at("/events", Answer::events().chunk("data: 0\n\n"));
+    backend.reply_at("/events", Reply::events().chunk("data: 0\n\n"));
     let mut client = program.connect().await;
     assert_eq!(client.send(&Request::get("/events")).await.text(), "data: 0\n\n");
     let upload = Request::post("/upload", "half of it, and the other half");
@@ -96,7 +96,7 @@ async fn sigterm_finishes_an_upload_on_a_connection_that_had_an_event_stream() {
     program.sigterm();
     program.not_ready().await;
     client.write(&upload.body_bytes()[11..]).await;
-    assert_eq!(client.answer().await.status, 200);
+    assert_eq!(client.response().await.status, 200);
     assert_eq!(backend.await_request(2).await.body.bytes, upload.body_bytes());
     assert_eq!(program.wait_exit().await.code(), Some(0));
 }
@@ -106,10 +106,10 @@ async fn sigterm_finishes_a_download_and_an_upload_in_flight() {
     let backend = Backend::start().await;
     let mut program = Program::start(&backend).await;
     let gate = Gate::new();
-    backend.answers_at("/download", Answer::chunked(200).chunk("one").pause(&gate).chunk("two"));
+    backend.reply_at("/download", Reply::chunked(200).chunk("one").pause(&gate).chunk("two"));
     let mut down = program.connect().await;
     down.write(Request::get("/download").bytes()).await;
-    assert_eq!(down.answer_head().await.status, 200);
+    assert_eq!(down.response_head().await.status, 200);
     assert_eq!(down.chunk().await.unwrap(), b"one");
     let mut up = program.connect().await;
     up.write(Request::post("/upload", "x").with("Content-Length", "2").bytes()).await;
@@ -121,7 +121,7 @@ async fn sigterm_finishes_a_download_and_an_upload_in_flight() {
     assert_eq!(down.chunk().await.unwrap(), b"two");
     assert_eq!(down.chunk().await, None);
     up.write("y").await;
-    assert_eq!(up.answer().await.status, 200);
+    assert_eq!(up.response().await.status, 200);
     assert_eq!(program.wait_exit().await.code(), Some(0));
 }
 
@@ -129,7 +129,7 @@ async fn sigterm_finishes_a_download_and_an_upload_in_flight() {
 async fn work_beyond_shutdown_grace_is_aborted() {
     let backend = Backend::start().await;
     let mut program = Program::start(Setup::new(&backend).set("server.shutdown_grace", "1s")).await;
-    backend.answers(Answer::never());
+    backend.reply_always(Reply::never());
     let mut stripe = program.connect().await;
     stripe.write(Event::checkout().signed().bytes()).await;
     backend.await_request(1).await;
@@ -144,16 +144,16 @@ async fn work_beyond_shutdown_grace_is_aborted() {
 async fn webhook_received_while_draining_is_still_delivered() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
-    let (gate, mut kept, mut busy) = drains_with_one_in_flight(&program, &backend).await;
-    let sent = kept.try_write(Event::checkout().signed().bytes()).await;
+    let (gate, mut idle, mut busy) = drains_with_one_in_flight(&program, &backend).await;
+    let sent = idle.try_write(Event::checkout().signed().bytes()).await;
     gate.open();
-    busy.answer().await.expect_delivered(200);
+    busy.response().await.expect_delivered(200);
     // The connection may have ended only because the drain closes idle connections.
     if sent.is_ok()
-        && let Ok(answer) = kept.try_answer().await
+        && let Ok(response) = idle.try_response().await
     {
-        answer.expect_delivered(200);
-        assert_eq!(answer.header("connection"), Some("close"));
+        response.expect_delivered(200);
+        assert_eq!(response.header("connection"), Some("close"));
     }
 }
 
@@ -164,15 +164,15 @@ async fn webhook_without_enough_time_left_while_draining_is_refused() {
     let setup =
         Setup::new(&backend).set("server.shutdown_grace", "3s").set("backend.response_timeout", "20s");
     let program = Program::start(setup).await;
-    let (gate, mut kept, mut busy) = drains_with_one_in_flight(&program, &backend).await;
-    let _ = kept.try_write(Event::checkout().signed().bytes()).await;
-    if let Ok(answer) = kept.try_answer().await {
-        answer.expect_error(503, "shutting_down");
-        assert!(answer.header("retry-after").is_some());
+    let (gate, mut idle, mut busy) = drains_with_one_in_flight(&program, &backend).await;
+    let _ = idle.try_write(Event::checkout().signed().bytes()).await;
+    if let Ok(response) = idle.try_response().await {
+        response.expect_error(503, "shutting_down");
+        assert!(response.header("retry-after").is_some());
     }
     assert_eq!(backend.count(), 2);
     gate.open();
-    busy.answer().await.expect_delivered(200);
+    busy.response().await.expect_delivered(200);
 }
 
 #[tokio::test]
@@ -191,23 +191,23 @@ async fn webhook_whose_body_ends_too_late_while_draining_is_refused() {
     program.await_metric("inflight", 1.0).await;
     program.sigterm();
     program.not_ready().await;
-    let answer = client.drip(last, Duration::from_millis(100)).await.unwrap();
-    answer.expect_error(503, "shutting_down");
+    let response = client.drip(last, Duration::from_millis(100)).await.unwrap();
+    response.expect_error(503, "shutting_down");
     assert_eq!(backend.count(), 0);
 }
 
 /// Makes a program drain, with an idle connection and one whose webhook waits at the gate.
 async fn drains_with_one_in_flight(program: &Program, backend: &Backend) -> (Gate, Client, Client) {
     let gate = Gate::new();
-    let mut kept = program.connect().await;
-    kept.send(&Event::checkout().signed()).await.expect_delivered(200);
-    backend.answers(Answer::ok().when(&gate));
+    let mut idle = program.connect().await;
+    idle.send(&Event::checkout().signed()).await.expect_delivered(200);
+    backend.reply_always(Reply::ok().when(&gate));
     let mut busy = program.connect().await;
     busy.write(Event::checkout().signed().bytes()).await;
     backend.await_request(2).await;
     program.sigterm();
     program.not_ready().await;
-    (gate, kept, busy)
+    (gate, idle, busy)
 }
 
 #[tokio::test]
@@ -219,7 +219,7 @@ async fn sighup_loads_a_rotated_secret_and_drops_no_request() {
     let program = Program::start(setup).await;
     let mut client = program.connect().await;
     let gate = Gate::new();
-    backend.answers_next(Answer::ok().when(&gate));
+    backend.reply_next(Reply::ok().when(&gate));
     client.write(Event::checkout().signed().bytes()).await;
     backend.await_request(1).await;
     let rolled = |event: &Event| event.signed_by(&[OTHER_SECRET]);
@@ -228,14 +228,14 @@ async fn sighup_loads_a_rotated_secret_and_drops_no_request() {
     std::fs::write(program.path("secret"), OTHER_SECRET).unwrap();
     program.sighup();
     let event = Event::checkout();
-    let taken = until("the new secret to count", async || {
-        let answer = program.send(&rolled(&event)).await;
-        (answer.status != 400).then_some(answer)
+    let is_listening = until("the new secret to count", async || {
+        let response = program.send(&rolled(&event)).await;
+        (response.status != 400).then_some(response)
     });
-    taken.await.expect_delivered(200);
+    is_listening.await.expect_delivered(200);
     program.send(&Event::checkout().signed()).await.expect_error(400, "signature_mismatch");
     gate.open();
-    client.answer().await.expect_delivered(200);
+    client.response().await.expect_delivered(200);
     client.send(&rolled(&event)).await.expect_received("duplicate");
 }
 
@@ -254,8 +254,8 @@ async fn sighup_loads_endpoint_settings() {
     program.reconfigure(&changed);
     program.sighup();
     until("the new settings to count", async || {
-        let answer = program.send(&Event::new("invoice.paid").signed()).await;
-        (answer.outcome() == "ignored").then_some(())
+        let response = program.send(&Event::new("invoice.paid").signed()).await;
+        (response.outcome() == "ignored").then_some(())
     })
     .await;
     program.send(&Event::checkout().signed()).await.expect_delivered(200);

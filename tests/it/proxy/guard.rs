@@ -92,8 +92,8 @@ async fn every_other_spelling_of_a_webhook_path_gets_400_for_every_method() {
     for target in AMBIGUOUS {
         for method in ["POST", "GET"] {
             let signed = Event::checkout().signed().target(target).method(method);
-            let answer = program.send(&signed).await.case(format!("{method} {target}"));
-            answer.expect_error(400, "ambiguous_path");
+            let response = program.send(&signed).await.case(format!("{method} {target}"));
+            response.expect_error(400, "ambiguous_path");
         }
     }
     let upgrade =
@@ -131,8 +131,8 @@ async fn raw_bytes_that_spell_a_webhook_path_never_reach_the_backend() {
     ] {
         let mut client = program.connect().await;
         client.write([b"POST ", path, b" HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"].concat()).await;
-        let answer = client.answer().await;
-        assert_eq!((answer.status, backend.count()), (400, 0), "{}", String::from_utf8_lossy(path));
+        let response = client.response().await;
+        assert_eq!((response.status, backend.count()), (400, 0), "{}", String::from_utf8_lossy(path));
     }
 }
 
@@ -142,8 +142,8 @@ async fn other_paths_pass_byte_for_byte() {
     let program = Program::start(&backend).await;
     let mut client: Client = program.connect().await;
     for target in ORDINARY {
-        let answer = client.send(&Request::post(target, "x")).await;
-        assert_eq!((answer.status, answer.outcome()), (200, ""), "{target}");
+        let response = client.send(&Request::post(target, "x")).await;
+        assert_eq!((response.status, response.outcome()), (200, ""), "{target}");
     }
     let expected: Vec<String> = ORDINARY.iter().map(|target| format!("POST {target}")).collect();
     assert_eq!(backend.targets(), expected);

@@ -20,14 +20,14 @@ async fn body_over_max_body_gets_413_by_its_length_and_while_reading_chunks() {
     // The length alone refuses it, without waiting for the body.
     let mut client = program.connect().await;
     client.write(large.clone().with("Content-Length", "1000000000000").head_bytes()).await;
-    client.answer().await.expect_error(413, "body_too_large");
+    client.response().await.expect_error(413, "body_too_large");
     // Reading refuses it, without waiting for the last chunk.
     let mut client = program.connect().await;
     client.write(large.chunked(1).head_bytes()).await;
     for _ in 0..11 {
         client.write([&b"400\r\n"[..], &[b'x'; 1024], b"\r\n"].concat()).await;
     }
-    client.answer().await.expect_error(413, "body_too_large");
+    client.response().await.expect_error(413, "body_too_large");
     assert_eq!(backend.count(), 2);
 }
 
@@ -52,21 +52,21 @@ async fn dripping_head_ends_after_header_timeout_in_total_on_new_and_reused_conn
     let backend = Backend::start().await;
     let program = Program::start(Setup::new(&backend).set("server.header_timeout", "1s")).await;
     let head = Request::get("/posts/1").header("X-Long", &"x".repeat(1_000)).head_bytes();
-    for kept in [false, true] {
+    for reused in [false, true] {
         let mut client = program.connect().await;
-        if kept {
+        if reused {
             assert_eq!(client.send(&Request::get("/posts/1")).await.status, 200);
         }
         let since = Instant::now();
         // A response names the reason, and closing without one is allowed.
-        if let Ok(answer) = client.drip(&head, DRIP).await {
-            answer.expect_error(408, "header_too_slow");
+        if let Ok(response) = client.drip(&head, DRIP).await {
+            response.expect_error(408, "header_too_slow");
             client.closed().await;
         }
         let waited = since.elapsed();
         assert!(
             waited >= Duration::from_millis(900) && waited < at_most(Duration::from_secs(6)),
-            "kept: {kept}, {waited:?}"
+            "kept: {reused}, {waited:?}"
         );
     }
     assert_eq!(backend.count(), 1);
@@ -89,8 +89,8 @@ async fn idle_and_half_sent_connections_are_closed() {
     done.closed().await;
     assert!(since.elapsed() < at_most(Duration::from_secs(6)), "{:?}", since.elapsed());
     silent.closed().await;
-    if let Ok(answer) = half.try_answer().await {
-        answer.expect_error(408, "header_too_slow");
+    if let Ok(response) = half.try_response().await {
+        response.expect_error(408, "header_too_slow");
     }
     assert!(since.elapsed() < at_most(Duration::from_secs(10)), "{:?}", since.elapsed());
 }
@@ -122,8 +122,8 @@ async fn endless_head_is_refused_and_does_not_grow_memory() {
         let sent = async { client.try_write(&head).await };
         let _ = sent.await;
         // A reset may overtake the response, since most of the request is left unread.
-        if let Ok(answer) = client.try_answer().await {
-            answer.expect_error(431, "header_too_large");
+        if let Ok(response) = client.try_response().await {
+            response.expect_error(431, "header_too_large");
         }
     }
     assert_eq!(backend.count(), 1);
@@ -139,14 +139,14 @@ async fn expect_100_continue_gets_100_before_a_webhook_body() {
     let request = Event::checkout().signed().header("Expect", "100-continue");
     let mut client = program.connect().await;
     client.write(request.head_bytes()).await;
-    assert_eq!(client.answer_head().await.status, 100);
+    assert_eq!(client.response_head().await.status, 100);
     client.write(request.body_bytes()).await;
-    client.answer().await.expect_delivered(200);
+    client.response().await.expect_delivered(200);
     assert_eq!(backend.only().header("expect"), None);
 
     // There is no 100 if the body would be refused.
     client.write(request.with("Content-Length", "100000000").head_bytes()).await;
-    let refused = client.answer().await;
+    let refused = client.response().await;
     refused.expect_error(413, "body_too_large");
     assert!(refused.interim.is_empty());
 }
@@ -171,9 +171,9 @@ async fn methods_other_than_post_get_405_with_allow_post() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     for method in ["GET", "PUT", "DELETE", "PATCH", "OPTIONS", "post", "STRIPE"] {
-        let answer = program.send(&Request::new(method, "/webhooks/stripe")).await;
-        answer.expect_error(405, "method_not_allowed");
-        assert_eq!(answer.header("allow"), Some("POST"), "{method}");
+        let response = program.send(&Request::new(method, "/webhooks/stripe")).await;
+        response.expect_error(405, "method_not_allowed");
+        assert_eq!(response.header("allow"), Some("POST"), "{method}");
     }
     let head = program.send(&Request::new("HEAD", "/webhooks/stripe?a=b")).await;
     assert_eq!(
@@ -206,8 +206,8 @@ async fn ambiguous_framing_gets_400_on_every_route() {
             client
                 .write(format!("POST {target} HTTP/1.1\r\nHost: a\r\n{framing}\r\n5\r\nhello\r\n0\r\n\r\n"))
                 .await;
-            let answer = client.answer().await.case(format!("{target} {framing:?}"));
-            answer.expect_error(400, "request_malformed");
+            let response = client.response().await.case(format!("{target} {framing:?}"));
+            response.expect_error(400, "request_malformed");
             client.closed().await;
         }
     }
@@ -231,7 +231,7 @@ async fn truncated_or_misframed_body_is_never_delivered() {
     let mut wrong = program.connect().await;
     wrong.write(request.clone().chunked(10).head_bytes()).await;
     wrong.write("zz\r\nhello\r\n0\r\n\r\n").await;
-    wrong.answer().await.expect_error(400, "body_malformed");
+    wrong.response().await.expect_error(400, "body_malformed");
     assert_eq!(backend.count(), 0);
     program.send(&request).await.expect_delivered(200);
     assert_eq!(backend.only().header("countersign-attempt"), Some("1"));

@@ -1,16 +1,16 @@
 //! The limits on connections and webhooks, which must not let other traffic block Stripe.
 
 use crate::harness::{
-    Answer, Backend, Client, Event, Gate, Program, Request, Response, Setup, at_most, until,
+    Backend, Client, Event, Gate, Program, Reply, Request, Response, Setup, at_most, until,
 };
 use futures_util::future::join_all;
 use std::time::Duration;
 use tokio::time::Instant;
 
 #[track_caller]
-fn expect_busy(answer: &Response) {
-    answer.expect_error(503, "overloaded");
-    let seconds: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+fn expect_busy(response: &Response) {
+    response.expect_error(503, "overloaded");
+    let seconds: u64 = response.header("retry-after").unwrap().parse().unwrap();
     assert!((1..=60).contains(&seconds), "{seconds}");
 }
 
@@ -19,7 +19,7 @@ async fn webhook_beyond_max_webhooks_gets_503_and_pages_still_pass() {
     let backend = Backend::start().await;
     let program = Program::start(Setup::new(&backend).set("server.max_webhooks", 2)).await;
     let gate = Gate::new();
-    backend.answers_at("/webhooks/stripe", Answer::ok().when(&gate));
+    backend.reply_at("/webhooks/stripe", Reply::ok().when(&gate));
     let mut busy = vec![];
     for n in 1..=2 {
         let mut client = program.connect().await;
@@ -35,11 +35,11 @@ async fn webhook_beyond_max_webhooks_gets_503_and_pages_still_pass() {
     assert_eq!(backend.targets().last().unwrap(), "GET /posts/1");
     gate.open();
     for client in &mut busy {
-        client.answer().await.expect_delivered(200);
+        client.response().await.expect_delivered(200);
     }
     let freed = until("a slot to be free", async || {
-        let answer = program.send(&event.signed()).await;
-        (answer.status != 503).then_some(answer)
+        let response = program.send(&event.signed()).await;
+        (response.status != 503).then_some(response)
     });
     freed.await.expect_delivered(200);
 }
@@ -65,15 +65,15 @@ async fn half_sent_webhooks_are_evicted_for_whole_ones_and_end_after_body_timeou
         program.send(&Event::checkout().signed()).await.expect_delivered(200);
     }
     assert!(since.elapsed() < at_most(Duration::from_millis(1_500)), "{:?}", since.elapsed());
-    let answers = join_all(half.iter_mut().map(Client::answer)).await;
-    let (sent_away, slow): (Vec<_>, Vec<_>) = answers.iter().partition(|a| a.status == 503);
+    let responses = join_all(half.iter_mut().map(Client::response)).await;
+    let (sent_away, slow): (Vec<_>, Vec<_>) = responses.iter().partition(|a| a.status == 503);
     // The permit of a webhook that just got its response may not be free yet when the next one arrives.
     assert!((1..=3).contains(&sent_away.len()), "{} sent away", sent_away.len());
-    for answer in sent_away {
-        expect_busy(answer);
+    for response in sent_away {
+        expect_busy(response);
     }
-    for answer in slow {
-        answer.expect_error(408, "body_too_slow");
+    for response in slow {
+        response.expect_error(408, "body_too_slow");
     }
     assert_eq!(backend.count(), 3);
 }

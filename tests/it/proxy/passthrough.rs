@@ -1,6 +1,6 @@
 //! Requests that are not webhooks pass through unchanged.
 
-use crate::harness::{Answer, Backend, Event, Pattern, Program, Request, Setup};
+use crate::harness::{Backend, Event, Pattern, Program, Reply, Request, Setup};
 
 #[tokio::test]
 async fn every_method_passes_with_its_body_and_response() {
@@ -23,13 +23,13 @@ async fn every_method_passes_with_its_body_and_response() {
             if !body.is_empty() {
                 request = request.body(body);
             }
-            let answer =
-                Answer::status(status).header("Set-Cookie", "a=1").header("Set-Cookie", "b=2").body(method);
-            backend.answers(answer);
-            let answer = client.send(&request).await;
-            assert_eq!((answer.status, answer.text().as_str()), (status, method));
-            assert_eq!(answer.headers.all("set-cookie"), ["a=1", "b=2"]);
-            assert_eq!(answer.outcome(), "");
+            let response =
+                Reply::status(status).header("Set-Cookie", "a=1").header("Set-Cookie", "b=2").body(method);
+            backend.reply_always(response);
+            let response = client.send(&request).await;
+            assert_eq!((response.status, response.text().as_str()), (status, method));
+            assert_eq!(response.headers.all("set-cookie"), ["a=1", "b=2"]);
+            assert_eq!(response.outcome(), "");
             let got = backend.requests().pop().unwrap();
             assert_eq!((got.method.as_str(), got.target.as_str()), (method, "/posts/1?x=%20y"));
             assert_eq!(got.body.bytes, body.as_bytes());
@@ -45,8 +45,8 @@ async fn every_status_passes() {
     let mut client = program.connect().await;
     for (status, location) in [(301, Some("/elsewhere")), (404, None), (418, None), (500, None), (503, None)]
     {
-        let answer = location.map_or(Answer::status(status), |to| Answer::redirect(status, to));
-        backend.answers(answer.body("said the app"));
+        let response = location.map_or(Reply::status(status), |to| Reply::redirect(status, to));
+        backend.reply_always(response.body("said the app"));
         let got = client.send(&Request::get("/posts/1")).await;
         assert_eq!(
             (got.status, got.header("location"), got.text().as_str()),
@@ -54,7 +54,7 @@ async fn every_status_passes() {
         );
     }
     for status in [204, 304] {
-        backend.answers(Answer::bare(status));
+        backend.reply_always(Reply::bare(status));
         assert_eq!(client.send(&Request::get("/posts/1")).await.status, status);
     }
 }
@@ -63,11 +63,11 @@ async fn every_status_passes() {
 async fn chunked_bodies_pass_in_both_directions() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
-    backend.answers(Answer::chunked(200).chunk("one ").chunk("two ").chunk("three"));
+    backend.reply_always(Reply::chunked(200).chunk("one ").chunk("two ").chunk("three"));
     let mut client = program.connect().await;
     for _ in 0..2 {
-        let answer = client.send(&Request::post("/upload", Pattern::bytes(300_000)).chunked(7_001)).await;
-        assert_eq!(answer.text(), "one two three");
+        let response = client.send(&Request::post("/upload", Pattern::bytes(300_000)).chunked(7_001)).await;
+        assert_eq!(response.text(), "one two three");
         let got = backend.requests().pop().unwrap();
         assert_eq!((got.body.length, got.body.patterned, got.whole), (300_000, true, true));
     }
@@ -77,7 +77,7 @@ async fn chunked_bodies_pass_in_both_directions() {
 async fn head_request_gets_the_length_and_no_body_and_the_connection_stays_open() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
-    backend.answers(Answer::status(200).header("ETag", "\"1\"").body("0123456789"));
+    backend.reply_always(Reply::status(200).header("ETag", "\"1\"").body("0123456789"));
     let mut client = program.connect().await;
     for _ in 0..2 {
         let head = client.send(&Request::new("HEAD", "/posts/1")).await;
@@ -107,10 +107,10 @@ async fn expect_100_continue_gets_100_before_an_upload() {
     let request = Request::post("/upload", "hello").header("Expect", "100-continue");
     let mut client = program.connect().await;
     client.write(request.head_bytes()).await;
-    assert_eq!(client.answer_head().await.status, 100);
+    assert_eq!(client.response_head().await.status, 100);
     client.write("hello").await;
-    let answer = client.answer().await;
-    assert_eq!((answer.status, backend.only().body.bytes.as_slice()), (200, &b"hello"[..]));
+    let response = client.response().await;
+    assert_eq!((response.status, backend.only().body.bytes.as_slice()), (200, &b"hello"[..]));
 }
 
 #[tokio::test]
@@ -179,7 +179,7 @@ async fn forwarded_header_of_a_trusted_peer_cannot_inject_a_line() {
             let request = format!("GET / HTTP/1.1\r\nHost: shop.example\r\n{name}: {value}\r\n\r\n");
             let mut client = program.connect().await;
             client.write(request.into_bytes()).await;
-            assert_eq!(client.answer_head().await.status, 400, "{name}: {value:?}");
+            assert_eq!(client.response_head().await.status, 400, "{name}: {value:?}");
         }
     }
     assert_eq!(backend.count(), 0);

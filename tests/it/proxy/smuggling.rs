@@ -1,7 +1,7 @@
 //! Request boundaries: nothing in a body, behind an upgrade or behind an early response becomes a request that the
 //! guard has not seen.
 
-use crate::harness::{Answer, Backend, Client, Event, Gate, Program, Request, Setup, within};
+use crate::harness::{Backend, Client, Event, Gate, Program, Reply, Request, Setup, within};
 
 /// A forged webhook as bytes. It would reach the backend if it passed as a request.
 fn forged() -> Vec<u8> {
@@ -9,12 +9,12 @@ fn forged() -> Vec<u8> {
 }
 
 /// Reads responses until the connection ends or `n` have arrived.
-async fn answers(client: &mut Client, n: usize) -> Vec<u16> {
+async fn responses(client: &mut Client, n: usize) -> Vec<u16> {
     let mut statuses = vec![];
     while statuses.len() < n
-        && let Ok(answer) = client.try_answer().await
+        && let Ok(response) = client.try_response().await
     {
-        statuses.push(answer.status);
+        statuses.push(response.status);
     }
     statuses
 }
@@ -39,8 +39,8 @@ async fn pipelined_requests_are_each_classified_and_answered_in_order() {
     client.write(ahead.concat()).await;
     let mut seen = vec![];
     for n in 0..ahead.len() {
-        let answer = if n == 5 { client.answer_head().await } else { client.answer().await };
-        seen.push((answer.status, answer.outcome().to_owned()));
+        let response = if n == 5 { client.response_head().await } else { client.response().await };
+        seen.push((response.status, response.outcome().to_owned()));
     }
     let expected = [
         (200, "delivered"),
@@ -69,7 +69,7 @@ async fn request_line_that_looks_like_a_stripped_header_is_refused() {
     {
         let mut client = program.connect().await;
         client.write([line.as_bytes(), b"\r\n", &forged()].concat()).await;
-        client.answer().await.expect_error(400, "request_malformed");
+        client.response().await.expect_error(400, "request_malformed");
     }
     assert_eq!(backend.count(), 0);
 }
@@ -85,7 +85,7 @@ async fn path_in_place_of_a_host_or_of_no_valid_form_is_refused() {
         async move {
             let mut client = program.connect().await;
             client.write(format!("POST {head}Content-Length: 0\r\n\r\n")).await;
-            client.answer().await.expect_error(400, "request_malformed");
+            client.response().await.expect_error(400, "request_malformed");
         }
     };
     for target in
@@ -143,11 +143,11 @@ async fn rest_of_a_body_after_our_early_response_is_no_request() {
     ] {
         let mut client = program.connect().await;
         client.write(refused.bytes()).await;
-        let status = client.answer().await.status;
+        let status = client.response().await.status;
         assert!((400..500).contains(&status), "{status}");
         // Either the connection ends, or it carries the next request.
         client.write(Request::get("/posts/1").bytes()).await;
-        let more = answers(&mut client, 1).await;
+        let more = responses(&mut client, 1).await;
         assert!(more.is_empty() || more == [200], "{more:?}");
     }
     assert!(backend.targets().iter().all(|target| target == "GET /posts/1"), "{:?}", backend.targets());
@@ -176,10 +176,10 @@ async fn rest_of_a_body_after_the_backends_early_response_is_no_request() {
     let mut client = program.connect().await;
     let request = Request::post("/upload", &body);
     client.write([request.head_bytes(), body[..100].to_vec()].concat()).await;
-    assert_eq!(client.answer().await.status, 413);
+    assert_eq!(client.response().await.status, 413);
     client.write(&body[100..]).await;
     // No part of the body gets a response of its own.
-    assert_eq!(answers(&mut client, 1).await, Vec::<u16>::new());
+    assert_eq!(responses(&mut client, 1).await, Vec::<u16>::new());
     drop((client, program));
     let told = within("the backend's end", told).await.unwrap();
     let head = told.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
@@ -192,20 +192,20 @@ async fn upgrade_refused_by_the_backend_opens_no_tunnel() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     for (status, extra) in [(200, ""), (400, ""), (426, "websocket")] {
-        let mut answer = Answer::json(status, "{}");
+        let mut response = Reply::json(status, "{}");
         if !extra.is_empty() {
-            answer = answer.header("Upgrade", extra);
+            response = response.header("Upgrade", extra);
         }
-        backend.answers(answer);
+        backend.reply_always(response);
         // The double does not upgrade a request without a key.
         let upgrade = Request::get("/ws").header("Connection", "Upgrade").header("Upgrade", "websocket");
         let mut client = program.connect().await;
         client.write([upgrade.bytes(), forged()].concat()).await;
-        assert_eq!(client.answer().await.status, status);
-        let after = answers(&mut client, 1).await;
+        assert_eq!(client.response().await.status, status);
+        let after = responses(&mut client, 1).await;
         assert!(after.is_empty() || after == [400], "{after:?}");
         client.write(forged()).await;
-        let after = answers(&mut client, 1).await;
+        let after = responses(&mut client, 1).await;
         assert!(after.is_empty() || after == [400], "{after:?}");
     }
     assert!(backend.targets().iter().all(|target| target == "GET /ws"), "{:?}", backend.targets());
@@ -220,8 +220,8 @@ async fn only_websocket_upgrades_reach_the_backend() {
             .header("Connection", "Upgrade, HTTP2-Settings")
             .header("HTTP2-Settings", "AAMAAABkAAQAAP__")
             .header(name, value);
-        let answer = program.send(&request).await;
-        if answer.status == 200 {
+        let response = program.send(&request).await;
+        if response.status == 200 {
             let got = backend.requests().pop().unwrap();
             let offered = got.header("upgrade").unwrap_or_default();
             assert!(!offered.contains("h2c") && !offered.contains("TLS"), "{offered}");
@@ -230,7 +230,7 @@ async fn only_websocket_upgrades_reach_the_backend() {
     }
     let mut preface: Client = program.connect().await;
     preface.write("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
-    assert!(answers(&mut preface, 1).await.iter().all(|&status| status == 400));
+    assert!(responses(&mut preface, 1).await.iter().all(|&status| status == 400));
     assert!(backend.targets().iter().all(|target| target == "GET /posts/1"), "{:?}", backend.targets());
 }
 
@@ -239,10 +239,10 @@ async fn request_sent_during_an_event_stream_is_classified_like_any_other() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     let gate = Gate::new();
-    backend.answers_at("/events", Answer::events().chunk("data: 0\n\n").pause(&gate).chunk("data: 1\n\n"));
+    backend.reply_at("/events", Reply::events().chunk("data: 0\n\n").pause(&gate).chunk("data: 1\n\n"));
     let mut client = program.connect().await;
     client.write(Request::get("/events").bytes()).await;
-    assert_eq!(client.answer_head().await.status, 200);
+    assert_eq!(client.response_head().await.status, 200);
     assert_eq!(client.chunk().await.unwrap(), b"data: 0\n\n");
     let spelled = Request::get("/Webhooks/stripe").bytes();
     let claimed = Request::get("/posts/1").header("Countersign-Event", "evt_forged").bytes();
@@ -250,7 +250,7 @@ async fn request_sent_during_an_event_stream_is_classified_like_any_other() {
     gate.open();
     // A client that writes during a stream may lose the stream.
     while client.chunk().await.is_some() {}
-    let after = answers(&mut client, 3).await;
+    let after = responses(&mut client, 3).await;
     assert!([400, 400, 200].starts_with(&after), "{after:?}");
     for got in backend.requests() {
         assert!(["/events", "/posts/1"].contains(&got.target.as_str()), "{}", got.target);
@@ -263,13 +263,13 @@ async fn request_sent_before_the_previous_response_is_classified_like_any_other(
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     let gate = Gate::new();
-    backend.answers_next(Answer::ok().when(&gate));
+    backend.reply_next(Reply::ok().when(&gate));
     let mut client = program.connect().await;
     client.write(Request::get("/posts/1").bytes()).await;
     backend.await_request(1).await;
     client.write([forged(), Request::get("/posts/2").bytes()].concat()).await;
     gate.open();
-    assert_eq!(answers(&mut client, 3).await, [200, 400, 200]);
+    assert_eq!(responses(&mut client, 3).await, [200, 400, 200]);
     assert_eq!(backend.targets(), ["GET /posts/1", "GET /posts/2"]);
 }
 
@@ -290,7 +290,7 @@ async fn connect_and_heads_that_are_not_http_are_refused() {
     ] {
         let mut client = program.connect().await;
         client.write(format!("{line}\r\nHost: a\r\nContent-Length: 0\r\n\r\n")).await;
-        let got = answers(&mut client, 1).await;
+        let got = responses(&mut client, 1).await;
         assert!(got.iter().all(|&status| matches!(status, 400 | 405)), "{line:?}: {got:?}");
     }
     for field in [
@@ -303,7 +303,7 @@ async fn connect_and_heads_that_are_not_http_are_refused() {
     ] {
         let mut client = program.connect().await;
         client.write(format!("POST /posts/1 HTTP/1.1\r\nHost: a\r\n{field}\r\n\r\nhello")).await;
-        let got = answers(&mut client, 1).await;
+        let got = responses(&mut client, 1).await;
         assert!(got.iter().all(|&status| status == 400), "{field:?}: {got:?}");
     }
     assert_eq!(backend.targets(), Vec::<String>::new());

@@ -1,6 +1,6 @@
 //! Long exchanges: WebSockets, event streams and bodies of a gigabyte. Nothing is delayed, and no buffer grows.
 
-use crate::harness::{Answer, Backend, Client, Gate, Pattern, Program, Request, until, within};
+use crate::harness::{Backend, Client, Gate, Pattern, Program, Reply, Request, until, within};
 use futures_util::{SinkExt, StreamExt};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -12,15 +12,15 @@ async fn interim_responses_pass_before_the_final_one() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     let gate = Gate::new();
-    backend.answers(
-        Answer::chunked(200).interim(103, &[("Link", "</style.css>; rel=preload")]).chunk("a").pause(&gate),
+    backend.reply_always(
+        Reply::chunked(200).interim(103, &[("Link", "</style.css>; rel=preload")]).chunk("a").pause(&gate),
     );
     let mut client = program.connect().await;
     client.write(Request::get("/posts/1").bytes()).await;
-    let early = client.answer_head().await;
+    let early = client.response_head().await;
     assert_eq!((early.status, early.header("link")), (103, Some("</style.css>; rel=preload")));
     gate.open();
-    assert_eq!(client.answer().await.text(), "a");
+    assert_eq!(client.response().await.text(), "a");
 }
 
 #[tokio::test]
@@ -45,14 +45,14 @@ async fn each_server_sent_event_arrives_before_the_next_is_sent() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     let gate = Gate::new();
-    let mut stream = Answer::events();
+    let mut stream = Reply::events();
     for n in 0..5 {
         stream = stream.chunk(format!("data: {n}\n\n")).pause(&gate);
     }
-    backend.answers(stream);
+    backend.reply_always(stream);
     let mut client = program.connect().await;
     client.write(Request::get("/events").header("Accept", "text/event-stream").bytes()).await;
-    let head = client.answer_head().await;
+    let head = client.response_head().await;
     assert_eq!((head.status, head.header("content-type")), (200, Some("text/event-stream")));
     for n in 0..5 {
         assert_eq!(client.chunk().await.unwrap(), format!("data: {n}\n\n").into_bytes());
@@ -78,11 +78,11 @@ async fn gigabyte_upload_and_download_do_not_grow_memory() {
         up.try_write(&block[..take as usize]).await.unwrap();
         sent += take;
     }
-    assert_eq!(up.answer().await.status, 200);
+    assert_eq!(up.response().await.status, 200);
     let got = backend.requests().pop().unwrap();
     assert_eq!((got.body.length, got.body.patterned), (GIB, true));
 
-    backend.answers(Answer::pattern(GIB));
+    backend.reply_always(Reply::pattern(GIB));
     let down = up.send(&Request::get("/download")).await;
     assert_eq!((down.body.length, down.body.patterned), (GIB, true));
     let grown = program.peak_rss_kib() - before;
@@ -95,17 +95,17 @@ async fn slow_reader_stops_the_backend_and_does_not_grow_memory() {
     let program = Program::start(&backend).await;
     program.send(&Request::get("/posts/1")).await;
     let before = program.peak_rss_kib();
-    backend.answers(Answer::pattern(1 << 30));
+    backend.reply_always(Reply::pattern(1 << 30));
     let mut clients = vec![];
     for _ in 0..8 {
         let mut client = program.connect().await;
         client.write(Request::get("/download").bytes()).await;
         // The client reads only the head.
-        client.answer_head().await;
+        client.response_head().await;
         clients.push(client);
     }
     // Pages still pass during that time.
-    backend.answers(Answer::ok());
+    backend.reply_always(Reply::ok());
     for _ in 0..20 {
         assert_eq!(program.send(&Request::get("/posts/1")).await.status, 200);
     }
@@ -117,10 +117,10 @@ async fn slow_reader_stops_the_backend_and_does_not_grow_memory() {
 async fn client_disconnect_cancels_the_request_at_the_backend() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
-    backend.answers(Answer::events().chunk("data: 0\n\n").pause(&Gate::new()));
+    backend.reply_always(Reply::events().chunk("data: 0\n\n").pause(&Gate::new()));
     let mut client = program.connect().await;
     client.write(Request::get("/events").bytes()).await;
-    client.answer_head().await;
+    client.response_head().await;
     assert_eq!(backend.open(), 1);
     drop(client);
     until("the abort to be counted", async || {

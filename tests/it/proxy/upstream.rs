@@ -1,6 +1,6 @@
 //! How the backend is reached: by name, over Unix sockets, and after an outage.
 
-use crate::harness::{Answer, Backend, Event, Program, Request, Setup, at_most, until, within};
+use crate::harness::{Backend, Event, Program, Reply, Request, Setup, at_most, until, within};
 use crate::tools::have;
 use futures_util::{SinkExt, StreamExt};
 use std::os::unix::fs::PermissionsExt;
@@ -107,15 +107,15 @@ async fn changed_address_of_the_backends_name_is_used_within_seconds() {
 async fn truncated_backend_response_is_truncated_for_the_client() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
-    backend.answers(Answer::raw("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf").then_close());
+    backend.reply_always(Reply::raw("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf").then_close());
     let mut client = program.connect().await;
     client.write(Request::get("/posts/1").bytes()).await;
-    let head = client.answer_head().await;
+    let head = client.response_head().await;
     assert_eq!(head.header("content-length"), Some("10"));
     assert_eq!(client.some().await, b"half");
     client.closed().await;
 
-    backend.answers(Answer::close());
+    backend.reply_always(Reply::close());
     program.send(&Request::post("/api/x", "a=b")).await.expect_error(502, "backend_unreachable");
 }
 
@@ -124,13 +124,13 @@ async fn get_on_a_closing_connection_is_retried_and_post_is_not() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     // Only a new connection that fails says something about the backend.
-    backend.answers_next(Answer::close());
+    backend.reply_next(Reply::close());
     program.send(&Request::get("/posts/1")).await.expect_error(502, "backend_unreachable");
     let mut client = program.connect().await;
     assert_eq!(client.send(&Request::get("/posts/2")).await.status, 200);
-    backend.answers_next(Answer::close());
+    backend.reply_next(Reply::close());
     assert_eq!(client.send(&Request::get("/posts/3")).await.status, 200);
-    backend.answers_next(Answer::close());
+    backend.reply_next(Reply::close());
     client.send(&Request::post("/api/x", "a=b")).await.expect_error(502, "backend_unreachable");
     assert_eq!(
         backend.targets(),

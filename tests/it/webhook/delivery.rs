@@ -1,6 +1,6 @@
 //! The request that the backend gets for an event, and the response that Stripe gets.
 
-use crate::harness::{Answer, Backend, Event, Program, Request, until};
+use crate::harness::{Backend, Event, Program, Reply, Request, until};
 
 #[tokio::test]
 async fn backend_gets_the_body_byte_for_byte_and_exactly_the_documented_headers() {
@@ -50,29 +50,29 @@ async fn response_carries_the_backends_status_type_and_body_and_nothing_else() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     let table = [
-        (Answer::json(200, r#"{"ok":1}"#), 200, Some("application/json"), r#"{"ok":1}"#),
+        (Reply::json(200, r#"{"ok":1}"#), 200, Some("application/json"), r#"{"ok":1}"#),
         (
-            Answer::status(201).header("Content-Type", "text/plain").body("made"),
+            Reply::status(201).header("Content-Type", "text/plain").body("made"),
             201,
             Some("text/plain"),
             "made",
         ),
-        (Answer::bare(204), 204, None, ""),
-        (Answer::status(200), 200, None, ""),
+        (Reply::bare(204), 204, None, ""),
+        (Reply::status(200), 200, None, ""),
         (
-            Answer::chunked(202).header("Content-Type", "text/x").chunk("in ").chunk("parts"),
+            Reply::chunked(202).header("Content-Type", "text/x").chunk("in ").chunk("parts"),
             202,
             Some("text/x"),
             "in parts",
         ),
-        (Answer::json(400, r#"{"no":1}"#), 400, Some("application/json"), r#"{"no":1}"#),
-        (Answer::status(422).body("what?"), 422, None, "what?"),
-        (Answer::json(500, "{}"), 500, Some("application/json"), "{}"),
-        (Answer::status(503).body("later"), 503, None, "later"),
-        (Answer::status(599).body("odd"), 599, None, "odd"),
+        (Reply::json(400, r#"{"no":1}"#), 400, Some("application/json"), r#"{"no":1}"#),
+        (Reply::status(422).body("what?"), 422, None, "what?"),
+        (Reply::json(500, "{}"), 500, Some("application/json"), "{}"),
+        (Reply::status(503).body("later"), 503, None, "later"),
+        (Reply::status(599).body("odd"), 599, None, "odd"),
     ];
-    for (answer, status, kind, body) in table {
-        backend.answers(answer.header("Set-Cookie", "a=b").header("X-Powered-By", "an old app"));
+    for (response, status, kind, body) in table {
+        backend.reply_always(response.header("Set-Cookie", "a=b").header("X-Powered-By", "an old app"));
         let got = program.send(&Event::checkout().signed()).await;
         got.expect_delivered(status);
         assert_eq!((got.header("content-type"), got.text().as_str()), (kind, body), "{status}");
@@ -85,7 +85,7 @@ async fn response_carries_the_first_64_kib_of_the_backends_body() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     for length in [65_535, 65_536, 65_537, 300_000, 50_000_000] {
-        backend.answers(Answer::pattern(length));
+        backend.reply_always(Reply::pattern(length));
         let got = program.send(&Event::checkout().signed()).await;
         got.expect_delivered(200);
         assert_eq!((got.body.length, got.body.patterned), (length.min(65_536), true), "{length}");
@@ -97,24 +97,24 @@ async fn deliveries_reuse_a_connection_while_the_backend_allows_it() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     let mut stripe = program.connect().await;
-    let mut deliver = async |answer: Answer| {
-        backend.answers(answer);
+    let mut deliver = async |response: Reply| {
+        backend.reply_always(response);
         stripe.send(&Event::checkout().signed()).await.expect_delivered(200);
         backend.requests().pop().unwrap().connection
     };
-    assert_eq!(deliver(Answer::ok()).await, 1);
-    assert_eq!(deliver(Answer::chunked(200).chunk("a").chunk("b")).await, 1);
-    assert_eq!(deliver(Answer::ok().interim(103, &[("Link", "</style.css>")])).await, 1);
+    assert_eq!(deliver(Reply::ok()).await, 1);
+    assert_eq!(deliver(Reply::chunked(200).chunk("a").chunk("b")).await, 1);
+    assert_eq!(deliver(Reply::ok().interim(103, &[("Link", "</style.css>")])).await, 1);
     assert_eq!(
-        deliver(Answer::raw("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"))
+        deliver(Reply::raw("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"))
             .await,
         1
     );
-    assert_eq!(deliver(Answer::ok().closing()).await, 1);
-    assert_eq!(deliver(Answer::raw("HTTP/1.0 200 OK\r\n\r\nuntil the end").then_close()).await, 2);
-    assert_eq!(deliver(Answer::raw("HTTP/1.1 200 OK\r\n\r\nuntil the end").then_close()).await, 3);
-    assert_eq!(deliver(Answer::ok()).await, 4);
-    assert_eq!(deliver(Answer::ok()).await, 4);
+    assert_eq!(deliver(Reply::ok().closing()).await, 1);
+    assert_eq!(deliver(Reply::raw("HTTP/1.0 200 OK\r\n\r\nuntil the end").then_close()).await, 2);
+    assert_eq!(deliver(Reply::raw("HTTP/1.1 200 OK\r\n\r\nuntil the end").then_close()).await, 3);
+    assert_eq!(deliver(Reply::ok()).await, 4);
+    assert_eq!(deliver(Reply::ok()).await, 4);
 }
 
 #[tokio::test]

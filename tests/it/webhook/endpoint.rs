@@ -1,6 +1,6 @@
 //! The settings of an endpoint: which events it forwards, with which signature, and the dry run.
 
-use crate::harness::{Answer, Backend, Event, OTHER_SECRET, Program, Request, SECRET, Setup, now, sign};
+use crate::harness::{Backend, Event, OTHER_SECRET, Program, Reply, Request, SECRET, Setup, now, sign};
 
 #[tokio::test]
 async fn query_is_forwarded_and_is_part_of_the_event_key() {
@@ -47,10 +47,10 @@ async fn filtered_types_modes_and_accounts_are_acknowledged_and_not_delivered() 
     ];
     let mut expected = 0;
     for (event, forwarded) in table {
-        let answer = program.send(&event.signed()).await.case(format!("{event:?}"));
+        let response = program.send(&event.signed()).await.case(format!("{event:?}"));
         match forwarded {
-            true => answer.expect_delivered(200),
-            false => answer.expect_received("ignored"),
+            true => response.expect_delivered(200),
+            false => response.expect_received("ignored"),
         };
         expected += usize::from(forwarded);
         assert_eq!(backend.count(), expected, "{event:?}");
@@ -88,10 +88,10 @@ async fn dry_run_verifies_counts_and_forwards_unchanged_what_it_would_refuse() {
 
     let event = Event::checkout();
     let forged = event.signed_by(&[OTHER_SECRET]).header("Cookie", "a=b");
-    backend.answers(Answer::json(418, r#"{"own":"answer"}"#));
+    backend.reply_always(Reply::json(418, r#"{"own":"answer"}"#));
     for n in 1..=2 {
-        let answer = program.send(&forged).await;
-        assert_eq!((answer.status, answer.text().as_str()), (418, r#"{"own":"answer"}"#));
+        let response = program.send(&forged).await;
+        assert_eq!((response.status, response.text().as_str()), (418, r#"{"own":"answer"}"#));
         let got = backend.await_request(n).await;
         assert_eq!(got.header("countersign-verdict"), Some("signature_mismatch"));
         assert_eq!(got.header("stripe-signature"), forged.value("Stripe-Signature"));
@@ -115,7 +115,7 @@ async fn dry_run_verifies_counts_and_forwards_unchanged_what_it_would_refuse() {
     }
 
     // Forgeries did not touch the ledger: the genuine event is new, and a duplicate afterwards.
-    backend.answers(Answer::ok());
+    backend.reply_always(Reply::ok());
     program.send(&event.signed()).await.expect_delivered(200);
     let got = backend.await_request(6).await;
     assert_eq!((got.header("countersign-verdict"), got.header("countersign-attempt")), (None, Some("1")));

@@ -1,6 +1,6 @@
 //! How often an event reaches the backend: until its first 2xx, never twice at a time, never again.
 
-use crate::harness::{Answer, Backend, Client, Event, Gate, Program, Setup, until};
+use crate::harness::{Backend, Client, Event, Gate, Program, Reply, Setup, until};
 use futures_util::future::join_all;
 
 #[tokio::test]
@@ -8,7 +8,7 @@ async fn after_the_first_2xx_no_copy_reaches_the_backend() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     let event = Event::checkout();
-    backend.answers(Answer::bare(204));
+    backend.reply_always(Reply::bare(204));
     program.send(&event.signed()).await.expect_delivered(204);
     for _ in 0..5 {
         program.send(&event.signed()).await.expect_received("duplicate");
@@ -22,23 +22,23 @@ async fn every_other_result_is_a_failure_and_the_next_copy_is_the_next_attempt()
     let backend = Backend::start().await;
     let program = Program::start(Setup::new(&backend).set("backend.response_timeout", "500ms")).await;
     let half = "HTTP/1.1 200 OK\r\nContent-";
-    let table: [(&str, Answer, u16, &str); 11] = [
-        ("300", Answer::status(300), 300, "delivered"),
-        ("a redirect", Answer::redirect(302, "/webhooks/other"), 302, "delivered"),
-        ("308", Answer::redirect(308, "/webhooks/other"), 308, "delivered"),
-        ("400", Answer::status(400), 400, "delivered"),
-        ("409", Answer::status(409), 409, "delivered"),
-        ("500", Answer::status(500), 500, "delivered"),
-        ("503", Answer::status(503), 503, "delivered"),
-        ("closed without an answer", Answer::close(), 502, "backend_unreachable"),
-        ("no HTTP", Answer::raw("SSH-2.0-OpenSSH_9\r\n\r\n").then_close(), 502, "backend_invalid"),
-        ("half a head", Answer::raw(half).then_close(), 502, "backend_invalid"),
-        ("silence", Answer::never(), 504, "backend_timeout"),
+    let table: [(&str, Reply, u16, &str); 11] = [
+        ("300", Reply::status(300), 300, "delivered"),
+        ("a redirect", Reply::redirect(302, "/webhooks/other"), 302, "delivered"),
+        ("308", Reply::redirect(308, "/webhooks/other"), 308, "delivered"),
+        ("400", Reply::status(400), 400, "delivered"),
+        ("409", Reply::status(409), 409, "delivered"),
+        ("500", Reply::status(500), 500, "delivered"),
+        ("503", Reply::status(503), 503, "delivered"),
+        ("closed without an answer", Reply::close(), 502, "backend_unreachable"),
+        ("no HTTP", Reply::raw("SSH-2.0-OpenSSH_9\r\n\r\n").then_close(), 502, "backend_invalid"),
+        ("half a head", Reply::raw(half).then_close(), 502, "backend_invalid"),
+        ("silence", Reply::never(), 504, "backend_timeout"),
     ];
-    for (name, answer, status, outcome) in table {
+    for (name, response, status, outcome) in table {
         let event = Event::checkout();
         let before = backend.count();
-        backend.answers(answer);
+        backend.reply_always(response);
         for attempt in 1..=2 {
             let got = program.send(&event.signed()).await.case(name);
             match outcome {
@@ -49,7 +49,7 @@ async fn every_other_result_is_a_failure_and_the_next_copy_is_the_next_attempt()
             assert_eq!(seen.header("countersign-attempt"), Some(attempt.to_string().as_str()), "{name}");
             assert_eq!(seen.target, "/webhooks/stripe", "{name}");
         }
-        backend.answers(Answer::ok());
+        backend.reply_always(Reply::ok());
         program.send(&event.signed()).await.case(name).expect_delivered(200);
         program.send(&event.signed()).await.case(name).expect_received("duplicate");
         let last = backend.requests().pop().unwrap();
@@ -84,8 +84,8 @@ async fn head_of_a_2xx_counts_as_delivered_even_if_its_body_never_ends() {
     let backend = Backend::start().await;
     let program = Program::start(Setup::new(&backend).set("backend.response_timeout", "500ms")).await;
     let head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 100\r\n\r\nhalf";
-    for answer in [Answer::raw(head).then_close(), Answer::raw(head).then_hang()] {
-        backend.answers(answer);
+    for response in [Reply::raw(head).then_close(), Reply::raw(head).then_hang()] {
+        backend.reply_always(response);
         let event = Event::checkout();
         let before = backend.count();
         program.send(&event.signed()).await.expect_delivered(200);
@@ -99,12 +99,12 @@ async fn one_of_sixteen_simultaneous_copies_reaches_the_backend() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     let (event, gate) = (Event::checkout(), Gate::new());
-    backend.answers(Answer::ok().when(&gate));
+    backend.reply_always(Reply::ok().when(&gate));
 
     let copies = (0..16).map(|_| async {
         let mut client = program.connect().await;
         client.write(event.signed().bytes()).await;
-        client.answer().await
+        client.response().await
     });
     let release = async {
         until("fifteen copies to be turned away", async || {
@@ -115,14 +115,14 @@ async fn one_of_sixteen_simultaneous_copies_reaches_the_backend() {
         assert_eq!(backend.count(), 1);
         gate.open();
     };
-    let (answers, ()) = tokio::join!(join_all(copies), release);
+    let (responses, ()) = tokio::join!(join_all(copies), release);
 
-    let (delivered, waiting): (Vec<_>, Vec<_>) = answers.iter().partition(|a| a.status == 200);
+    let (delivered, waiting): (Vec<_>, Vec<_>) = responses.iter().partition(|a| a.status == 200);
     assert_eq!((delivered.len(), waiting.len()), (1, 15));
     delivered[0].expect_delivered(200);
-    for answer in waiting {
-        answer.expect_error(409, "in_flight");
-        let seconds: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+    for response in waiting {
+        response.expect_error(409, "in_flight");
+        let seconds: u64 = response.header("retry-after").unwrap().parse().unwrap();
         // The lease is 2 s to connect, 30 s to respond and 5 s to spare.
         assert!((1..=37).contains(&seconds), "{seconds}");
     }
@@ -135,7 +135,7 @@ async fn sender_that_disconnects_mid_delivery_does_not_cancel_it() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
     let (event, gate) = (Event::checkout(), Gate::new());
-    backend.answers(Answer::ok().when(&gate));
+    backend.reply_always(Reply::ok().when(&gate));
 
     let mut client = program.connect().await;
     client.write(event.signed().bytes()).await;
@@ -145,8 +145,8 @@ async fn sender_that_disconnects_mid_delivery_does_not_cancel_it() {
     gate.open();
 
     let told = until("the copy to be a duplicate", async || {
-        let answer = program.send(&event.signed()).await;
-        (answer.status != 409).then_some(answer)
+        let response = program.send(&event.signed()).await;
+        (response.status != 409).then_some(response)
     });
     told.await.expect_received("duplicate");
     assert_eq!(backend.count(), 1);

@@ -1,7 +1,7 @@
 //! Queued and hybrid delivery: events that are stored, acknowledged, and delivered until the backend accepts them.
 
 use crate::harness::{
-    Answer, Backend, Event, Gate, OTHER_SECRET, Program, Received, Redis, SECRET, Setup, TestLedger, at_most,
+    Backend, Event, Gate, OTHER_SECRET, Program, Received, Redis, Reply, SECRET, Setup, TestLedger, at_most,
     now, on_each_ledger, sign, until,
 };
 use crate::tools::have;
@@ -112,7 +112,7 @@ async fn refused_event_is_retried_by_the_schedule_and_is_dead_after_it(ledger: T
     let program = Program::start(setup.delivery("queued").retry(&["20ms", "40ms"])).await;
     let before = backend.count();
     for _ in 0..3 {
-        backend.answers_next(Answer::status(500));
+        backend.reply_next(Reply::status(500));
     }
     let event = Event::checkout();
     program.send(&event.signed()).await.expect_received("queued");
@@ -131,7 +131,7 @@ async fn retry_waits_as_long_as_the_backends_retry_after(ledger: TestLedger) {
     let setup = ledger.configure(Setup::new(&backend));
     let program = Program::start(setup.delivery("queued")).await;
     let before = backend.count();
-    backend.answers_next(Answer::status(503).header("Retry-After", "2"));
+    backend.reply_next(Reply::status(503).header("Retry-After", "2"));
     program.send(&Event::checkout().signed()).await.expect_received("queued");
     backend.await_request(before + 1).await;
     let asked = Instant::now();
@@ -144,12 +144,12 @@ async fn quick_hybrid_delivery_returns_the_backends_response_to_stripe(ledger: T
     let setup = ledger.configure(Setup::new(&backend));
     let program = Program::start(setup.delivery("hybrid")).await;
     let before = backend.count();
-    backend.answers_next(Answer::json(201, r#"{"granted": true}"#));
+    backend.reply_next(Reply::json(201, r#"{"granted": true}"#));
     let event = Event::checkout();
     let request = event.signed();
-    let answer = program.send(&request).await;
-    answer.expect_delivered(201);
-    assert_eq!(answer.text(), r#"{"granted": true}"#);
+    let response = program.send(&request).await;
+    response.expect_delivered(201);
+    assert_eq!(response.text(), r#"{"granted": true}"#);
     let got = backend.await_request(before + 1).await;
     assert_eq!(got.header("countersign-delivery"), Some("hybrid"));
     assert_eq!(got.header("stripe-signature"), request.value("stripe-signature"), "it is Stripe's own");
@@ -161,7 +161,7 @@ async fn hybrid_delivery_past_the_deadline_is_acknowledged_and_its_result_is_rec
     let setup = ledger.configure(Setup::new(&backend));
     let program = Program::start(setup.delivery("hybrid").set("webhook.deadline", "300ms")).await;
     let (event, gate, before) = (Event::checkout(), Gate::new(), backend.count());
-    backend.answers_next(Answer::ok().when(&gate));
+    backend.reply_next(Reply::ok().when(&gate));
     program.send(&event.signed()).await.expect_received("queued");
     assert_eq!(backend.count(), before + 1);
     program.send(&event.signed()).await.expect_received("duplicate");
@@ -177,7 +177,7 @@ async fn failed_hybrid_delivery_is_acknowledged_and_retried(ledger: TestLedger) 
     let setup = ledger.configure(Setup::new(&backend));
     let program = Program::start(setup.delivery("hybrid")).await;
     let before = backend.count();
-    backend.answers_next(Answer::status(500));
+    backend.reply_next(Reply::status(500));
     program.send(&Event::checkout().signed()).await.expect_received("queued");
     let again = backend.await_request(before + 2).await;
     assert_eq!(again.header("countersign-attempt"), Some("2"));
@@ -193,7 +193,7 @@ async fn hybrid_event_without_a_free_slot_is_queued(ledger: TestLedger) {
     let setup = ledger.configure(Setup::new(&backend));
     let program = Program::start(setup.delivery("hybrid").set("webhook.max_concurrent", 1)).await;
     let (gate, before) = (Gate::new(), backend.count());
-    backend.answers_next(Answer::ok().when(&gate));
+    backend.reply_next(Reply::ok().when(&gate));
     let (first, second) = (Event::checkout(), Event::checkout());
     let mut stripe = program.connect().await;
     stripe.write(first.signed().bytes()).await;
@@ -201,7 +201,7 @@ async fn hybrid_event_without_a_free_slot_is_queued(ledger: TestLedger) {
     program.send(&second.signed()).await.expect_received("queued");
     assert_eq!(backend.count(), before + 1, "never more at once than slots");
     gate.open();
-    stripe.answer().await.expect_delivered(200);
+    stripe.response().await.expect_delivered(200);
     let got = backend.await_request(before + 2).await;
     assert_eq!(got.header("idempotency-key"), Some(second.id.as_str()));
 }

@@ -210,10 +210,10 @@ async fn responses_and_log_contain_no_secret_signature_or_payload() {
     let mut requests: Vec<Request> = faulty_signatures().into_iter().map(|(_, request, _)| request).collect();
     requests.extend(faulty_payloads().iter().map(|(_, payload)| signed_payload(payload)));
     requests.push(genuine.signed());
-    let mut answers = vec![];
+    let mut responses = vec![];
     for request in &requests {
-        let answer = program.send(request).await;
-        answers.push(String::from_utf8_lossy(&answer.head).into_owned() + &answer.text());
+        let response = program.send(request).await;
+        responses.push(String::from_utf8_lossy(&response.head).into_owned() + &response.text());
     }
     program.wait_for_webhook_log(&genuine.id, "delivered").await;
     program.sigterm();
@@ -231,7 +231,7 @@ async fn responses_and_log_contain_no_secret_signature_or_payload() {
     }
     let log = program.log();
     assert!(log.len() > requests.len(), "the log says too little to judge it");
-    for line in log.iter().chain(&answers) {
+    for line in log.iter().chain(&responses) {
         for secret in &told {
             assert!(!line.contains(secret.as_str()), "{secret:.20}… shows in {line}");
         }

@@ -1,6 +1,6 @@
 //! The shortest path through everything: if this fails, read it first.
 
-use crate::harness::{Answer, Backend, Client, Event, Gate, Pattern, Program, Request};
+use crate::harness::{Backend, Client, Event, Gate, Pattern, Program, Reply, Request};
 use futures_util::{SinkExt, StreamExt};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -25,17 +25,17 @@ async fn client_and_backend_doubles_understand_each_other() {
     let mut client = Client::connect(backend.address()).await;
 
     let sent = Request::post("/upload", Pattern::bytes(200_000)).chunked(70_001);
-    let answer = client.send(&sent).await;
-    assert_eq!((answer.status, answer.text().as_str()), (200, r#"{"applied":true}"#));
+    let response = client.send(&sent).await;
+    assert_eq!((response.status, response.text().as_str()), (200, r#"{"applied":true}"#));
     let received = backend.await_request(1).await;
     assert_eq!((received.body.length, received.body.patterned, received.whole), (200_000, true, true));
     assert_eq!(received.head, sent.head_bytes());
 
     let gate = Gate::new();
-    backend.answers_at("/events", Answer::events().chunk("one").pause(&gate).chunk("two"));
-    backend.answers_next(Answer::ok().interim(103, &[("Link", "</a>")]));
+    backend.reply_at("/events", Reply::events().chunk("one").pause(&gate).chunk("two"));
+    backend.reply_next(Reply::ok().interim(103, &[("Link", "</a>")]));
     client.write(Request::get("/events").bytes()).await;
-    assert_eq!(client.answer_head().await.header("content-type"), Some("text/event-stream"));
+    assert_eq!(client.response_head().await.header("content-type"), Some("text/event-stream"));
     assert_eq!(client.chunk().await.as_deref(), Some(&b"one"[..]));
     gate.let_one();
     assert_eq!(client.chunk().await.as_deref(), Some(&b"two"[..]));
@@ -44,14 +44,14 @@ async fn client_and_backend_doubles_understand_each_other() {
     assert_eq!((hinted.interim[0].0, hinted.interim[0].1.one("link")), (103, Some("</a>")));
     assert_eq!((backend.connections(), backend.open()), (1, 1));
 
-    backend.answers(Answer::pattern(3_000_000));
+    backend.reply_always(Reply::pattern(3_000_000));
     let big = client.send(&Request::get("/big")).await;
     assert_eq!((big.body.length, big.body.patterned), (3_000_000, true));
     let none = client.send(&Request::new("HEAD", "/big")).await;
     assert_eq!((none.header("content-length"), none.body.length), (Some("3000000"), 0));
-    backend.answers(Answer::raw("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf").then_close());
+    backend.reply_always(Reply::raw("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf").then_close());
     client.write(Request::get("/half").bytes()).await;
-    assert!(client.try_answer().await.is_err());
+    assert!(client.try_response().await.is_err());
 
     let mut socket = Client::connect(backend.address()).await.web_socket("/ws").await;
     socket.send(Message::text("hello")).await.unwrap();
@@ -62,7 +62,7 @@ async fn client_and_backend_doubles_understand_each_other() {
     assert_eq!(backend.open(), 0);
     backend.restart().await;
     assert_eq!(*backend.address(), address);
-    backend.answers(Answer::close());
+    backend.reply_always(Reply::close());
     let mut again = Client::connect(&address).await;
     again.write(Request::get("/").bytes()).await;
     again.closed().await;

@@ -2,7 +2,7 @@
 
 use super::{call, create, least, send};
 use crate::fake_stripe::FakeStripe;
-use crate::harness::{Answer, Backend, OTHER_SECRET, Request, SECRET, sign, within};
+use crate::harness::{Backend, OTHER_SECRET, Reply, Request, SECRET, sign, within};
 use serde_json::{Value, json};
 
 #[tokio::test]
@@ -41,7 +41,7 @@ async fn payment_page_redirects_once_the_webhook_has_answered() {
 #[tokio::test]
 async fn payment_page_redirects_if_the_webhook_fails_and_lists_the_event_as_undelivered() {
     let backend = Backend::start().await;
-    backend.answers(Answer::status(503));
+    backend.reply_always(Reply::status(503));
     let stripe = FakeStripe::start().await;
     stripe.deliver_to(&backend.url(), SECRET);
     let session = send(&stripe, &create(&least())).await.json();

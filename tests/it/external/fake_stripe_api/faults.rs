@@ -34,8 +34,8 @@ async fn scripted_errors_equal_those_seen_of_stripe() {
         let seen: Value = serde_json::from_str(line).unwrap();
         let name = seen["name"].as_str().unwrap();
         stripe.next(if name == "html_502_not_json" { Fault::bad_gateway() } else { Fault::named(name) });
-        let answer = send(&stripe, &create(&least())).await;
-        assert_eq!(json!(answer.status), seen["status"], "{name}");
+        let response = send(&stripe, &create(&least())).await;
+        assert_eq!(json!(response.status), seen["status"], "{name}");
         for header in [
             "Content-Type",
             "Idempotent-Replayed",
@@ -44,10 +44,10 @@ async fn scripted_errors_equal_those_seen_of_stripe() {
             "WWW-Authenticate",
         ] {
             let theirs = seen["headers"].get(header).and_then(Value::as_str);
-            assert_eq!(answer.header(&header.to_lowercase()), theirs, "{name}: {header}");
+            assert_eq!(response.header(&header.to_lowercase()), theirs, "{name}: {header}");
         }
         if let Ok(theirs) = serde_json::from_str::<Value>(seen["body"].as_str().unwrap()) {
-            let ours = answer.json();
+            let ours = response.json();
             for member in ["type", "code", "decline_code"] {
                 assert_eq!(ours["error"][member], theirs["error"][member], "{name}: {member}");
             }
@@ -84,11 +84,11 @@ async fn every_scripted_error_has_the_shape_of_a_stripe_error() {
         ("unavailable", 503, "api_error"),
     ] {
         stripe.next(Fault::named(name));
-        let answer = send(&stripe, &create(&least())).await;
-        assert_eq!((answer.status, &answer.json()["error"]["type"]), (status, &json!(kind)), "{name}");
-        assert!(answer.json()["error"]["message"].as_str().unwrap().len() > 10, "{name}");
+        let response = send(&stripe, &create(&least())).await;
+        assert_eq!((response.status, &response.json()["error"]["type"]), (status, &json!(kind)), "{name}");
+        assert!(response.json()["error"]["message"].as_str().unwrap().len() > 10, "{name}");
     }
     stripe.next(Fault::bad_gateway());
-    let answer = send(&stripe, &create(&least())).await;
-    assert_eq!((answer.status, answer.header("content-type")), (502, Some("text/html")));
+    let response = send(&stripe, &create(&least())).await;
+    assert_eq!((response.status, response.header("content-type")), (502, Some("text/html")));
 }

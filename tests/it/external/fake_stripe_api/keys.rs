@@ -27,8 +27,8 @@ async fn idempotency_key_stores_a_500_but_no_refusal_and_no_503() {
     let keyed = |key: &str, body: &str| create(body).header("Idempotency-Key", key);
     stripe.next(Fault::named("api_error"));
     for replayed in [None, Some("true")] {
-        let answer = send(&stripe, &keyed("a", &least())).await;
-        assert_eq!((answer.status, answer.header("idempotent-replayed")), (500, replayed));
+        let response = send(&stripe, &keyed("a", &least())).await;
+        assert_eq!((response.status, response.header("idempotent-replayed")), (500, replayed));
     }
     stripe.next(Fault::named("unavailable"));
     assert_eq!(send(&stripe, &keyed("b", &least())).await.status, 503);
@@ -52,8 +52,8 @@ async fn idempotency_key_in_use_conflicts_until_the_request_ends() {
     drop(first);
     release.now();
     let replayed = until("the first call's end", async || {
-        let answer = send(&stripe, &keyed).await;
-        (answer.status == 200).then_some(answer)
+        let response = send(&stripe, &keyed).await;
+        (response.status == 200).then_some(response)
     });
     assert_eq!(replayed.await.header("idempotent-replayed"), Some("true"));
     assert_eq!(stripe.sessions(), 1);

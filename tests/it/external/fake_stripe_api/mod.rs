@@ -42,13 +42,13 @@ async fn send(stripe: &FakeStripe, request: &Request) -> Response {
 async fn try_send(stripe: &FakeStripe, request: &Request) -> io::Result<Response> {
     let mut client = client(stripe).await;
     client.write(request.bytes()).await;
-    client.try_answer().await
+    client.try_response().await
 }
 
 /// Returns the status, `error.code` and `error.param`.
-fn fault(answer: &Response) -> (u16, Value, Value) {
-    let json = answer.json();
-    (answer.status, json["error"]["code"].clone(), json["error"]["param"].clone())
+fn fault(response: &Response) -> (u16, Value, Value) {
+    let json = response.json();
+    (response.status, json["error"]["code"].clone(), json["error"]["param"].clone())
 }
 
 #[tokio::test]
@@ -92,10 +92,10 @@ async fn ui_mode_values_depend_on_the_version() {
         ("2025-09-30.clover", "embedded", 200),
         ("2025-09-30.clover", "embedded_page", 400),
     ] {
-        let answer = send(&stripe, &create(&body(ui_mode)).header("Stripe-Version", version)).await;
-        assert_eq!(answer.status, status, "{version} {ui_mode}: {}", answer.text());
+        let response = send(&stripe, &create(&body(ui_mode)).header("Stripe-Version", version)).await;
+        assert_eq!(response.status, status, "{version} {ui_mode}: {}", response.text());
         if status == 200 {
-            let session = answer.json();
+            let session = response.json();
             assert!(session["client_secret"].as_str().unwrap().starts_with(session["id"].as_str().unwrap()));
             assert_eq!(session["url"], Value::Null);
         }
@@ -126,8 +126,8 @@ async fn invalid_requests_are_refused_with_its_own_description_too() {
             "shipping_address_collection[allowed_countries][0]",
         ),
     ] {
-        let answer = send(&stripe, &create(&format!("{}&{more}", least()))).await;
-        assert_eq!((answer.status, &answer.json()["error"]["param"]), (400, &json!(param)), "{more}");
+        let response = send(&stripe, &create(&format!("{}&{more}", least()))).await;
+        assert_eq!((response.status, &response.json()["error"]["param"]), (400, &json!(param)), "{more}");
     }
 }
 
@@ -263,8 +263,8 @@ async fn refuses_what_stripe_would(settings: Settings) {
         ),
         (format!("mode=payment&{url}&{item}&expires_at=1"), none.clone(), "expires_at"),
     ] {
-        let answer = send(&stripe, &create(&body)).await;
-        assert_eq!(fault(&answer), (400, code, json!(param)), "{body}");
+        let response = send(&stripe, &create(&body)).await;
+        assert_eq!(fault(&response), (400, code, json!(param)), "{body}");
     }
     assert_eq!(stripe.sessions(), 0);
 }

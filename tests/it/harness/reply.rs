@@ -4,7 +4,7 @@ use super::gate::Gate;
 
 /// One scripted response. Clones are alike and share their gates.
 #[derive(Clone)]
-pub struct Answer {
+pub struct Reply {
     status: u16,
     headers: Vec<(String, String)>,
     before: Vec<Step>,
@@ -39,77 +39,77 @@ enum After {
     Hang,
 }
 
-impl Answer {
+impl Reply {
     /// A response with this status and an empty body.
-    pub fn status(status: u16) -> Answer {
-        Answer { status, headers: vec![], before: vec![], body: Body::Bytes(vec![]), after: After::Keep }
+    pub fn status(status: u16) -> Reply {
+        Reply { status, headers: vec![], before: vec![], body: Body::Bytes(vec![]), after: After::Keep }
     }
 
     /// A 200 with a small JSON body.
-    pub fn ok() -> Answer {
-        Answer::json(200, r#"{"applied":true}"#)
+    pub fn ok() -> Reply {
+        Reply::json(200, r#"{"applied":true}"#)
     }
 
     /// A JSON response.
-    pub fn json(status: u16, body: &str) -> Answer {
-        Answer::status(status).header("Content-Type", "application/json").body(body)
+    pub fn json(status: u16, body: &str) -> Reply {
+        Reply::status(status).header("Content-Type", "application/json").body(body)
     }
 
     /// A redirect to this location.
-    pub fn redirect(status: u16, location: &str) -> Answer {
-        Answer::status(status).header("Location", location)
+    pub fn redirect(status: u16, location: &str) -> Reply {
+        Reply::status(status).header("Location", location)
     }
 
     /// Any bytes in place of a response.
-    pub fn raw(bytes: impl AsRef<[u8]>) -> Answer {
+    pub fn raw(bytes: impl AsRef<[u8]>) -> Reply {
         let before = vec![Step::Write(bytes.as_ref().to_vec())];
-        Answer { before, body: Body::Raw, ..Answer::status(0) }
+        Reply { before, body: Body::Raw, ..Reply::status(0) }
     }
 
     /// Sends nothing until the client gives up.
-    pub fn never() -> Answer {
-        Answer::raw("").then_hang()
+    pub fn never() -> Reply {
+        Reply::raw("").then_hang()
     }
 
     /// Closes the connection without a byte.
-    pub fn close() -> Answer {
-        Answer::raw("").then_close()
+    pub fn close() -> Reply {
+        Reply::raw("").then_close()
     }
 
-    /// A chunked response. [`Answer::chunk`] adds chunks, and [`Answer::pause`] adds pauses.
-    pub fn chunked(status: u16) -> Answer {
-        Answer { body: Body::Chunked(vec![]), ..Answer::status(status) }
+    /// A chunked response. [`Reply::chunk`] adds chunks, and [`Reply::pause`] adds pauses.
+    pub fn chunked(status: u16) -> Reply {
+        Reply { body: Body::Chunked(vec![]), ..Reply::status(status) }
     }
 
     /// A chunked event stream.
-    pub fn events() -> Answer {
-        Answer::chunked(200).header("Content-Type", "text/event-stream").header("Cache-Control", "no-cache")
+    pub fn events() -> Reply {
+        Reply::chunked(200).header("Content-Type", "text/event-stream").header("Cache-Control", "no-cache")
     }
 
     /// A head without body and length, as for 204 and 304.
-    pub fn bare(status: u16) -> Answer {
-        Answer { body: Body::None, ..Answer::status(status) }
+    pub fn bare(status: u16) -> Reply {
+        Reply { body: Body::None, ..Reply::status(status) }
     }
 
     /// A 200 with `length` bytes of [`super::Pattern`].
-    pub fn pattern(length: u64) -> Answer {
-        Answer { body: Body::Pattern(length), ..Answer::status(200) }
+    pub fn pattern(length: u64) -> Reply {
+        Reply { body: Body::Pattern(length), ..Reply::status(200) }
     }
 
     /// Adds a header.
-    pub fn header(mut self, name: &str, value: &str) -> Answer {
+    pub fn header(mut self, name: &str, value: &str) -> Reply {
         self.headers.push((name.into(), value.into()));
         self
     }
 
     /// Sets the body, sent with its length.
-    pub fn body(mut self, body: impl AsRef<[u8]>) -> Answer {
+    pub fn body(mut self, body: impl AsRef<[u8]>) -> Reply {
         self.body = Body::Bytes(body.as_ref().to_vec());
         self
     }
 
     /// Adds a chunk.
-    pub fn chunk(mut self, data: impl AsRef<[u8]>) -> Answer {
+    pub fn chunk(mut self, data: impl AsRef<[u8]>) -> Reply {
         let data = data.as_ref();
         let mut bytes = format!("{:x}\r\n", data.len()).into_bytes();
         bytes.extend_from_slice(data);
@@ -119,37 +119,37 @@ impl Answer {
     }
 
     /// Waits at the gate before the next chunk.
-    pub fn pause(mut self, gate: &Gate) -> Answer {
+    pub fn pause(mut self, gate: &Gate) -> Reply {
         self.chunks().push(Step::Wait(gate.clone()));
         self
     }
 
     /// Waits at the gate before the first byte.
-    pub fn when(mut self, gate: &Gate) -> Answer {
+    pub fn when(mut self, gate: &Gate) -> Reply {
         self.before.insert(0, Step::Wait(gate.clone()));
         self
     }
 
     /// Sends an interim response first.
-    pub fn interim(mut self, status: u16, headers: &[(&str, &str)]) -> Answer {
+    pub fn interim(mut self, status: u16, headers: &[(&str, &str)]) -> Reply {
         let fields: String = headers.iter().map(|(n, v)| format!("{n}: {v}\r\n")).collect();
         self.before.push(Step::Write(format!("HTTP/1.1 {status} Interim\r\n{fields}\r\n").into_bytes()));
         self
     }
 
     /// Closes the connection afterwards, without `Connection: close`.
-    pub fn then_close(mut self) -> Answer {
+    pub fn then_close(mut self) -> Reply {
         self.after = After::Close;
         self
     }
 
     /// Sends `Connection: close` and closes the connection afterwards.
-    pub fn closing(self) -> Answer {
+    pub fn closing(self) -> Reply {
         self.header("Connection", "close").then_close()
     }
 
     /// Leaves the connection open and sends no more.
-    pub fn then_hang(mut self) -> Answer {
+    pub fn then_hang(mut self) -> Reply {
         self.after = After::Hang;
         self
     }
@@ -157,7 +157,7 @@ impl Answer {
     fn chunks(&mut self) -> &mut Vec<Step> {
         match &mut self.body {
             Body::Chunked(steps) => steps,
-            Body::None | Body::Bytes(_) | Body::Pattern(_) | Body::Raw => panic!("not a chunked answer"),
+            Body::None | Body::Bytes(_) | Body::Pattern(_) | Body::Raw => panic!("not a chunked response"),
         }
     }
 
