@@ -72,7 +72,7 @@ fn is_fragment(doc: &str) -> bool {
         let rest = text.strip_prefix(*opening);
         rest.is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_' || c == '-'))
     };
-    doc.split_whitespace().count() <= MAX_FRAGMENT && OPENINGS.iter().any(|opening| begins(opening))
+    doc.split_whitespace().count() <= MAX_FRAGMENT && OPENINGS.iter().any(begins)
 }
 
 fn sources(texts: &[(&str, &str)]) -> Vec<Source> {
