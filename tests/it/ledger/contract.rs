@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use countersign::clock;
 use countersign::config::Durability;
+use countersign::delivery_mode::DeliveryMode;
 use countersign::ledger::redis::{RedisLedger, RedisOptions};
 use countersign::ledger::sqlite::SqliteLedger;
 use countersign::ledger::{
-    Acted, Action, Claim, Filter, Kept, Lease, Ledger, Parcel, Settled, Settlement, State, Way,
+    ActionResult, Claim, EnqueueResult, Lease, Ledger, OperatorAction, RecordFilter, Settled, Settlement,
+    State, StoredRequest,
 };
 use countersign::metrics::Metrics;
 
@@ -192,20 +194,20 @@ contract! {
 
     queued_event_is_due_at_once_and_returned_whole(ledger, kind keeps MONTH) {
         let kept = arrival("evt_1");
-        assert!(matches!(ledger.keep(kept.clone(), parcel("evt_1"), None).await.unwrap(), Kept::Queued));
+        assert!(matches!(ledger.enqueue(kept.clone(), parcel("evt_1"), None).await.unwrap(), EnqueueResult::Queued));
         let [(lease, held)] = &due(&*ledger, 9).await[..] else { panic!("not one is due") };
         assert_eq!((lease.key(), lease.attempt(), held), (&kept.key, 1, &parcel("evt_1")));
         assert!(lease.remaining(clock::instant()) > LONG / 2);
         assert_eq!(due(&*ledger, 9).await.len(), 0, "it is leased");
-        let (record, shown) = ledger.show(&kept.key).await.unwrap().unwrap();
+        let (record, shown) = ledger.get(&kept.key).await.unwrap().unwrap();
         assert_eq!((record.state, record.attempts, shown), (State::Running, 1, Some(parcel("evt_1"))));
-        assert_eq!((record.kind, record.created, record.livemode), (kept.kind, kept.created, kept.livemode));
+        assert_eq!((record.event_type, record.created, record.livemode), (kept.event_type, kept.created, kept.livemode));
         assert_eq!(record.account, kept.account);
     }
 
     queued_event_leased_at_once_is_due_when_that_lease_expires(ledger, kind keeps MONTH) {
         let short = Some(Duration::from_millis(40));
-        let Kept::Leased(first) = ledger.keep(arrival("evt_1"), parcel("evt_1"), short).await.unwrap() else { panic!() };
+        let EnqueueResult::Leased(first) = ledger.enqueue(arrival("evt_1"), parcel("evt_1"), short).await.unwrap() else { panic!() };
         assert_eq!(first.attempt(), 1);
         let leased = super::super::until("due", || async { due(&*ledger, 9).await.pop() }).await;
         assert_eq!((leased.0.attempt(), leased.1), (2, parcel("evt_1")));
@@ -221,11 +223,11 @@ contract! {
                 let claim = ledger.claim(arrival(&id), LONG).await.unwrap();
                 assert!(matches!(claim, Claim::Duplicate), "{claim:?}");
                 for lease in [None, Some(LONG)] {
-                    let kept = ledger.keep(arrival(&id), parcel(&id), lease).await.unwrap();
-                    assert!(matches!(kept, Kept::Duplicate), "{kept:?}");
+                    let kept = ledger.enqueue(arrival(&id), parcel(&id), lease).await.unwrap();
+                    assert!(matches!(kept, EnqueueResult::Duplicate), "{kept:?}");
                 }
             };
-            assert!(matches!(ledger.keep(arrival(&id), parcel(&id), None).await.unwrap(), Kept::Queued));
+            assert!(matches!(ledger.enqueue(arrival(&id), parcel(&id), None).await.unwrap(), EnqueueResult::Queued));
             expect_duplicate().await;
             let (lease, _) = due(&*ledger, 1).await.pop().unwrap();
             expect_duplicate().await;
@@ -238,15 +240,15 @@ contract! {
 
     failed_event_can_be_queued_and_keeps_its_attempts(ledger, kind keeps MONTH) {
         let lease = leased(&*ledger, arrival("evt_1"), LONG).await;
-        let Kept::InFlight { retry_after } = ledger.keep(arrival("evt_1"), parcel("evt_1"), None).await.unwrap() else { panic!() };
+        let EnqueueResult::InFlight { retry_after } = ledger.enqueue(arrival("evt_1"), parcel("evt_1"), None).await.unwrap() else { panic!() };
         assert!(retry_after <= LONG && retry_after > LONG / 2, "{retry_after:?}");
         ledger.settle(lease, DOWN).await.unwrap();
-        assert!(matches!(ledger.keep(arrival("evt_1"), parcel("evt_1"), None).await.unwrap(), Kept::Queued));
+        assert!(matches!(ledger.enqueue(arrival("evt_1"), parcel("evt_1"), None).await.unwrap(), EnqueueResult::Queued));
         assert_eq!(due(&*ledger, 1).await[0].0.attempt(), 2);
     }
 
     retry_is_due_after_its_wait_and_counts_only_if_asked(ledger, kind keeps MONTH) {
-        let _ = ledger.keep(arrival("evt_1"), parcel("evt_1"), None).await.unwrap();
+        let _ = ledger.enqueue(arrival("evt_1"), parcel("evt_1"), None).await.unwrap();
         for (counts, attempt) in [(true, 1), (false, 2), (false, 2), (true, 2), (true, 3)] {
             let (lease, held) = super::super::until("due", || async { due(&*ledger, 9).await.pop() }).await;
             assert_eq!((lease.attempt(), held), (attempt, parcel("evt_1")));
@@ -256,26 +258,26 @@ contract! {
         let (lease, _) = super::super::until("due", || async { due(&*ledger, 9).await.pop() }).await;
         ledger.settle(lease, Settlement::Retry { status: None, wait: LONG, counts: true }).await.unwrap();
         assert_eq!(due(&*ledger, 9).await.len(), 0, "its wait is not over");
-        let (record, _) = ledger.show(&arrival("evt_1").key).await.unwrap().unwrap();
+        let (record, _) = ledger.get(&arrival("evt_1").key).await.unwrap().unwrap();
         assert_eq!((record.state, record.status, record.attempts), (State::Pending, Some(503), 4));
     }
 
     dead_event_keeps_its_payload_and_is_never_due(ledger, kind keeps MONTH) {
-        let _ = ledger.keep(arrival("evt_1"), parcel("evt_1"), None).await.unwrap();
+        let _ = ledger.enqueue(arrival("evt_1"), parcel("evt_1"), None).await.unwrap();
         let (lease, _) = due(&*ledger, 1).await.pop().unwrap();
         assert_eq!(ledger.settle(lease, DEAD).await.unwrap(), Settled::Recorded);
         assert_eq!(due(&*ledger, 9).await.len(), 0);
-        let (record, held) = ledger.show(&arrival("evt_1").key).await.unwrap().unwrap();
+        let (record, held) = ledger.get(&arrival("evt_1").key).await.unwrap().unwrap();
         assert_eq!((record.state, record.status, held), (State::Dead, Some(500), Some(parcel("evt_1"))));
         assert!(record.settled.is_some() && record.due.is_none());
     }
 
     delivery_by_any_holder_drops_the_payload(ledger, kind keeps MONTH) {
         let short = Some(Duration::from_millis(40));
-        let Kept::Leased(late) = ledger.keep(arrival("evt_1"), parcel("evt_1"), short).await.unwrap() else { panic!() };
+        let EnqueueResult::Leased(late) = ledger.enqueue(arrival("evt_1"), parcel("evt_1"), short).await.unwrap() else { panic!() };
         let (current, _) = super::super::until("due", || async { due(&*ledger, 9).await.pop() }).await;
         assert_eq!(ledger.settle(late, OK).await.unwrap(), Settled::Recorded);
-        let (record, held) = ledger.show(&arrival("evt_1").key).await.unwrap().unwrap();
+        let (record, held) = ledger.get(&arrival("evt_1").key).await.unwrap().unwrap();
         assert_eq!((record.state, held), (State::Delivered, None));
         assert_eq!(ledger.settle(current, RETRY).await.unwrap(), Settled::Superseded);
         assert_eq!(due(&*ledger, 9).await.len(), 0);
@@ -286,7 +288,7 @@ contract! {
         for settlement in [RETRY, DEAD, DOWN] {
             let id = format!("evt_{}", format!("{settlement:?}").len());
             let short = Some(Duration::from_millis(40));
-            let Kept::Leased(late) = ledger.keep(arrival(&id), parcel(&id), short).await.unwrap() else { panic!() };
+            let EnqueueResult::Leased(late) = ledger.enqueue(arrival(&id), parcel(&id), short).await.unwrap() else { panic!() };
             let (current, _) = super::super::until("due", || async { due(&*ledger, 9).await.pop() }).await;
             assert_eq!(ledger.settle(late, settlement).await.unwrap(), Settled::Superseded, "{settlement:?}");
             assert_eq!(due(&*ledger, 9).await.len(), 0);
@@ -297,7 +299,7 @@ contract! {
     most_overdue_events_come_first_up_to_the_limit(ledger, kind keeps MONTH) {
         for n in 0..6 {
             let id = format!("evt_{n}");
-            let _ = ledger.keep(arrival(&id), parcel(&id), None).await.unwrap();
+            let _ = ledger.enqueue(arrival(&id), parcel(&id), None).await.unwrap();
             // Due times are whole milliseconds.
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
@@ -311,17 +313,17 @@ contract! {
     }
 
     endpoint_gets_only_its_own_events(ledger, kind keeps MONTH) {
-        let _ = ledger.keep(at("a", "", "evt_1"), parcel("a"), None).await.unwrap();
-        let _ = ledger.keep(at("a b", "q=1", "evt_1"), parcel("b"), None).await.unwrap();
-        assert_eq!(ledger.due("b", 9, LONG).await.unwrap().len(), 0);
-        let leased = ledger.due("a b", 9, LONG).await.unwrap();
+        let _ = ledger.enqueue(at("a", "", "evt_1"), parcel("a"), None).await.unwrap();
+        let _ = ledger.enqueue(at("a b", "q=1", "evt_1"), parcel("b"), None).await.unwrap();
+        assert_eq!(ledger.claim_due("b", 9, LONG).await.unwrap().len(), 0);
+        let leased = ledger.claim_due("a b", 9, LONG).await.unwrap();
         assert_eq!((leased.len(), &leased[0].1, &*leased[0].0.key().query), (1, &parcel("b"), "q=1"));
     }
 
     no_event_is_leased_twice_at_a_time(ledger, kind keeps MONTH) {
         for n in 0..60 {
             let id = format!("evt_{n}");
-            let _ = ledger.keep(arrival(&id), parcel(&id), None).await.unwrap();
+            let _ = ledger.enqueue(arrival(&id), parcel(&id), None).await.unwrap();
         }
         let mut workers = tokio::task::JoinSet::new();
         for _ in 0..6 {
@@ -346,38 +348,38 @@ contract! {
 
     redelivered_dead_event_starts_its_schedule_again(ledger, kind keeps MONTH) {
         let key = arrival("evt_1").key;
-        assert_eq!(ledger.act(&key, Action::Redeliver).await.unwrap(), Acted::Unknown);
-        let _ = ledger.keep(arrival("evt_1"), parcel("evt_1"), None).await.unwrap();
+        assert_eq!(ledger.apply(&key, OperatorAction::Redeliver).await.unwrap(), ActionResult::Unknown);
+        let _ = ledger.enqueue(arrival("evt_1"), parcel("evt_1"), None).await.unwrap();
         for _ in 0..2 {
             let (lease, _) = due(&*ledger, 1).await.pop().unwrap();
             assert_eq!(lease.attempt(), 1);
-            assert_eq!(ledger.act(&key, Action::Redeliver).await.unwrap(), Acted::Running);
+            assert_eq!(ledger.apply(&key, OperatorAction::Redeliver).await.unwrap(), ActionResult::Running);
             ledger.settle(lease, DEAD).await.unwrap();
-            assert_eq!(ledger.act(&key, Action::Redeliver).await.unwrap(), Acted::Done);
+            assert_eq!(ledger.apply(&key, OperatorAction::Redeliver).await.unwrap(), ActionResult::Done);
         }
         let (lease, held) = due(&*ledger, 1).await.pop().unwrap();
-        assert_eq!(held, Parcel { way: Way::Redelivery, ..parcel("evt_1") });
+        assert_eq!(held, StoredRequest { mode: DeliveryMode::Redelivery, ..parcel("evt_1") });
         // A pending event can be made due at once.
         ledger.settle(lease, Settlement::Retry { status: None, wait: LONG, counts: true }).await.unwrap();
-        assert_eq!(ledger.act(&key, Action::Redeliver).await.unwrap(), Acted::Done);
+        assert_eq!(ledger.apply(&key, OperatorAction::Redeliver).await.unwrap(), ActionResult::Done);
         let (lease, _) = due(&*ledger, 1).await.pop().unwrap();
         ledger.settle(lease, OK).await.unwrap();
-        assert_eq!(ledger.act(&key, Action::Redeliver).await.unwrap(), Acted::PayloadGone);
+        assert_eq!(ledger.apply(&key, OperatorAction::Redeliver).await.unwrap(), ActionResult::PayloadGone);
     }
 
     deleted_event_is_new_when_it_arrives_again(ledger, kind keeps MONTH) {
         let key = arrival("evt_1").key;
-        assert_eq!(ledger.act(&key, Action::Forget).await.unwrap(), Acted::Unknown);
+        assert_eq!(ledger.apply(&key, OperatorAction::Forget).await.unwrap(), ActionResult::Unknown);
         for settlement in [None, Some(DEAD), Some(OK)] {
-            let _ = ledger.keep(arrival("evt_1"), parcel("evt_1"), None).await.unwrap();
+            let _ = ledger.enqueue(arrival("evt_1"), parcel("evt_1"), None).await.unwrap();
             if let Some(settlement) = settlement {
                 let (lease, _) = due(&*ledger, 1).await.pop().unwrap();
                 assert_eq!(lease.attempt(), 1);
-                assert_eq!(ledger.act(&key, Action::Forget).await.unwrap(), Acted::Running);
+                assert_eq!(ledger.apply(&key, OperatorAction::Forget).await.unwrap(), ActionResult::Running);
                 ledger.settle(lease, settlement).await.unwrap();
             }
-            assert_eq!(ledger.act(&key, Action::Forget).await.unwrap(), Acted::Done);
-            assert_eq!(ledger.show(&key).await.unwrap(), None);
+            assert_eq!(ledger.apply(&key, OperatorAction::Forget).await.unwrap(), ActionResult::Done);
+            assert_eq!(ledger.get(&key).await.unwrap(), None);
             assert_eq!((due(&*ledger, 9).await.len(), ledger.backlog().await.unwrap()), (0, vec![]));
         }
         assert_eq!(leased(&*ledger, arrival("evt_1"), LONG).await.attempt(), 1);
@@ -386,10 +388,10 @@ contract! {
     backlog_is_counted_by_endpoint_and_state(ledger, kind keeps MONTH) {
         for (endpoint, ids) in [("a", 0..5), ("b", 5..6)] {
             for n in ids {
-                let _ = ledger.keep(at(endpoint, "", &format!("evt_{n}")), parcel("x"), None).await.unwrap();
+                let _ = ledger.enqueue(at(endpoint, "", &format!("evt_{n}")), parcel("x"), None).await.unwrap();
             }
         }
-        let mut held = ledger.due("a", 3, LONG).await.unwrap();
+        let mut held = ledger.claim_due("a", 3, LONG).await.unwrap();
         ledger.settle(held.pop().unwrap().0, DEAD).await.unwrap();
         let _inline = leased(&*ledger, at("a", "", "evt_inline"), LONG).await;
         let mut counted = counts(&*ledger).await;
@@ -407,23 +409,23 @@ contract! {
         }
         for n in 0..7 {
             let id = format!("evt_b{n}");
-            let _ = ledger.keep(at("b", "v=2", &id), parcel(&id), None).await.unwrap();
+            let _ = ledger.enqueue(at("b", "v=2", &id), parcel(&id), None).await.unwrap();
         }
-        for (lease, _) in ledger.due("b", 3, LONG).await.unwrap() {
+        for (lease, _) in ledger.claim_due("b", 3, LONG).await.unwrap() {
             ledger.settle(lease, DEAD).await.unwrap();
         }
-        let all = Filter::default;
+        let all = RecordFilter::default;
         for (filter, expected) in [
             (all(), 32),
-            (Filter { state: Some(State::Delivered), ..all() }, 20),
-            (Filter { state: Some(State::Failed), ..all() }, 5),
-            (Filter { state: Some(State::Pending), ..all() }, 4),
-            (Filter { state: Some(State::Dead), endpoint: Some("b".to_owned()), ..all() }, 3),
-            (Filter { state: Some(State::Dead), endpoint: Some("a".to_owned()), ..all() }, 0),
-            (Filter { state: Some(State::Running), ..all() }, 0),
-            (Filter { id: Some("evt_b6".to_owned()), ..all() }, 1),
-            (Filter { kind: Some("checkout.*".to_owned()), endpoint: Some("b".to_owned()), ..all() }, 7),
-            (Filter { kind: Some("invoice.*".to_owned()), ..all() }, 0),
+            (RecordFilter { state: Some(State::Delivered), ..all() }, 20),
+            (RecordFilter { state: Some(State::Failed), ..all() }, 5),
+            (RecordFilter { state: Some(State::Pending), ..all() }, 4),
+            (RecordFilter { state: Some(State::Dead), endpoint: Some("b".to_owned()), ..all() }, 3),
+            (RecordFilter { state: Some(State::Dead), endpoint: Some("a".to_owned()), ..all() }, 0),
+            (RecordFilter { state: Some(State::Running), ..all() }, 0),
+            (RecordFilter { id: Some("evt_b6".to_owned()), ..all() }, 1),
+            (RecordFilter { event_type: Some("checkout.*".to_owned()), endpoint: Some("b".to_owned()), ..all() }, 7),
+            (RecordFilter { event_type: Some("invoice.*".to_owned()), ..all() }, 0),
         ] {
             let (mut keys, mut after) = (Vec::new(), None);
             loop {
@@ -476,14 +478,19 @@ const RETRY: Settlement = Settlement::Retry { status: Some(500), wait: Duration:
 const DEAD: Settlement = Settlement::Dead { status: Some(500) };
 
 /// Builds a stored request that is unlike every other one.
-fn parcel(mark: &str) -> Parcel {
+fn parcel(mark: &str) -> StoredRequest {
     let bytes = |what: &str| bytes::Bytes::from(format!("{what} of {mark} \0\r\n"));
-    Parcel { way: Way::Queued, head: bytes("head"), signature: bytes("signature"), body: bytes("body") }
+    StoredRequest {
+        mode: DeliveryMode::Queued,
+        head: bytes("head"),
+        signature: bytes("signature"),
+        body: bytes("body"),
+    }
 }
 
 /// Leases the due events of the endpoint.
-async fn due(ledger: &dyn Ledger, most: usize) -> Vec<(Lease, Parcel)> {
-    ledger.due(ENDPOINT, most, LONG).await.unwrap()
+async fn due(ledger: &dyn Ledger, most: usize) -> Vec<(Lease, StoredRequest)> {
+    ledger.claim_due(ENDPOINT, most, LONG).await.unwrap()
 }
 
 /// Returns the running, pending and dead events by endpoint.

@@ -41,8 +41,9 @@ impl Fixture {
 
     /// Creates an event that Stripe could not deliver.
     fn undelivered(&self, kind: &str, size: usize) -> String {
-        let event =
-            self.stripe.missed(kind, json!({ "id": "in_1", "object": "invoice", "note": "x".repeat(size) }));
+        let event = self
+            .stripe
+            .emit_undelivered(kind, json!({ "id": "in_1", "object": "invoice", "note": "x".repeat(size) }));
         event["id"].as_str().unwrap().to_owned()
     }
 }
@@ -125,9 +126,9 @@ async fn event_that_failed_inline_is_missing_and_a_delivered_one_is_not(ledger: 
     fixture.stripe.deliver_to(&format!("http://{}/webhooks/stripe", fixture.program.proxy().text()), SECRET);
     let invoice = || json!({ "id": "in_1", "object": "invoice" });
     backend.reply_always(Reply::ok());
-    let came = fixture.stripe.happens("invoice.paid", invoice()).await;
+    let came = fixture.stripe.emit("invoice.paid", invoice()).await;
     backend.reply_always(Reply::status(500));
-    let failed = fixture.stripe.happens("invoice.paid", invoice()).await;
+    let failed = fixture.stripe.emit("invoice.paid", invoice()).await;
     let undelivered = fixture.undelivered("invoice.paid", 0);
     backend.reply_always(Reply::ok());
     let output = fixture.reconcile(&["--apply"]).await;
