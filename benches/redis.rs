@@ -94,7 +94,7 @@ fn open(runtime: &Runtime, server: &Server) -> Arc<RedisLedger> {
         command_timeout: Duration::from_secs(5),
         retention: Duration::from_secs(35 * 24 * 60 * 60),
         durability: Durability::None,
-        keeps: false,
+        queueing_enabled: false,
     };
     runtime.block_on(async {
         let ledger = Arc::new(RedisLedger::start(options, Arc::new(Metrics::new())));

@@ -51,7 +51,7 @@ impl OpenLedger {
     pub(super) fn set_queueing_enabled(&self, enabled: bool) {
         match self {
             OpenLedger::None | OpenLedger::Sqlite(_) => {}
-            OpenLedger::Redis(ledger) => ledger.set_keeping(enabled),
+            OpenLedger::Redis(ledger) => ledger.set_queueing_enabled(enabled),
         }
     }
 

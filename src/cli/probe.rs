@@ -67,7 +67,7 @@ fn redis(url: &RedisUrl, ledger: &LedgerConfig, keeps: bool) -> Result<String, S
     let options = RedisOptions::new(url, ledger, keeps);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| error.to_string())?;
-    let server = runtime.block_on(RedisLedger::look(&options)).map_err(|why| format!("{url}: {why}"))?;
+    let server = runtime.block_on(RedisLedger::inspect(&options)).map_err(|why| format!("{url}: {why}"))?;
     Ok(format!("{url}, {server}"))
 }
 

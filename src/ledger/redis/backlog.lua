@@ -1,37 +1,39 @@
--- Counts what is not settled.
---   KEYS  1 the running   2 the endpoints that have kept events   3 the served
---   ARGV  1 what every key begins with
---   answers  for each endpoint: its name, running, pending, dead, kept and not dead, ms since the oldest of these came,
---            ms since somebody asked what of it is due; -1 where there is none
+-- Counts the unsettled events of each endpoint.
+--   KEYS  1 the set `running`   2 the set `queued_endpoints`   3 the sorted set `polled`
+--   ARGV  1 key prefix
+--   reply  for each endpoint: name, running, pending, dead, queued (running or pending),
+--          ms since the oldest queued event was received, ms since a process last polled; -1 if there is none
 local time = redis.call('TIME')
 local now = time[1] .. string.sub(time[2] + 1000000, 2, 4)
-local stem = ARGV[1]
-local running, kept = {}, {}
+local key_prefix = ARGV[1]
+-- `due` holds pending events and leased ones. Counting the leased ones here gives the pending ones by subtraction.
+local running, leased = {}, {}
 for _, key in ipairs(redis.call('SMEMBERS', KEYS[1])) do
-  local endpoint = string.match(key, '^[^ ]* (.*)$', #stem + 1) or ''
+  local endpoint = string.match(key, '^[^ ]* (.*)$', #key_prefix + 1) or ''
   running[endpoint] = (running[endpoint] or 0) + 1
-  if redis.call('ZSCORE', stem .. 'kept ' .. endpoint, key) then
-    kept[endpoint] = (kept[endpoint] or 0) + 1
+  if redis.call('ZSCORE', key_prefix .. 'queued ' .. endpoint, key) then
+    leased[endpoint] = (leased[endpoint] or 0) + 1
   end
 end
 
-local told = {}
-local function tell(endpoint)
-  local oldest = redis.call('ZRANGE', stem .. 'kept ' .. endpoint, 0, 0, 'WITHSCORES')
-  local held = redis.call('ZCARD', stem .. 'due ' .. endpoint)
-  local pending = held - (kept[endpoint] or 0)
-  local dead = redis.call('ZCARD', stem .. 'dead ' .. endpoint)
+local rows = {}
+local function count(endpoint)
+  local oldest = redis.call('ZRANGE', key_prefix .. 'queued ' .. endpoint, 0, 0, 'WITHSCORES')
+  local queued = redis.call('ZCARD', key_prefix .. 'due ' .. endpoint)
+  local pending = queued - (leased[endpoint] or 0)
+  local dead = redis.call('ZCARD', key_prefix .. 'dead ' .. endpoint)
   local age = oldest[2] and now - oldest[2] or -1
-  local served = redis.call('ZSCORE', KEYS[3], endpoint)
-  local idle = served and now - served or -1
-  told[#told + 1] = {endpoint, tostring(running[endpoint] or 0), tostring(pending), tostring(dead), tostring(held),
-    tostring(age), tostring(idle)}
+  local polled = redis.call('ZSCORE', KEYS[3], endpoint)
+  local polled_ago = polled and now - polled or -1
+  rows[#rows + 1] = {endpoint, tostring(running[endpoint] or 0), tostring(pending), tostring(dead), tostring(queued),
+    tostring(age), tostring(polled_ago)}
   running[endpoint] = nil
 end
 for _, endpoint in ipairs(redis.call('SMEMBERS', KEYS[2])) do
-  tell(endpoint)
+  count(endpoint)
 end
+-- What remains are endpoints that deliver inline and have never queued an event.
 for endpoint in pairs(running) do
-  told[#told + 1] = {endpoint, tostring(running[endpoint]), '0', '0', '0', '-1', '-1'}
+  rows[#rows + 1] = {endpoint, tostring(running[endpoint]), '0', '0', '0', '-1', '-1'}
 end
-return told
+return rows

@@ -1,13 +1,15 @@
--- Asks for the right to deliver an event. Sent twice with one token, it answers the same.
---   KEYS  1 the event's record   2 the running
---   ARGV  1 token   2 lease, ms   3 what the record says of the event
---   answers  {1, attempt}  leased    {2, ms left}  in flight    {3, 0}  delivered before, or kept
--- A record, each field but the last two in its columns, so that it is cut and not parsed:
---   1 state   3 token   20 due   34 settled   48 status   52 seen   66 way   68 attempts and what it says
+-- Leases an event to the caller, who then delivers it inline. A repeated call with the same token gets the same reply.
+--   KEYS  1 the event's record   2 the set `running`
+--   ARGV  1 token   2 lease, ms   3 metadata of the event
+--   reply  {1, attempt}  leased    {2, ms left}  in flight    {3, 0}  delivered before, or queued
+--
+-- Layout of a record. Every field up to `mode` has fixed columns, so that scripts cut the string and do not parse it.
+-- The number is the field's first column:
+--   1 state   3 token   20 due   34 settled   48 status   52 seen   66 mode   68 attempts, then the metadata
 --   state    R running   F failed   D delivered   P pending   X dead
---   times    Unix ms by this server's clock, 13 digits; zeros where there is none
---   status   the backend's last, 3 digits
---   way      - not kept   q queued   h hybrid   r redelivery
+--   times    Unix ms by this server's clock, 13 digits; zeros if there is none
+--   status   the backend's last status, 3 digits
+--   mode     - inline, no payload stored   q queued   h hybrid   r redelivery
 local time = redis.call('TIME')
 local now = time[1] .. string.sub(time[2] + 1000000, 2, 4)
 local due = now + ARGV[2]
@@ -24,7 +26,7 @@ if record then
     if string.sub(record, 3, 18) == ARGV[1] then
       return {1, attempt}
     end
-    -- A lease that has an hour more than one granted now was written under a wrong clock.
+    -- A lease that ends over an hour later than one granted now was written under a wrong clock. It does not count.
     local left = string.sub(record, 20, 32) - now
     if left > 0 and left <= ARGV[2] + 3600000 then
       return {2, left}

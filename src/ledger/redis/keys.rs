@@ -1,50 +1,97 @@
-//! How keys are spelled, and back.
+//! The names of the ledger's keys in Redis, and the event that a record's key names. Pure data: it sends nothing.
+//!
+//! ```text
+//!  PREFIX:{e}:ID?QUERY ENDPOINT   string: an event's record; a settled one expires after the retention
+//!  PREFIX:{e}:/ID?QUERY ENDPOINT  hash: the event's payload, while it may still be needed
+//!  PREFIX:{e}:running             set: the keys of RUNNING records
+//!  PREFIX:{e}:due ENDPOINT        sorted set of queued events: PENDING by due time, RUNNING by the end of the lease
+//!  PREFIX:{e}:queued ENDPOINT     sorted set of the same events by the time when they were first received
+//!  PREFIX:{e}:dead ENDPOINT       sorted set of DEAD events by the time of their last attempt
+//!  PREFIX:{e}:queued_endpoints    set: the endpoints that have ever queued an event
+//!  PREFIX:{e}:polled              sorted set of endpoints by the time when a process last asked for due events
+//!  PREFIX:{e}:marker              string: identifies the server's data; missing after the server lost its data
+//! ```
+//!
+//! The hash tag `{e}` keeps all keys on one node of a Redis Cluster, because a script's keys must be together.
 
 use crate::ledger::EventKey;
 
-/// The spelling under one prefix.
+/// The key names under one configured prefix. The map above says what each key holds.
 pub(super) struct Keys {
-    /// What every key begins with.
-    pub(super) stem: String,
+    /// The beginning of every key: `PREFIX:{e}:`.
+    pub(super) key_prefix: String,
     pub(super) running: String,
-    pub(super) endpoints: String,
-    pub(super) served: String,
+    pub(super) queued_endpoints: String,
+    pub(super) polled: String,
     pub(super) marker: String,
 }
 
 impl Keys {
     pub(super) fn new(prefix: &str) -> Keys {
-        let stem = format!("{prefix}:{{e}}:");
-        let fixed = |name| format!("{stem}{name}");
+        // The hash tag `{e}` puts every key on one node of a Redis Cluster.
+        let key_prefix = format!("{prefix}:{{e}}:");
+        let fixed = |name| format!("{key_prefix}{name}");
         Keys {
             running: fixed("running"),
-            endpoints: fixed("endpoints"),
-            served: fixed("served"),
+            queued_endpoints: fixed("queued_endpoints"),
+            polled: fixed("polled"),
             marker: fixed("marker"),
-            stem,
+            key_prefix,
         }
     }
 
-    /// An event's record.
+    /// Returns the key of an event's record.
     pub(super) fn record(&self, key: &EventKey) -> String {
-        // As `EventKey` displays itself, without the cost of formatting.
+        // The same text as `EventKey`'s Display. Joining the parts avoids the cost of formatting on every claim.
         let EventKey { endpoint, query, id } = key;
-        [&self.stem, &**id, "?", query, " ", endpoint].concat()
+        [&self.key_prefix, &**id, "?", query, " ", endpoint].concat()
     }
 
-    /// The parcel that belongs to a record. No id begins with a slash.
-    pub(super) fn parcel(&self, record: &str) -> String {
-        [&self.stem, "/", record.strip_prefix(&self.stem).unwrap_or(record)].concat()
+    /// Returns the key of the payload that belongs to a record. It differs from every record's key by its slash,
+    /// because no event id begins with one.
+    pub(super) fn payload(&self, record: &str) -> String {
+        [&self.key_prefix, "/", record.strip_prefix(&self.key_prefix).unwrap_or(record)].concat()
     }
 
-    /// `due`, `kept` or `dead` of an endpoint. No id has a space.
-    pub(super) fn of_endpoint(&self, what: &str, endpoint: &str) -> String {
-        [&self.stem, what, " ", endpoint].concat()
+    /// Returns the key of an endpoint's `due` set.
+    pub(super) fn due(&self, endpoint: &str) -> String {
+        self.of_endpoint("due", endpoint)
     }
 
-    /// The event that a record's key names; `None` for what is no record's.
+    /// Returns the key of an endpoint's `queued` set.
+    pub(super) fn queued(&self, endpoint: &str) -> String {
+        self.of_endpoint("queued", endpoint)
+    }
+
+    /// Returns the key of an endpoint's `dead` set.
+    pub(super) fn dead(&self, endpoint: &str) -> String {
+        self.of_endpoint("dead", endpoint)
+    }
+
+    fn of_endpoint(&self, set: &str, endpoint: &str) -> String {
+        // The space sets these keys apart from records: no event id contains one.
+        [&self.key_prefix, set, " ", endpoint].concat()
+    }
+
+    /// Returns every key that concerns one queued event, in the order that `reschedule.lua` and `operator.lua` take:
+    /// record, `running`, payload, `due`, `queued`, `dead`.
+    pub(super) fn of_event(&self, key: &EventKey) -> [String; 6] {
+        let record = self.record(key);
+        let payload = self.payload(&record);
+        let EventKey { endpoint, .. } = key;
+        [
+            record,
+            self.running.clone(),
+            payload,
+            self.due(endpoint),
+            self.queued(endpoint),
+            self.dead(endpoint),
+        ]
+    }
+
+    /// Returns the event that a record's key names; `None` if the key is not a record's.
     pub(super) fn event(&self, record: &str) -> Option<EventKey> {
-        let key: EventKey = record.strip_prefix(&self.stem)?.parse().ok()?;
+        let key: EventKey = record.strip_prefix(&self.key_prefix)?.parse().ok()?;
         key.id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_').then_some(key)
     }
 }
@@ -66,23 +113,23 @@ mod tests {
         assert_eq!(record, format!("staging:{{e}}:{event}"));
         assert_eq!(keys.event(&record), Some(event));
         let others = [
-            keys.parcel(&record),
-            keys.of_endpoint("due", "my shop?a b"),
+            keys.payload(&record),
+            keys.due("my shop?a b"),
             keys.running.clone(),
-            keys.endpoints.clone(),
+            keys.queued_endpoints.clone(),
             keys.marker.clone(),
             "production:{e}:evt_1? my shop".to_owned(),
         ];
         for other in others {
             assert_eq!(keys.event(&other), None, "{other}");
         }
-        assert_eq!(keys.parcel(&record), "staging:{e}:/evt_1?version=2 my shop");
+        assert_eq!(keys.payload(&record), "staging:{e}:/evt_1?version=2 my shop");
     }
 
     #[test]
     fn no_two_events_share_a_key() {
         let keys = Keys::new("c");
-        let others = [
+        let events = [
             key("a", "", "evt_1"),
             key("a", "b", "evt_1"),
             key("a b", "", "evt_1"),
@@ -90,7 +137,7 @@ mod tests {
             key("b", "?a", "evt_1"),
             key("", "", "evt_1"),
         ];
-        let spelled: std::collections::HashSet<_> = others.iter().map(|key| keys.record(key)).collect();
-        assert_eq!(spelled.len(), others.len());
+        let spelled: std::collections::HashSet<_> = events.iter().map(|key| keys.record(key)).collect();
+        assert_eq!(spelled.len(), events.len());
     }
 }

@@ -1,14 +1,14 @@
--- Records how deliveries ended. Sent twice with the same tokens, it answers the same.
---   KEYS  1 the running   2… an event's record each
---   ARGV  1 retention, ms; and of each event five:
---         token   D delivered, F failed   the backend's status, 3 digits   attempt   what the record says of the event
---   answers  of each: 1 recorded    0 superseded: another holder has it, or has settled it
--- The record is claim.lua's. D counts from any state and with any token, even where the record is gone. What is kept of
--- the events shares the tag of these keys, and is spelled as keys.rs does.
+-- Records the results of deliveries, many in one call. A repeated call with the same tokens gets the same reply.
+--   KEYS  1 the set `running`   2... one record each
+--   ARGV  1 retention, ms; then five for each record:
+--         token   D delivered, F failed   the backend's status, 3 digits   attempt   metadata of the event
+--   reply  for each record: 1 recorded    0 superseded: another holder has leased the event since, or has settled it
+-- D is recorded from any state and with any token, even if the record no longer exists. claim.lua shows the layout of a
+-- record. The other keys of an event have the same hash tag and are spelled as in keys.rs, so they are not among KEYS.
 local time = redis.call('TIME')
 local now = time[1] .. string.sub(time[2] + 1000000, 2, 4)
-local stem = string.sub(KEYS[1], 1, -8)
-local records, settled, parcels, kept, dead = {}, {}, {}, {}, {}
+local key_prefix = string.sub(KEYS[1], 1, -8) -- KEYS[1] without `running`
+local records, settled, payloads, queued, dead = {}, {}, {}, {}, {}
 
 local function add(lists, endpoint, key)
   local list = lists[endpoint] or {}
@@ -16,31 +16,32 @@ local function add(lists, endpoint, key)
   lists[endpoint] = list
 end
 
--- Notes what is to be written.
-local function settle(key, record, token, outcome, status, attempt, says)
-  local rest = ' ' .. now .. ' - ' .. attempt .. ' ' .. says
-  local state, holder, parcel
+-- Decides one settlement and collects what to write. It writes nothing, so that the writes below can be grouped.
+local function settle(key, record, token, outcome, status, attempt, metadata)
+  local rest = ' ' .. now .. ' - ' .. attempt .. ' ' .. metadata
+  local state, holder, has_payload
   if record then
     state, holder = string.sub(record, 1, 1), string.sub(record, 3, 18)
     if state == 'D' then
       return outcome == 'D' and 1 or 0
     end
     rest = string.sub(record, 51)
-    parcel = string.sub(record, 66, 66) ~= '-'
+    has_payload = string.sub(record, 66, 66) ~= '-'
   end
   if outcome == 'F' and not (state == 'R' and holder == token) then
     return (state == 'F' and holder == token) and 1 or 0
   end
-  if outcome == 'F' and parcel then
-    return 0 -- retry.lua's
+  if outcome == 'F' and has_payload then
+    return 0 -- A failed attempt at a queued event is recorded by reschedule.lua.
   end
 
-  if parcel then
+  if has_payload then
+    -- A settled event has no payload, so its mode becomes `-`.
     rest = string.sub(record, 51, 65) .. '-' .. string.sub(record, 67)
-    local event = string.sub(key, #stem + 1)
+    local event = string.sub(key, #key_prefix + 1)
     local endpoint = string.match(event, ' (.*)$')
-    parcels[#parcels + 1] = stem .. '/' .. event
-    add(kept, endpoint, key)
+    payloads[#payloads + 1] = key_prefix .. '/' .. event
+    add(queued, endpoint, key)
     if state == 'X' then
       add(dead, endpoint, key)
     end
@@ -51,27 +52,29 @@ local function settle(key, record, token, outcome, status, attempt, says)
 end
 
 local found = redis.call('MGET', unpack(KEYS, 2))
-local answers = {}
+local replies = {}
 for n, record in ipairs(found) do
   local key, at = KEYS[n + 1], 5 * n - 3
-  answers[n] = settle(key, records[key] or record, unpack(ARGV, at, at + 4))
+  -- One call can settle an event twice. The second settlement must see the result of the first.
+  replies[n] = settle(key, records[key] or record, unpack(ARGV, at, at + 4))
 end
 
--- The first write is one that a server without memory takes too (noeviction): what is delivered must get out of it.
+-- On a full server (noeviction), Redis refuses a script if its first write may need memory. Settling must work there
+-- too, because it frees memory. So the removals come first.
 if #settled > 0 then
   redis.call('SREM', KEYS[1], unpack(settled))
 end
-if #parcels > 0 then
-  redis.call('UNLINK', unpack(parcels))
+if #payloads > 0 then
+  redis.call('UNLINK', unpack(payloads))
 end
-for endpoint, keys in pairs(kept) do
-  redis.call('ZREM', stem .. 'due ' .. endpoint, unpack(keys))
-  redis.call('ZREM', stem .. 'kept ' .. endpoint, unpack(keys))
+for endpoint, keys in pairs(queued) do
+  redis.call('ZREM', key_prefix .. 'due ' .. endpoint, unpack(keys))
+  redis.call('ZREM', key_prefix .. 'queued ' .. endpoint, unpack(keys))
 end
 for endpoint, keys in pairs(dead) do
-  redis.call('ZREM', stem .. 'dead ' .. endpoint, unpack(keys))
+  redis.call('ZREM', key_prefix .. 'dead ' .. endpoint, unpack(keys))
 end
 for key, record in pairs(records) do
   redis.call('SET', key, record, 'PX', ARGV[1])
 end
-return answers
+return replies

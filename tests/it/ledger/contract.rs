@@ -557,6 +557,6 @@ fn options(url: &str, retention: Duration) -> RedisOptions {
         command_timeout: Duration::from_secs(1),
         retention,
         durability: Durability::Always,
-        keeps: false,
+        queueing_enabled: false,
     }
 }

@@ -1,60 +1,60 @@
-//! What a Redis server says of itself, and what of that an operator should know. Pure: INFO and CONFIG in, sentences
-//! out.
+//! The facts that a Redis server reports about itself, and the warnings that follow from them. Pure: INFO and CONFIG in,
+//! texts out.
 
 use std::collections::HashMap;
 
 use crate::config::Durability;
 
-/// A server, as far as its INFO and CONFIG could be read. Absent is what it did not say.
+/// What INFO and CONFIG say about a server. A field is `None` if the server does not report it.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Server {
+pub(super) struct ServerInfo {
     version: Option<String>,
-    /// `maxmemory-policy`: what it drops when its memory is full.
+    /// `maxmemory-policy`: which keys the server drops when its memory is full.
     eviction: Option<String>,
-    /// `appendonly`.
-    log: Option<bool>,
-    /// `appendfsync`.
-    sync: Option<String>,
-    /// `no-appendfsync-on-rewrite`: it does not sync while it rewrites its log.
-    lazy: bool,
-    /// `save`: when it takes snapshots; blank is never.
+    /// `appendonly`: whether the server writes an append-only file (AOF).
+    aof_enabled: Option<bool>,
+    /// `appendfsync`: when the server syncs the append-only file to disk.
+    fsync: Option<String>,
+    /// `no-appendfsync-on-rewrite`: whether the server stops syncing while it rewrites the append-only file.
+    no_fsync_on_rewrite: bool,
+    /// `save`: when the server takes snapshots; an empty value means never.
     snapshots: Option<String>,
 }
 
-/// The settings that are asked for by CONFIG GET.
+/// The settings that [`ServerInfo::parse`] takes from CONFIG GET.
 pub(super) const SETTINGS: [&str; 5] =
     ["maxmemory-policy", "appendonly", "appendfsync", "save", "no-appendfsync-on-rewrite"];
 
-impl Server {
-    /// Reads INFO's text, and the settings that could be had. CONFIG is what managed servers forbid; INFO tells a part
-    /// of the same.
-    pub(super) fn read(info: &str, settings: &HashMap<String, String>) -> Server {
+impl ServerInfo {
+    /// Parses INFO's text and the settings from CONFIG GET. Managed servers often forbid CONFIG; INFO has some of the
+    /// same facts.
+    pub(super) fn parse(info: &str, settings: &HashMap<String, String>) -> ServerInfo {
         let field = |name: &str| {
             let mut lines = info.lines().filter_map(|line| line.split_once(':'));
             lines.find(|(key, _)| *key == name).map(|(_, value)| value.trim().to_owned())
         };
         let setting = |name: &str| settings.get(name).cloned();
-        Server {
+        ServerInfo {
             version: field("redis_version"),
             eviction: setting("maxmemory-policy").or_else(|| field("maxmemory_policy")),
-            log: setting("appendonly")
+            aof_enabled: setting("appendonly")
                 .map(|value| value == "yes")
                 .or_else(|| field("aof_enabled").map(|value| value == "1")),
-            sync: setting("appendfsync"),
-            lazy: setting("no-appendfsync-on-rewrite").is_some_and(|value| value == "yes"),
+            fsync: setting("appendfsync"),
+            no_fsync_on_rewrite: setting("no-appendfsync-on-rewrite").is_some_and(|value| value == "yes"),
             snapshots: setting("save"),
         }
     }
 
-    /// Its version, to be shown.
+    /// Returns the server's version for display.
     pub(super) fn version(&self) -> &str {
         self.version.as_deref().unwrap_or("unknown")
     }
 
-    /// How it keeps what it is told, to be shown.
+    /// Returns a short description of the server's persistence for display.
     pub(super) fn persistence(&self) -> String {
-        match (self.log, &self.sync, self.snapshots.as_deref()) {
-            (Some(true), Some(sync), _) => format!("appendonly, fsync {sync}"),
+        match (self.aof_enabled, &self.fsync, self.snapshots.as_deref()) {
+            (Some(true), Some(fsync), _) => format!("appendonly, fsync {fsync}"),
             (Some(true), None, _) => "appendonly".to_owned(),
             (Some(false), _, Some("")) => "none".to_owned(),
             (Some(false), _, Some(_)) => "snapshots".to_owned(),
@@ -63,62 +63,67 @@ impl Server {
         }
     }
 
-    /// Why events must not be kept on it under this demand, if so.
-    pub(super) fn falls_short_of(&self, durability: Durability) -> Option<String> {
-        let synced = |enough: &[&str]| {
-            self.log == Some(true) && self.sync.as_deref().is_some_and(|sync| enough.contains(&sync))
+    /// Checks that the server promises this durability, so that events may be queued on it.
+    ///
+    /// # Errors
+    /// The server promises less, or does not report its settings. The text says which settings are needed.
+    pub(super) fn check_durability(&self, durability: Durability) -> Result<(), String> {
+        let syncs = |accepted: &[&str]| {
+            self.aof_enabled == Some(true)
+                && self.fsync.as_deref().is_some_and(|fsync| accepted.contains(&fsync))
         };
         let evicts = self.eviction.as_deref().is_some_and(|policy| policy.starts_with("allkeys"));
-        let (kept, wanted) = match durability {
+        let (is_durable, needed) = match durability {
             Durability::Always => (
-                synced(&["always"]) && !self.lazy && !evicts,
+                syncs(&["always"]) && !self.no_fsync_on_rewrite && !evicts,
                 "appendonly yes, appendfsync always, no-appendfsync-on-rewrite no and no allkeys eviction",
             ),
             Durability::EverySecond => (
-                synced(&["always", "everysec"]) && !evicts,
+                syncs(&["always", "everysec"]) && !evicts,
                 "appendonly yes, appendfsync everysec and no allkeys eviction",
             ),
             Durability::None => (true, ""),
         };
-        (!kept).then(|| {
-            format!(
-                "queued and hybrid events need a server with {wanted}, and one that lets CONFIG GET say so (it has: {}); \
-                 ledger.durability says what is accepted",
-                self.persistence()
-            )
-        })
+        if is_durable {
+            return Ok(());
+        }
+        Err(format!(
+            "queued and hybrid events need a server with {needed} that allows CONFIG GET (found: {}); change the server's \
+             settings, or accept less with ledger.durability",
+            self.persistence()
+        ))
     }
 
-    /// One sentence for each way in which it may forget what it was told.
+    /// Returns one text for each way in which the server may lose records, with the setting that prevents it.
     pub(super) fn concerns(&self) -> Vec<String> {
         let mut concerns = Vec::new();
         match self.eviction.as_deref() {
             Some("noeviction") => {}
             Some(policy) => concerns.push(format!(
-                "its maxmemory-policy is {policy}: when memory is full it drops records, and an event whose record is \
-                 gone is delivered again; set maxmemory-policy noeviction"
+                "maxmemory-policy is {policy}: Redis drops records when its memory is full, and an event without its \
+                 record is delivered again; set maxmemory-policy noeviction"
             )),
             None => concerns.push(
-                "neither CONFIG nor INFO may be read: whether it drops records when memory is full is not known; it \
-                 should have maxmemory-policy noeviction"
+                "neither CONFIG nor INFO may be read: cannot check whether Redis drops records when its memory is full; \
+                 make sure that it has maxmemory-policy noeviction"
                     .to_owned(),
             ),
         }
-        match (self.log, self.snapshots.as_deref()) {
+        match (self.aof_enabled, self.snapshots.as_deref()) {
             (Some(true), _) => {}
             (Some(false), Some("")) => concerns.push(
-                "it keeps nothing on disk: after a restart it knows no event, and copies are delivered again; set \
-                 appendonly yes"
+                "Redis keeps nothing on disk: a restart loses every record, and copies of the events are delivered \
+                 again; set appendonly yes"
                     .to_owned(),
             ),
             (Some(false), _) => concerns.push(
-                "it keeps no append-only file: a restart takes it back to its last snapshot, and copies of later \
-                 events are delivered again; set appendonly yes"
+                "Redis writes no append-only file: a restart loses the records since the last snapshot, and copies of \
+                 those events are delivered again; set appendonly yes"
                     .to_owned(),
             ),
             (None, _) => concerns.push(
-                "neither CONFIG nor INFO may be read: whether it keeps anything on disk is not known; it should have \
-                 appendonly yes"
+                "neither CONFIG nor INFO may be read: cannot check whether Redis writes its data to disk; make sure that \
+                 it has appendonly yes"
                     .to_owned(),
             ),
         }
@@ -138,21 +143,21 @@ mod tests {
                         # Persistence\r\naof_enabled:0\r\n";
 
     #[test]
-    fn settings_count_before_info_and_info_stands_in_for_them() {
-        let told = settings(&[
+    fn settings_take_precedence_over_info_and_info_is_the_fallback() {
+        let from_config = settings(&[
             ("maxmemory-policy", "noeviction"),
             ("appendonly", "yes"),
             ("appendfsync", "always"),
             ("save", ""),
         ]);
-        let server = Server::read(INFO, &told);
+        let server = ServerInfo::parse(INFO, &from_config);
         assert_eq!(
             (server.version(), server.persistence()),
             ("7.0.15", "appendonly, fsync always".to_owned())
         );
         assert_eq!(server.concerns(), Vec::<String>::new());
 
-        let server = Server::read(INFO, &HashMap::new());
+        let server = ServerInfo::parse(INFO, &HashMap::new());
         assert_eq!(server.persistence(), "no appendonly");
         let concerns = server.concerns();
         assert_eq!(concerns.len(), 2, "{concerns:?}");
@@ -161,9 +166,9 @@ mod tests {
     }
 
     #[test]
-    fn events_are_kept_where_the_server_promises_enough() {
+    fn queueing_needs_a_server_that_promises_the_durability() {
         use Durability::{Always, EverySecond, None};
-        for (pairs, keeps) in [
+        for (pairs, durable) in [
             (&[("appendonly", "yes"), ("appendfsync", "always")][..], [true, true, true]),
             (&[("appendonly", "yes"), ("appendfsync", "everysec")], [false, true, true]),
             (
@@ -179,16 +184,16 @@ mod tests {
             (&[("appendonly", "yes")], [false, false, true]),
             (&[], [false, false, true]),
         ] {
-            let server = Server::read("", &settings(pairs));
-            let found = [Always, EverySecond, None].map(|wanted| server.falls_short_of(wanted).is_none());
-            assert_eq!(found, keeps, "{pairs:?}");
+            let server = ServerInfo::parse("", &settings(pairs));
+            let found = [Always, EverySecond, None].map(|wanted| server.check_durability(wanted).is_ok());
+            assert_eq!(found, durable, "{pairs:?}");
         }
-        let why = Server::read(INFO, &HashMap::new()).falls_short_of(Always).unwrap();
+        let why = ServerInfo::parse(INFO, &HashMap::new()).check_durability(Always).unwrap_err();
         assert!(why.contains("appendfsync always") && why.contains("no appendonly"), "{why}");
     }
 
     #[test]
-    fn every_way_to_forget_is_a_concern() {
+    fn every_way_to_lose_records_is_a_concern() {
         for (pairs, concerns) in [
             (&[("maxmemory-policy", "noeviction"), ("appendonly", "yes")][..], 0),
             (&[("maxmemory-policy", "volatile-ttl"), ("appendonly", "yes")], 1),
@@ -197,9 +202,9 @@ mod tests {
             (&[("maxmemory-policy", "allkeys-lfu"), ("appendonly", "no"), ("save", "")], 2),
             (&[], 2),
         ] {
-            let server = Server::read("", &settings(pairs));
+            let server = ServerInfo::parse("", &settings(pairs));
             assert_eq!(server.concerns().len(), concerns, "{pairs:?}: {:?}", server.concerns());
         }
-        assert_eq!(Server::default().version(), "unknown");
+        assert_eq!(ServerInfo::default().version(), "unknown");
     }
 }

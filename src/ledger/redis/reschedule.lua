@@ -1,9 +1,10 @@
--- Records that an attempt at a kept event failed. Sent twice with one token, it answers the same.
---   KEYS  1 the event's record   2 the running   3 its parcel   4 the due   5 the kept   6 the dead of its endpoint
---   ARGV  1 token   2 P another attempt follows, X none does   3 the backend's status, 3 digits
---         4 until then, ms   5 1 if the attempt counts, 0 if it does not
---   answers  1 recorded    0 superseded: another holder has it, or has settled it
--- The record is claim.lua's.
+-- Records a failed attempt at a queued event. A repeated call with the same token gets the same reply.
+--   KEYS  1 the event's record   2 the set `running`   3 the event's payload
+--         4 `due`   5 `queued`   6 `dead` of its endpoint
+--   ARGV  1 token   2 P if another attempt follows, X if not   3 the backend's status, 3 digits
+--         4 ms until the next attempt   5 1 if the attempt counts, 0 if not
+--   reply  1 recorded    0 superseded: another holder has leased the event since, or has settled it
+-- claim.lua shows the layout of a record.
 local record = redis.call('GET', KEYS[1])
 if not record or string.sub(record, 3, 18) ~= ARGV[1] or string.sub(record, 66, 66) == '-' then
   return 0
@@ -15,8 +16,9 @@ end
 
 local time = redis.call('TIME')
 local now = time[1] .. string.sub(time[2] + 1000000, 2, 4)
-local attempts, says = string.match(record, '^(%d+)( .*)$', 68)
+local attempts, metadata = string.match(record, '^(%d+)( .*)$', 68)
 attempts = attempts - (ARGV[5] == '1' and 0 or 1)
+-- 000 means that the backend gave no response in this attempt. The status of an earlier attempt stays then.
 local status = ARGV[3] ~= '000' and ARGV[3] or string.sub(record, 48, 50)
 local due, settled = now + ARGV[4], '0000000000000'
 redis.call('SREM', KEYS[2], KEYS[1])
@@ -29,5 +31,5 @@ else
   redis.call('ZADD', KEYS[6], now, KEYS[1])
 end
 redis.call('SET', KEYS[1], ARGV[2] .. ' ' .. ARGV[1] .. ' ' .. due .. ' ' .. settled .. ' ' .. status
-  .. string.sub(record, 51, 67) .. attempts .. says)
+  .. string.sub(record, 51, 67) .. attempts .. metadata)
 return 1

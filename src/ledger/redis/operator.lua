@@ -1,8 +1,9 @@
--- Does what an operator asks for.
---   KEYS  1 the event's record   2 the running   3 its parcel   4 the due   5 the kept   6 the dead of its endpoint
---   ARGV  1 redeliver, or forget
---   answers  0 there is no such event    1 done    2 a delivery is under way    3 its payload is gone
--- The record is claim.lua's.
+-- Applies an operator's action to one event.
+--   KEYS  1 the event's record   2 the set `running`   3 the event's payload
+--         4 `due`   5 `queued`   6 `dead` of its endpoint
+--   ARGV  1 redeliver or delete
+--   reply  0 no such event    1 done    2 a delivery is in progress    3 the payload is no longer stored
+-- claim.lua shows the layout of a record.
 local record = redis.call('GET', KEYS[1])
 if not record then
   return 0
@@ -18,9 +19,10 @@ end
 redis.call('SREM', KEYS[2], KEYS[1])
 redis.call('ZREM', KEYS[6], KEYS[1])
 if ARGV[1] == 'redeliver' then
-  local says = string.match(record, ' .*$', 68)
+  -- Attempts start at 0 again: the event gets its whole retry schedule once more.
+  local metadata = string.match(record, ' .*$', 68)
   redis.call('SET', KEYS[1], 'P ' .. string.sub(record, 3, 19) .. now .. ' 0000000000000 '
-    .. string.sub(record, 48, 65) .. 'r 0' .. says)
+    .. string.sub(record, 48, 65) .. 'r 0' .. metadata)
   redis.call('ZADD', KEYS[4], now, KEYS[1])
   redis.call('ZADD', KEYS[5], string.sub(record, 52, 64), KEYS[1])
 else
