@@ -112,7 +112,7 @@ impl WebhookDisposition {
 
 /// The word for a backend's answer.
 pub fn outcome_of_answer(answer: &BackendResponse) -> Outcome {
-    if answer.head.success() { Outcome::Delivered } else { Outcome::BackendRefused }
+    if answer.head.is_success() { Outcome::Delivered } else { Outcome::BackendRefused }
 }
 
 /// The word for a backend that gave no answer.
@@ -267,7 +267,9 @@ impl Intake {
             delivered
         });
         match timeout(left, delivering).await {
-            Ok(Ok(Ok(answer))) if answer.head.success() => (attempt, WebhookDisposition::Delivered(answer)),
+            Ok(Ok(Ok(answer))) if answer.head.is_success() => {
+                (attempt, WebhookDisposition::Delivered(answer))
+            }
             // It was kept before it was tried, so whatever went wrong, it comes again.
             Ok(_) | Err(_) => (attempt, WebhookDisposition::Queued),
         }
@@ -333,7 +335,7 @@ fn disposition(delivered: Result<BackendResponse, DeliveryError>) -> WebhookDisp
 fn parcel(delivery: &Delivery, mode: DeliveryMode) -> StoredRequest {
     StoredRequest {
         mode,
-        head: Bytes::copy_from_slice(delivery.head.so_far()),
+        head: Bytes::copy_from_slice(delivery.head.as_bytes()),
         signature: delivery.signature.clone(),
         body: delivery.event.body().clone(),
     }

@@ -1,4 +1,4 @@
-//! A stream socket and a listener, TCP or Unix, as one type each. Nothing here knows what is spoken over them.
+//! A stream socket and a listener, each over TCP or a Unix socket. Nothing here knows the protocol that is spoken.
 
 use socket2::{Domain, SockAddr, Type};
 use std::fs::Permissions;
@@ -7,117 +7,65 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
-use std::task::{Context, Poll};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
+use tokio_util::either::Either;
 
 use crate::config::Listen;
 
-/// A connected stream socket.
-#[derive(Debug)]
-pub enum Socket {
-    /// Over TCP.
-    Tcp(TcpStream),
-    /// Over a Unix socket.
-    Unix(UnixStream),
+/// A connected stream socket: TCP on the left, Unix on the right.
+pub type Socket = Either<TcpStream, UnixStream>;
+
+/// Returns whether the peer has neither closed the connection nor sent anything, so that it can carry another request.
+pub fn is_idle_and_open(socket: &Socket) -> bool {
+    let mut byte = [0];
+    let read = match socket {
+        Socket::Left(tcp) => tcp.try_read(&mut byte),
+        Socket::Right(unix) => unix.try_read(&mut byte),
+    };
+    matches!(read, Err(e) if e.kind() == io::ErrorKind::WouldBlock)
 }
 
-impl Socket {
-    /// Nothing has been closed and nothing unasked for has arrived: the connection can carry another request.
-    pub fn quiet(&self) -> bool {
-        let mut probe = [0];
-        let read = match self {
-            Socket::Tcp(s) => s.try_read(&mut probe),
-            Socket::Unix(s) => s.try_read(&mut probe),
-        };
-        matches!(read, Err(e) if e.kind() == io::ErrorKind::WouldBlock)
-    }
-
-    /// The file descriptor, as a number to tell connections apart.
-    pub fn fd(&self) -> RawFd {
-        match self {
-            Socket::Tcp(s) => s.as_raw_fd(),
-            Socket::Unix(s) => s.as_raw_fd(),
-        }
+/// Returns the file descriptor, as a number that tells connections apart.
+pub fn raw_fd(socket: &Socket) -> RawFd {
+    match socket {
+        Socket::Left(tcp) => tcp.as_raw_fd(),
+        Socket::Right(unix) => unix.as_raw_fd(),
     }
 }
 
-impl AsyncRead for Socket {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Socket::Tcp(s) => Pin::new(s).poll_read(cx, buf),
-            Socket::Unix(s) => Pin::new(s).poll_read(cx, buf),
-        }
-    }
-}
-
-impl AsyncWrite for Socket {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Socket::Tcp(s) => Pin::new(s).poll_write(cx, buf),
-            Socket::Unix(s) => Pin::new(s).poll_write(cx, buf),
-        }
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Socket::Tcp(s) => Pin::new(s).poll_write_vectored(cx, bufs),
-            Socket::Unix(s) => Pin::new(s).poll_write_vectored(cx, bufs),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Socket::Tcp(s) => Pin::new(s).poll_shutdown(cx),
-            Socket::Unix(s) => Pin::new(s).poll_shutdown(cx),
-        }
-    }
-}
-
-/// Connections that the kernel holds until they are accepted.
+/// The number of connections that the kernel holds until they are accepted.
 const BACKLOG: i32 = 4096;
 
 /// A bound listener.
 #[derive(Debug)]
 pub enum Listener {
-    /// On a TCP address.
+    /// A listener on a TCP address.
     Tcp(TcpListener),
-    /// On a Unix socket.
+    /// A listener on a Unix socket.
     Unix(SocketFile, UnixListener),
 }
 
-/// The file of a Unix socket; removed when this is dropped, which is to be before its listener is: a file without one
-/// may be replaced by another process, and that one's must stay.
+/// The file of a Unix socket, removed on drop.
+///
+/// Drop it before its listener. Once the listener is closed, another process may replace the file, and that file must
+/// stay.
 #[derive(Debug)]
 pub struct SocketFile(pub PathBuf);
 
-/// A listener that is about to close: it hands out what the kernel holds already.
+/// A listener that is about to close. It only returns connections that the kernel already holds.
 #[derive(Debug)]
-pub enum Closing {
-    /// On a TCP address.
+pub enum ClosingListener {
+    /// A listener on a TCP address.
     Tcp(std::net::TcpListener),
-    /// On a Unix socket.
+    /// A listener on a Unix socket.
     Unix(SocketFile, std::os::unix::net::UnixListener),
 }
 
 impl Listener {
-    /// Binds. A Unix socket's file that no one listens on any more is replaced.
+    /// Binds the configured address. Replaces the file of a Unix socket if no process listens on it any more.
     ///
     /// # Errors
-    /// The address is taken, is not of this machine, or may not be bound.
+    /// The address is in use, does not belong to this machine, or needs a permission that the process lacks.
     pub async fn bind(listen: &Listen) -> io::Result<Listener> {
         match listen {
             Listen::Unix { path, mode } => {
@@ -131,7 +79,7 @@ impl Listener {
                 Ok(Listener::Unix(file, UnixListener::from_std(listener)?))
             }
             Listen::Tcp(address) => match address.strip_prefix(':') {
-                // Every address, of both families; where there is no IPv6, of one.
+                // `[::]` accepts IPv4 as well. A machine without IPv6 cannot bind it, so IPv4 alone is next.
                 Some(port) => match bind_tcp(&format!("[::]:{port}")).await {
                     Err(e) if e.kind() != io::ErrorKind::AddrInUse => {
                         bind_tcp(&format!("0.0.0.0:{port}")).await
@@ -143,7 +91,7 @@ impl Listener {
         }
     }
 
-    /// Where it listens: `127.0.0.1:8080`, `unix//run/x.sock`.
+    /// Returns the address in the configuration's notation: `127.0.0.1:8080`, `unix//run/x.sock`.
     pub fn address(&self) -> String {
         match self {
             Listener::Tcp(listener) => {
@@ -153,48 +101,51 @@ impl Listener {
         }
     }
 
-    /// Takes it off the runtime, to be closed.
+    /// Removes the listener from the runtime, before it is closed.
     ///
     /// # Errors
     /// The kernel refuses.
-    pub fn closing(self) -> io::Result<Closing> {
+    pub fn closing(self) -> io::Result<ClosingListener> {
         Ok(match self {
-            Listener::Tcp(listener) => Closing::Tcp(listener.into_std()?),
-            Listener::Unix(file, listener) => Closing::Unix(file, listener.into_std()?),
+            Listener::Tcp(listener) => ClosingListener::Tcp(listener.into_std()?),
+            Listener::Unix(file, listener) => ClosingListener::Unix(file, listener.into_std()?),
         })
     }
 
-    /// The next connection, and whose it is (`None`: over a Unix socket).
+    /// Waits for the next connection. Returns its peer's address, too; `None` over a Unix socket.
+    ///
+    /// # Errors
+    /// The kernel refuses, for example because the process has too many open files.
     pub async fn accept(&self) -> io::Result<(Socket, Option<IpAddr>)> {
         match self {
             Listener::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
                 stream.set_nodelay(true)?;
-                Ok((Socket::Tcp(stream), Some(peer.ip().to_canonical())))
+                Ok((Socket::Left(stream), Some(peer.ip().to_canonical())))
             }
-            Listener::Unix(_, listener) => Ok((Socket::Unix(listener.accept().await?.0), None)),
+            Listener::Unix(_, listener) => Ok((Socket::Right(listener.accept().await?.0), None)),
         }
     }
 }
 
-impl Closing {
-    /// A connection that the kernel holds, and whose it is. Asks the kernel itself and never waits: the runtime may not
-    /// have heard of it yet.
+impl ClosingListener {
+    /// Returns a connection that the kernel holds and its peer's address, without waiting. It asks the kernel itself,
+    /// because the runtime may not know of the connection yet.
     ///
     /// # Errors
-    /// `WouldBlock` if there is none. Whatever is between that answer and this being dropped is lost, so drop it at once.
+    /// `WouldBlock` if there is none. Drop the listener at once then: connections that arrive in between are lost.
     pub fn accept(&self) -> io::Result<(Socket, Option<IpAddr>)> {
         match self {
-            Closing::Tcp(listener) => {
+            ClosingListener::Tcp(listener) => {
                 let (stream, peer) = listener.accept()?;
                 stream.set_nonblocking(true)?;
                 stream.set_nodelay(true)?;
-                Ok((Socket::Tcp(TcpStream::from_std(stream)?), Some(peer.ip().to_canonical())))
+                Ok((Socket::Left(TcpStream::from_std(stream)?), Some(peer.ip().to_canonical())))
             }
-            Closing::Unix(_, listener) => {
+            ClosingListener::Unix(_, listener) => {
                 let (stream, _) = listener.accept()?;
                 stream.set_nonblocking(true)?;
-                Ok((Socket::Unix(UnixStream::from_std(stream)?), None))
+                Ok((Socket::Right(UnixStream::from_std(stream)?), None))
             }
         }
     }
@@ -217,7 +168,7 @@ async fn bind_tcp(address: &str) -> io::Result<Listener> {
     Err(last)
 }
 
-/// Nobody can connect before the file has its mode.
+/// Listens on a Unix socket. The file gets its mode before `listen`, so that no one connects under another mode.
 fn listen_at(path: &Path, mode: Option<u32>) -> io::Result<(SocketFile, std::os::unix::net::UnixListener)> {
     let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.bind(&SockAddr::unix(path)?)?;
@@ -232,7 +183,7 @@ fn listen_at(path: &Path, mode: Option<u32>) -> io::Result<(SocketFile, std::os:
 
 fn listen_on(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    // A restart must not wait for connections of the last run to be forgotten.
+    // Connections of the last run may still be in TIME_WAIT. A restart must not fail because of them.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG.cast_unsigned())

@@ -134,7 +134,7 @@ async fn start_backend(config: &Config, ledger: &dyn Ledger) -> Backend {
     let max_idle = config.server.max_webhooks + PASS_THROUGH_IDLE;
     let backend = Backend::new(&config.backend, resolver.clone(), max_idle);
     tokio::spawn(resolver.keep_resolving());
-    tokio::spawn(backend.clone().reap());
+    tokio::spawn(backend.clone().evict_idle());
     backend
 }
 

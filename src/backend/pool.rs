@@ -1,65 +1,68 @@
-//! Idle connections to the app, the last used first. A connection leaves the pool only after a look at whether the
-//! app has closed it meanwhile, and whether its address is still the app's.
+//! The pool of idle connections to the backend; the last one returned is the first one reused. It hands out a connection
+//! only if the backend has not closed it and its address is still current. It opens none.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-use crate::socket::Socket;
+use crate::socket::{self, Socket};
 
-/// A connection, and the generation of addresses that it was made in.
+/// A connection to the backend that may be pooled.
 #[derive(Debug)]
 pub struct PooledConnection {
-    /// The connection.
+    /// The open socket.
     pub socket: Socket,
+    /// The resolver's generation when the connection was opened. A connection of an older generation is not reused.
     pub(super) generation: usize,
 }
 
 pub(super) struct Pool {
+    /// Idle connections and the time when each was returned, in the order of their return.
     idle: Mutex<Vec<(PooledConnection, Instant)>>,
-    max: usize,
+    max_idle: usize,
     idle_timeout: Duration,
 }
 
 impl Pool {
-    pub(super) fn new(max: usize, idle_timeout: Duration) -> Pool {
-        Pool { idle: Mutex::default(), max, idle_timeout }
+    pub(super) fn new(max_idle: usize, idle_timeout: Duration) -> Pool {
+        Pool { idle: Mutex::default(), max_idle, idle_timeout }
     }
 
     pub(super) fn idle_timeout(&self) -> Duration {
         self.idle_timeout
     }
 
-    /// A connection of this generation that is still good, if there is one.
+    /// Takes an idle connection of this generation that is still open.
     pub(super) fn take(&self, generation: usize) -> Option<PooledConnection> {
         let mut idle = self.lock();
-        while let Some((kept, since)) = idle.pop() {
+        while let Some((connection, since)) = idle.pop() {
             if since.elapsed() >= self.idle_timeout {
-                // The last used has idled too long, so all before it have.
+                // Connections are in the order of their return, so the remaining ones have been idle even longer.
                 idle.clear();
                 return None;
             }
-            if kept.generation == generation && kept.socket.quiet() {
-                return Some(kept);
+            if connection.generation == generation && socket::is_idle_and_open(&connection.socket) {
+                return Some(connection);
             }
         }
         None
     }
 
-    pub(super) fn put(&self, kept: PooledConnection) {
+    /// Returns a connection to the pool. A full pool closes it.
+    pub(super) fn put(&self, connection: PooledConnection) {
         let mut idle = self.lock();
-        if idle.len() < self.max {
-            idle.push((kept, Instant::now()));
+        if idle.len() < self.max_idle {
+            idle.push((connection, Instant::now()));
         }
     }
 
-    /// Closes what has idled too long.
-    pub(super) fn prune(&self) {
+    /// Closes connections that have been idle for the idle timeout.
+    pub(super) fn evict_idle(&self) {
         self.lock().retain(|(_, since)| since.elapsed() < self.idle_timeout);
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<(PooledConnection, Instant)>> {
-        // Nothing panics while it holds the lock; if it did, the list would still be a list of sockets.
+        // No code panics while it holds the lock. Even then the list would be a valid list of sockets.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,12 +1,26 @@
-//! The head of a request to the app, written straight into the bytes that leave.
+//! A request to the backend: the builder of its head, and the bytes on their way out. It knows whether any byte has left,
+//! because only an untouched request may be sent on another connection.
 
-/// A request's head under construction. Names and values are the caller's responsibility: they come from headers
-/// that were parsed, or from checked words of our own, so none holds a line end.
+use bytes::{Buf, Bytes};
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::pin;
+use std::task::{Context, Poll};
+use tokio::io::AsyncWriteExt;
+
+use crate::socket::Socket;
+
+/// The longest body that is copied behind its head, in bytes, so that both leave in one buffer.
+const MAX_JOINED_BODY: usize = 16 * 1024;
+
+/// A request's head under construction, in the bytes that are sent.
+///
+/// Callers must pass names and values without line breaks: from parsed headers, or from checked text of our own.
 #[derive(Debug)]
 pub struct RequestHeadBuilder(Vec<u8>);
 
 impl RequestHeadBuilder {
-    /// `POST <target> HTTP/1.1`.
+    /// Begins a head with the request line `POST <target> HTTP/1.1`.
     pub fn post(target: &[u8]) -> RequestHeadBuilder {
         let mut bytes = Vec::with_capacity(1024);
         bytes.extend_from_slice(b"POST ");
@@ -15,17 +29,17 @@ impl RequestHeadBuilder {
         RequestHeadBuilder(bytes)
     }
 
-    /// One that was begun before, and kept.
-    pub fn begun(bytes: &[u8]) -> RequestHeadBuilder {
+    /// Continues a head that [`as_bytes`](RequestHeadBuilder::as_bytes) returned earlier.
+    pub fn from_bytes(bytes: &[u8]) -> RequestHeadBuilder {
         RequestHeadBuilder(bytes.to_vec())
     }
 
-    /// What there is of it so far, to be kept.
-    pub fn so_far(&self) -> &[u8] {
+    /// Returns the unfinished head, for storage.
+    pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// Adds one header field.
+    /// Adds one header.
     pub fn add(&mut self, name: &str, value: &[u8]) {
         self.0.extend_from_slice(name.as_bytes());
         self.0.extend_from_slice(b": ");
@@ -33,11 +47,66 @@ impl RequestHeadBuilder {
         self.0.extend_from_slice(b"\r\n");
     }
 
-    /// The whole head, for a body of `length` bytes.
+    /// Returns the complete head for a body of `length` bytes, with its `Content-Length` and the blank line.
     pub fn finish(mut self, length: usize) -> Vec<u8> {
         self.add("Content-Length", length.to_string().as_bytes());
         self.0.extend_from_slice(b"\r\n");
         self.0
+    }
+}
+
+/// A request that is being sent.
+pub(super) struct OutgoingRequest {
+    /// The unsent part of the head, joined with a short body.
+    head: Bytes,
+    /// The unsent part of a long body.
+    body: Bytes,
+    /// The length of the whole request, in bytes.
+    length: usize,
+    /// Whether sending was given up before the end.
+    abandoned: bool,
+}
+
+impl OutgoingRequest {
+    pub(super) fn new(mut head: Vec<u8>, mut body: Bytes) -> OutgoingRequest {
+        let length = head.len() + body.len();
+        if body.len() <= MAX_JOINED_BODY {
+            head.extend_from_slice(&body);
+            body = Bytes::new();
+        }
+        OutgoingRequest { head: head.into(), body, length, abandoned: false }
+    }
+
+    /// Returns whether no byte has been sent.
+    pub(super) fn is_untouched(&self) -> bool {
+        self.unsent() == self.length
+    }
+
+    /// Returns the number of bytes that are still to be sent.
+    pub(super) fn unsent(&self) -> usize {
+        self.head.len() + self.body.len()
+    }
+
+    /// Returns whether every byte has been sent.
+    pub(super) fn is_fully_sent(&self) -> bool {
+        self.unsent() == 0 && !self.abandoned
+    }
+
+    /// Gives up sending the rest.
+    pub(super) fn abandon(&mut self) {
+        (self.head, self.body, self.abandoned) = (Bytes::new(), Bytes::new(), true);
+    }
+
+    /// Sends as much as one write takes.
+    pub(super) fn poll_write(&mut self, socket: &mut Socket, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // One vectored write for head and body, so that they leave in as few packets as possible.
+        let mut both = (&mut self.head).chain(&mut self.body);
+        pin!(socket.write_buf(&mut both)).poll(cx).map_ok(|_| ())
+    }
+
+    /// Sends as much as the first write takes, and waits for it.
+    pub(super) async fn write_first(&mut self, socket: &mut Socket) -> io::Result<()> {
+        poll_fn(|cx| self.poll_write(socket, cx)).await
     }
 }
 

@@ -1,5 +1,5 @@
-//! Where the app is now. A name is resolved in the background, never on a request's way, so that a container that
-//! comes back under another address is found within seconds.
+//! The addresses of the backend, and connecting to them. A name is resolved in the background, never while a request
+//! waits, so that a container that returns under another address is found within seconds.
 
 use arc_swap::ArcSwap;
 use std::net::{IpAddr, SocketAddr};
@@ -11,41 +11,47 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use super::BackendError;
+use super::error::BackendError;
 use crate::config::BackendUrl;
 use crate::socket::Socket;
 
-/// How often a name is looked up, and how soon again after a connection failed.
-const EVERY: Duration = Duration::from_secs(2);
-const SOON: Duration = Duration::from_millis(250);
+/// The longest time between two lookups of the name.
+const RESOLVE_INTERVAL: Duration = Duration::from_secs(2);
+/// The shortest time between two lookups. A failed connection requests a lookup at once.
+const MIN_RESOLVE_INTERVAL: Duration = Duration::from_millis(250);
 
 /// One place to connect to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Target {
     /// A TCP address.
     Tcp(SocketAddr),
-    /// A Unix socket.
+    /// The path of a Unix socket.
     Unix(PathBuf),
 }
 
-/// Knows where the app is. Cheap to clone.
+/// The resolver of the backend's name. Cheap to clone.
 #[derive(Clone)]
 pub struct Resolver {
-    shared: Arc<Shared>,
+    shared: Arc<ResolverState>,
 }
 
-struct Shared {
+/// The parts that the clones of a resolver share.
+struct ResolverState {
+    /// The name and port to resolve; `None` for an address or a Unix socket.
     name: Option<(String, u16)>,
+    /// The current targets. Each lookup with another result replaces them.
     targets: ArcSwap<Vec<Target>>,
-    /// Which of the targets answered last.
+    /// The index of the target to try first. A failed connection moves it on.
     preferred: AtomicUsize,
-    /// How often the name has ceased to mean an address.
+    /// The number of lookups after which an address was no longer among the targets.
     generation: AtomicUsize,
-    failed: Notify,
+    /// Wakes [`Resolver::keep_resolving`] after a failed connection.
+    connect_failed: Notify,
 }
 
 impl Resolver {
-    /// For an address or a Unix socket there is nothing to look up; a name waits for [`Resolver::keep_resolving`].
+    /// Returns a resolver for the configured backend. An address or a Unix socket is ready at once; a name has no
+    /// targets until [`Resolver::resolve`] succeeds.
     pub fn new(url: &BackendUrl) -> Resolver {
         let (name, targets) = match url {
             BackendUrl::Unix(path) => (None, vec![Target::Unix(path.clone())]),
@@ -56,12 +62,12 @@ impl Resolver {
         };
         let targets = ArcSwap::from_pointee(targets);
         Resolver {
-            shared: Arc::new(Shared {
+            shared: Arc::new(ResolverState {
                 name,
                 targets,
                 preferred: AtomicUsize::new(0),
                 generation: AtomicUsize::new(0),
-                failed: Notify::new(),
+                connect_failed: Notify::new(),
             }),
         }
     }
@@ -72,34 +78,36 @@ impl Resolver {
         let Ok(found) = tokio::net::lookup_host((host.as_str(), *port)).await else { return };
         let found: Vec<_> = found.map(Target::Tcp).collect();
         let before = self.shared.targets.load();
-        // A name that resolves to nothing for a while keeps its last addresses: they may still be right.
+        // After an empty result the last addresses stay: they may still be right.
         if !found.is_empty() && **before != found {
-            tracing::debug!(backend = %host, addresses = ?found, "backend resolved");
-            // Another order, or one more, leads no kept connection astray.
-            let gone = before.iter().any(|target| !found.contains(target));
+            tracing::debug!(backend = %host, addresses = ?found, "backend name resolved to other addresses");
+            // Only a lost address makes pooled connections wrong. A new order or another address does not.
+            let address_lost = before.iter().any(|target| !found.contains(target));
             self.shared.preferred.store(0, Ordering::Relaxed);
             self.shared.targets.store(Arc::new(found));
-            if gone {
+            if address_lost {
                 self.shared.generation.fetch_add(1, Ordering::Release);
             }
         }
     }
 
-    /// Looks the name up again and again; ends at once where there is none.
+    /// Looks the name up repeatedly, forever. Returns at once if there is no name. The caller spawns it.
     pub async fn keep_resolving(self) {
         while self.shared.name.is_some() {
             self.resolve().await;
-            tokio::time::sleep(SOON).await;
-            let _ = timeout(EVERY, self.shared.failed.notified()).await;
+            tokio::time::sleep(MIN_RESOLVE_INTERVAL).await;
+            let _ = timeout(RESOLVE_INTERVAL, self.shared.connect_failed.notified()).await;
         }
     }
 
-    /// Changes whenever the name ceases to mean an address: connections of another one may lead to where the app was.
+    /// Returns a number that grows when an address leaves the targets. A connection of an older generation may lead to
+    /// a place where the backend no longer is.
     pub(super) fn generation(&self) -> usize {
         self.shared.generation.load(Ordering::Acquire)
     }
 
-    /// The target to try for the `attempt`th time (from 0), the one that answered last first; `None` once all were.
+    /// Returns the target for the given attempt, counted from 0, beginning with the preferred target. Returns `None`
+    /// after the last target.
     fn target(&self, attempt: usize) -> Option<Target> {
         let targets = self.shared.targets.load();
         if attempt >= targets.len() {
@@ -109,38 +117,43 @@ impl Resolver {
         targets.get((first + attempt) % targets.len()).cloned()
     }
 
-    /// A connection failed: the name may mean something else by now, and the next target is tried first from here on.
-    fn failed(&self) {
+    /// Records a failed connection: prefers the next target, and requests a lookup, because the name may have another
+    /// address by now.
+    fn report_failure(&self) {
         let count = self.shared.targets.load().len().max(1);
         let next = (self.shared.preferred.load(Ordering::Relaxed) + 1) % count;
         self.shared.preferred.store(next, Ordering::Relaxed);
-        self.shared.failed.notify_one();
+        self.shared.connect_failed.notify_one();
     }
 
-    /// A new connection to the first target that takes one.
-    pub(super) async fn connect(&self, within: Duration) -> Result<Socket, BackendError> {
-        match timeout(within, self.connect_to_any()).await {
+    /// Connects to the first target that accepts, within `limit` for all targets together.
+    ///
+    /// # Errors
+    /// No target accepted, there is none, or the time is over.
+    pub(super) async fn connect(&self, limit: Duration) -> Result<Socket, BackendError> {
+        match timeout(limit, self.connect_to_any()).await {
             Ok(connected) => connected,
             Err(_) => {
-                self.failed();
-                Err(BackendError::Unreachable("connecting took too long".into()))
+                self.report_failure();
+                Err(BackendError::Unreachable(format!("no connection within {limit:?}")))
             }
         }
     }
 
     async fn connect_to_any(&self) -> Result<Socket, BackendError> {
         let targets: Vec<Target> = (0..).map_while(|attempt| self.target(attempt)).collect();
-        let mut last = BackendError::Unreachable("its name does not resolve".into());
+        let mut last = BackendError::Unreachable("the name in [backend] url does not resolve".into());
         for target in targets {
             match connect_to(&target).await {
                 Ok(socket) => return Ok(socket),
                 Err(e) => {
-                    self.failed();
+                    self.report_failure();
                     last = BackendError::Unreachable(e.to_string());
                 }
             }
         }
-        self.shared.failed.notify_one();
+        // Without targets nothing above has requested a lookup.
+        self.shared.connect_failed.notify_one();
         Err(last)
     }
 }
@@ -149,10 +162,11 @@ async fn connect_to(target: &Target) -> std::io::Result<Socket> {
     match target {
         Target::Tcp(address) => {
             let stream = TcpStream::connect(address).await?;
+            // A request leaves in one write. Nagle's algorithm would only delay a long body's last packet.
             stream.set_nodelay(true)?;
-            Ok(Socket::Tcp(stream))
+            Ok(Socket::Left(stream))
         }
-        Target::Unix(path) => UnixStream::connect(path).await.map(Socket::Unix),
+        Target::Unix(path) => UnixStream::connect(path).await.map(Socket::Right),
     }
 }
 
@@ -165,20 +179,20 @@ mod tests {
     }
 
     #[test]
-    fn an_address_needs_no_looking_up() {
+    fn an_address_needs_no_lookup() {
         let resolver = Resolver::new(&http("::1"));
         assert_eq!(resolver.target(0), Some(Target::Tcp("[::1]:81".parse().unwrap())));
         assert_eq!(resolver.target(1), None);
     }
 
     #[tokio::test]
-    async fn a_name_is_looked_up_and_the_next_target_comes_first_after_a_failure() {
+    async fn after_a_failure_the_next_target_of_a_name_is_tried_first() {
         let resolver = Resolver::new(&http("localhost"));
         assert_eq!(resolver.target(0), None);
         resolver.resolve().await;
         let (first, second) = (resolver.target(0), resolver.target(1));
         assert!(first.is_some());
-        resolver.failed();
+        resolver.report_failure();
         assert_eq!(resolver.target(0), second.or(first));
     }
 

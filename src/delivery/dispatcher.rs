@@ -147,7 +147,7 @@ impl Dispatcher {
         match self.backend.send(head, event.body().clone()).await {
             Ok(pending) => {
                 let status = pending.head().status;
-                let success = pending.head().success();
+                let success = pending.head().is_success();
                 let answer = if success {
                     let settlement = Settlement::Delivered { status };
                     let finish = async {

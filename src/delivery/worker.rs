@@ -150,7 +150,7 @@ impl Worker {
             self.dispatcher.give_up(lease).await;
             return None;
         };
-        let head = RequestHeadBuilder::begun(&head);
+        let head = RequestHeadBuilder::from_bytes(&head);
         let delivery = Delivery { event, endpoint, head, signature, mode, fresh: false, slot };
         match self.dispatcher.deliver(delivery, Some(lease)).await {
             Err(DeliveryError::LeaseTooShort) => None,

@@ -37,7 +37,7 @@ use super::forwarded::Rewritten;
 use crate::http1::chunked::{Decoder, Step};
 use crate::http1::head::{self, Framing};
 use crate::outcome::Outcome;
-use crate::socket::Socket;
+use crate::socket::{self, Socket};
 
 /// A request's head may be as long as this, in bytes.
 pub const MAX_HEAD: usize = 64 * 1024;
@@ -471,7 +471,7 @@ impl Shutdown for Connection {
 
 impl UniqueID for Connection {
     fn id(&self) -> UniqueIDType {
-        self.socket.fd()
+        socket::raw_fd(&self.socket)
     }
 }
 

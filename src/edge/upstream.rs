@@ -87,7 +87,7 @@ impl std::fmt::Debug for Connecting {
 #[async_trait]
 impl Connect for Connecting {
     async fn connect(&self, _: &SocketAddr) -> Result<Stream> {
-        let kept = if self.upgrade { None } else { self.backend.kept() };
+        let kept = if self.upgrade { None } else { self.backend.take_idle() };
         self.kept.store(kept.is_some(), Ordering::Relaxed);
         let kept = match kept {
             Some(kept) => kept,
@@ -146,7 +146,7 @@ impl AsyncRead for Lent {
         // Only a connection to be put away is read one byte at a time: answers go into buffers of kilobytes.
         if buf.capacity() == 1 {
             if let Some(kept) = self.kept.take().filter(|_| !self.last) {
-                self.backend.keep(kept);
+                self.backend.put_idle(kept);
             }
             return Poll::Ready(Ok(()));
         }
