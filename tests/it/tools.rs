@@ -40,16 +40,16 @@ impl Tool {
     }
 
     /// Waits until its output contains these words.
-    pub async fn says(&mut self, words: &str) {
-        until(format!("{words:?} being said"), async || self.said(words).then_some(())).await
+    pub async fn wait_for_output(&mut self, words: &str) {
+        until(format!("{words:?} in the output"), async || self.has_output(words).then_some(())).await
     }
 
     /// Returns whether its output contains these words. Panics if it ended without them.
-    pub fn said(&mut self, words: &str) -> bool {
+    pub fn has_output(&mut self, words: &str) -> bool {
         let ended = self.ended();
-        let said = self.log().contains(words);
-        assert!(said || !ended, "it ended without saying {words:?}");
-        said
+        let found = self.log().contains(words);
+        assert!(found || !ended, "it ended without printing {words:?}");
+        found
     }
 
     /// Returns whether it has ended.
@@ -70,7 +70,7 @@ impl Drop for Tool {
         self.signal("KILL");
         let _ = self.child.wait();
         if std::thread::panicking() {
-            eprintln!("--- what a tool said\n{}\n---", self.log());
+            eprintln!("--- output of a tool\n{}\n---", self.log());
         }
     }
 }

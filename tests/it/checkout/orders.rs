@@ -10,10 +10,10 @@ async fn order_becomes_a_session_and_never_reaches_the_backend() {
     let shop = Shop::open().await;
     let response = shop.order(r#"{"price": "pro", "quantity": 3}"#).await;
     assert_eq!((response.status, response.outcome()), (200, "created"), "{}", response.text());
-    let told = response.json();
-    let session = shop.stripe.session(told["id"].as_str().unwrap()).unwrap();
-    assert_eq!(told["url"], session["url"]);
-    assert_eq!(told.as_object().unwrap().len(), 2);
+    let body = response.json();
+    let session = shop.stripe.session(body["id"].as_str().unwrap()).unwrap();
+    assert_eq!(body["url"], session["url"]);
+    assert_eq!(body.as_object().unwrap().len(), 2);
 
     let call = shop.stripe.only_call();
     assert_eq!((&*call.method, &*call.target), ("POST", "/v1/checkout/sessions"));
@@ -153,10 +153,10 @@ async fn embedded_checkout_uses_the_ui_mode_of_the_api_version() {
         for request in [order(r#"{"price": "pro"}"#), form("price=pro")] {
             let response = shop.program.send(&request).await;
             assert_eq!((response.status, response.outcome()), (200, "created"), "{}", response.text());
-            let told = response.json();
-            let session = shop.stripe.session(told["id"].as_str().unwrap()).unwrap();
-            assert_eq!(told["clientSecret"], session["client_secret"]);
-            assert_eq!(told.as_object().unwrap().len(), 2);
+            let body = response.json();
+            let session = shop.stripe.session(body["id"].as_str().unwrap()).unwrap();
+            assert_eq!(body["clientSecret"], session["client_secret"]);
+            assert_eq!(body.as_object().unwrap().len(), 2);
         }
         let call = shop.stripe.calls().remove(0);
         assert_eq!(call.param("ui_mode").as_deref(), Some(ui_mode));
@@ -191,8 +191,9 @@ async fn without_a_key_or_a_price_the_paths_pass_to_the_backend_and_the_log_says
         }
         program
             .wait_for_log("that the checkout is off", |line| {
-                let said = line["message"].as_str().unwrap_or_default();
-                said.starts_with("checkout is off") && line["why"].as_str().unwrap_or_default().contains(why)
+                let message = line["message"].as_str().unwrap_or_default();
+                message.starts_with("checkout is off")
+                    && line["why"].as_str().unwrap_or_default().contains(why)
             })
             .await;
     }

@@ -19,8 +19,8 @@ async fn form_gets_a_redirect_and_a_script_gets_the_url() {
     ] {
         let response = shop.program.send(&request).await;
         assert_eq!((response.status, response.outcome()), (status, "created"), "{}", response.text());
-        let told = response.json();
-        assert_eq!(response.header("location"), told["url"].as_str().filter(|_| status == 303));
+        let body = response.json();
+        assert_eq!(response.header("location"), body["url"].as_str().filter(|_| status == 303));
         assert_eq!(response.header("cache-control"), Some("no-store"));
         assert_eq!(response.header("content-type"), Some("application/json"));
     }
@@ -42,16 +42,16 @@ async fn session_status_contains_no_personal_data() {
     let created = shop.order(r#"{"price": "pro", "customer_email": "ada@shop.example"}"#).await.json();
     let id = created["id"].as_str().unwrap();
     let status = Request::get(&format!("/api/checkout/{id}"));
-    let told = shop.program.send(&status).await;
+    let response = shop.program.send(&status).await;
     assert_eq!(
-        (told.status, told.outcome(), told.header("cache-control")),
+        (response.status, response.outcome(), response.header("cache-control")),
         (200, "status", Some("no-store"))
     );
-    assert_eq!(told.json(), json!({"status": "open", "payment_status": "unpaid"}));
+    assert_eq!(response.json(), json!({"status": "open", "payment_status": "unpaid"}));
     shop.stripe.pay(id, "ada@shop.example").await.unwrap();
-    let told =
+    let response =
         shop.program.send(&status.clone().target(&format!("/api/create-checkout-session/{id}?x"))).await;
-    assert_eq!(told.json(), json!({"status": "complete", "payment_status": "paid"}));
+    assert_eq!(response.json(), json!({"status": "complete", "payment_status": "paid"}));
     let none = shop.program.send(&status.method("HEAD")).await;
     assert_eq!((none.status, none.body.length, none.outcome()), (200, 0, "status"));
 

@@ -59,7 +59,7 @@ async fn each_stripe_error_has_its_response_and_number_of_retries() {
     ];
     for (name, status, outcome, code, param, attempts) in cases {
         let shop = Shop::open().await;
-        let said = Error::named(name).unwrap();
+        let error_of_stripe = Error::named(name).unwrap();
         shop.stripe.always(move || Some(Fault::named(name)));
         let response = shop.order(PRO).await;
         let error = response.json()["error"].clone();
@@ -74,7 +74,7 @@ async fn each_stripe_error_has_its_response_and_number_of_retries() {
         // A declined card's message is for its owner. Messages about the configuration or the key must not leave the
         // program.
         let shown = error["message"].as_str().unwrap() == "Your card has insufficient funds.";
-        assert_eq!(shown, name == "card_declined", "{name}: {error} {said:?}");
+        assert_eq!(shown, name == "card_declined", "{name}: {error} {error_of_stripe:?}");
         let line = shop
             .program
             .wait_for_log(name, |line| {
@@ -254,9 +254,10 @@ async fn over_tls_http2_is_used_and_a_burst_opens_at_most_sixteen_connections() 
         program.log().last()
     );
     let calls = stripe.calls();
-    let said = |name: &str| -> BTreeSet<&str> { calls.iter().filter_map(|call| call.header(name)).collect() };
-    assert_eq!(said("x-proto"), BTreeSet::from(["HTTP/2.0"]));
-    assert!(said("x-port").len() <= 16, "{:?}", said("x-port"));
+    let header_values =
+        |name: &str| -> BTreeSet<&str> { calls.iter().filter_map(|call| call.header(name)).collect() };
+    assert_eq!(header_values("x-proto"), BTreeSet::from(["HTTP/2.0"]));
+    assert!(header_values("x-port").len() <= 16, "{:?}", header_values("x-port"));
 }
 
 #[tokio::test]
@@ -271,7 +272,7 @@ async fn log_and_responses_contain_no_api_key_or_personal_data() {
     .await;
     let body = r#"{"price": "pro", "customer_email": "hush3@shop.example", "client_reference_id": "hush4",
         "metadata": {"note": "hush5"}}"#;
-    let mut said = String::new();
+    let mut responses = String::new();
     let echo = "No such thing: hush3@shop.example sk_test_hush1";
     for fault in [
         None,
@@ -292,7 +293,7 @@ async fn log_and_responses_contain_no_api_key_or_personal_data() {
             shop.stripe.next(fault);
         }
         let request = order(body).header("Idempotency-Key", "hush6-which-is-long-enough-to-count");
-        said += &shop.program.send(&request).await.text();
+        responses += &shop.program.send(&request).await.text();
     }
     let reloaded = setup(&shop.backend, &shop.stripe).set("checkout.secret_key", "{$OTHER}");
     shop.program.reconfigure(&reloaded);
@@ -301,7 +302,7 @@ async fn log_and_responses_contain_no_api_key_or_personal_data() {
     shop.program.reconfigure(&setup(&shop.backend, &shop.stripe).set("checkout.secret_key", other));
     shop.program.sighup();
     shop.program.wait_for_log("the faulty reload", |line| line["faults"].is_string()).await;
-    let all = said + &shop.log() + &shop.program.metrics().await;
+    let all = responses + &shop.log() + &shop.program.metrics().await;
     assert!(all.contains("cs_test_") && all.contains("req_"), "something was logged");
     // An e-mail address appears in no response, and the session's URL only in the response to its order.
     for secret in ["hush1", "hush2", "hush3", "hush4", "hush5", "hush6"] {
@@ -355,12 +356,12 @@ async fn check_probe_says_whether_stripe_accepts_the_key_and_creates_nothing() {
         let output = tokio::task::spawn_blocking(command).await.unwrap().unwrap();
         (output.status.code(), String::from_utf8(output.stdout).unwrap())
     };
-    let (code, said) = check().await;
-    assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains(&format!("stripe         reached: {base}, which takes the key")), "{said}");
+    let (code, output) = check().await;
+    assert_eq!(code, Some(0), "{output}");
+    assert!(output.contains(&format!("stripe         reached: {base}, which takes the key")), "{output}");
     stripe.next(Fault::named("bad_key"));
-    let (code, said) = check().await;
-    assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("stripe         FAILED: ") && said.contains("Stripe answered 401"), "{said}");
+    let (code, output) = check().await;
+    assert_eq!(code, Some(1), "{output}");
+    assert!(output.contains("stripe         FAILED: ") && output.contains("Stripe answered 401"), "{output}");
     assert_eq!(stripe.sessions(), 0);
 }

@@ -38,7 +38,7 @@ impl Browser {
     pub async fn start() -> Browser {
         let mut tool = Tool::start(Command::new("chromedriver").arg("--port=0"));
         let port = until("chromedriver's port", async || {
-            tool.said("started successfully on port ").then(|| tool.log())
+            tool.has_output("started successfully on port ").then(|| tool.log())
         })
         .await;
         let port = port

@@ -29,7 +29,7 @@ impl Demo {
         let ports = PORTS.map(|name| (name, free_port()));
         let mut make = make_run(run_dir.path(), &ports);
         tokio::time::timeout(BUILD, async {
-            while !make.said("Serving until Ctrl-C") {
+            while !make.has_output("Serving until Ctrl-C") {
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
         })
@@ -51,8 +51,8 @@ async fn make_run_shows_genuine_repeated_forged_and_altered_events_and_stops_on_
     }
     let mut demo = Demo::start().await;
     let make = &mut demo.make;
-    let told = make.log();
-    let at = |words: &str| told.find(words).unwrap_or_else(|| panic!("{words:?} is not in what it said"));
+    let log = make.log();
+    let at = |words: &str| log.find(words).unwrap_or_else(|| panic!("{words:?} is not in what it said"));
     let order = [
         "A genuine event",
         "The same event again",
@@ -60,7 +60,7 @@ async fn make_run_shows_genuine_repeated_forged_and_altered_events_and_stops_on_
         "An altered event",
         "What the backend received",
     ];
-    let parts: Vec<&str> = order.windows(2).map(|pair| &told[at(pair[0])..at(pair[1])]).collect();
+    let parts: Vec<&str> = order.windows(2).map(|pair| &log[at(pair[0])..at(pair[1])]).collect();
     for (part, (status, code)) in parts.iter().zip([
         ("200", "delivered"),
         ("200", "duplicate"),

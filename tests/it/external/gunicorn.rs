@@ -20,7 +20,7 @@ async fn no_header_chooses_the_path_in_gunicorn() {
     gunicorn.args(["-m", "gunicorn", "--bind", "127.0.0.1:0", "app:app"]).current_dir(&folder);
     gunicorn.env("PYTHONPATH", &packages).env("PYTHONDONTWRITEBYTECODE", "1");
     let mut gunicorn = Tool::start(&mut gunicorn);
-    gunicorn.says("Booting worker").await;
+    gunicorn.wait_for_output("Booting worker").await;
     let log = gunicorn.log();
     let url = log.split_once("Listening at: ").and_then(|(_, rest)| rest.split(' ').next()).unwrap();
     let app = Address::parse(url.strip_prefix("http://").unwrap());

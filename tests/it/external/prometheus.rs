@@ -145,9 +145,9 @@ fn alerts() -> BTreeSet<String> {
 }
 
 fn promtool(arguments: &[&str]) {
-    let said = Command::new("promtool").args(arguments).current_dir(FOLDER).output().unwrap();
-    let text = String::from_utf8_lossy(&[said.stdout, said.stderr].concat()).into_owned();
-    assert!(said.status.success(), "promtool {arguments:?}: {text}");
+    let output = Command::new("promtool").args(arguments).current_dir(FOLDER).output().unwrap();
+    let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(output.status.success(), "promtool {arguments:?}: {text}");
 }
 
 /// Configures two secrets, so that one is the old one.

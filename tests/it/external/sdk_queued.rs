@@ -122,7 +122,7 @@ async fn an_hour_late(app: impl Fn(&str) -> Command) {
     let mut command = app(&given.to_string());
     command.env("LD_PRELOAD", &library).env("FAKETIME", "+1h").env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
     let mut app = Tool::start(&mut command);
-    app.says("PORT ").await;
+    app.wait_for_output("PORT ").await;
     let log = app.log();
     let port = log.split_once("PORT ").and_then(|(_, rest)| rest.split(' ').next()).expect("a port");
     let later = setup

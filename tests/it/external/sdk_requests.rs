@@ -205,7 +205,7 @@ impl Sdk {
             trees.join(",")
         );
         let mut command = if self.plus { python(&self.folder) } else { node(&self.folder) };
-        Tool::start(command.arg(input)).says("all were sent").await;
+        Tool::start(command.arg(input)).wait_for_output("all were sent").await;
     }
 
     /// Returns the body of a call, with spaces as Node's SDK writes them.

@@ -47,11 +47,11 @@ async fn stripe_trigger_creates_an_event_that_stripe_listen_forwards_to_the_back
     let stripe = FakeStripe::start().await;
     let forward_to = format!("http://localhost:{}/webhooks/stripe", caddy.port());
     let mut listen = listen(&package, &stripe.api_base(), &forward_to).await;
-    listen.says("Ready!").await;
+    listen.wait_for_output("Ready!").await;
 
     let trigger = ["trigger", "checkout.session.completed", "--api-base", &stripe.api_base()];
     let mut trigger = Tool::start(stripe_command(&package).args(trigger));
-    trigger.says("Trigger succeeded!").await;
+    trigger.wait_for_output("Trigger succeeded!").await;
     let completed = until("the event at the backend", async || {
         let bodies = backend.requests().into_iter().map(|request| request.body.bytes);
         let mut events = bodies.filter_map(|body| serde_json::from_slice::<Value>(&body).ok());
@@ -76,7 +76,7 @@ async fn listen(package: &Path, api_base: &str, forward_to: &str) -> Tool {
         ["listen", "--all-snapshot", "--skip-update", "--api-base", api_base, "--forward-to", forward_to];
     let mut listen = Tool::start(stripe_command(package).args(listen));
     // The first line holds the session's secret, which the backend verifies with.
-    listen.says(SECRET).await;
+    listen.wait_for_output(SECRET).await;
     listen
 }
 

@@ -182,8 +182,8 @@ impl Client {
 
     /// Waits until the peer closes. Panics if it sends anything first.
     pub async fn closed(&mut self) {
-        let said = self.some().await;
-        assert!(said.is_empty(), "not the end: {:?}", String::from_utf8_lossy(&said));
+        let bytes = self.some().await;
+        assert!(bytes.is_empty(), "not the end: {:?}", String::from_utf8_lossy(&bytes));
     }
 
     /// Upgrades to a WebSocket.

@@ -218,9 +218,9 @@ impl Sentinels {
         let client = redis::Client::open(format!("redis://127.0.0.1:{port}")).ok()?;
         let mut asked = redis::cmd("SENTINEL");
         asked.arg("MASTER").arg("shop");
-        let told: std::collections::HashMap<String, String> =
+        let master: std::collections::HashMap<String, String> =
             asked.query(&mut client.get_connection().ok()?).ok()?;
-        Some((told["num-other-sentinels"].parse().ok()?, told["num-slaves"].parse().ok()?))
+        Some((master["num-other-sentinels"].parse().ok()?, master["num-slaves"].parse().ok()?))
     }
 
     /// Returns their URL for `ledger.url`.

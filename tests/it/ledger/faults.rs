@@ -217,9 +217,9 @@ async fn ledger_unreachable_at_start_leaves_the_program_unready_until_it_recover
         let program = Program::start_unready(Setup::new(&backend).ledger_at(&path)).await;
         let event = Event::checkout();
 
-        let said = program.not_ready().await;
-        assert_eq!(said["checks"]["ledger"]["ok"], false, "{fault}: {said}");
-        let reason = said["checks"]["ledger"]["reason"].as_str().unwrap();
+        let body = program.not_ready().await;
+        assert_eq!(body["checks"]["ledger"]["ok"], false, "{fault}: {body}");
+        let reason = body["checks"]["ledger"]["reason"].as_str().unwrap();
         assert!(reason.contains("ledger.db"), "{fault}: {reason}");
         expect_unavailable(&program.send(&event.signed()).await.case(fault));
         assert_eq!(program.get_admin("/livez").await.status, 200);
@@ -299,8 +299,8 @@ async fn second_process_on_the_file_is_unready_until_the_first_ends() {
     first.send(&known.signed()).await.expect_delivered(200);
 
     let second = first.start_beside().await;
-    let said = second.not_ready().await;
-    assert!(said["checks"]["ledger"]["reason"].as_str().unwrap().contains("process"), "{said}");
+    let body = second.not_ready().await;
+    assert!(body["checks"]["ledger"]["reason"].as_str().unwrap().contains("process"), "{body}");
     expect_unavailable(&second.send(&new.signed()).await);
     first.send(&known.signed()).await.expect_received("duplicate");
 

@@ -60,9 +60,9 @@ async fn while_draining_readyz_says_so_and_metrics_still_respond() {
     backend.await_request(1).await;
 
     program.sigterm();
-    let said = program.not_ready().await;
-    assert_eq!(said["checks"]["draining"]["ok"], false, "{said}");
-    assert!(said["checks"]["draining"]["reason"].is_string(), "{said}");
+    let body = program.not_ready().await;
+    assert_eq!(body["checks"]["draining"]["ok"], false, "{body}");
+    assert!(body["checks"]["draining"]["reason"].is_string(), "{body}");
     let running = r#"events{endpoint="/webhooks/stripe",state="running"}"#;
     assert_eq!((program.metric("inflight").await, program.metric(running).await), (1.0, 1.0));
     gate.open();
@@ -96,9 +96,9 @@ async fn metrics_pass_promtool_check() {
         .spawn()
         .unwrap();
     promtool.stdin.take().unwrap().write_all(program.metrics().await.as_bytes()).unwrap();
-    let said = promtool.wait_with_output().unwrap();
-    let text = String::from_utf8_lossy(&[said.stdout, said.stderr].concat()).into_owned();
-    assert!(said.status.success() && text.is_empty(), "{:?}: {text}", said.status.code());
+    let body = promtool.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&[body.stdout, body.stderr].concat()).into_owned();
+    assert!(body.status.success() && text.is_empty(), "{:?}: {text}", body.status.code());
 }
 
 #[tokio::test]
@@ -142,10 +142,10 @@ async fn at_info_every_log_line_is_json_and_a_disconnect_is_no_error() {
     program.send(&event.signed()).await.expect_delivered(200);
     program.wait_for_webhook_log(&event.id, "delivered").await;
     for line in program.log() {
-        let said: serde_json::Value =
+        let body: serde_json::Value =
             serde_json::from_str(&line).unwrap_or_else(|_| panic!("no JSON: {line}"));
-        assert!(said["timestamp"].is_string() && said["message"].is_string(), "{line}");
-        assert!(!matches!(said["level"].as_str(), Some("ERROR" | "WARN")), "{line}");
+        assert!(body["timestamp"].is_string() && body["message"].is_string(), "{line}");
+        assert!(!matches!(body["level"].as_str(), Some("ERROR" | "WARN")), "{line}");
     }
 }
 

@@ -31,13 +31,13 @@ fn countersign(arguments: &[&str]) -> Output {
     countersign_with(arguments, &[("STRIPE_WEBHOOK_SECRET", SECRET)], b"")
 }
 
-trait Said {
+trait OutputText {
     fn code(&self) -> i32;
     fn out(&self) -> String;
     fn err(&self) -> String;
 }
 
-impl Said for Output {
+impl OutputText for Output {
     fn code(&self) -> i32 {
         self.status.code().unwrap()
     }
@@ -153,26 +153,26 @@ fn help_exits_with_0_and_wrong_usage_does_not() {
     for wrong in
         [&["serve"][..], &[], &["send", "--times", "0"], &["send", "not a url"], &["send", "--type", "x"]]
     {
-        let said = countersign(wrong);
-        assert_eq!((said.code(), said.out().as_str()), (2, ""), "{wrong:?}");
-        assert!(!said.err().is_empty());
+        let output = countersign(wrong);
+        assert_eq!((output.code(), output.out().as_str()), (2, ""), "{wrong:?}");
+        assert!(!output.err().is_empty());
     }
 }
 
 #[test]
 fn run_refuses_to_start_with_an_invalid_configuration() {
-    let said = countersign_with(&["run", "--config", "tests/config/secret_unset.toml"], &[], b"");
-    assert_eq!((said.code(), said.out().as_str()), (78, ""));
+    let output = countersign_with(&["run", "--config", "tests/config/secret_unset.toml"], &[], b"");
+    assert_eq!((output.code(), output.out().as_str()), (78, ""));
     assert!(
-        said.err().starts_with("tests/config/secret_unset.toml:1: webhook.secrets: found "),
+        output.err().starts_with("tests/config/secret_unset.toml:1: webhook.secrets: found "),
         "{}",
-        said.err()
+        output.err()
     );
 }
 
 #[test]
 fn check_prints_a_summary_of_a_valid_configuration() {
-    let said = countersign_with(
+    let output = countersign_with(
         &["check", "--config", "tests/config/good_every_key.toml"],
         &[
             ("STRIPE_WEBHOOK_SECRET", "whsec_hush1,whsec_hush2"),
@@ -183,7 +183,7 @@ fn check_prints_a_summary_of_a_valid_configuration() {
         ],
         b"",
     );
-    assert_eq!((said.code(), said.err().as_str()), (0, ""));
+    assert_eq!((output.code(), output.err().as_str()), (0, ""));
     for line in [
         "configuration  tests/config/good_every_key.toml",
         "server         127.0.0.1:8000",
@@ -195,28 +195,28 @@ fn check_prints_a_summary_of_a_valid_configuration() {
         "checkout       /api/checkout /shop/buy, 2 prices, a live key",
         "warning        webhook \"shop\" is a dry run",
     ] {
-        assert!(said.out().contains(line), "{line} is not in:\n{}", said.out());
+        assert!(output.out().contains(line), "{line} is not in:\n{}", output.out());
     }
-    assert!(!said.out().contains("hush"), "{}", said.out());
+    assert!(!output.out().contains("hush"), "{}", output.out());
 }
 
 #[test]
 fn check_prints_every_error_to_standard_error() {
     let file = "tests/config/everything_at_once.toml";
-    let said = countersign_with(
+    let output = countersign_with(
         &["check"],
         &[("COUNTERSIGN_CONFIG", file), ("BACKEND_URL", "https://shop.example")],
         b"",
     );
-    assert_eq!((said.code(), said.out().as_str()), (78, ""));
+    assert_eq!((output.code(), output.out().as_str()), (78, ""));
     let golden = std::fs::read_to_string("tests/config/everything_at_once.txt").unwrap();
-    assert_eq!(said.err(), format!("{}6 faults\n", golden.replace("everything_at_once.toml", file)));
-    let said = countersign(&["check", "--config", "/nonexistent/c.toml"]);
-    assert_eq!(said.code(), 78);
+    assert_eq!(output.err(), format!("{}6 faults\n", golden.replace("everything_at_once.toml", file)));
+    let output = countersign(&["check", "--config", "/nonexistent/c.toml"]);
+    assert_eq!(output.code(), 78);
     assert!(
-        said.err().starts_with("/nonexistent/c.toml: found a file that cannot be read"),
+        output.err().starts_with("/nonexistent/c.toml: found a file that cannot be read"),
         "{}",
-        said.err()
+        output.err()
     );
 }
 
@@ -230,19 +230,19 @@ fn check_probe_reaches_backend_and_ledger_or_names_the_unreachable_one() {
         let env = [("STRIPE_WEBHOOK_SECRET", SECRET), ("BACKEND_URL", backend), ("LEDGER_URL", ledger)];
         countersign_with(&["check", "--probe"], &env, b"")
     };
-    let said = probe(&backend, &ledger);
-    assert_eq!(said.code(), 0, "{}", said.out());
-    assert_eq!(said.out().matches(" reached: ").count(), 2);
-    let said = probe(&backend, "sqlite:/proc/self/none/l.db");
-    assert_eq!(said.code(), 1);
+    let output = probe(&backend, &ledger);
+    assert_eq!(output.code(), 0, "{}", output.out());
+    assert_eq!(output.out().matches(" reached: ").count(), 2);
+    let output = probe(&backend, "sqlite:/proc/self/none/l.db");
+    assert_eq!(output.code(), 1);
     assert_eq!(
-        (said.out().matches(" reached: ").count(), said.out().matches("ledger         FAILED: ").count()),
+        (output.out().matches(" reached: ").count(), output.out().matches("ledger         FAILED: ").count()),
         (1, 1)
     );
     drop(listener);
-    let said = probe(&backend, &ledger);
-    assert_eq!(said.code(), 1);
-    assert!(said.out().contains("backend        FAILED: "), "{}", said.out());
+    let output = probe(&backend, &ledger);
+    assert_eq!(output.code(), 1);
+    assert!(output.out().contains("backend        FAILED: "), "{}", output.out());
 }
 
 #[test]
@@ -252,14 +252,14 @@ fn check_live_asks_the_running_program_and_ignores_the_rest_of_the_file() {
     let address = server.url.trim_start_matches("http://").split('/').next().unwrap().to_owned();
     let file =
         write(folder.path(), "c.toml", &format!("[admin]\nlisten = \"{address}\"\n[[webhook]]\nno = 1\n"));
-    let said = countersign_with(&["check", "--live", "--config", &file], &[], b"");
-    assert_eq!((said.code(), said.out()), (0, format!("{address} lives\n")), "{}", said.err());
+    let output = countersign_with(&["check", "--live", "--config", &file], &[], b"");
+    assert_eq!((output.code(), output.out()), (0, format!("{address} lives\n")), "{}", output.err());
     assert!(server.request().head.starts_with("GET /livez HTTP/1.1\r\n"));
     let draining = Server::answering("503 Service Unavailable", "", "");
     let address = draining.url.trim_start_matches("http://").split('/').next().unwrap().to_owned();
-    let said = countersign_with(&["check", "--live"], &[("ADMIN_LISTEN", &address)], b"");
-    assert_eq!((said.code(), said.out().as_str()), (1, ""));
-    assert!(said.err().contains("503"), "{}", said.err());
+    let output = countersign_with(&["check", "--live"], &[("ADMIN_LISTEN", &address)], b"");
+    assert_eq!((output.code(), output.out().as_str()), (1, ""));
+    assert!(output.err().contains("503"), "{}", output.err());
 }
 
 #[test]
@@ -285,10 +285,10 @@ fn sign_gives_the_same_signature_for_a_file_and_for_standard_input() {
 
 #[test]
 fn sign_without_a_timestamp_uses_the_current_time() {
-    let said = countersign_with(&["sign"], &[("STRIPE_WEBHOOK_SECRET", SECRET)], b"x");
+    let output = countersign_with(&["sign"], &[("STRIPE_WEBHOOK_SECRET", SECRET)], b"x");
     let request =
-        Request { head: format!("\r\nStripe-Signature: {}", said.out().trim()), body: b"x".to_vec() };
-    assert!(request.is_genuine(), "{}", said.out());
+        Request { head: format!("\r\nStripe-Signature: {}", output.out().trim()), body: b"x".to_vec() };
+    assert!(request.is_genuine(), "{}", output.out());
 }
 
 #[test]
@@ -296,9 +296,9 @@ fn sign_and_send_fail_without_a_secret() {
     let server = Server::answering("200 OK", "delivered", "");
     for env in [&[][..], &[("STRIPE_WEBHOOK_SECRET", "")]] {
         for arguments in [&["sign"][..], &["send", &server.url]] {
-            let said = countersign_with(arguments, env, b"");
-            assert_eq!((said.code(), said.out().as_str()), (78, ""), "{arguments:?}");
-            assert!(said.err().contains("secret"), "{}", said.err());
+            let output = countersign_with(arguments, env, b"");
+            assert_eq!((output.code(), output.out().as_str()), (78, ""), "{arguments:?}");
+            assert!(output.err().contains("secret"), "{}", output.err());
         }
     }
     assert!(server.is_quiet());
@@ -307,9 +307,9 @@ fn sign_and_send_fail_without_a_secret() {
 #[test]
 fn send_posts_a_signed_event_as_stripe_does_and_prints_the_response() {
     let server = Server::answering("200 OK", "delivered", "{\"ok\":\n  true}");
-    let said =
+    let output =
         countersign(&["send", &server.url, "--type", "invoice.paid", "--id", "evt_1mine", "--livemode"]);
-    assert_eq!(said.code(), 0, "{}", said.err());
+    assert_eq!(output.code(), 0, "{}", output.err());
     let request = server.request();
     assert!(request.head.starts_with("POST /webhooks/stripe HTTP/1.1\r\n"), "{}", request.head);
     assert_eq!(request.header("user-agent"), "Stripe/1.0 (+https://stripe.com/docs/webhooks)");
@@ -319,7 +319,7 @@ fn send_posts_a_signed_event_as_stripe_does_and_prints_the_response() {
     assert_eq!(event["id"], "evt_1mine");
     assert_eq!(event["type"], "invoice.paid");
     assert_eq!(event["livemode"], true);
-    let out = said.out();
+    let out = output.out();
     let lines: Vec<_> = out.lines().collect();
     assert_eq!(lines[..2], [format!("POST {}", server.url).as_str(), "evt_1mine invoice.paid"]);
     assert!(
@@ -333,8 +333,8 @@ fn send_posts_a_signed_event_as_stripe_does_and_prints_the_response() {
 #[test]
 fn send_times_repeats_one_event_and_count_makes_new_ones() {
     let server = Server::answering("200 OK", "delivered", "");
-    let said = countersign(&["send", &server.url, "--count", "2", "--times", "3"]);
-    assert_eq!(said.code(), 0, "{}", said.err());
+    let output = countersign(&["send", &server.url, "--count", "2", "--times", "3"]);
+    assert_eq!(output.code(), 0, "{}", output.err());
     let requests: Vec<_> = (0..6).map(|_| server.request()).collect();
     assert!(requests.iter().all(Request::is_genuine));
     for copies in requests.chunks(3) {
@@ -342,7 +342,7 @@ fn send_times_repeats_one_event_and_count_makes_new_ones() {
     }
     assert_ne!(requests[0].id(), requests[3].id());
     assert!(requests[0].id().starts_with("evt_1") && requests[0].id().len() == 28, "{}", requests[0].id());
-    assert_eq!(said.out().matches(", copy 3\n").count(), 2, "{}", said.out());
+    assert_eq!(output.out().matches(", copy 3\n").count(), 2, "{}", output.out());
 }
 
 #[test]
@@ -364,24 +364,24 @@ fn send_file_sends_the_files_bytes_unchanged() {
     let server = Server::answering("200 OK", "delivered", "");
     let payload = "{ \"type\":\"a.b\",\"id\":\"evt_2\"}\r\n\n ";
     let file = write(folder.path(), "event.json", payload);
-    let said = countersign(&["send", &server.url, "--file", &file]);
+    let output = countersign(&["send", &server.url, "--file", &file]);
     let request = server.request();
-    assert_eq!((said.code(), request.body.as_slice()), (0, payload.as_bytes()));
+    assert_eq!((output.code(), request.body.as_slice()), (0, payload.as_bytes()));
     assert!(request.is_genuine());
-    assert!(said.out().contains("\nevt_2 a.b\n"), "{}", said.out());
+    assert!(output.out().contains("\nevt_2 a.b\n"), "{}", output.out());
 }
 
 #[test]
 fn send_forge_and_alter_succeed_only_if_refused() {
     for flag in ["--forge", "--alter"] {
         let refusing = Server::answering("400 Bad Request", "signature_mismatch", "{}");
-        let said = countersign(&["send", &refusing.url, flag]);
-        assert_eq!(said.code(), 0, "{}", said.err());
-        assert!(said.out().contains("  400 signature_mismatch in "), "{}", said.out());
+        let output = countersign(&["send", &refusing.url, flag]);
+        assert_eq!(output.code(), 0, "{}", output.err());
+        assert!(output.out().contains("  400 signature_mismatch in "), "{}", output.out());
         assert!(!refusing.request().is_genuine());
         let accepting = Server::answering("200 OK", "delivered", "");
-        let said = countersign(&["send", &accepting.url, flag]);
-        assert_eq!((said.code(), said.err().as_str()), (1, "1 of 1 not refused (4xx)\n"));
+        let output = countersign(&["send", &accepting.url, flag]);
+        assert_eq!((output.code(), output.err().as_str()), (1, "1 of 1 not refused (4xx)\n"));
         // A connection that breaks is not a refusal.
         let failing = Server::answering("502 Bad Gateway", "backend_unreachable", "");
         assert_eq!(countersign(&["send", &failing.url, flag]).code(), 1);
@@ -397,14 +397,14 @@ fn send_forge_and_alter_succeed_only_if_refused() {
 #[test]
 fn send_fails_if_an_event_is_refused_or_gets_no_response() {
     let server = Server::answering("400 Bad Request", "signature_mismatch", "");
-    let said = countersign(&["send", &server.url, "--times", "2"]);
-    assert_eq!((said.code(), said.err().as_str()), (1, "2 of 2 not accepted (2xx)\n"));
+    let output = countersign(&["send", &server.url, "--times", "2"]);
+    assert_eq!((output.code(), output.err().as_str()), (1, "2 of 2 not accepted (2xx)\n"));
     let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let said = countersign(&["send", &format!("http://{unused}/")]);
-    assert_eq!(said.code(), 1);
+    let output = countersign(&["send", &format!("http://{unused}/")]);
+    assert_eq!(output.code(), 1);
     assert!(
-        said.out().contains("  no answer after ") && said.out().contains("Connection refused"),
+        output.out().contains("  no answer after ") && output.out().contains("Connection refused"),
         "{}",
-        said.out()
+        output.out()
     );
 }

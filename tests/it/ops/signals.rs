@@ -27,8 +27,8 @@ async fn sigterm_ends_readiness_then_the_listener_and_finishes_work_in_flight() 
     backend.await_request(2).await;
 
     program.sigterm();
-    let said = program.not_ready().await;
-    assert_eq!(said["ready"], false, "{said}");
+    let body = program.not_ready().await;
+    assert_eq!(body["ready"], false, "{body}");
     until("new connections to be refused", async || refuses_connections(program.proxy()).await.then_some(()))
         .await;
     assert_eq!(program.get_admin("/readyz").await.status, 503);
@@ -276,8 +276,8 @@ async fn sighup_with_an_invalid_file_keeps_the_old_configuration_and_logs_an_err
     program.reconfigure(&bad);
     program.sighup();
     let line = program.wait_for_log("what is wrong with the file", |line| line["level"] == "ERROR").await;
-    let said = line.to_string();
-    assert!(said.contains("no-such-file"), "{said}");
+    let body = line.to_string();
+    assert!(body.contains("no-such-file"), "{body}");
     program.send(&Event::checkout().sized(5_000).signed()).await.expect_delivered(200);
     program.ready().await;
 }

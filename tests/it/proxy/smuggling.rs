@@ -159,7 +159,7 @@ async fn rest_of_a_body_after_the_backends_early_response_is_no_request() {
     // The double reads whole bodies, so this backend responds as soon as it has the head.
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let hasty = format!("http://{}", listener.local_addr().unwrap());
-    let told = tokio::spawn(async move {
+    let received = tokio::spawn(async move {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut buffer = vec![0; 256];
@@ -181,10 +181,10 @@ async fn rest_of_a_body_after_the_backends_early_response_is_no_request() {
     // No part of the body gets a response of its own.
     assert_eq!(responses(&mut client, 1).await, Vec::<u16>::new());
     drop((client, program));
-    let told = within("the backend's end", told).await.unwrap();
-    let head = told.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
-    assert!(told.starts_with(b"POST /upload "), "{}", String::from_utf8_lossy(&told));
-    assert!(body.starts_with(&told[head..]), "{}", String::from_utf8_lossy(&told));
+    let received = within("the backend's end", received).await.unwrap();
+    let head = received.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
+    assert!(received.starts_with(b"POST /upload "), "{}", String::from_utf8_lossy(&received));
+    assert!(body.starts_with(&received[head..]), "{}", String::from_utf8_lossy(&received));
 }
 
 #[tokio::test]

@@ -144,11 +144,11 @@ async fn sender_that_disconnects_mid_delivery_does_not_cancel_it() {
     program.send(&event.signed()).await.expect_error(409, "in_flight");
     gate.open();
 
-    let told = until("the copy to be a duplicate", async || {
+    let duplicate = until("the copy to be a duplicate", async || {
         let response = program.send(&event.signed()).await;
         (response.status != 409).then_some(response)
     });
-    told.await.expect_received("duplicate");
+    duplicate.await.expect_received("duplicate");
     assert_eq!(backend.count(), 1);
 }
 

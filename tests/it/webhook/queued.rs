@@ -282,8 +282,8 @@ async fn redis_without_appendfsync_always_accepts_no_queued_event_unless_configu
     let setup = Setup::new(&backend).redis(&redis).delivery("queued");
     let program = Program::start_unready(setup.clone()).await;
     let reason = until("the ledger's reason", async || {
-        let said = program.not_ready().await["checks"]["ledger"]["reason"].take();
-        said.as_str().filter(|why| why.contains("appendfsync always")).map(str::to_owned)
+        let reason = program.not_ready().await["checks"]["ledger"]["reason"].take();
+        reason.as_str().filter(|why| why.contains("appendfsync always")).map(str::to_owned)
     });
     reason.await;
     program.send(&Event::checkout().signed()).await.expect_error(503, "ledger_unavailable");

@@ -219,20 +219,22 @@ async fn responses_and_log_contain_no_secret_signature_or_payload() {
     program.sigterm();
     program.wait_exit().await;
 
-    let mut told: Vec<String> = [SECRET, OTHER_SECRET, resigned, "user-42", "Zoë Ünal", "cs_test_a1Tests"]
-        .map(str::to_owned)
-        .into_iter()
-        .collect();
+    let mut secrets_and_data: Vec<String> =
+        [SECRET, OTHER_SECRET, resigned, "user-42", "Zoë Ünal", "cs_test_a1Tests"]
+            .map(str::to_owned)
+            .into_iter()
+            .collect();
     let delivered = backend.only();
     let headers = requests.iter().filter_map(|r| r.value("Stripe-Signature"));
     for header in headers.chain(delivered.header("Stripe-Signature")) {
         let items = header.split(',').filter_map(|item| item.trim().split_once('='));
-        told.extend(items.filter(|(_, value)| value.len() > 32).map(|(_, value)| value.to_owned()));
+        secrets_and_data
+            .extend(items.filter(|(_, value)| value.len() > 32).map(|(_, value)| value.to_owned()));
     }
     let log = program.log();
     assert!(log.len() > requests.len(), "the log says too little to judge it");
     for line in log.iter().chain(&responses) {
-        for secret in &told {
+        for secret in &secrets_and_data {
             assert!(!line.contains(secret.as_str()), "{secret:.20}… shows in {line}");
         }
     }
