@@ -2,9 +2,9 @@
 //! to know.
 
 use sha2::{Digest, Sha256};
-use std::fmt::Write;
 
 use crate::config;
+use crate::hex;
 
 /// An anonymous client's idempotency key is its own only if nobody else can think of it: 128 bits, in the densest
 /// spelling that is usual (base64), have so many characters.
@@ -73,19 +73,11 @@ impl Identity {
                 hash.update(self.principal().unwrap_or_default());
                 hash.update([0]);
                 hash.update(key);
-                hex(&hash.finalize())
+                hex::encode(&hash.finalize())
             }
-            Some(_) | None => format!("countersign-{}", hex(&random)),
+            Some(_) | None => format!("countersign-{}", hex::encode(&random)),
         }
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to memory does not fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]
