@@ -299,7 +299,7 @@ mod tests {
             running,
             pending,
             dead,
-            kept: pending,
+            queued: pending,
             last_polled_ago: None,
             oldest_pending: (pending > 0).then_some(Duration::from_millis(2500)),
         };

@@ -120,7 +120,7 @@ impl Worker {
         let asked = timeout(LOOK, self.ledger.backlog()).await;
         let Ok(Ok(backlog)) = asked else { return Vec::new() };
         let alone = |b: &Backlog| b.last_polled_ago.is_none_or(|since| since > UNSERVED);
-        backlog.into_iter().filter(|b| b.kept > 0 && alone(b)).map(|b| b.endpoint).collect()
+        backlog.into_iter().filter(|b| b.queued > 0 && alone(b)).map(|b| b.endpoint).collect()
     }
 
     /// The endpoint as it is configured now.

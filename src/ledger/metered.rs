@@ -1,25 +1,26 @@
-//! A ledger around a ledger: measures what webhooks wait for, and changes nothing.
-//! It owns no state; what the series are called is `metrics`'.
+//! A ledger around another ledger: measures the calls that a delivery waits for, and changes nothing. It keeps no state;
+//! the names of the series belong to `metrics`.
 
-use super::{
-    ActionResult, Arrival, Backlog, Claim, EnqueueResult, EventKey, Health, Lease, Ledger, LedgerError,
-    OperatorAction, Page, Record, RecordFilter, SettleError, Settled, Settlement, StoredRequest,
-};
+use super::api::Ledger;
+use super::error::{LedgerError, SettleError};
+use super::lease::Lease;
+use super::record::{ActionResult, Backlog, OperatorAction, Page, Record, RecordFilter, StoredRequest};
+use super::types::{Arrival, Claim, EnqueueResult, EventKey, Health, Settled, Settlement};
 use crate::clock;
 use crate::metrics::{LedgerOp, Metrics};
 use async_trait::async_trait;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Measures every call of the ledger inside that a delivery waits for: how long it took, and whether the ledger failed. A
-/// call whose future is dropped before it is over is not counted.
+/// Measures every call that a delivery waits for: its duration, and whether the inner ledger failed. A call whose future
+/// is dropped before it ends is not counted.
 pub struct Metered {
     inner: Arc<dyn Ledger>,
     metrics: Arc<Metrics>,
 }
 
 impl Metered {
-    /// Measures `inner` in `metrics`.
+    /// A ledger that passes every call to `inner` and records it in `metrics`.
     pub fn new(inner: Arc<dyn Ledger>, metrics: Arc<Metrics>) -> Self {
         Self { inner, metrics }
     }
@@ -48,23 +49,23 @@ impl Ledger for Metered {
     async fn enqueue(
         &self,
         arrival: Arrival,
-        parcel: StoredRequest,
+        request: StoredRequest,
         lease: Option<Duration>,
     ) -> Result<EnqueueResult, LedgerError> {
         let start = clock::instant();
-        let kept = self.inner.enqueue(arrival, parcel, lease).await;
-        self.metrics.ledger(LedgerOp::Enqueue, start.elapsed(), kept.is_ok());
-        kept
+        let queued = self.inner.enqueue(arrival, request, lease).await;
+        self.metrics.ledger(LedgerOp::Enqueue, start.elapsed(), queued.is_ok());
+        queued
     }
 
     async fn claim_due(
         &self,
         endpoint: &str,
-        most: usize,
+        limit: usize,
         lease: Duration,
     ) -> Result<Vec<(Lease, StoredRequest)>, LedgerError> {
         let start = clock::instant();
-        let due = self.inner.claim_due(endpoint, most, lease).await;
+        let due = self.inner.claim_due(endpoint, limit, lease).await;
         self.metrics.ledger(LedgerOp::ClaimDue, start.elapsed(), due.is_ok());
         due
     }
@@ -77,9 +78,9 @@ impl Ledger for Metered {
         &self,
         filter: &RecordFilter,
         after: Option<&str>,
-        most: usize,
+        limit: usize,
     ) -> Result<Page, LedgerError> {
-        self.inner.list(filter, after, most).await
+        self.inner.list(filter, after, limit).await
     }
 
     async fn get(&self, key: &EventKey) -> Result<Option<(Record, Option<StoredRequest>)>, LedgerError> {
@@ -96,7 +97,7 @@ mod tests {
     use super::*;
     use crate::delivery_mode::DeliveryMode;
 
-    /// Grants every claim and then fails, or fails from the start.
+    /// A ledger that fails every call except, with `claims`, a claim.
     struct Failing {
         claims: bool,
     }
@@ -105,17 +106,17 @@ mod tests {
     impl Ledger for Failing {
         async fn claim(&self, arrival: Arrival, lease: Duration) -> Result<Claim, LedgerError> {
             if !self.claims {
-                return Err(LedgerError::new("gone"));
+                return Err(LedgerError::new("unavailable"));
             }
             Ok(Claim::Leased(Lease::new(arrival, 1, 0, clock::instant() + lease)))
         }
 
         async fn settle(&self, lease: Lease, _: Settlement) -> Result<Settled, SettleError> {
-            Err(SettleError { lease, error: LedgerError::new("gone") })
+            Err(SettleError { lease, error: LedgerError::new("unavailable") })
         }
 
         fn health(&self) -> Health {
-            Health::NotReady { reason: "gone".into() }
+            Health::NotReady { reason: "unavailable".into() }
         }
 
         async fn enqueue(
@@ -124,7 +125,7 @@ mod tests {
             _: StoredRequest,
             _: Option<Duration>,
         ) -> Result<EnqueueResult, LedgerError> {
-            Err(LedgerError::new("gone"))
+            Err(LedgerError::new("unavailable"))
         }
 
         async fn claim_due(
@@ -145,7 +146,7 @@ mod tests {
         }
 
         async fn get(&self, _: &EventKey) -> Result<Option<(Record, Option<StoredRequest>)>, LedgerError> {
-            Err(LedgerError::new("gone"))
+            Err(LedgerError::new("unavailable"))
         }
 
         async fn apply(&self, _: &EventKey, _: OperatorAction) -> Result<ActionResult, LedgerError> {
@@ -159,7 +160,7 @@ mod tests {
             running: 3,
             pending: 2,
             dead: 1,
-            kept: 4,
+            queued: 4,
             oldest_pending: None,
             last_polled_ago: None,
         }
@@ -176,13 +177,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn calls_are_counted_by_kind_and_failures_apart() {
+    async fn calls_and_failures_are_counted_by_operation() {
         let metrics = Arc::new(Metrics::new());
-        let works = Metered::new(Arc::new(Failing { claims: true }), metrics.clone());
-        let Ok(Claim::Leased(lease)) = works.claim(arrival(), Duration::from_secs(9)).await else {
+        let working = Metered::new(Arc::new(Failing { claims: true }), metrics.clone());
+        let Ok(Claim::Leased(lease)) = working.claim(arrival(), Duration::from_secs(9)).await else {
             panic!("not leased");
         };
-        works.settle(lease, Settlement::Delivered { status: 200 }).await.unwrap_err();
+        working.settle(lease, Settlement::Delivered { status: 200 }).await.unwrap_err();
         let broken = Metered::new(Arc::new(Failing { claims: false }), metrics.clone());
         broken.claim(arrival(), Duration::from_secs(9)).await.unwrap_err();
 
@@ -198,26 +199,26 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_ledger_inside_answers_for_everything_else() {
+    async fn every_other_call_goes_to_the_inner_ledger() {
         let metrics = Arc::new(Metrics::new());
         let ledger = Metered::new(Arc::new(Failing { claims: true }), metrics.clone());
-        assert_eq!(ledger.health(), Health::NotReady { reason: "gone".into() });
+        assert_eq!(ledger.health(), Health::NotReady { reason: "unavailable".into() });
         assert_eq!(ledger.backlog().await.unwrap(), [backlog()]);
         assert_eq!(ledger.list(&RecordFilter::default(), None, 1).await.unwrap().next, Some("7".to_owned()));
         ledger.get(&arrival().key).await.unwrap_err();
         assert_eq!(
-            ledger.apply(&arrival().key, OperatorAction::Forget).await.unwrap(),
+            ledger.apply(&arrival().key, OperatorAction::Delete).await.unwrap(),
             ActionResult::PayloadGone
         );
         assert!(ledger.claim_due("a", 1, Duration::ZERO).await.unwrap().is_empty());
         let empty = bytes::Bytes::new();
-        let parcel = StoredRequest {
+        let request = StoredRequest {
             mode: DeliveryMode::Queued,
             head: empty.clone(),
             signature: empty.clone(),
             body: empty,
         };
-        ledger.enqueue(arrival(), parcel, None).await.unwrap_err();
+        ledger.enqueue(arrival(), request, None).await.unwrap_err();
         let text = metrics.render();
         for line in [
             r#"countersign_ledger_seconds_count{op="claim_due"} 1"#,

@@ -1,16 +1,17 @@
-//! `[ledger] url = "none"`: remembers nothing, so every claim is leased as the first.
+//! `[ledger] url = "none"`: stores nothing, so every claim is leased as a first attempt.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{
-    ActionResult, Arrival, Backlog, Claim, EnqueueResult, EventKey, Health, Lease, Ledger, LedgerError,
-    OperatorAction, Page, Record, RecordFilter, SettleError, Settled, Settlement, StoredRequest,
-};
+use super::api::Ledger;
+use super::error::{LedgerError, SettleError};
+use super::lease::Lease;
+use super::record::{ActionResult, Backlog, OperatorAction, Page, Record, RecordFilter, StoredRequest};
+use super::types::{Arrival, Claim, EnqueueResult, EventKey, Health, Settled, Settlement};
 use crate::clock;
 
-/// No ledger and no dedup: for measuring, and for backends that keep their own.
+/// No ledger and no deduplication: for benchmarks, and for backends that deduplicate themselves.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoLedger;
 
@@ -28,14 +29,16 @@ impl Ledger for NoLedger {
         Health::Ready
     }
 
-    /// No endpoint can ask for it, by the configuration; an operator can.
+    /// Always fails. The configuration refuses queued endpoints without a ledger, so only an operator's import gets here.
     async fn enqueue(
         &self,
         _: Arrival,
         _: StoredRequest,
         _: Option<Duration>,
     ) -> Result<EnqueueResult, LedgerError> {
-        Err(LedgerError::unsuitable("without a ledger nothing can be kept: ledger.url is none"))
+        Err(LedgerError::unsuitable(
+            "events cannot be queued without a ledger: ledger.url is \"none\", set it to a SQLite file or a Redis server",
+        ))
     }
 
     async fn claim_due(
@@ -69,7 +72,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn every_claim_is_a_first_attempt_that_lasts_as_long_as_asked() {
+    async fn every_claim_is_a_first_attempt_with_the_requested_lease() {
         let arrival = Arrival {
             key: EventKey { endpoint: "/webhooks/stripe".into(), query: "".into(), id: "evt_1".into() },
             event_type: "charge.succeeded".into(),

@@ -1,4 +1,5 @@
-//! What a ledger keeps of an event, as operators and the worker see it: states, parcels, pages. Pure data.
+//! An event as operators and the worker see it: its state, record, stored request, pages and backlog. Pure data.
+//! The docs of a [`Record`]'s fields say which transition changes each one.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,21 +7,25 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::EventKey;
+use super::types::EventKey;
 use crate::delivery_mode::DeliveryMode;
 
-/// Where an event stands.
+/// The state of an event. The diagram in [`ledger`](crate::ledger) has every transition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum State {
-    /// Kept, and to be delivered when it is due.
+    /// Queued: delivered by the worker once it is due. Set by `enqueue`, by a failed attempt with attempts left, and
+    /// by an operator's redelivery.
     Pending,
-    /// Being delivered, or waiting for the lease of a holder that died.
+    /// Leased: a delivery is under way, or its holder died and the lease has not been claimed again. Set by `claim`,
+    /// `enqueue` with a lease, and `claim_due`.
     Running,
-    /// The backend took it.
+    /// The backend responded with a 2xx. Final, and deleted after `ledger.retention`.
     Delivered,
-    /// It was not taken, and is not kept: Stripe sends it again.
+    /// An inline delivery failed. Stripe sends the event again, and the next arrival is admitted. Deleted after
+    /// `ledger.retention`.
     Failed,
-    /// Given up on, and kept for an operator.
+    /// Every attempt of the retry schedule failed. Never deleted or retried by itself: an operator redelivers or
+    /// deletes it.
     Dead,
 }
 
@@ -29,7 +34,7 @@ impl State {
     pub const ALL: [State; 5] =
         [State::Pending, State::Running, State::Delivered, State::Failed, State::Dead];
 
-    /// The word for it, in metrics and in the events API.
+    /// The state's name in metrics and in the events API.
     pub const fn as_str(self) -> &'static str {
         match self {
             State::Pending => "pending",
@@ -40,26 +45,28 @@ impl State {
         }
     }
 
-    /// The state of this text.
+    /// Parses a name written by [`as_str`](State::as_str).
     pub fn parse(text: &str) -> Option<State> {
         State::ALL.into_iter().find(|state| state.as_str() == text)
     }
 }
 
-/// All that a later delivery needs: kept with an event's record until it is delivered or forgotten.
+/// Everything that a later delivery needs. Stored with the event's record by `enqueue`, and deleted when the event is
+/// delivered or an operator deletes it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct StoredRequest {
-    /// Which way it is delivered.
+    /// The delivery mode. Set by `enqueue`; an operator's redelivery changes it to `Redelivery`.
     pub mode: DeliveryMode,
-    /// The app's request as far as the original determined it: target and header fields, without what is ours to say.
+    /// The request line and the header fields taken from the original request. Never changed. Each attempt adds the
+    /// headers that Countersign sets itself.
     pub head: Bytes,
-    /// Stripe's own `Stripe-Signature`.
+    /// Stripe's own `Stripe-Signature` value. Never changed.
     pub signature: Bytes,
-    /// The payload, byte for byte.
+    /// The payload, byte for byte. Never changed.
     pub body: Bytes,
 }
 
-/// Without its content: payloads and signatures are shown to nobody.
+/// Hides the content: payloads and signatures never appear in a log.
 impl fmt::Debug for StoredRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StoredRequest")
@@ -69,51 +76,57 @@ impl fmt::Debug for StoredRequest {
     }
 }
 
-/// A record, without its parcel. Times are Unix milliseconds by the ledger's clock.
+/// An event's record, without its stored request. Ledger times are Unix milliseconds: SQLite takes them from this
+/// machine's wall clock, Redis from the server's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
-    /// Which event it is.
+    /// The event's identity. Never changed.
     pub key: EventKey,
-    /// Its `type`.
+    /// Stripe's event type, such as `invoice.paid`. Taken from the first arrival, never changed.
     pub event_type: Box<str>,
-    /// When Stripe made it, in Unix seconds.
+    /// When Stripe created the event, in Unix seconds by Stripe's clock. `None` where the payload has no integer
+    /// there. Never changed.
     pub created: Option<i64>,
-    /// Whether it is of live mode.
+    /// Whether the event is in live mode; `None` where the payload does not say. Never changed.
     pub livemode: Option<bool>,
-    /// The connected account it is of.
+    /// The connected account that the event belongs to, `acct_…`; `None` for the platform's own events. Never changed.
     pub account: Option<Box<str>>,
-    /// Where it stands.
+    /// The event's state. Changed by every transition.
     pub state: State,
-    /// Attempts so far, one under way included.
+    /// The number of attempts so far, a running one included. Each lease adds one; a `Retry` that does not count
+    /// takes it back; an operator's redelivery resets it to 0.
     pub attempts: u32,
-    /// The backend's status at the last attempt that is over, if it answered.
+    /// The backend's status in the last attempt that ended with a response. `None` until there is one. Each
+    /// settlement with a status changes it.
     pub status: Option<u16>,
-    /// When it first came.
+    /// When the event was first received, in Unix milliseconds by the ledger's clock. Never changed by retries.
     pub seen: i64,
-    /// PENDING: when it is due. RUNNING: when its lease ends.
+    /// PENDING: when the next attempt is due. RUNNING: when the lease expires. `None` in the other states. Unix
+    /// milliseconds by the ledger's clock, set by each transition into those two states.
     pub due: Option<i64>,
-    /// DELIVERED, FAILED, DEAD: since when.
+    /// DELIVERED, FAILED and DEAD: when the event was settled, in Unix milliseconds by the ledger's clock. `None` in
+    /// the other states. Retention of DELIVERED and FAILED counts from it.
     pub settled: Option<i64>,
 }
 
-/// Which records are asked for. Empty lets every one through.
+/// The conditions of a listing. Every condition that is set must hold; the default matches every record.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RecordFilter {
-    /// Of this endpoint alone.
+    /// The endpoint's configured name.
     pub endpoint: Option<String>,
-    /// In this state alone.
+    /// The event's state.
     pub state: Option<State>,
-    /// Of this type, or of those that begin so if it ends in `*`.
+    /// Stripe's event type; a trailing `*` matches every type with that prefix.
     pub event_type: Option<String>,
-    /// With this id, at whatever endpoint and query.
+    /// Stripe's id, at any endpoint and with any query.
     pub id: Option<String>,
 }
 
 impl RecordFilter {
-    /// Whether it lets a record through.
-    pub fn takes(&self, record: &Record) -> bool {
+    /// Whether a record meets every condition.
+    pub fn matches(&self, record: &Record) -> bool {
         let event_type = |wanted: &String| match wanted.strip_suffix('*') {
-            Some(stem) => record.event_type.starts_with(stem),
+            Some(prefix) => record.event_type.starts_with(prefix),
             None => **wanted == *record.event_type,
         };
         self.endpoint.as_deref().is_none_or(|endpoint| endpoint == &*record.key.endpoint)
@@ -123,53 +136,54 @@ impl RecordFilter {
     }
 }
 
-/// Some of the records that were asked for.
+/// One page of a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
-    /// In an order of the ledger's own; a page may have fewer than were asked for and not be the last.
+    /// The records, in an order of the ledger's own. A page may be shorter than the limit without being the last.
     pub records: Vec<Record>,
-    /// Where the next page begins; `None` after the last.
+    /// The cursor of the next page; `None` after the last.
     pub next: Option<String>,
 }
 
-/// What an operator asks for.
+/// An operator's action on one event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OperatorAction {
-    /// Another delivery, now, and the whole schedule after it.
+    /// Delivers the event again: due now, with the whole retry schedule ahead.
     Redeliver,
-    /// No record of it any more.
-    Forget,
+    /// Deletes the record and the payload. The event's next arrival counts as new.
+    Delete,
 }
 
-/// What came of an action.
+/// The result of an operator's action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ActionResult {
-    /// It is done.
+    /// The action is durable.
     Done,
-    /// A delivery is under way; ask again when it is over.
+    /// A delivery of the event is under way, and nothing was changed. The action can be repeated when it is over.
     Running,
-    /// Its payload is no longer kept, so it cannot be delivered from here.
+    /// The payload is no longer stored, so the event cannot be delivered from here.
     PayloadGone,
-    /// There is no such event.
+    /// The ledger has no such event.
     Unknown,
 }
 
-/// How much of an endpoint is not settled.
+/// The number of unsettled events of one endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Backlog {
-    /// The endpoint.
+    /// The endpoint's name in the records. It may no longer be configured.
     pub endpoint: Arc<str>,
-    /// Events being delivered, kept or not.
+    /// RUNNING events, with or without payload.
     pub running: u64,
-    /// Events that wait.
+    /// PENDING events, due or not.
     pub pending: u64,
-    /// Events given up on.
+    /// DEAD events.
     pub dead: u64,
-    /// Events that are kept and not dead: those that wait, and of those being delivered the kept ones.
-    pub kept: u64,
-    /// How long the oldest event that waits has been here.
+    /// Events that the worker delivers: every PENDING event, and RUNNING events with payload.
+    pub queued: u64,
+    /// The time since the oldest PENDING event was first received; `None` without PENDING events.
     pub oldest_pending: Option<Duration>,
-    /// How long ago any process last asked what of it is due; `None` if that is not known, or nobody else could.
+    /// The time since any process last claimed due events of this endpoint. `None` if it is unknown, or if no other
+    /// process can share this ledger.
     pub last_polled_ago: Option<Duration>,
 }
 
@@ -194,16 +208,16 @@ mod tests {
     }
 
     #[test]
-    fn words_lead_back_to_what_they_are_for() {
+    fn every_name_of_a_state_parses_to_that_state() {
         assert!(State::ALL.iter().all(|state| State::parse(state.as_str()) == Some(*state)));
         assert_eq!(State::parse("lost"), None);
     }
 
     #[test]
-    fn a_filter_takes_what_is_all_that_it_says() {
+    fn a_filter_matches_records_that_meet_every_condition() {
         let all = RecordFilter::default;
         let shop = Some("shop".to_owned());
-        for (filter, taken) in [
+        for (filter, expected) in [
             (all(), true),
             (RecordFilter { endpoint: shop.clone(), ..all() }, true),
             (RecordFilter { endpoint: Some("sho".to_owned()), ..all() }, false),
@@ -214,12 +228,12 @@ mod tests {
             (RecordFilter { id: Some("evt_1".to_owned()), ..all() }, true),
             (RecordFilter { id: Some("evt_2".to_owned()), ..all() }, false),
         ] {
-            assert_eq!(filter.takes(&record("invoice.paid", State::Dead)), taken, "{filter:?}");
+            assert_eq!(filter.matches(&record("invoice.paid", State::Dead)), expected, "{filter:?}");
         }
     }
 
     #[test]
-    fn a_parcel_shows_nothing_of_what_it_holds() {
+    fn debug_output_of_a_stored_request_hides_its_content() {
         let [head, signature, body] =
             ["POST /secret", "v1=hush", "payload"].map(|text| Bytes::from_static(text.as_bytes()));
         let shown = format!("{:?}", StoredRequest { mode: DeliveryMode::Queued, head, signature, body });

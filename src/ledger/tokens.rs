@@ -1,27 +1,28 @@
-//! Fencing tokens: random, so that nobody settles with a guessed or a leftover one.
+//! Fencing tokens: random numbers, so that no guessed or leftover token can settle an event.
 
-/// How many are drawn from the system at once: one call costs more than the numbers.
-const DRAW: usize = 64;
+/// Tokens drawn from the system's random source at once: one call costs more than the bytes.
+const BATCH_SIZE: usize = 64;
 
-/// A supply of them.
+/// A supply of fencing tokens.
 #[derive(Debug, Default)]
 pub(super) struct Tokens {
-    drawn: Vec<u64>,
+    /// Tokens drawn and not yet given out.
+    unused: Vec<u64>,
 }
 
 impl Tokens {
-    /// Another token.
+    /// Returns a token that was not given out before.
     ///
     /// # Errors
-    /// The system gives no randomness.
+    /// The system's random source fails.
     pub(super) fn next(&mut self) -> Result<u64, getrandom::Error> {
-        if self.drawn.is_empty() {
-            let mut bytes = [0; DRAW * 8];
+        if self.unused.is_empty() {
+            let mut bytes = [0; BATCH_SIZE * 8];
             getrandom::fill(&mut bytes)?;
-            self.drawn.extend(bytes.as_chunks().0.iter().map(|bytes| u64::from_ne_bytes(*bytes)));
+            self.unused.extend(bytes.as_chunks().0.iter().map(|bytes| u64::from_ne_bytes(*bytes)));
         }
-        // Drawn above if there was none; 0 is never reached, and would only be one token among others.
-        Ok(self.drawn.pop().unwrap_or_default())
+        // The batch above is not empty, so the default is never used.
+        Ok(self.unused.pop().unwrap_or_default())
     }
 }
 
@@ -31,9 +32,9 @@ mod tests {
     use std::collections::HashSet;
 
     #[test]
-    fn tokens_do_not_repeat_over_many_draws() {
+    fn tokens_do_not_repeat_over_many_batches() {
         let mut tokens = Tokens::default();
-        let drawn: HashSet<u64> = (0..10 * DRAW).map(|_| tokens.next().unwrap()).collect();
-        assert_eq!(drawn.len(), 10 * DRAW);
+        let drawn: HashSet<u64> = (0..10 * BATCH_SIZE).map(|_| tokens.next().unwrap()).collect();
+        assert_eq!(drawn.len(), 10 * BATCH_SIZE);
     }
 }

@@ -31,7 +31,7 @@ pub(super) async fn redeliver(Shared(desk): Shared<Arc<Desk>>, key: Named) -> An
 
 pub(super) async fn forget(Shared(desk): Shared<Arc<Desk>>, key: Named) -> Answer {
     let key = desk.key(key).await?;
-    match act(&desk, &key, OperatorAction::Forget).await? {
+    match act(&desk, &key, OperatorAction::Delete).await? {
         ActionResult::Done => Ok(StatusCode::NO_CONTENT.into_response()),
         ActionResult::Running => Err(Refusal::InFlight(None)),
         // A payload is not needed to forget it.
@@ -111,7 +111,7 @@ async fn act(desk: &Desk, key: &EventKey, action: OperatorAction) -> Result<Acti
     let acted = in_time(desk.ledger.apply(key, action)).await;
     let word = match action {
         OperatorAction::Redeliver => "redeliver",
-        OperatorAction::Forget => "forget",
+        OperatorAction::Delete => "forget",
     };
     let result = match &acted {
         Ok(ActionResult::Done) => "done",

@@ -104,7 +104,7 @@ impl Ledger for Scripted {
         let records: Vec<Record> =
             all.iter().map(|(record, _)| record.clone()).skip(from).take(most).collect();
         let next = (from + records.len() < all.len()).then(|| (from + records.len()).to_string());
-        Ok(Page { records: records.into_iter().filter(|record| filter.takes(record)).collect(), next })
+        Ok(Page { records: records.into_iter().filter(|record| filter.matches(record)).collect(), next })
     }
 
     async fn get(&self, key: &EventKey) -> Result<Option<(Record, Option<StoredRequest>)>, LedgerError> {
@@ -332,7 +332,7 @@ async fn one_event_is_redelivered_or_forgotten_unless_it_cannot_be() {
     assert_eq!(api.ask("DELETE", &format!("/api/events/{}", key("evt_4", "")), "").await.0, 204);
     let expected = [
         ("evt_1? /webhooks/stripe".to_owned(), OperatorAction::Redeliver),
-        ("evt_4? /webhooks/stripe".to_owned(), OperatorAction::Forget),
+        ("evt_4? /webhooks/stripe".to_owned(), OperatorAction::Delete),
     ];
     assert_eq!(*api.ledger.acted.lock().unwrap(), expected);
 

@@ -39,7 +39,7 @@ impl Listing<'_> {
             let (next, keys) = self.scan(set.as_deref(), cursor).await?;
             examined += keys.len();
             let found = self.read_records(&keys).await?;
-            records.extend(found.into_iter().filter(|record| self.filter.takes(record)));
+            records.extend(found.into_iter().filter(|record| self.filter.matches(record)));
             // Redis reports the end of a scan by cursor 0. The next set follows.
             (source, cursor) = if next == 0 { (source + 1, 0) } else { (source, next) };
             if records.len() >= limit || examined >= MAX_EXAMINED {

@@ -275,7 +275,7 @@ impl Ledger for RedisLedger {
         let mut command = evalsha(&self.scripts.operator, &keys.each_ref().map(String::as_str));
         command.arg(match action {
             OperatorAction::Redeliver => "redeliver",
-            OperatorAction::Forget => "delete",
+            OperatorAction::Delete => "delete",
         });
         match parse_reply::<u8>(self.send_detached(command).await?)? {
             0 => Ok(ActionResult::Unknown),

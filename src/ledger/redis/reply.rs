@@ -65,7 +65,7 @@ pub(super) fn backlog(row: BacklogRow) -> Backlog {
         running,
         pending,
         dead,
-        kept: queued,
+        queued,
         oldest_pending: age(oldest).filter(|_| pending > 0),
         last_polled_ago: age(polled_ago),
     }

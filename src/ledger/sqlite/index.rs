@@ -1,14 +1,14 @@
-//! Where in the log an event stands: from its key to its `seq`, in memory, for the bounded number of events that the
-//! log holds. Built when the file is opened. Never the truth about an event's state: that is read from its row.
+//! An index in memory, from an event's key to its row (`seq`) in the table `events`. It is bounded because that table
+//! is, and it is built when the file is opened. It never says what state an event is in: that is read from the row.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 
-/// A key, hashed. 128 bits under a key of this process's own: two events do not share one.
+/// The keyed 128-bit hash of an event's key. Collisions are too improbable to handle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct KeyHash(pub(super) u128);
 
-/// What hashes keys. Clones hash alike; hashes mean nothing in another process.
+/// A hasher of event keys with random seeds. Clones give equal hashes; another process gives different ones.
 #[derive(Debug, Clone, Default)]
 pub(super) struct KeyHasher {
     high: RandomState,
@@ -16,41 +16,45 @@ pub(super) struct KeyHasher {
 }
 
 impl KeyHasher {
+    /// Hashes the three parts of an [`EventKey`](crate::ledger::EventKey).
     pub(super) fn hash(&self, id: &str, endpoint: &str, query: &str) -> KeyHash {
         let key = (id, endpoint, query);
         KeyHash(u128::from(self.high.hash_one(key)) << 64 | u128::from(self.low.hash_one(key)))
     }
 }
 
-/// The index itself.
+/// The index.
 #[derive(Debug, Default)]
 pub(super) struct Index {
     seqs: HashMap<KeyHash, i64>,
-    /// The highest there has been. Never given twice, even if someone deletes rows by hand: an event's row must not
-    /// become another's.
+    /// The highest `seq` so far. Never reused, even if someone deletes rows by hand: otherwise an event could find
+    /// another event's row.
     last_seq: i64,
 }
 
 impl Index {
+    /// The number of rows in the table `events`.
     pub(super) fn len(&self) -> usize {
         self.seqs.len()
     }
 
+    /// The row of a key, if the table has one.
     pub(super) fn seq(&self, key: KeyHash) -> Option<i64> {
         self.seqs.get(&key).copied()
     }
 
-    /// A `seq` for a new row.
+    /// An unused `seq` for a new row.
     pub(super) fn next_seq(&self) -> i64 {
         self.last_seq + 1
     }
 
+    /// Adds a row.
     pub(super) fn insert(&mut self, key: KeyHash, seq: i64) {
         self.last_seq = self.last_seq.max(seq);
         self.seqs.insert(key, seq);
     }
 
-    /// The row is gone from the log.
+    /// Removes a row, unless the key has a newer row by now.
     pub(super) fn remove(&mut self, key: KeyHash, seq: i64) {
         if self.seq(key) == Some(seq) {
             self.seqs.remove(&key);

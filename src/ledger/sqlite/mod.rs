@@ -1,24 +1,33 @@
-//! The embedded ledger: one SQLite file, one thread that writes it and one that keeps it tidy. This file is what the
-//! rest of the program sees; which file does what: `queue` takes jobs from callers, `writer` commits them in groups,
-//! `store` has the transitions, `schema` the tables, `index` and `filter` what is kept in memory to find an event
-//! fast; `keeper` decides when to keep house, `house` does it (retention, archive, checkpoints) by `chores`; `lock`
-//! keeps a second process out.
-//! Why it is built so: `docs/decisions/0001-sqlite-ledger.md`.
+//! The embedded ledger: one SQLite file, one thread that writes it and one that maintains it. This file is the ledger as
+//! the rest of the program sees it. `docs/decisions/0001-sqlite-ledger.md` gives the reasons for the design.
+//!
+//! | file | what it owns |
+//! |---|---|
+//! | `queue` | the jobs of callers, and whether they are accepted |
+//! | `writer`, `writer/group` | the thread that opens the file; one transaction for a group of jobs |
+//! | `transitions`, `transitions/{claim_due,settle,operator}` | the transitions of the state diagram |
+//! | `rows`, `payloads` | the statements on `events` and `archive`; on `payloads` and `queue` |
+//! | `index`, `bloom` | what is held in memory to find an event's row |
+//! | `local_leases` | the leases of this process, by the monotonic clock |
+//! | `schema` | the tables, their version, and how a connection is set up |
+//! | `reader` | queries beside the writer: backlog, pages, one record |
+//! | `maintenance` | the thread for retention, archiving and checkpoints |
+//! | `lock`, `file_identity` | one process only; files deleted or replaced under us |
+//! | `error` | the texts of SQLite's and the file system's errors |
 
-mod chores;
-mod fault;
-mod filter;
-mod granted;
-mod house;
+mod bloom;
+mod error;
+mod file_identity;
 mod index;
-mod keeper;
-mod kept;
+mod local_leases;
 mod lock;
-mod mess;
+mod maintenance;
+mod payloads;
 mod queue;
 mod reader;
+mod rows;
 mod schema;
-mod store;
+mod transitions;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -31,109 +40,112 @@ use tokio::sync::oneshot;
 
 pub(crate) use self::lock::lock_file;
 
-use self::fault::refuse;
+use self::error::file_error;
 use self::index::KeyHasher;
-use self::keeper::{Keeper, Order};
+use self::maintenance::{Command, MaintenanceContext, MaintenanceThread};
 use self::queue::{Job, Queue};
 use self::writer::Writer;
-use super::{
+use super::millis::millis;
+use crate::clock;
+use crate::ledger::{
     ActionResult, Arrival, Backlog, Claim, EnqueueResult, EventKey, Health, Lease, Ledger, LedgerError,
     OperatorAction, Page, Record, RecordFilter, SettleError, Settled, Settlement, StoredRequest,
 };
-use crate::clock;
 
-/// How long a claim waits for a disk that does not answer. Longer than any lock is waited for, and no longer than
-/// what a lease adds to its attempt, since later no attempt could begin.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The time that a call waits for the writer's reply. Longer than any wait for a lock. No longer than the margin that a
+/// lease adds to its attempt: after that no attempt could start.
+const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A ledger in an SQLite file.
 pub struct SqliteLedger {
     path: PathBuf,
     queue: Arc<Queue>,
-    orders: mpsc::Sender<Order>,
-    /// The writer, until it was waited for.
+    maintenance: mpsc::Sender<Command>,
+    /// The writer's thread; `None` once it was joined.
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl SqliteLedger {
-    /// Opens the ledger at `path` in the background, making file and directory if they are missing, and goes on
-    /// trying for as long as it cannot. Settled events are forgotten `retention` later.
+    /// Opens the ledger at `path` in the background, and keeps trying until it succeeds. Creates file and directory if
+    /// they are missing. Settled events are deleted `retention` after they were settled.
     ///
-    /// Until it is open, and whenever it is out of reach, claims fail at once and [`health`](Ledger::health) has the
-    /// reason.
+    /// While the ledger is unavailable, claims fail at once and [`health`](Ledger::health) has the reason.
     pub fn start(path: PathBuf, retention: Duration) -> Self {
-        let queue = Arc::new(Queue::new(refuse(&path, "it is being opened")));
-        let (orders, received) = mpsc::channel();
-        let (hasher, mess) = (KeyHasher::default(), Arc::default());
-        let keeper = Keeper {
+        let queue = Arc::new(Queue::new(file_error(&path, "it is being opened")));
+        let (commands, received) = mpsc::channel();
+        let (hasher, pressure) = (KeyHasher::default(), Arc::default());
+        let context = MaintenanceContext {
             path: path.clone(),
             retention,
             queue: queue.clone(),
-            orders: received,
             hasher: hasher.clone(),
-            mess: Arc::clone(&mess),
+            pressure: Arc::clone(&pressure),
         };
         let writer = Writer {
             path: path.clone(),
             queue: queue.clone(),
-            keeper: orders.clone(),
+            maintenance: commands.clone(),
             hasher,
-            mess,
+            pressure,
             epoch: 0,
         };
-        let thread = thread::Builder::new().name("ledger".into()).spawn(move || writer.run(keeper));
-        let thread = thread.map_err(|e| queue.shut(&refuse(&path, &format!("no thread for it: {e}")))).ok();
-        Self { path, queue, orders, thread: Mutex::new(thread) }
+        let maintenance = MaintenanceThread::new(context, received);
+        let thread = thread::Builder::new().name("ledger".into()).spawn(move || writer.run(maintenance));
+        let thread = thread
+            .map_err(|e| queue.suspend(&file_error(&path, &format!("its thread cannot be started: {e}"))))
+            .ok();
+        Self { path, queue, maintenance: commands, thread: Mutex::new(thread) }
     }
 
-    /// Finishes what is queued, copies everything into the file and releases its lock. Blocks until that is done.
-    /// Calls after this fail.
+    /// Finishes the queued jobs, checkpoints the file and releases its lock. Blocks until that is done. Later calls
+    /// fail.
     pub fn close(&self) {
         self.queue.close();
         if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            // A thread that panicked has let go of the file too.
+            // A thread that panicked has closed the file too.
             let _ = thread.join();
         }
     }
 
-    /// Forgets what has expired, now, and returns how many events that were. It is done by itself when the ledger
-    /// is opened and at least hourly after that.
+    /// Deletes expired events now, and returns their number. This also happens by itself, after each opening and at
+    /// least hourly.
     ///
     /// # Errors
-    /// The ledger is out of reach.
+    /// The ledger is unavailable.
     pub async fn sweep_now(&self) -> Result<u64, LedgerError> {
-        let (answer, swept) = oneshot::channel();
-        let stopped = || refuse(&self.path, "its keeper stopped");
-        self.orders.send(Order::Sweep(answer)).map_err(|_| stopped())?;
+        let (reply_tx, swept) = oneshot::channel();
+        let stopped = || file_error(&self.path, "its maintenance thread stopped");
+        self.maintenance.send(Command::Sweep(reply_tx)).map_err(|_| stopped())?;
         swept.await.unwrap_or_else(|_| Err(stopped()))
     }
 
-    /// Has the writer do a job and waits for its answer, as long as the disk is worth waiting for.
-    async fn ask<T>(
+    /// Sends a job to the writer and waits for the reply, for [`REPLY_TIMEOUT`] at most.
+    async fn call<T>(
         &self,
         job: Job,
-        mut answer: oneshot::Receiver<Result<T, LedgerError>>,
+        mut reply: oneshot::Receiver<Result<T, LedgerError>>,
     ) -> Result<T, LedgerError> {
         self.queue.push(job);
-        if let Ok(answered) = tokio::time::timeout(PATIENCE, &mut answer).await {
-            return answered.unwrap_or_else(|_| Err(refuse(&self.path, "its writer stopped")));
+        if let Ok(received) = tokio::time::timeout(REPLY_TIMEOUT, &mut reply).await {
+            return received.unwrap_or_else(|_| Err(file_error(&self.path, "its writer stopped")));
         }
-        self.queue.waited_in_vain();
-        match answer.try_recv() {
-            // It came just now, and the writer may have gone on before that was noted.
-            Ok(answered) => {
-                self.queue.went_on();
-                answered
+        self.queue.mark_stalled();
+        match reply.try_recv() {
+            // The reply came just now. The writer may have recorded its progress before the stall was recorded, and
+            // nothing else would clear the stall on an idle ledger.
+            Ok(received) => {
+                self.queue.mark_progress();
+                received
             }
-            Err(_) => Err(self.late()),
+            Err(_) => Err(self.stalled()),
         }
     }
 
-    fn late(&self) -> LedgerError {
-        refuse(&self.path, "its disk did not answer in time")
+    fn stalled(&self) -> LedgerError {
+        file_error(&self.path, "its disk did not answer in time")
     }
 
-    /// Reads beside the writer, where blocking is allowed.
+    /// Runs a query beside the writer, on a thread where blocking is allowed.
     async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Path) -> Result<T, LedgerError> + Send + 'static,
@@ -142,32 +154,33 @@ impl SqliteLedger {
             return Err(LedgerError::new(reason));
         }
         let path = self.path.clone();
-        let reading = tokio::task::spawn_blocking(move || read(&path));
-        reading.await.unwrap_or_else(|_| Err(refuse(&self.path, "its reader stopped")))
+        let result = tokio::task::spawn_blocking(move || read(&path));
+        result.await.unwrap_or_else(|_| Err(file_error(&self.path, "its reader panicked; see the log")))
     }
 }
 
 #[async_trait]
 impl Ledger for SqliteLedger {
     async fn claim(&self, arrival: Arrival, lease: Duration) -> Result<Claim, LedgerError> {
-        let ends = clock::instant() + lease;
-        let (answer, claimed) = oneshot::channel();
-        self.ask(Job::Claim { arrival, lease, ends, answer }, claimed).await
+        let expires_at = clock::instant() + lease;
+        let (reply_tx, reply) = oneshot::channel();
+        self.call(Job::Claim { arrival, lease, expires_at, reply_tx }, reply).await
     }
 
     async fn settle(&self, lease: Lease, settlement: Settlement) -> Result<Settled, SettleError> {
-        let (answer, settled) = oneshot::channel();
-        self.queue.push(Job::Settle { lease, settlement, answer });
+        let (reply_tx, reply) = oneshot::channel();
+        self.queue.push(Job::Settle { lease, settlement, reply_tx });
+        // Without a timeout: the lease is with the writer, and only its reply can return it.
         #[expect(
             clippy::expect_used,
-            reason = "the writer answers every job, after a panic too: its group outlives it"
+            reason = "the writer replies to every job, after a panic too: its group outlives it"
         )]
-        settled.await.expect("a job was dropped without an answer")
+        reply.await.expect("a job was dropped without a reply")
     }
 
     fn health(&self) -> Health {
         match self.queue.health() {
-            Health::Ready if self.queue.is_late() => Health::NotReady { reason: self.late().reason },
+            Health::Ready if self.queue.is_stalled() => Health::NotReady { reason: self.stalled().reason() },
             health => health,
         }
     }
@@ -175,27 +188,28 @@ impl Ledger for SqliteLedger {
     async fn enqueue(
         &self,
         arrival: Arrival,
-        parcel: StoredRequest,
+        request: StoredRequest,
         lease: Option<Duration>,
     ) -> Result<EnqueueResult, LedgerError> {
-        let ends = clock::instant() + lease.unwrap_or_default();
-        let (answer, kept) = oneshot::channel();
-        self.ask(Job::Keep { arrival, parcel, lease, ends, answer }, kept).await
+        let expires_at = clock::instant() + lease.unwrap_or_default();
+        let (reply_tx, reply) = oneshot::channel();
+        self.call(Job::Enqueue { arrival, request, lease, expires_at, reply_tx }, reply).await
     }
 
     async fn claim_due(
         &self,
         endpoint: &str,
-        most: usize,
+        limit: usize,
         lease: Duration,
     ) -> Result<Vec<(Lease, StoredRequest)>, LedgerError> {
-        let ends = clock::instant() + lease;
-        let (answer, due) = oneshot::channel();
-        self.ask(Job::Due { endpoint: endpoint.into(), most, lease, ends, answer }, due).await
+        let expires_at = clock::instant() + lease;
+        let (reply_tx, reply) = oneshot::channel();
+        self.call(Job::ClaimDue { endpoint: endpoint.into(), limit, lease, expires_at, reply_tx }, reply)
+            .await
     }
 
     async fn backlog(&self) -> Result<Vec<Backlog>, LedgerError> {
-        let now = i64::try_from(clock::unix().as_millis()).unwrap_or(i64::MAX);
+        let now = millis(clock::unix());
         self.read(move |path| reader::backlog(path, now)).await
     }
 
@@ -203,24 +217,24 @@ impl Ledger for SqliteLedger {
         &self,
         filter: &RecordFilter,
         after: Option<&str>,
-        most: usize,
+        limit: usize,
     ) -> Result<Page, LedgerError> {
         let (filter, after) = (filter.clone(), after.map(str::to_owned));
-        self.read(move |path| reader::list(path, &filter, after.as_deref(), most)).await
+        self.read(move |path| reader::list(path, &filter, after.as_deref(), limit)).await
     }
 
     async fn get(&self, key: &EventKey) -> Result<Option<(Record, Option<StoredRequest>)>, LedgerError> {
         let key = key.clone();
-        self.read(move |path| reader::show(path, &key)).await
+        self.read(move |path| reader::get(path, &key)).await
     }
 
     async fn apply(&self, key: &EventKey, action: OperatorAction) -> Result<ActionResult, LedgerError> {
-        let (answer, acted) = oneshot::channel();
-        self.ask(Job::Act { key: key.clone(), action, answer }, acted).await
+        let (reply_tx, reply) = oneshot::channel();
+        self.call(Job::Apply { key: key.clone(), action, reply_tx }, reply).await
     }
 }
 
-/// Stops the threads without waiting for them; what is queued is finished.
+/// Stops the threads without waiting for them. Queued jobs are finished.
 impl Drop for SqliteLedger {
     fn drop(&mut self) {
         self.queue.close();
@@ -236,15 +250,15 @@ mod tests {
         Arrival { key, event_type: "invoice.paid".into(), created: None, livemode: None, account: None }
     }
 
-    /// The writer's part is played here: it takes jobs and does not answer.
+    /// This test stands in for the writer: it takes jobs and does not reply.
     #[tokio::test(start_paused = true)]
     async fn a_disk_that_does_not_answer_is_not_ready_until_it_does() {
         let queue = Arc::new(Queue::new(LedgerError::new("not open yet")));
-        queue.open();
+        queue.resume();
         let ledger = SqliteLedger {
             path: "ledger.db".into(),
             queue: Arc::clone(&queue),
-            orders: mpsc::channel().0,
+            maintenance: mpsc::channel().0,
             thread: Mutex::new(None),
         };
         assert_eq!(ledger.health(), Health::Ready);
@@ -254,8 +268,8 @@ mod tests {
 
         let mut group = Vec::new();
         assert!(queue.take(&mut group, 9));
-        group.into_iter().for_each(|job| job.fail(LedgerError::new("nobody hears it")));
-        queue.went_on();
+        group.into_iter().for_each(|job| job.fail(LedgerError::new("no caller waits")));
+        queue.mark_progress();
         assert_eq!(ledger.health(), Health::Ready);
     }
 }

@@ -1,6 +1,6 @@
-//! What stands between the callers and the writer: jobs in, whole groups out. While the ledger is out of reach the
-//! gate is shut and callers are turned away at once, with the reason; so its health is the gate's state, and whether
-//! anybody has waited in vain.
+//! The queue between callers and the writer: single jobs in, whole groups out. While the ledger is unavailable, jobs
+//! fail at once with the reason. The queue is therefore also the ledger's health: whether it accepts jobs, and whether
+//! the writer has stalled.
 
 use std::mem;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,239 +9,215 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::filter::BloomFilter;
-use super::index::KeyHash;
+use super::maintenance::statements::MaintenanceOp;
 use crate::ledger::{
     ActionResult, Arrival, Claim, EnqueueResult, EventKey, Health, Lease, LedgerError, OperatorAction,
-    SettleError, Settled, Settlement, State, StoredRequest,
+    SettleError, Settled, Settlement, StoredRequest,
 };
 
-/// One thing for the writer to do, and where to say what came of it.
+/// A call that the writer serves, and the sender of its reply. `expires_at` is the end of the caller's lease, counted
+/// from before the call was sent.
 pub(super) enum Job {
+    /// Leases an event for an inline delivery.
     Claim {
         arrival: Arrival,
         lease: Duration,
-        /// When the caller's lease ends: counted from before it was sent.
-        ends: Instant,
-        answer: oneshot::Sender<Result<Claim, LedgerError>>,
+        expires_at: Instant,
+        reply_tx: oneshot::Sender<Result<Claim, LedgerError>>,
     },
-    Settle {
-        lease: Lease,
-        settlement: Settlement,
-        answer: oneshot::Sender<Result<Settled, SettleError>>,
-    },
-    Keep {
+    /// Records how a delivery ended.
+    Settle { lease: Lease, settlement: Settlement, reply_tx: oneshot::Sender<Result<Settled, SettleError>> },
+    /// Stores an event for later delivery.
+    Enqueue {
         arrival: Arrival,
-        parcel: StoredRequest,
+        request: StoredRequest,
         lease: Option<Duration>,
-        ends: Instant,
-        answer: oneshot::Sender<Result<EnqueueResult, LedgerError>>,
+        expires_at: Instant,
+        reply_tx: oneshot::Sender<Result<EnqueueResult, LedgerError>>,
     },
-    Due {
+    /// Leases queued events that are due.
+    ClaimDue {
         endpoint: Box<str>,
-        most: usize,
+        limit: usize,
         lease: Duration,
-        ends: Instant,
-        answer: oneshot::Sender<Result<Vec<(Lease, StoredRequest)>, LedgerError>>,
+        expires_at: Instant,
+        reply_tx: oneshot::Sender<Result<Vec<(Lease, StoredRequest)>, LedgerError>>,
     },
-    Act {
+    /// Applies an operator's action.
+    Apply {
         key: EventKey,
         action: OperatorAction,
-        answer: oneshot::Sender<Result<ActionResult, LedgerError>>,
+        reply_tx: oneshot::Sender<Result<ActionResult, LedgerError>>,
     },
-    Chore {
-        chore: Chore,
-        /// The opening of the file that the chore was thought out for.
-        epoch: u64,
-        answer: oneshot::Sender<Result<u64, LedgerError>>,
-    },
+    /// Runs a maintenance operation that was made for the opening `epoch` of the file.
+    Maintain { op: MaintenanceOp, epoch: u64, reply_tx: oneshot::Sender<Result<u64, LedgerError>> },
 }
 
 impl Job {
-    /// Turns the caller away.
+    /// Replies with an error. A caller that stopped waiting does not get it.
     pub(super) fn fail(self, error: LedgerError) {
-        // Whoever dropped the other end has stopped asking.
         match self {
-            Job::Claim { answer, .. } => drop(answer.send(Err(error))),
-            Job::Settle { lease, answer, .. } => drop(answer.send(Err(SettleError { lease, error }))),
-            Job::Keep { answer, .. } => drop(answer.send(Err(error))),
-            Job::Due { answer, .. } => drop(answer.send(Err(error))),
-            Job::Act { answer, .. } => drop(answer.send(Err(error))),
-            Job::Chore { answer, .. } => drop(answer.send(Err(error))),
+            Job::Claim { reply_tx, .. } => drop(reply_tx.send(Err(error))),
+            Job::Settle { lease, reply_tx, .. } => drop(reply_tx.send(Err(SettleError { lease, error }))),
+            Job::Enqueue { reply_tx, .. } => drop(reply_tx.send(Err(error))),
+            Job::ClaimDue { reply_tx, .. } => drop(reply_tx.send(Err(error))),
+            Job::Apply { reply_tx, .. } => drop(reply_tx.send(Err(error))),
+            Job::Maintain { reply_tx, .. } => drop(reply_tx.send(Err(error))),
         }
     }
 }
 
-/// The keeper's work on the file, a small piece at a time.
-pub(super) enum Chore {
-    /// Copies settled events from the log to the archive.
-    Archive(Vec<Version>),
-    /// Removes from the log what was archived.
-    Prune(Vec<Version>),
-    /// Removes from the log what was settled before this time.
-    Forget { versions: Vec<Version>, before: i64 },
-    /// Removes from the archive what was settled before this time.
-    ForgetArchived { keys: Vec<ArchiveKey>, before: i64 },
-    /// Asks this filter before the archive from now on. It holds every key that the archive does. Taken when done.
-    Filter(Option<BloomFilter>),
-    /// Ends a checkpoint that the keeper has done most of, so that the log of writes begins anew.
-    Checkpoint,
-}
-
-/// An event's row in the log as it was when it was looked at. Every transition changes state or attempts, so a chore
-/// that finds another version leaves the row alone.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Version {
-    pub(super) seq: i64,
-    pub(super) state: State,
-    pub(super) attempts: u32,
-    pub(super) hash: KeyHash,
-}
-
-/// An event's key in the archive.
-#[derive(Debug, Clone, Default)]
-pub(super) struct ArchiveKey {
-    pub(super) id: String,
-    pub(super) endpoint: String,
-    pub(super) query: String,
-}
-
-/// The queue.
+/// The queue of jobs.
 pub(super) struct Queue {
-    inner: Mutex<Inner>,
-    bell: Condvar,
-    /// Somebody has waited in vain, and since then the writer has come to the end of nothing.
-    late: AtomicBool,
+    state: Mutex<QueueState>,
+    /// Wakes the writer: a job was pushed, or the queue was closed.
+    wake: Condvar,
+    /// A caller gave up waiting, and the writer has not finished a group since.
+    stalled: AtomicBool,
 }
 
-struct Inner {
+struct QueueState {
     jobs: Vec<Job>,
-    gate: Gate,
-    /// The writer waits for the bell; nobody else rings it in vain.
+    admission: Admission,
+    /// The writer waits for `wake`. Pushing notifies only then.
     waiting: bool,
 }
 
-enum Gate {
+/// Whether the queue accepts jobs.
+enum Admission {
+    /// Jobs are accepted.
     Open,
-    Shut(LedgerError),
-    /// No more comes in, for good; what is queued is finished.
+    /// Jobs fail with this error until the ledger is available again.
+    Suspended(LedgerError),
+    /// Jobs fail for good. Those already queued are finished.
     Closed,
 }
 
 impl Queue {
-    /// An empty one, shut for this reason.
+    /// An empty queue that fails jobs with this error until [`resume`](Queue::resume).
     pub(super) fn new(reason: LedgerError) -> Self {
+        let admission = Admission::Suspended(reason);
         Self {
-            inner: Mutex::new(Inner { jobs: Vec::new(), gate: Gate::Shut(reason), waiting: false }),
-            bell: Condvar::new(),
-            late: AtomicBool::new(false),
+            state: Mutex::new(QueueState { jobs: Vec::new(), admission, waiting: false }),
+            wake: Condvar::new(),
+            stalled: AtomicBool::new(false),
         }
     }
 
-    /// Queues a job, or turns it away at once.
+    /// Queues a job, or fails it at once.
     pub(super) fn push(&self, job: Job) {
-        let mut inner = self.lock();
-        let error = match &inner.gate {
-            Gate::Open => {
-                inner.jobs.push(job);
-                if mem::take(&mut inner.waiting) {
-                    drop(inner);
-                    self.bell.notify_one();
+        let mut state = self.lock();
+        let error = match &state.admission {
+            Admission::Open => {
+                state.jobs.push(job);
+                if mem::take(&mut state.waiting) {
+                    // Unlocked first, so that the writer does not wake up to wait for the lock.
+                    drop(state);
+                    self.wake.notify_one();
                 }
                 return;
             }
-            Gate::Shut(reason) => reason.clone(),
-            Gate::Closed => closed(),
+            Admission::Suspended(reason) => reason.clone(),
+            Admission::Closed => closed(),
         };
-        drop(inner);
+        drop(state);
         job.fail(error);
     }
 
-    /// Waits for jobs and moves up to `most` of them to `group`, in order. False when the queue is closed and empty.
-    pub(super) fn take(&self, group: &mut Vec<Job>, most: usize) -> bool {
-        let mut inner = self.lock();
-        while inner.jobs.is_empty() {
-            if matches!(inner.gate, Gate::Closed) {
+    /// Waits for jobs and moves up to `limit` of them to `group`, in order. Returns false once the queue is closed and
+    /// empty.
+    pub(super) fn take(&self, group: &mut Vec<Job>, limit: usize) -> bool {
+        let mut state = self.lock();
+        while state.jobs.is_empty() {
+            if matches!(state.admission, Admission::Closed) {
                 return false;
             }
-            inner.waiting = true;
-            inner = self.bell.wait(inner).unwrap_or_else(PoisonError::into_inner);
+            state.waiting = true;
+            state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        if group.is_empty() && inner.jobs.len() <= most {
-            mem::swap(&mut inner.jobs, group);
+        if group.is_empty() && state.jobs.len() <= limit {
+            // The common case swaps the two buffers and allocates nothing.
+            mem::swap(&mut state.jobs, group);
         } else {
-            let end = inner.jobs.len().min(most);
-            group.extend(inner.jobs.drain(..end));
+            let end = state.jobs.len().min(limit);
+            group.extend(state.jobs.drain(..end));
         }
         true
     }
 
-    /// A job had no answer in time.
-    pub(super) fn waited_in_vain(&self) {
-        self.late.store(true, Ordering::SeqCst);
+    /// Records that a caller got no reply in time.
+    pub(super) fn mark_stalled(&self) {
+        self.stalled.store(true, Ordering::SeqCst);
     }
 
-    /// A group has its answers, or was turned away.
-    pub(super) fn went_on(&self) {
-        self.late.store(false, Ordering::SeqCst);
+    /// Records that the writer has replied to a group.
+    pub(super) fn mark_progress(&self) {
+        self.stalled.store(false, Ordering::SeqCst);
     }
 
-    pub(super) fn is_late(&self) -> bool {
-        self.late.load(Ordering::SeqCst)
+    /// Whether a caller got no reply in time and the writer has made no progress since.
+    pub(super) fn is_stalled(&self) -> bool {
+        self.stalled.load(Ordering::SeqCst)
     }
 
-    pub(super) fn open(&self) {
-        let mut inner = self.lock();
-        match inner.gate {
-            Gate::Open | Gate::Closed => {}
-            Gate::Shut(_) => inner.gate = Gate::Open,
+    /// Accepts jobs, unless the queue is closed.
+    pub(super) fn resume(&self) {
+        let mut state = self.lock();
+        match state.admission {
+            Admission::Open | Admission::Closed => {}
+            Admission::Suspended(_) => state.admission = Admission::Open,
         }
     }
 
-    /// Shuts the gate for this reason and turns away whoever is queued. True if it was open, or shut for another.
-    pub(super) fn shut(&self, reason: &LedgerError) -> bool {
-        let mut inner = self.lock();
-        let jobs = mem::take(&mut inner.jobs);
-        let news = match &inner.gate {
-            Gate::Open => true,
-            Gate::Shut(before) => before != reason,
-            Gate::Closed => false,
+    /// Fails every queued job, and new ones from now on, with this error. Returns true if the reason is new.
+    pub(super) fn suspend(&self, reason: &LedgerError) -> bool {
+        let mut state = self.lock();
+        let jobs = mem::take(&mut state.jobs);
+        let is_new = match &state.admission {
+            Admission::Open => true,
+            Admission::Suspended(before) => before != reason,
+            Admission::Closed => false,
         };
-        if news {
-            inner.gate = Gate::Shut(reason.clone());
+        if is_new {
+            state.admission = Admission::Suspended(reason.clone());
         }
-        drop(inner);
+        drop(state);
         jobs.into_iter().for_each(|job| job.fail(reason.clone()));
-        news
+        is_new
     }
 
+    /// Closes the queue for good. Queued jobs are finished.
     pub(super) fn close(&self) {
-        self.lock().gate = Gate::Closed;
-        self.bell.notify_one();
+        self.lock().admission = Admission::Closed;
+        self.wake.notify_one();
     }
 
+    /// Whether the queue is closed.
     pub(super) fn is_closed(&self) -> bool {
-        matches!(self.lock().gate, Gate::Closed)
+        matches!(self.lock().admission, Admission::Closed)
     }
 
-    /// Waits this long, or until the queue is closed.
+    /// Blocks the writer for this long, or until the queue is closed.
     pub(super) fn pause(&self, pause: Duration) {
-        let inner = self.lock();
-        // Too early a return only means another try.
-        drop(self.bell.wait_timeout_while(inner, pause, |inner| !matches!(inner.gate, Gate::Closed)));
+        let state = self.lock();
+        // An early return only means another attempt.
+        drop(
+            self.wake.wait_timeout_while(state, pause, |state| !matches!(state.admission, Admission::Closed)),
+        );
     }
 
+    /// Whether jobs are accepted, and if not, why.
     pub(super) fn health(&self) -> Health {
-        match &self.lock().gate {
-            Gate::Open => Health::Ready,
-            Gate::Shut(reason) => Health::NotReady { reason: reason.reason.clone() },
-            Gate::Closed => Health::NotReady { reason: closed().reason },
+        match &self.lock().admission {
+            Admission::Open => Health::Ready,
+            Admission::Suspended(reason) => Health::NotReady { reason: reason.reason() },
+            Admission::Closed => Health::NotReady { reason: closed().reason() },
         }
     }
 
-    /// A panic while it was held left nothing half done: every change is one assignment or one push.
-    fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Locks the state. A panic under the lock leaves it consistent: every change is one assignment or one push.
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,220 +1,231 @@
-//! What operators and metrics ask: the backlog, pages of records, one record with its parcel. Through a connection of
-//! its own beside the writer, and never on a webhook's way.
+//! The queries of operators and metrics: backlog, pages of records, one record with its stored request. They read
+//! through a connection of their own beside the writer, and never serve a webhook.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Result, Row};
 
-use super::LedgerError;
-use super::fault::explain;
-use super::kept;
+use super::error::sqlite_error;
+use super::payloads::stored_request;
 use super::schema;
-use crate::ledger::{Backlog, EventKey, Page, Record, RecordFilter, State, StoredRequest};
+use crate::ledger::{Backlog, EventKey, LedgerError, Page, Record, RecordFilter, State, StoredRequest};
 
-/// Rows looked at for one page: a filter that lets little through must not hold a reader for the whole of a file.
-const LOOKED_AT: usize = 100_000;
+/// The largest number of rows scanned for one page: a filter that matches few rows must not read a whole file.
+const MAX_ROWS_SCANNED: usize = 100_000;
 
-const LOG: &str =
+/// The columns of `events` in the order that [`event_record`] reads.
+const EVENT_COLUMNS: &str =
     "id, endpoint, query, type, created, livemode, account, state, attempts, status, seen, settled, due, seq";
-const ARCHIVE: &str =
+/// The columns of `archive` in the order that [`record`] reads.
+const ARCHIVE_COLUMNS: &str =
     "id, endpoint, query, type, created, livemode, account, state, attempts, status, seen, settled";
 
-/// What is not settled. `now` is Unix milliseconds.
+/// Counts the unsettled events by endpoint. `now` is in Unix milliseconds.
 pub(super) fn backlog(path: &Path, now: i64) -> std::result::Result<Vec<Backlog>, LedgerError> {
-    let count = |conn: &Connection| -> Result<Vec<Backlog>> {
-        let mut backlogs: BTreeMap<String, Backlog> = BTreeMap::new();
-        let mut counted = conn.prepare(
-            "SELECT endpoint, state, count(*), min(seen) FROM events WHERE state IN (1, 4, 5) GROUP BY endpoint, state",
-        )?;
-        let mut rows = counted.query([])?;
-        while let Some(row) = rows.next()? {
-            let (endpoint, state, count): (String, State, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
-            let count = count.unsigned_abs();
-            let backlog = backlogs.entry(endpoint.clone()).or_insert_with(|| Backlog {
-                endpoint: endpoint.into(),
-                running: 0,
-                pending: 0,
-                dead: 0,
-                kept: 0,
-                oldest_pending: None,
-                last_polled_ago: None,
-            });
-            match state {
-                State::Running => backlog.running = count,
-                State::Dead => backlog.dead = count,
-                State::Pending => {
-                    backlog.pending = count;
-                    let age = now.saturating_sub(row.get(3)?);
-                    backlog.oldest_pending =
-                        Some(Duration::from_millis(u64::try_from(age).unwrap_or_default()));
-                }
-                State::Delivered | State::Failed => {}
-            }
-        }
-        let mut kept = conn.prepare("SELECT endpoint, count(*) FROM queue GROUP BY endpoint")?;
-        let mut rows = kept.query([])?;
+    with_connection(path, |conn| {
+        let mut backlogs = count_states(conn, now)?;
+        let mut statement = conn.prepare("SELECT endpoint, count(*) FROM queue GROUP BY endpoint")?;
+        let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             if let Some(backlog) = backlogs.get_mut(row.get_ref(0)?.as_str()?) {
-                backlog.kept = row.get::<_, i64>(1)?.unsigned_abs();
+                backlog.queued = row.get::<_, i64>(1)?.unsigned_abs();
             }
         }
         Ok(backlogs.into_values().collect())
-    };
-    through(path, count)
+    })
 }
 
-/// A page of records: the log's from the newest on, then the archive's by key.
+fn count_states(conn: &Connection, now: i64) -> Result<BTreeMap<String, Backlog>> {
+    let mut backlogs: BTreeMap<String, Backlog> = BTreeMap::new();
+    let mut statement = conn.prepare(
+        "SELECT endpoint, state, count(*), min(seen) FROM events WHERE state IN (1, 4, 5) GROUP BY endpoint, state",
+    )?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let (endpoint, state, count): (String, State, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        let count = count.unsigned_abs();
+        let backlog = backlogs.entry(endpoint.clone()).or_insert_with(|| Backlog {
+            endpoint: endpoint.into(),
+            running: 0,
+            pending: 0,
+            dead: 0,
+            queued: 0,
+            oldest_pending: None,
+            last_polled_ago: None,
+        });
+        match state {
+            State::Running => backlog.running = count,
+            State::Dead => backlog.dead = count,
+            State::Pending => {
+                backlog.pending = count;
+                let age = now.saturating_sub(row.get(3)?);
+                backlog.oldest_pending = Some(Duration::from_millis(u64::try_from(age).unwrap_or_default()));
+            }
+            // The statement does not select settled events.
+            State::Delivered | State::Failed => {}
+        }
+    }
+    Ok(backlogs)
+}
+
+/// Reads a page of records: those of `events` from the newest on, then those of `archive` by key.
 pub(super) fn list(
     path: &Path,
     filter: &RecordFilter,
     after: Option<&str>,
-    most: usize,
+    limit: usize,
 ) -> std::result::Result<Page, LedgerError> {
-    let place = match after.map(Place::parse) {
-        None => Place::Log(i64::MAX),
-        Some(Some(place)) => place,
-        Some(None) => return Err(LedgerError::new("there is no page that begins there")),
+    let cursor = match after.map(PageCursor::parse) {
+        None => PageCursor::Events { before: i64::MAX },
+        Some(Some(cursor)) => cursor,
+        Some(None) => {
+            return Err(LedgerError::new("invalid page cursor: use the `next` of the previous page"));
+        }
     };
-    through(path, |conn| {
-        let mut pages = Pages { conn, filter, most, looked_at: 0, records: Vec::new() };
-        let mut next = Some(place);
-        if let Some(Place::Log(seq)) = next {
-            next = pages.log(seq)?;
+    with_connection(path, |conn| {
+        let mut page = PageBuilder { conn, filter, limit, scanned: 0, records: Vec::new() };
+        let mut next = Some(cursor);
+        if let Some(PageCursor::Events { before }) = next {
+            next = page.scan_events(before)?;
         }
-        if let Some(Place::Archive(key)) = next {
-            next = pages.archive(&key)?;
+        if let Some(PageCursor::Archive { after }) = next {
+            next = page.scan_archive(&after)?;
         }
-        Ok(Page { records: pages.records, next: next.map(|place| place.to_string()) })
+        Ok(Page { records: page.records, next: next.map(|cursor| cursor.to_string()) })
     })
 }
 
-/// One record, and its parcel.
-pub(super) fn show(
+/// Reads one record, with its stored request if that is retained.
+pub(super) fn get(
     path: &Path,
     key: &EventKey,
 ) -> std::result::Result<Option<(Record, Option<StoredRequest>)>, LedgerError> {
-    through(path, |conn| {
-        let of_key = "WHERE id = ?1 AND endpoint = ?2 AND query = ?3";
+    with_connection(path, |conn| {
+        let condition = "WHERE id = ?1 AND endpoint = ?2 AND query = ?3";
         let key = (&key.id, &*key.endpoint, &key.query);
-        let logged = conn
-            .query_row(&format!("SELECT {LOG} FROM events {of_key}"), key, |row| {
-                Ok((logged(row)?, row.get::<_, i64>(13)?))
+        let event = conn
+            .query_row(&format!("SELECT {EVENT_COLUMNS} FROM events {condition}"), key, |row| {
+                Ok((event_record(row)?, row.get::<_, i64>(13)?))
             })
             .optional()?;
-        if let Some((record, seq)) = logged {
-            let parcel = "SELECT way, head, signature, body FROM parcels WHERE seq = ?1";
-            return Ok(Some((record, conn.query_row(parcel, [seq], |row| kept::parcel(row, 0)).optional()?)));
+        if let Some((record, seq)) = event {
+            let payload = "SELECT way, head, signature, body FROM parcels WHERE seq = ?1";
+            let request = conn.query_row(payload, [seq], |row| stored_request(row, 0)).optional()?;
+            return Ok(Some((record, request)));
         }
-        let archived = format!("SELECT {ARCHIVE} FROM archive {of_key}");
+        let archived = format!("SELECT {ARCHIVE_COLUMNS} FROM archive {condition}");
         Ok(conn.query_row(&archived, key, record).optional()?.map(|record| (record, None)))
     })
 }
 
-fn through<T>(
+fn with_connection<T>(
     path: &Path,
     read: impl FnOnce(&Connection) -> Result<T>,
 ) -> std::result::Result<T, LedgerError> {
-    read(&schema::open_beside(path)?).map_err(|e| explain(path, &e))
+    read(&schema::open_beside(path)?).map_err(|e| sqlite_error(path, &e))
 }
 
 /// Where a page begins.
-enum Place {
-    /// Before this `seq` of the log.
-    Log(i64),
-    /// After this key of the archive.
-    Archive(EventKey),
+enum PageCursor {
+    /// In `events`, at the rows before this `seq`.
+    Events { before: i64 },
+    /// In `archive`, at the rows after this key.
+    Archive { after: EventKey },
 }
 
-impl Place {
-    fn parse(text: &str) -> Option<Place> {
+impl PageCursor {
+    fn parse(text: &str) -> Option<PageCursor> {
         match text.split_at_checked(1)? {
-            ("l", seq) => seq.parse().ok().map(Place::Log),
-            ("a", key) => key.parse().ok().map(Place::Archive),
+            ("l", seq) => Some(PageCursor::Events { before: seq.parse().ok()? }),
+            ("a", key) => Some(PageCursor::Archive { after: key.parse().ok()? }),
             _ => None,
         }
     }
 }
 
-impl std::fmt::Display for Place {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for PageCursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Place::Log(seq) => write!(f, "l{seq}"),
-            Place::Archive(key) => write!(f, "a{key}"),
+            PageCursor::Events { before } => write!(f, "l{before}"),
+            PageCursor::Archive { after } => write!(f, "a{after}"),
         }
     }
 }
 
-/// A page being filled.
-struct Pages<'p> {
+/// A page while it is being filled.
+struct PageBuilder<'p> {
     conn: &'p Connection,
     filter: &'p RecordFilter,
-    most: usize,
-    looked_at: usize,
+    limit: usize,
+    scanned: usize,
     records: Vec<Record>,
 }
 
-impl Pages<'_> {
-    /// Goes through the log from before a row on. Where the next page begins.
-    fn log(&mut self, before: i64) -> Result<Option<Place>> {
-        let sql = format!("SELECT {LOG} FROM events WHERE seq < ?1 ORDER BY seq DESC");
+impl PageBuilder<'_> {
+    /// Scans `events` backwards from a row, and returns where the next page begins.
+    fn scan_events(&mut self, before: i64) -> Result<Option<PageCursor>> {
+        let sql = format!("SELECT {EVENT_COLUMNS} FROM events WHERE seq < ?1 ORDER BY seq DESC");
         let mut statement = self.conn.prepare(&sql)?;
         let mut rows = statement.query([before])?;
         while let Some(row) = rows.next()? {
-            self.take(logged(row)?);
+            self.add(event_record(row)?);
             if self.is_full() {
-                return Ok(Some(Place::Log(row.get(13)?)));
+                return Ok(Some(PageCursor::Events { before: row.get(13)? }));
             }
         }
-        let archived =
+        // The archive holds settled events only.
+        let may_be_archived =
             self.filter.state.is_none_or(|state| matches!(state, State::Delivered | State::Failed));
-        let first = EventKey { endpoint: "".into(), query: "".into(), id: "".into() };
-        Ok(archived.then_some(Place::Archive(first)))
+        let after = EventKey { endpoint: "".into(), query: "".into(), id: "".into() };
+        Ok(may_be_archived.then_some(PageCursor::Archive { after }))
     }
 
-    fn archive(&mut self, after: &EventKey) -> Result<Option<Place>> {
-        let from = "(id, endpoint, query) > (?1, ?2, ?3)";
-        let sql = match self.filter.id {
-            Some(_) => {
-                format!("SELECT {ARCHIVE} FROM archive WHERE {from} AND id = ?4 ORDER BY id, endpoint, query")
-            }
-            None => format!(
-                "SELECT {ARCHIVE} FROM archive WHERE {from} AND ?4 IS NULL ORDER BY id, endpoint, query"
-            ),
+    /// Scans `archive` forwards from a key, and returns where the next page begins.
+    fn scan_archive(&mut self, after: &EventKey) -> Result<Option<PageCursor>> {
+        // With an id the statement reads a few rows of the primary key instead of the whole table.
+        let id = match self.filter.id {
+            Some(_) => "id = ?4",
+            None => "?4 IS NULL",
         };
+        let sql = format!(
+            "SELECT {ARCHIVE_COLUMNS} FROM archive WHERE (id, endpoint, query) > (?1, ?2, ?3) AND {id} \
+             ORDER BY id, endpoint, query"
+        );
         let mut statement = self.conn.prepare(&sql)?;
         let mut rows = statement.query((&after.id, &*after.endpoint, &after.query, &self.filter.id))?;
         while let Some(row) = rows.next()? {
             let record = record(row)?;
             let key = record.key.clone();
-            self.take(record);
+            self.add(record);
             if self.is_full() {
-                return Ok(Some(Place::Archive(key)));
+                return Ok(Some(PageCursor::Archive { after: key }));
             }
         }
         Ok(None)
     }
 
-    fn take(&mut self, record: Record) {
-        self.looked_at += 1;
-        if self.filter.takes(&record) {
+    fn add(&mut self, record: Record) {
+        self.scanned += 1;
+        if self.filter.matches(&record) {
             self.records.push(record);
         }
     }
 
     fn is_full(&self) -> bool {
-        self.records.len() >= self.most || self.looked_at >= LOOKED_AT
+        self.records.len() >= self.limit || self.scanned >= MAX_ROWS_SCANNED
     }
 }
 
-/// A row in the columns of [`LOG`].
-fn logged(row: &Row<'_>) -> Result<Record> {
+/// Reads a row in the columns of [`EVENT_COLUMNS`].
+fn event_record(row: &Row<'_>) -> Result<Record> {
     Ok(Record { due: row.get(12)?, ..record(row)? })
 }
 
-/// A row in the columns of [`ARCHIVE`].
+/// Reads a row in the columns of [`ARCHIVE_COLUMNS`].
 fn record(row: &Row<'_>) -> Result<Record> {
     let text = |column| row.get_ref(column)?.as_str().map_err(rusqlite::Error::from);
     let (id, endpoint, query) = (text(0)?.into(), Arc::from(text(1)?), text(2)?.into());

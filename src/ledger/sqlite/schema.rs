@@ -1,29 +1,29 @@
-//! The file: its tables, their version, and how a connection to it is set up. No rows are touched here.
+//! The file: its tables, their version, and how a connection is set up. It never touches a row.
 //!
-//! `events` is a log: what is open or recent, appended in the order of arrival, so that a group of transitions
-//! touches a few pages whatever the ids look like. `archive` holds what was settled longer ago, by key. An event is
-//! found through the index in memory first (`index`), then in the archive; where both have it, `events` is right.
+//! `events` is a log: unsettled and recent events, appended in the order of arrival, so that a group of transitions
+//! touches few pages whatever the ids are. `archive` holds events settled longer ago, by key. An event is looked up
+//! through the index in memory first (`index`), then in the archive; where both have it, `events` is right.
 
 use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
-use super::LedgerError;
-use super::fault::{explain, refuse};
+use super::error::{file_error, sqlite_error};
+use crate::ledger::LedgerError;
 
-/// The version this program reads and writes, kept in `user_version`.
+/// The schema version that this program reads and writes, stored in `user_version`.
 const VERSION: i64 = 2;
 
-/// `CtSn`, kept in `application_id`: what tells the file from another program's database.
+/// `CtSn`, stored in `application_id`: it tells a ledger from another program's database.
 const APPLICATION: i64 = 0x4374_536e;
 
-/// How long to wait for an outsider's lock. A claim that queues behind one such wait fails after the next: within a
-/// second.
-const BUSY: Duration = Duration::from_millis(400);
+/// The time to wait for another program's lock. A claim that waits behind one such timeout fails after the next, so
+/// within a second.
+const BUSY_TIMEOUT: Duration = Duration::from_millis(400);
 
-/// Times are Unix milliseconds, except `created`, which is Stripe's and in seconds. States are those of
-/// [`State`](crate::ledger::State). `due`: when a RUNNING event's lease ends, or a PENDING one is to be delivered.
+/// The tables of version 1. Times are Unix milliseconds, except `created`, which is Stripe's, in seconds. States are
+/// those of [`State`](crate::ledger::State). `due` is when a RUNNING event's lease expires, or a PENDING one is due.
 const TABLES: &str = "
     CREATE TABLE events (
         seq      INTEGER PRIMARY KEY,
@@ -59,9 +59,10 @@ const TABLES: &str = "
     ) STRICT, WITHOUT ROWID;
 ";
 
-/// What came with version 2: what is kept of events that are delivered later, by their `seq`. `queue` has those that
-/// are not DEAD; its `due` is the event's. It stands apart, so that moving an event in it does not write its payload.
-const KEPT: &str = "
+/// The tables of queued events, by the event's `seq`. `queue` has the events
+/// that are not DEAD, and its `due` is the event's. It is a table of its own so that rescheduling does not write
+/// payloads.
+const QUEUE_TABLES: &str = "
     CREATE TABLE parcels (
         seq       INTEGER PRIMARY KEY,
         way       INTEGER NOT NULL,
@@ -77,64 +78,67 @@ const KEPT: &str = "
     ) STRICT, WITHOUT ROWID;
 ";
 
-/// Opens the file for the writer, making it and its tables if need be.
+/// Opens the file for the writer. Creates the file and its tables if they are missing, and migrates older versions.
 ///
 /// # Errors
-/// It cannot be opened or written, is another program's, or a newer version's.
+/// The file cannot be opened or written, belongs to another program, or has a newer version.
 pub(super) fn open(path: &Path) -> Result<Connection, LedgerError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX
         | OpenFlags::SQLITE_OPEN_EXRESCODE;
-    private(path);
-    let mut conn = Connection::open_with_flags(path, flags).map_err(|e| explain(path, &e))?;
-    let version = check(&conn, path)?;
-    set_up(&conn, 8 * 1024).map_err(|e| explain(path, &e))?;
+    create_private(path);
+    let mut conn = Connection::open_with_flags(path, flags).map_err(|e| sqlite_error(path, &e))?;
+    let version = check_version(&conn, path)?;
+    configure(&conn, 8 * 1024).map_err(|e| sqlite_error(path, &e))?;
     if version < VERSION {
-        bring_up(&mut conn, version).map_err(|e| explain(path, &e))?;
+        migrate(&mut conn, version).map_err(|e| sqlite_error(path, &e))?;
     }
     Ok(conn)
 }
 
-/// A new file is for this user alone: it may hold payloads. SQLite gives its other files the same permissions. If that
-/// fails, opening it tells why.
-fn private(path: &Path) {
+/// Creates a missing file with access for this user only: it may hold payloads. SQLite gives its other files the same
+/// permissions. A failure is reported by the opening that follows.
+fn create_private(path: &Path) {
     use std::os::unix::fs::OpenOptionsExt;
     let _ = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
 }
 
-/// Opens the file beside the writer, to read and to checkpoint. It must be there.
+/// Opens an existing file beside the writer, to read and to checkpoint.
 pub(super) fn open_beside(path: &Path) -> Result<Connection, LedgerError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX
         | OpenFlags::SQLITE_OPEN_EXRESCODE;
-    let conn = Connection::open_with_flags(path, flags).map_err(|e| explain(path, &e))?;
-    set_up(&conn, 512).map_err(|e| explain(path, &e))?;
+    let conn = Connection::open_with_flags(path, flags).map_err(|e| sqlite_error(path, &e))?;
+    configure(&conn, 512).map_err(|e| sqlite_error(path, &e))?;
     Ok(conn)
 }
 
-/// Writes something that changes nothing, through to the disk: whether the file can be written.
+/// Tests whether the file can be written: writes the version it already has, through to the disk.
 pub(super) fn probe(conn: &Connection) -> rusqlite::Result<()> {
     conn.pragma_update(None, "user_version", VERSION)
 }
 
-/// The file's version; 0 for a new file. Nothing is written before this has passed.
-fn check(conn: &Connection, path: &Path) -> Result<i64, LedgerError> {
+/// Returns the file's version; 0 for a new file. Nothing is written before this check has passed.
+fn check_version(conn: &Connection, path: &Path) -> Result<i64, LedgerError> {
     let read = |name| conn.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let (version, application) = read("user_version")
         .and_then(|version| Ok((version, read("application_id")?)))
-        .map_err(|e| explain(path, &e))?;
+        .map_err(|e| sqlite_error(path, &e))?;
     let tables: i64 = conn
         .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
-        .map_err(|e| explain(path, &e))?;
+        .map_err(|e| sqlite_error(path, &e))?;
     if tables == 0 && version == 0 {
         return Ok(0);
     }
     if application != APPLICATION {
-        return Err(refuse(path, "it is another program's database; name a file of its own for the ledger"));
+        return Err(file_error(
+            path,
+            "it is another program's database; set ledger.url to a file that only Countersign uses",
+        ));
     }
     if !(1..=VERSION).contains(&version) {
-        return Err(refuse(
+        return Err(file_error(
             path,
             &format!("it was written by a newer Countersign (schema {version}; this one knows {VERSION})"),
         ));
@@ -142,12 +146,12 @@ fn check(conn: &Connection, path: &Path) -> Result<i64, LedgerError> {
     Ok(version)
 }
 
-fn set_up(conn: &Connection, cache_kib: i64) -> rusqlite::Result<()> {
-    conn.busy_timeout(BUSY)?;
-    // WAL and FULL: a commit is one sequential write and one sync, and readers stand beside it.
+fn configure(conn: &Connection, cache_kib: i64) -> rusqlite::Result<()> {
+    conn.busy_timeout(BUSY_TIMEOUT)?;
+    // WAL and FULL: a commit is one sequential write and one sync, and readers do not block it.
     conn.pragma_update(None, "journal_mode", "wal")?;
     conn.pragma_update(None, "synchronous", "full")?;
-    // Checkpoints are the keeper's, so that no claim waits for one.
+    // The maintenance thread checkpoints, so that no claim waits for it.
     conn.pragma_update(None, "wal_autocheckpoint", 0)?;
     conn.pragma_update(None, "journal_size_limit", 64 << 20)?;
     conn.pragma_update(None, "cache_size", -cache_kib)?;
@@ -155,13 +159,13 @@ fn set_up(conn: &Connection, cache_kib: i64) -> rusqlite::Result<()> {
     conn.pragma_update(None, "trusted_schema", false)
 }
 
-/// Makes what a file of this version lacks, all of it or nothing.
-fn bring_up(conn: &mut Connection, version: i64) -> rusqlite::Result<()> {
+/// Migrates a file of this version to [`VERSION`], in one transaction.
+fn migrate(conn: &mut Connection, version: i64) -> rusqlite::Result<()> {
     let transaction = Transaction::new(conn, TransactionBehavior::Immediate)?;
     if version < 1 {
         transaction.execute_batch(TABLES)?;
     }
-    transaction.execute_batch(KEPT)?;
+    transaction.execute_batch(QUEUE_TABLES)?;
     transaction.pragma_update(None, "application_id", APPLICATION)?;
     transaction.pragma_update(None, "user_version", VERSION)?;
     transaction.commit()
@@ -171,10 +175,10 @@ fn bring_up(conn: &mut Connection, version: i64) -> rusqlite::Result<()> {
 mod tests {
     use super::*;
 
-    fn refused(make: &str) -> String {
+    fn refused(sql: &str) -> String {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("l.db");
-        Connection::open(&path).unwrap().execute_batch(make).unwrap();
+        Connection::open(&path).unwrap().execute_batch(sql).unwrap();
         let before = std::fs::read(&path).unwrap();
         let reason = open(&path).unwrap_err().to_string();
         assert_eq!(std::fs::read(&path).unwrap(), before, "a refused file is left as it was");
@@ -183,17 +187,17 @@ mod tests {
 
     #[test]
     fn a_file_of_a_newer_version_is_refused() {
-        let made = format!("{TABLES} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = 3");
-        assert!(refused(&made).ends_with("written by a newer Countersign (schema 3; this one knows 2)"));
+        let sql = format!("{TABLES} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = 3");
+        assert!(refused(&sql).ends_with("written by a newer Countersign (schema 3; this one knows 2)"));
     }
 
     #[test]
-    fn a_file_of_the_version_before_is_brought_up_and_keeps_what_it_has() {
+    fn a_file_of_version_1_is_migrated_and_retains_its_rows() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("l.db");
-        let made = format!("{TABLES} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = 1");
+        let sql = format!("{TABLES} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = 1");
         let old = Connection::open(&path).unwrap();
-        old.execute_batch(&made).unwrap();
+        old.execute_batch(&sql).unwrap();
         old.execute_batch("INSERT INTO archive VALUES ('evt_1', 'a', '', 't', 1, 1, NULL, 1, 2, 1, 200, 1)")
             .unwrap();
         drop(old);
@@ -212,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_made_once_and_opened_again() {
+    fn a_file_is_created_once_and_opened_again() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("l.db");
         for _ in 0..2 {

@@ -1,345 +1,206 @@
-//! The one thread that writes: it takes whatever has queued up, commits it as one transaction, and answers after the
-//! commit. It owns the file from opening to closing, and opens it again, for as long as it takes, when that fails.
+//! The one thread that writes. It owns the file from opening to closing, and reopens it whenever it fails, for as long
+//! as that takes. `group` commits the queued jobs as one transaction and replies after the commit.
 //!
 //! ```text
-//!  start ─▶ SHUT: lock, open, write a probe ─▶ OPEN: group after group ─▶ closed: checkpoint, unlock
-//!             ▲  └──again every [`RETRY`]──┘        │
-//!             └─── a group failed, or the file is ──┘
-//!                  no longer the one opened
+//!  start ─▶ SUSPENDED: lock, open, probe ─▶ OPEN: group after group ─▶ CLOSED: checkpoint, unlock
+//!             ▲  └─ again every [`RETRY_INTERVAL`] ─┘    │
+//!             └─ a group failed, or the file was deleted ┘
+//!                or replaced
 //! ```
 
+mod group;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use rusqlite::Connection;
-use tokio::sync::oneshot;
 
-use super::LedgerError;
-use super::fault::{explain, is_busy, refuse};
-use super::granted::Granted;
+use super::error::{file_error, is_busy, sqlite_error};
+use super::file_identity::FileIdentity;
 use super::index::KeyHasher;
-use super::keeper::{Keeper, Order};
-use super::lock::{LifeLock, beside};
-use super::mess::Mess;
-use super::queue::{Chore, Job, Queue};
+use super::local_leases::LocalLeases;
+use super::lock::ProcessLock;
+use super::maintenance::{Command, MaintenancePressure, MaintenanceThread};
+use super::queue::{Job, Queue};
 use super::schema;
-use super::store::{Claimed, Due, Now, Store};
-use crate::clock;
-use crate::ledger::{ActionResult, Claim, EnqueueResult, Lease, Settled, Settlement};
+use super::transitions::Transitions;
+use crate::ledger::LedgerError;
 
-/// The most transitions of one transaction: bounds how long the first of them waits for the last.
-const GROUP: usize = 256;
+/// The largest number of jobs in one transaction: it bounds how long the first of them waits for the last.
+const MAX_GROUP: usize = 256;
 
-/// How long to wait between two tries to open the file, or to see whether an outsider's lock is gone.
-const RETRY: Duration = Duration::from_millis(50);
+/// The time between two attempts to open the file, or to see whether another program's lock is gone.
+const RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
-/// What the writer works with.
+/// The writer's thread, before and while it runs.
 pub(super) struct Writer {
+    /// The ledger file.
     pub(super) path: PathBuf,
+    /// The jobs to serve.
     pub(super) queue: Arc<Queue>,
-    pub(super) keeper: mpsc::Sender<Order>,
+    /// The maintenance thread's commands.
+    pub(super) maintenance: mpsc::Sender<Command>,
+    /// The hasher of the index and the Bloom filter, shared with the maintenance thread.
     pub(super) hasher: KeyHasher,
-    pub(super) mess: Arc<Mess>,
-    /// Counts the openings of the file.
+    /// The counters that decide when to notify the maintenance thread.
+    pub(super) pressure: Arc<MaintenancePressure>,
+    /// The number of times the file was opened. The writer adds one each time.
     pub(super) epoch: u64,
 }
 
-/// Why a file is no longer served.
-enum End {
+/// Why the writer stopped serving an open file.
+enum ServeEnd {
+    /// The queue is closed and empty.
     Closed,
-    Broken(LedgerError),
+    /// The file failed and must be reopened.
+    Failed(LedgerError),
 }
 
 impl Writer {
-    /// Serves until the queue is closed, and the keeper beside it; then leaves the file checkpointed and unlocked.
-    pub(super) fn run(mut self, keeper: Keeper) {
+    /// Serves until the queue is closed, with the maintenance thread beside it. Leaves the file checkpointed and
+    /// unlocked.
+    pub(super) fn run(mut self, maintenance: MaintenanceThread) {
         let last = thread::scope(|scope| {
-            scope.spawn(|| keeper.run());
-            let last = self.work();
-            self.tell(Order::Stop);
+            scope.spawn(|| maintenance.run());
+            let last = self.serve_until_closed();
+            self.notify_maintenance(Command::Stop);
             last
         });
         if let Some((_lock, conn)) = last {
-            // If this fails, the next opening does it. The connection goes before the lock does.
+            // If this fails, the next opening does it. The connection is closed before the lock is released.
             let _ = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
             drop(conn);
         }
     }
 
-    fn work(&mut self) -> Option<(LifeLock, Connection)> {
-        let lock = self.until_open(|writer| LifeLock::take(&writer.path))?;
-        // Out here, so that a panic cannot take jobs with it: every job is answered.
+    fn serve_until_closed(&mut self) -> Option<(ProcessLock, Connection)> {
+        let lock = self.retry_until_closed(|writer| ProcessLock::acquire(&writer.path))?;
+        // The group is declared out here so that a panic cannot lose jobs: every job gets a reply.
         let mut group = Vec::new();
-        // And so that leases under way outlive whatever becomes of the file.
-        let mut granted = Granted::default();
+        // Leases under way must outlive every failure of the file.
+        let mut leases = LocalLeases::default();
         loop {
-            let conn = self.until_open(Writer::open)?;
-            // What a panic leaves behind is dropped with the connection, which rolls it back.
-            let end = catch_unwind(AssertUnwindSafe(|| self.serve(&conn, &mut group, &mut granted)));
-            granted.rollback();
-            match end
-                .unwrap_or_else(|_| End::Broken(refuse(&self.path, "a fault in the program; see the log")))
-            {
-                End::Closed => return Some((lock, conn)),
-                End::Broken(reason) => self.turn_away(&mut group, &reason),
+            let conn = self.retry_until_closed(Writer::open)?;
+            // A panic leaves nothing behind: dropping the connection rolls its transaction back.
+            let end = catch_unwind(AssertUnwindSafe(|| self.serve(&conn, &mut group, &mut leases)));
+            leases.rollback();
+            let panicked = |_| {
+                ServeEnd::Failed(file_error(&self.path, "the writer panicked; see the log for the cause"))
+            };
+            match end.unwrap_or_else(panicked) {
+                ServeEnd::Closed => return Some((lock, conn)),
+                ServeEnd::Failed(reason) => self.fail_all(&mut group, &reason),
             }
             drop(conn);
-            let (left, leaves) = mpsc::channel();
-            self.tell(Order::Leave(left));
-            let _ = leaves.recv(); // ends when the keeper drops its side, having left or being gone
-            self.queue.pause(RETRY);
+            let (detached_tx, detached) = mpsc::channel();
+            self.notify_maintenance(Command::Detach(detached_tx));
+            // Ends when the maintenance thread drops the sender: it has detached, or it no longer runs.
+            let _ = detached.recv();
+            self.queue.pause(RETRY_INTERVAL);
         }
     }
 
-    /// Tries until it works, shut meanwhile. None once the queue is closed.
-    fn until_open<T>(&self, open: impl Fn(&Self) -> Result<T, LedgerError>) -> Option<T> {
+    /// Attempts an action until it succeeds, with the queue suspended between attempts. Returns `None` once the queue
+    /// is closed.
+    fn retry_until_closed<T>(&self, attempt: impl Fn(&Self) -> Result<T, LedgerError>) -> Option<T> {
         while !self.queue.is_closed() {
-            match open(self) {
-                Ok(opened) => return Some(opened),
-                Err(reason) => self.shut(&reason),
+            match attempt(self) {
+                Ok(value) => return Some(value),
+                Err(reason) => self.suspend(&reason),
             }
-            self.queue.pause(RETRY);
+            self.queue.pause(RETRY_INTERVAL);
         }
         None
     }
 
     fn open(&self) -> Result<Connection, LedgerError> {
         let conn = schema::open(&self.path)?;
-        schema::probe(&conn).map_err(|e| explain(&self.path, &e))?;
+        schema::probe(&conn).map_err(|e| sqlite_error(&self.path, &e))?;
         Ok(conn)
     }
 
-    fn serve(&mut self, conn: &Connection, group: &mut Vec<Job>, granted: &mut Granted) -> End {
-        let broken = |error: &rusqlite::Error| End::Broken(explain(&self.path, error));
-        let mut store = match Store::new(conn, self.hasher.clone()) {
-            Ok(store) => store,
-            Err(e) => return broken(&e),
+    /// Serves group after group on an open file.
+    fn serve(&mut self, conn: &Connection, group: &mut Vec<Job>, leases: &mut LocalLeases) -> ServeEnd {
+        let failed = |error: &rusqlite::Error| ServeEnd::Failed(sqlite_error(&self.path, error));
+        let mut transitions = match Transitions::new(conn, self.hasher.clone()) {
+            Ok(transitions) => transitions,
+            Err(e) => return failed(&e),
         };
-        let identity = match Identity::of(&self.path) {
+        let identity = match FileIdentity::read(&self.path) {
             Ok(identity) => identity,
-            Err(reason) => return End::Broken(reason),
+            Err(reason) => return ServeEnd::Failed(reason),
         };
         self.epoch += 1;
-        self.queue.open();
-        tracing::info!(ledger = %self.path.display(), events = store.len(), "ledger ready");
-        self.tell(Order::Opened { epoch: self.epoch });
+        self.queue.resume();
+        tracing::info!(ledger = %self.path.display(), events = transitions.len(), "SQLite ledger ready");
+        self.notify_maintenance(Command::Opened { epoch: self.epoch });
 
         let mut busy = false;
         loop {
-            // Whoever was answered is about to ask for the next thing: where there is no core to spare, letting them
-            // makes for fewer and larger groups. Where there is one, this returns at once.
+            // Callers that just got a reply are about to send their next job. Without a free core, yielding to them
+            // makes groups fewer and larger; with one, this returns at once.
             if busy {
                 thread::yield_now();
             }
-            if !self.queue.take(group, GROUP) {
-                return End::Closed;
+            if !self.queue.take(group, MAX_GROUP) {
+                return ServeEnd::Closed;
             }
             busy = group.len() > 1;
             if let Err(reason) = identity.check(&self.path) {
-                return End::Broken(reason);
+                return ServeEnd::Failed(reason);
             }
-            match store.begin() {
+            match transitions.begin() {
                 Ok(()) => {}
                 Err(e) if is_busy(&e) => {
-                    self.turn_away(group, &explain(&self.path, &e));
-                    match self.sit_out(conn) {
+                    self.fail_all(group, &sqlite_error(&self.path, &e));
+                    match self.wait_for_unlock(conn) {
                         Ok(()) => continue,
-                        Err(e) => return broken(&e),
+                        Err(e) => return failed(&e),
                     }
                 }
-                Err(e) => return broken(&e),
+                Err(e) => return failed(&e),
             }
-            if let Err(e) = self.transact(&mut store, group, granted) {
-                return broken(&e);
+            if let Err(e) = self.commit_group(&mut transitions, group, leases) {
+                return failed(&e);
             }
         }
     }
 
-    /// Does the group in the transaction that has begun, commits it, and then answers. On an error nothing of it is
-    /// kept, and whoever is still in the group has no answer yet.
-    fn transact(
-        &self,
-        store: &mut Store<'_>,
-        group: &mut Vec<Job>,
-        granted: &mut Granted,
-    ) -> rusqlite::Result<()> {
-        let unix = i64::try_from(clock::unix().as_millis()).unwrap_or(i64::MAX);
-        let now = Now { unix, instant: clock::instant() };
-        let (mut rows, mut checkpoint) = (group.len(), false);
-        let mut outcomes = Vec::with_capacity(group.len());
-        for job in group.iter_mut() {
-            outcomes.push(match job {
-                Job::Claim { answer, .. } if answer.is_closed() => Outcome::Skipped,
-                Job::Claim { arrival, lease, .. } => {
-                    Outcome::Claimed(store.claim(arrival, *lease, now, granted)?)
-                }
-                Job::Settle { lease, settlement, .. } => {
-                    Outcome::Settled(store.settle(lease, *settlement, now, granted)?)
-                }
-                Job::Keep { answer, .. } if answer.is_closed() => Outcome::Skipped,
-                Job::Keep { arrival, parcel, lease, .. } => {
-                    Outcome::Claimed(store.enqueue(arrival, parcel, *lease, now, granted)?)
-                }
-                Job::Due { answer, .. } if answer.is_closed() => Outcome::Skipped,
-                Job::Due { endpoint, most, lease, .. } => {
-                    let due = store.due(endpoint, *most, *lease, now, granted)?;
-                    rows += due.len();
-                    Outcome::Due(due)
-                }
-                Job::Act { key, action, .. } => Outcome::ActionResult(store.act(key, *action, now, granted)?),
-                Job::Chore { epoch, .. } if *epoch != self.epoch => Outcome::Skipped,
-                Job::Chore { chore, .. } => {
-                    let touched = store.chore(chore)?;
-                    rows += touched as usize;
-                    checkpoint |= matches!(chore, Chore::Checkpoint);
-                    Outcome::Done(touched)
-                }
-            });
-        }
-        store.commit()?;
-        granted.commit(now.instant);
-        for (job, outcome) in group.drain(..).zip(outcomes) {
-            self.answer(job, outcome);
-        }
-        self.queue.went_on();
-        if checkpoint {
-            store.checkpoint()?;
-        }
-        if self.mess.made(rows, store.len()) {
-            self.tell(Order::Tidy);
-        }
-        Ok(())
-    }
-
-    /// Tells what is durable now. A lease that nobody takes any more is settled as failed.
-    fn answer(&self, job: Job, outcome: Outcome) {
-        match (job, outcome) {
-            (Job::Claim { arrival, ends, answer, .. }, Outcome::Claimed(claimed)) => {
-                let claim = match claimed {
-                    Claimed::Leased { attempt, token } => {
-                        Claim::Leased(Lease::new(arrival, attempt, token, ends))
-                    }
-                    Claimed::InFlight { retry_after } => Claim::InFlight { retry_after },
-                    Claimed::Duplicate | Claimed::Queued => Claim::Duplicate,
-                };
-                if let Err(Ok(Claim::Leased(lease))) = answer.send(Ok(claim)) {
-                    let (answer, _) = oneshot::channel();
-                    self.queue.push(Job::Settle {
-                        lease,
-                        settlement: Settlement::Failed { status: None },
-                        answer,
-                    });
-                }
-            }
-            (Job::Keep { arrival, ends, answer, .. }, Outcome::Claimed(claimed)) => {
-                let kept = match claimed {
-                    Claimed::Leased { attempt, token } => {
-                        EnqueueResult::Leased(Lease::new(arrival, attempt, token, ends))
-                    }
-                    Claimed::Queued => EnqueueResult::Queued,
-                    Claimed::InFlight { retry_after } => EnqueueResult::InFlight { retry_after },
-                    Claimed::Duplicate => EnqueueResult::Duplicate,
-                };
-                if let Err(Ok(EnqueueResult::Leased(lease))) = answer.send(Ok(kept)) {
-                    self.hand_back(lease);
-                }
-            }
-            (Job::Due { ends, answer, .. }, Outcome::Due(due)) => {
-                let leased = due.into_iter().map(|Due { arrival, attempt, token, parcel }| {
-                    (Lease::new(arrival, attempt, token, ends), parcel)
-                });
-                if let Err(Ok(leased)) = answer.send(Ok(leased.collect())) {
-                    leased.into_iter().for_each(|(lease, _)| self.hand_back(lease));
-                }
-            }
-            (Job::Act { answer, .. }, Outcome::ActionResult(acted)) => drop(answer.send(Ok(acted))),
-            (Job::Settle { answer, .. }, Outcome::Settled(settled)) => drop(answer.send(Ok(settled))),
-            (Job::Chore { answer, .. }, Outcome::Done(rows)) => drop(answer.send(Ok(rows))),
-            (job, _) => job.fail(refuse(&self.path, "it was opened anew meanwhile")),
-        }
-    }
-
-    /// A kept event that nobody takes any more is due again.
-    fn hand_back(&self, lease: Lease) {
-        let (answer, _) = oneshot::channel();
-        let settlement = Settlement::Retry { status: None, wait: Duration::ZERO, counts: false };
-        self.queue.push(Job::Settle { lease, settlement, answer });
-    }
-
-    /// Waits until an outsider's lock is gone.
-    fn sit_out(&self, conn: &Connection) -> rusqlite::Result<()> {
+    /// Waits until another program's lock is gone, or the queue is closed.
+    fn wait_for_unlock(&self, conn: &Connection) -> rusqlite::Result<()> {
         while !self.queue.is_closed() {
             match schema::probe(conn) {
                 Ok(()) => {
-                    self.queue.open();
-                    tracing::info!(ledger = %self.path.display(), "ledger ready again");
+                    self.queue.resume();
+                    tracing::info!(ledger = %self.path.display(), "SQLite ledger ready again");
                     return Ok(());
                 }
-                Err(e) if is_busy(&e) => self.queue.pause(RETRY),
+                Err(e) if is_busy(&e) => self.queue.pause(RETRY_INTERVAL),
                 Err(e) => return Err(e),
             }
         }
         Ok(())
     }
 
-    fn turn_away(&self, group: &mut Vec<Job>, reason: &LedgerError) {
-        self.shut(reason);
+    /// Suspends the queue and fails every job of the group.
+    fn fail_all(&self, group: &mut Vec<Job>, reason: &LedgerError) {
+        self.suspend(reason);
         group.drain(..).for_each(|job| job.fail(reason.clone()));
-        self.queue.went_on();
+        self.queue.mark_progress();
     }
 
-    fn shut(&self, reason: &LedgerError) {
-        if self.queue.shut(reason) {
-            tracing::error!(%reason, "ledger not ready");
+    fn suspend(&self, reason: &LedgerError) {
+        // Logged once for each reason, not at every attempt.
+        if self.queue.suspend(reason) {
+            tracing::error!(%reason, "SQLite ledger unavailable, retrying until it recovers");
         }
     }
 
-    fn tell(&self, order: Order) {
-        // A keeper that is gone stopped because this thread is stopping.
-        let _ = self.keeper.send(order);
+    fn notify_maintenance(&self, command: Command) {
+        // Sending fails only if the maintenance thread has ended, and it ends with this one.
+        let _ = self.maintenance.send(command);
     }
-}
-
-/// What came of a job, to be told once it is durable.
-enum Outcome {
-    Claimed(Claimed),
-    Due(Vec<Due>),
-    Settled(Settled),
-    ActionResult(ActionResult),
-    Done(u64),
-    /// Nobody waits for it any more, or it was for another opening of the file.
-    Skipped,
-}
-
-/// Which files were opened. SQLite goes on writing to files that were deleted or replaced, and all of it would be
-/// gone at the next start.
-struct Identity {
-    wal: PathBuf,
-    files: [Option<(u64, u64)>; 2],
-}
-
-impl Identity {
-    fn of(path: &Path) -> Result<Self, LedgerError> {
-        let wal = beside(path, "-wal");
-        let files = [inode(path), inode(&wal)];
-        match files {
-            [Some(_), Some(_)] => Ok(Self { wal, files }),
-            _ => Err(refuse(path, "it was deleted while it was opened")),
-        }
-    }
-
-    fn check(&self, path: &Path) -> Result<(), LedgerError> {
-        if [inode(path), inode(&self.wal)] == self.files {
-            return Ok(());
-        }
-        Err(refuse(path, "it was deleted or replaced while in use, and what it remembered with it"))
-    }
-}
-
-fn inode(path: &Path) -> Option<(u64, u64)> {
-    use std::os::unix::fs::MetadataExt;
-    std::fs::metadata(path).ok().map(|data| (data.dev(), data.ino()))
 }

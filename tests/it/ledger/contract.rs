@@ -369,16 +369,16 @@ contract! {
 
     deleted_event_is_new_when_it_arrives_again(ledger, kind keeps MONTH) {
         let key = arrival("evt_1").key;
-        assert_eq!(ledger.apply(&key, OperatorAction::Forget).await.unwrap(), ActionResult::Unknown);
+        assert_eq!(ledger.apply(&key, OperatorAction::Delete).await.unwrap(), ActionResult::Unknown);
         for settlement in [None, Some(DEAD), Some(OK)] {
             let _ = ledger.enqueue(arrival("evt_1"), parcel("evt_1"), None).await.unwrap();
             if let Some(settlement) = settlement {
                 let (lease, _) = due(&*ledger, 1).await.pop().unwrap();
                 assert_eq!(lease.attempt(), 1);
-                assert_eq!(ledger.apply(&key, OperatorAction::Forget).await.unwrap(), ActionResult::Running);
+                assert_eq!(ledger.apply(&key, OperatorAction::Delete).await.unwrap(), ActionResult::Running);
                 ledger.settle(lease, settlement).await.unwrap();
             }
-            assert_eq!(ledger.apply(&key, OperatorAction::Forget).await.unwrap(), ActionResult::Done);
+            assert_eq!(ledger.apply(&key, OperatorAction::Delete).await.unwrap(), ActionResult::Done);
             assert_eq!(ledger.get(&key).await.unwrap(), None);
             assert_eq!((due(&*ledger, 9).await.len(), ledger.backlog().await.unwrap()), (0, vec![]));
         }

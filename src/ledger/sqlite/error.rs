@@ -1,14 +1,14 @@
-//! What SQLite and the file system report, said so that a person can act on it.
+//! Errors of SQLite and the file system, as a [`LedgerError`] that names the file and what an operator can do.
 
 use std::io;
 use std::path::Path;
 
 use rusqlite::ErrorCode;
 
-use super::LedgerError;
+use crate::ledger::LedgerError;
 
-/// Why this file cannot serve.
-pub(super) fn explain(path: &Path, error: &rusqlite::Error) -> LedgerError {
+/// The reason why SQLite cannot serve this file.
+pub(super) fn sqlite_error(path: &Path, error: &rusqlite::Error) -> LedgerError {
     let what = match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
             "another program holds its write lock (a backup, a shell)".to_owned()
@@ -24,20 +24,20 @@ pub(super) fn explain(path: &Path, error: &rusqlite::Error) -> LedgerError {
         Some(ErrorCode::SystemIoFailure) => format!("its disk fails ({error})"),
         _ => error.to_string(),
     };
-    refuse(path, &what)
+    file_error(path, &what)
 }
 
-/// The same for an error of the file system.
-pub(super) fn explain_io(path: &Path, doing: &str, error: &io::Error) -> LedgerError {
-    refuse(path, &format!("cannot {doing}: {error}"))
+/// The reason why the file system cannot serve this ledger. `action` completes "cannot …".
+pub(super) fn io_error(path: &Path, action: &str, error: &io::Error) -> LedgerError {
+    file_error(path, &format!("cannot {action}: {error}"))
 }
 
-/// The same for a reason of our own.
-pub(super) fn refuse(path: &Path, what: &str) -> LedgerError {
+/// An error about this ledger file in our own words.
+pub(super) fn file_error(path: &Path, what: &str) -> LedgerError {
     LedgerError::new(format!("ledger {}: {what}", path.display()))
 }
 
-/// Whether an outsider's lock is all there is to it, and the connection stays good.
+/// Whether another program's lock is the only cause. The connection stays usable then.
 pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
 }
@@ -48,8 +48,8 @@ mod tests {
     use rusqlite::ffi;
 
     #[test]
-    fn every_kind_of_failure_names_the_file_and_what_to_look_at() {
-        for (code, says) in [
+    fn every_kind_of_failure_names_the_file_and_the_cause() {
+        for (code, expected) in [
             (ffi::SQLITE_BUSY, "another program holds its write lock"),
             (ffi::SQLITE_FULL, "disk is full"),
             (ffi::SQLITE_READONLY, "cannot be written"),
@@ -59,8 +59,8 @@ mod tests {
             (ffi::SQLITE_IOERR_WRITE, "disk fails"),
         ] {
             let error = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
-            let said = explain(Path::new("data/ledger.db"), &error).to_string();
-            assert!(said.starts_with("ledger data/ledger.db: ") && said.contains(says), "{code}: {said}");
+            let text = sqlite_error(Path::new("data/ledger.db"), &error).to_string();
+            assert!(text.starts_with("ledger data/ledger.db: ") && text.contains(expected), "{code}: {text}");
         }
     }
 }

@@ -1,6 +1,6 @@
-//! What is kept of events that are delivered later: their parcels, and the queue that says when each is due. Inside
-//! the writer's transactions, like the store it belongs to. Which rows of the log are kept is known in memory, so that
-//! events which are not cost nothing here.
+//! The payloads of queued events, and the queue that says when each is due: the tables `parcels` and `queue`. Runs
+//! inside the writer's transactions. Which rows have a payload is also known in memory, so inline events cost nothing
+//! here.
 
 use std::collections::HashSet;
 
@@ -11,6 +11,7 @@ use rusqlite::{Connection, OptionalExtension, Result, Row, Statement};
 use crate::delivery_mode::DeliveryMode;
 use crate::ledger::StoredRequest;
 
+/// The number that the file stores for a mode.
 impl ToSql for DeliveryMode {
     fn to_sql(&self) -> Result<ToSqlOutput<'_>> {
         let number: i64 = match self {
@@ -35,20 +36,21 @@ impl FromSql for DeliveryMode {
     }
 }
 
-/// The parcels and the queue.
+/// The statements on both tables.
 pub(super) struct Payloads<'c> {
-    /// The rows of the log that have a parcel.
+    /// The `seq` of every row that has a payload.
     seqs: HashSet<i64>,
-    put: Statement<'c>,
+    insert: Statement<'c>,
     read: Statement<'c>,
-    set_way: Statement<'c>,
-    remove: Statement<'c>,
+    set_mode: Statement<'c>,
+    delete: Statement<'c>,
     enqueue: Statement<'c>,
     dequeue: Statement<'c>,
     due: Statement<'c>,
 }
 
 impl<'c> Payloads<'c> {
+    /// Prepares the statements and reads which rows have a payload.
     pub(super) fn new(conn: &'c Connection) -> Result<Self> {
         let seqs = conn
             .prepare("SELECT seq FROM parcels")?
@@ -56,12 +58,12 @@ impl<'c> Payloads<'c> {
             .collect::<Result<_>>()?;
         Ok(Self {
             seqs,
-            put: conn.prepare(
+            insert: conn.prepare(
                 "INSERT INTO parcels (seq, way, head, signature, body) VALUES (?1, ?2, ?3, ?4, ?5)",
             )?,
             read: conn.prepare("SELECT way, head, signature, body FROM parcels WHERE seq = ?1")?,
-            set_way: conn.prepare("UPDATE parcels SET way = ?2 WHERE seq = ?1")?,
-            remove: conn.prepare("DELETE FROM parcels WHERE seq = ?1")?,
+            set_mode: conn.prepare("UPDATE parcels SET way = ?2 WHERE seq = ?1")?,
+            delete: conn.prepare("DELETE FROM parcels WHERE seq = ?1")?,
             enqueue: conn.prepare("INSERT OR IGNORE INTO queue (endpoint, due, seq) VALUES (?1, ?2, ?3)")?,
             dequeue: conn.prepare("DELETE FROM queue WHERE endpoint = ?1 AND due = ?2 AND seq = ?3")?,
             due: conn.prepare(
@@ -70,57 +72,64 @@ impl<'c> Payloads<'c> {
         })
     }
 
-    /// Whether a row of the log is kept.
-    pub(super) fn holds(&self, seq: i64) -> bool {
+    /// Whether a row has a payload.
+    pub(super) fn contains(&self, seq: i64) -> bool {
         self.seqs.contains(&seq)
     }
 
-    /// Keeps a parcel, which is due then.
-    pub(super) fn put(&mut self, seq: i64, endpoint: &str, due: i64, parcel: &StoredRequest) -> Result<()> {
-        self.put.execute((seq, parcel.mode, &parcel.head[..], &parcel.signature[..], &parcel.body[..]))?;
+    /// Stores a row's payload and queues the row. `due` is in Unix milliseconds.
+    pub(super) fn insert(
+        &mut self,
+        seq: i64,
+        endpoint: &str,
+        due: i64,
+        request: &StoredRequest,
+    ) -> Result<()> {
+        let StoredRequest { mode, head, signature, body } = request;
+        self.insert.execute((seq, mode, &head[..], &signature[..], &body[..]))?;
         self.seqs.insert(seq);
         self.enqueue(seq, endpoint, due)
     }
 
-    /// The parcel of a row.
-    pub(super) fn parcel(&mut self, seq: i64) -> Result<Option<StoredRequest>> {
-        self.read.query_row([seq], |row| parcel(row, 0)).optional()
+    /// Reads a row's payload.
+    pub(super) fn read(&mut self, seq: i64) -> Result<Option<StoredRequest>> {
+        self.read.query_row([seq], |row| stored_request(row, 0)).optional()
     }
 
-    /// Which way a parcel goes from now on.
-    pub(super) fn set_way(&mut self, seq: i64, mode: DeliveryMode) -> Result<()> {
-        self.set_way.execute((seq, mode)).map(drop)
+    /// Changes the delivery mode of a row's payload.
+    pub(super) fn set_mode(&mut self, seq: i64, mode: DeliveryMode) -> Result<()> {
+        self.set_mode.execute((seq, mode)).map(drop)
     }
 
-    /// It is in the queue no more, or at another time. `was` is when it was due; `None` if it was not queued.
-    pub(super) fn move_to(
+    /// Moves a row in the queue from `old_due` to `new_due`. `None` means not in the queue.
+    pub(super) fn reschedule(
         &mut self,
         seq: i64,
         endpoint: &str,
-        was: Option<i64>,
-        due: Option<i64>,
+        old_due: Option<i64>,
+        new_due: Option<i64>,
     ) -> Result<()> {
-        if let Some(was) = was {
-            self.dequeue.execute((endpoint, was, seq))?;
+        if let Some(due) = old_due {
+            self.dequeue.execute((endpoint, due, seq))?;
         }
-        match due {
+        match new_due {
             Some(due) => self.enqueue(seq, endpoint, due),
             None => Ok(()),
         }
     }
 
-    /// Lets go of a parcel.
-    pub(super) fn remove(&mut self, seq: i64, endpoint: &str, was: Option<i64>) -> Result<()> {
-        self.move_to(seq, endpoint, was, None)?;
-        self.remove.execute([seq])?;
+    /// Deletes a row's payload and takes the row out of the queue. `due` is the row's place in it, if it has one.
+    pub(super) fn delete(&mut self, seq: i64, endpoint: &str, due: Option<i64>) -> Result<()> {
+        self.reschedule(seq, endpoint, due, None)?;
+        self.delete.execute([seq])?;
         self.seqs.remove(&seq);
         Ok(())
     }
 
-    /// What of an endpoint is due, the most overdue first: when each was, and its row.
-    pub(super) fn due(&mut self, endpoint: &str, now: i64, most: usize) -> Result<Vec<(i64, i64)>> {
-        let most = i64::try_from(most).unwrap_or(i64::MAX);
-        self.due.query_map((endpoint, now, most), |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+    /// The due time and `seq` of up to `limit` rows of an endpoint that are due, the most overdue first.
+    pub(super) fn due(&mut self, endpoint: &str, now: i64, limit: usize) -> Result<Vec<(i64, i64)>> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        self.due.query_map((endpoint, now, limit), |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
     }
 
     fn enqueue(&mut self, seq: i64, endpoint: &str, due: i64) -> Result<()> {
@@ -128,8 +137,8 @@ impl<'c> Payloads<'c> {
     }
 }
 
-/// A parcel in these columns: way, head, signature, body.
-pub(super) fn parcel(row: &Row<'_>, column: usize) -> Result<StoredRequest> {
+/// Reads a stored request from four columns, the first of which is `column`: mode, head, signature, body.
+pub(super) fn stored_request(row: &Row<'_>, column: usize) -> Result<StoredRequest> {
     let bytes =
         |column| row.get_ref(column)?.as_blob().map(Bytes::copy_from_slice).map_err(rusqlite::Error::from);
     Ok(StoredRequest {

@@ -1,0 +1,112 @@
+//! Maintenance beside the writer: retention, archiving, checkpoints. This file owns the thread, which sweeps on a
+//! schedule and runs when the writer notifies it.
+//!
+//! `tasks` has the work itself; `statements` the operations that the writer runs for it; `pressure` the counters that
+//! decide when there is enough to do; `context` what thread and tasks share.
+
+mod context;
+mod pressure;
+pub(super) mod statements;
+mod tasks;
+
+use std::sync::mpsc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use self::tasks::Tasks;
+use super::error::file_error;
+use crate::clock;
+use crate::ledger::LedgerError;
+
+pub(super) use self::context::MaintenanceContext;
+pub(super) use self::pressure::MaintenancePressure;
+
+/// A command to the maintenance thread.
+pub(super) enum Command {
+    /// The writer opened the file, for the `epoch`th time.
+    Opened { epoch: u64 },
+    /// Close the connection, then drop the sender: connections to a replaced file must not share memory with new ones.
+    Detach(mpsc::Sender<()>),
+    /// Delete what has expired now, and reply with the number of deleted events.
+    Sweep(oneshot::Sender<Result<u64, LedgerError>>),
+    /// Checkpoint and archive, if there is enough to do.
+    Run,
+    /// End the thread.
+    Stop,
+}
+
+/// The maintenance thread.
+pub(super) struct MaintenanceThread {
+    context: MaintenanceContext,
+    commands: mpsc::Receiver<Command>,
+}
+
+impl MaintenanceThread {
+    /// A thread that will take its commands from `commands`.
+    pub(super) fn new(context: MaintenanceContext, commands: mpsc::Receiver<Command>) -> Self {
+        Self { context, commands }
+    }
+
+    /// Runs until [`Command::Stop`], or until no sender is left.
+    pub(super) fn run(self) {
+        // Often enough that an event outlives its retention by a small part of it only.
+        let period =
+            (self.context.retention / 16).clamp(Duration::from_secs(1), Duration::from_secs(60 * 60));
+        let mut session = MaintenanceSession { context: &self.context, epoch: None, tasks: None };
+        let mut next_sweep = clock::instant() + period;
+        loop {
+            let timeout = next_sweep.saturating_duration_since(clock::instant());
+            let result = match self.commands.recv_timeout(timeout) {
+                Ok(Command::Stop) | Err(mpsc::RecvTimeoutError::Disconnected) => return,
+                Ok(Command::Opened { epoch }) => {
+                    // The first sweep follows at once: it also builds the Bloom filter.
+                    (session.epoch, next_sweep) = (Some(epoch), clock::instant());
+                    Ok(())
+                }
+                Ok(Command::Detach(detached)) => {
+                    (session.epoch, session.tasks) = (None, None);
+                    drop(detached);
+                    Ok(())
+                }
+                Ok(Command::Sweep(reply_tx)) => {
+                    // The caller may have stopped waiting.
+                    let _ = reply_tx.send(session.open().and_then(Tasks::sweep));
+                    Ok(())
+                }
+                Ok(Command::Run) => {
+                    self.context.pressure.acknowledge();
+                    session.open().and_then(Tasks::run)
+                }
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    next_sweep = clock::instant() + period;
+                    session.open().and_then(Tasks::sweep).map(drop)
+                }
+            };
+            if let Err(reason) = result {
+                tracing::warn!(%reason, "ledger maintenance failed, retrying later");
+            }
+        }
+    }
+}
+
+/// The thread's connection to one opening of the file.
+struct MaintenanceSession<'k> {
+    context: &'k MaintenanceContext,
+    /// The number of the current opening; `None` while the writer has the file closed.
+    epoch: Option<u64>,
+    /// The tasks on an open connection; `None` until they are first needed.
+    tasks: Option<Tasks<'k>>,
+}
+
+impl<'k> MaintenanceSession<'k> {
+    /// Opens the maintenance connection if needed; a failure is retried on the next command.
+    fn open(&mut self) -> Result<&mut Tasks<'k>, LedgerError> {
+        let tasks = match (self.tasks.take(), self.epoch) {
+            (Some(tasks), _) => tasks,
+            (None, Some(epoch)) => Tasks::open(self.context, epoch)?,
+            (None, None) => return Err(file_error(&self.context.path, "it is not open")),
+        };
+        Ok(self.tasks.insert(tasks))
+    }
+}

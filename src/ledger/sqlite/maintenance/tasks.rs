@@ -1,0 +1,211 @@
+//! The maintenance tasks on one opening of the file: deleting expired events, archiving settled ones, checkpoints. They
+//! read through a connection of their own. They change rows only by small operations queued with the writer, one at a
+//! time, so a claim waits for at most one of them.
+
+use std::time::Duration;
+
+use rusqlite::{Connection, Row};
+use tokio::sync::oneshot;
+
+use super::context::MaintenanceContext;
+use super::pressure::ARCHIVE_THRESHOLD;
+use super::statements::{ArchiveKey, MaintenanceOp, RowVersion};
+use crate::clock;
+use crate::ledger::LedgerError;
+use crate::ledger::millis::millis;
+use crate::ledger::sqlite::bloom::BloomFilter;
+use crate::ledger::sqlite::error::{file_error, sqlite_error};
+use crate::ledger::sqlite::index::KeyHash;
+use crate::ledger::sqlite::queue::Job;
+use crate::ledger::sqlite::schema;
+
+/// The number of newest rows that stay in `events` when older ones are archived.
+const ROWS_AFTER_ARCHIVING: usize = ARCHIVE_THRESHOLD / 3;
+
+/// Rows of `events` in one operation. They lie together, so many cost little.
+const LOG_CHUNK: usize = 512;
+
+/// The smallest number of rows of `archive` in one operation. Each may be on a page of its own. The larger `events`
+/// has grown, the more, so that archiving keeps up with any rate of arrivals.
+const MIN_ARCHIVE_CHUNK: usize = 32;
+
+/// The largest number of rows of `archive` in one operation.
+const MAX_ARCHIVE_CHUNK: usize = 1024;
+
+/// The longest time by which the clock may be ahead of the newest settlement. A clock that is wrong for a minute, as
+/// after a virtual machine's sleep, must not delete everything.
+const MAX_CLOCK_ADVANCE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Rows of `archive` read in one statement.
+const ARCHIVE_SCAN_ROWS: usize = 4096;
+
+/// The tasks on one opening of the file.
+pub(super) struct Tasks<'k> {
+    context: &'k MaintenanceContext,
+    conn: Connection,
+    /// The number of this opening. The writer refuses operations of an earlier one.
+    epoch: u64,
+}
+
+impl<'k> Tasks<'k> {
+    /// Opens a connection beside the writer's.
+    pub(super) fn open(context: &'k MaintenanceContext, epoch: u64) -> Result<Self, LedgerError> {
+        Ok(Self { context, conn: schema::open_beside(&context.path)?, epoch })
+    }
+
+    /// Deletes events whose retention has passed, and returns their number.
+    pub(super) fn sweep(&mut self) -> Result<u64, LedgerError> {
+        let now = millis(clock::unix());
+        let newest = "SELECT max(settled) FROM events WHERE state IN (2, 3)";
+        let newest: rusqlite::Result<Option<i64>> = self.conn.query_row(newest, [], |row| row.get(0));
+        let newest = newest.map_err(|e| sqlite_error(&self.context.path, &e))?;
+        let now = newest.map_or(now, |newest| now.min(newest.saturating_add(millis(MAX_CLOCK_ADVANCE))));
+        let before = now.saturating_sub(millis(self.context.retention));
+        Ok(self.sweep_log(before)? + self.sweep_archive(before)?)
+    }
+
+    fn sweep_log(&mut self, before: i64) -> Result<u64, LedgerError> {
+        let expired = self.row_versions(
+            "SELECT seq, state, attempts, id, endpoint, query FROM events \
+             WHERE state IN (2, 3) AND settled < ?1 ORDER BY seq",
+            before,
+        )?;
+        let mut deleted = 0;
+        for rows in expired.chunks(LOG_CHUNK) {
+            deleted += self.execute(MaintenanceOp::Expire { rows: rows.to_vec(), before })?;
+        }
+        Ok(deleted)
+    }
+
+    /// Scans the archive in the order of its keys, deletes expired rows, and builds a new Bloom filter on the way.
+    fn sweep_archive(&mut self, before: i64) -> Result<u64, LedgerError> {
+        let (mut deleted, mut cursor, mut bloom) = (0, ArchiveKey::default(), BloomFilter::new());
+        loop {
+            let (scanned, expired) = self.scan_archive(&mut cursor, before, &mut bloom)?;
+            for keys in expired.chunks(MIN_ARCHIVE_CHUNK) {
+                deleted += self.execute(MaintenanceOp::ExpireArchived { keys: keys.to_vec(), before })?;
+            }
+            if scanned < ARCHIVE_SCAN_ROWS {
+                break;
+            }
+        }
+        self.execute(MaintenanceOp::SetBloomFilter(Some(bloom)))?;
+        Ok(deleted)
+    }
+
+    /// Scans the next rows after `cursor`. Returns how many there were, and the keys of those settled before the time.
+    fn scan_archive(
+        &self,
+        cursor: &mut ArchiveKey,
+        before: i64,
+        bloom: &mut BloomFilter,
+    ) -> Result<(usize, Vec<ArchiveKey>), LedgerError> {
+        let mut scan = || -> rusqlite::Result<(usize, Vec<ArchiveKey>)> {
+            let mut statement = self.conn.prepare_cached(
+                "SELECT id, endpoint, query, settled FROM archive WHERE (id, endpoint, query) > (?1, ?2, ?3) \
+                 ORDER BY id, endpoint, query LIMIT ?4",
+            )?;
+            let mut rows =
+                statement.query((&cursor.id, &cursor.endpoint, &cursor.query, ARCHIVE_SCAN_ROWS as i64))?;
+            let (mut scanned, mut expired) = (0, Vec::new());
+            while let Some(row) = rows.next()? {
+                scanned += 1;
+                bloom.insert(self.hash(row, 0)?);
+                let is_expired = row.get::<_, i64>(3)? < before;
+                if is_expired || scanned == ARCHIVE_SCAN_ROWS {
+                    let key = ArchiveKey { id: row.get(0)?, endpoint: row.get(1)?, query: row.get(2)? };
+                    if scanned == ARCHIVE_SCAN_ROWS {
+                        *cursor = key.clone();
+                    }
+                    if is_expired {
+                        expired.push(key);
+                    }
+                }
+            }
+            Ok((scanned, expired))
+        };
+        scan().map_err(|e| sqlite_error(&self.context.path, &e))
+    }
+
+    /// Checkpoints and archives, if there is enough to do.
+    pub(super) fn run(&mut self) -> Result<(), LedgerError> {
+        self.checkpoint()?;
+        self.archive()
+    }
+
+    /// Moves the older settled events to the archive. First copies all of them in the order of their keys, so that rows
+    /// on one page of the archive are written together. Then deletes them from `events` in the order of that table.
+    fn archive(&mut self) -> Result<(), LedgerError> {
+        if !self.context.pressure.wants_archiving() {
+            return Ok(());
+        }
+        let mut settled = self.row_versions(
+            "SELECT seq, state, attempts, id, endpoint, query FROM events \
+             WHERE state IN (2, 3) AND seq <= (SELECT max(seq) FROM events) - ?1 ORDER BY id, endpoint, query",
+            ROWS_AFTER_ARCHIVING as i64,
+        )?;
+        let mut rest = &settled[..];
+        while !rest.is_empty() {
+            let chunk = (self.context.pressure.log_rows() / 1024)
+                .clamp(MIN_ARCHIVE_CHUNK, MAX_ARCHIVE_CHUNK)
+                .min(rest.len());
+            let (rows, others) = rest.split_at(chunk);
+            self.execute(MaintenanceOp::Archive(rows.to_vec()))?;
+            rest = others;
+        }
+        settled.sort_unstable_by_key(|row| row.seq);
+        for rows in settled.chunks(LOG_CHUNK) {
+            self.execute(MaintenanceOp::DeleteArchived(rows.to_vec()))?;
+        }
+        self.context.pressure.record_archived(settled.len());
+        Ok(())
+    }
+
+    /// Checkpoints in two steps. This thread copies nearly everything beside the writer; the writer then copies what
+    /// was committed since, and its write-ahead log restarts. Without the second step, steady load lets it grow forever.
+    fn checkpoint(&self) -> Result<(), LedgerError> {
+        if !self.context.pressure.wants_checkpoint() {
+            return Ok(());
+        }
+        self.context.pressure.record_checkpoint();
+        self.conn
+            .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+            .map_err(|e| sqlite_error(&self.context.path, &e))?;
+        self.send(MaintenanceOp::Checkpoint).map(drop)
+    }
+
+    /// Has the writer run an operation, then checkpoints if needed: the operations themselves fill the write-ahead log.
+    fn execute(&self, op: MaintenanceOp) -> Result<u64, LedgerError> {
+        let rows = self.send(op)?;
+        self.checkpoint()?;
+        Ok(rows)
+    }
+
+    fn send(&self, op: MaintenanceOp) -> Result<u64, LedgerError> {
+        let (reply_tx, reply) = oneshot::channel();
+        self.context.queue.push(Job::Maintain { op, epoch: self.epoch, reply_tx });
+        reply.blocking_recv().unwrap_or_else(|_| Err(file_error(&self.context.path, "its writer stopped")))
+    }
+
+    fn row_versions(&self, sql: &str, parameter: i64) -> Result<Vec<RowVersion>, LedgerError> {
+        let read = || -> rusqlite::Result<Vec<RowVersion>> {
+            let mut statement = self.conn.prepare_cached(sql)?;
+            let versions = statement.query_map([parameter], |row| {
+                Ok(RowVersion {
+                    seq: row.get(0)?,
+                    state: row.get(1)?,
+                    attempts: row.get(2)?,
+                    hash: self.hash(row, 3)?,
+                })
+            })?;
+            versions.collect()
+        };
+        read().map_err(|e| sqlite_error(&self.context.path, &e))
+    }
+
+    /// Hashes the key in three columns, the first of which is `column`: id, endpoint, query.
+    fn hash(&self, row: &Row<'_>, column: usize) -> rusqlite::Result<KeyHash> {
+        let text = |column| -> rusqlite::Result<&str> { Ok(row.get_ref(column)?.as_str()?) };
+        Ok(self.context.hasher.hash(text(column)?, text(column + 1)?, text(column + 2)?))
+    }
+}

@@ -1,0 +1,272 @@
+//! The rows of the tables `events` and `archive`: how one is found, read and changed. Runs inside the writer's
+//! transactions. It holds the index and the Bloom filter, and never decides whether a change is allowed: that is
+//! `transitions`.
+
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
+use rusqlite::{Connection, OptionalExtension, Result, Statement};
+
+use super::bloom::BloomFilter;
+use super::index::{Index, KeyHash, KeyHasher};
+use super::maintenance::statements::{MaintenanceOp, MaintenanceStatements};
+use crate::ledger::{Arrival, EventKey, State};
+
+/// The number that the file stores for a state.
+impl ToSql for State {
+    fn to_sql(&self) -> Result<ToSqlOutput<'_>> {
+        let number: i64 = match self {
+            State::Running => 1,
+            State::Delivered => 2,
+            State::Failed => 3,
+            State::Pending => 4,
+            State::Dead => 5,
+        };
+        Ok(number.into())
+    }
+}
+
+impl FromSql for State {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        match value.as_i64()? {
+            1 => Ok(State::Running),
+            2 => Ok(State::Delivered),
+            3 => Ok(State::Failed),
+            4 => Ok(State::Pending),
+            5 => Ok(State::Dead),
+            other => Err(FromSqlError::OutOfRange(other)),
+        }
+    }
+}
+
+/// The columns of a row in `events` that decide a transition.
+pub(super) struct ExistingRow {
+    pub(super) state: State,
+    pub(super) attempts: u32,
+    /// PENDING: when it is due. RUNNING: when its lease expires. Unix milliseconds.
+    pub(super) due: Option<i64>,
+    /// RUNNING: the fencing token of the lease.
+    pub(super) token: Option<i64>,
+}
+
+/// The columns of a new row in `events`, besides those of its arrival. Times are Unix milliseconds.
+pub(super) struct NewRow {
+    pub(super) seen: i64,
+    pub(super) state: State,
+    pub(super) attempts: u32,
+    pub(super) status: Option<u16>,
+    pub(super) token: Option<u64>,
+    pub(super) due: Option<i64>,
+    pub(super) settled: Option<i64>,
+}
+
+/// The columns of a row in `archive` that decide a transition.
+pub(super) struct ArchivedRow {
+    pub(super) state: State,
+    pub(super) attempts: u32,
+    pub(super) seen: i64,
+}
+
+/// The statements on both tables, and what is known of them in memory.
+pub(super) struct EventRows<'c> {
+    index: Index,
+    hasher: KeyHasher,
+    /// The keys of the archive. `None` until the first sweep has read them all; every lookup reads the file until
+    /// then.
+    bloom: Option<BloomFilter>,
+    read: Statement<'c>,
+    append: Statement<'c>,
+    lease: Statement<'c>,
+    deliver: Statement<'c>,
+    fail: Statement<'c>,
+    set_state: Statement<'c>,
+    read_arrival: Statement<'c>,
+    delete: Statement<'c>,
+    read_archived: Statement<'c>,
+    delete_archived: Statement<'c>,
+    maintenance: MaintenanceStatements<'c>,
+}
+
+impl<'c> EventRows<'c> {
+    /// Prepares the statements and reads the keys of `events` into the index.
+    pub(super) fn new(conn: &'c Connection, hasher: KeyHasher) -> Result<Self> {
+        Ok(Self {
+            index: read_index(conn, &hasher)?,
+            hasher,
+            bloom: None,
+            read: conn.prepare(
+                "SELECT state, attempts, due, token FROM events WHERE seq = ?1 AND id = ?2 AND endpoint = ?3 AND query = ?4",
+            )?,
+            append: conn.prepare(
+                "INSERT INTO events (seq, id, endpoint, query, type, created, livemode, account, seen, state, attempts, \
+                 status, token, due, settled) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+            )?,
+            lease: conn.prepare(
+                "UPDATE events SET state = 1, attempts = ?2, token = ?3, due = ?4, settled = NULL WHERE seq = ?1",
+            )?,
+            set_state: conn.prepare(
+                "UPDATE events SET state = ?2, status = coalesce(?3, status), attempts = ?4, token = NULL, due = ?5, \
+                 settled = ?6 WHERE seq = ?1",
+            )?,
+            read_arrival: conn.prepare(
+                "SELECT id, query, type, created, livemode, account, endpoint FROM events WHERE seq = ?1",
+            )?,
+            delete: conn.prepare("DELETE FROM events WHERE seq = ?1")?,
+            deliver: conn.prepare(
+                "UPDATE events SET state = 2, status = ?2, token = NULL, due = NULL, settled = ?3 \
+                 WHERE seq = ?1 AND id = ?4 AND endpoint = ?5 AND query = ?6",
+            )?,
+            fail: conn.prepare(
+                "UPDATE events SET state = 3, status = ?2, token = NULL, due = NULL, settled = ?3 \
+                 WHERE seq = ?1 AND state = 1 AND token = ?4",
+            )?,
+            read_archived: conn.prepare(
+                "SELECT state, attempts, seen FROM archive WHERE id = ?1 AND endpoint = ?2 AND query = ?3",
+            )?,
+            delete_archived: conn
+                .prepare("DELETE FROM archive WHERE id = ?1 AND endpoint = ?2 AND query = ?3")?,
+            maintenance: MaintenanceStatements::new(conn)?,
+        })
+    }
+
+    /// The number of rows in `events`.
+    pub(super) fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    pub(super) fn hash(&self, key: &EventKey) -> KeyHash {
+        self.hasher.hash(&key.id, &key.endpoint, &key.query)
+    }
+
+    /// The row that the index has for a key. [`read`](EventRows::read) checks that it belongs to the event.
+    pub(super) fn seq(&self, hash: KeyHash) -> Option<i64> {
+        self.index.seq(hash)
+    }
+
+    /// Removes a row from the index that the table no longer has.
+    pub(super) fn remove_from_index(&mut self, hash: KeyHash, seq: i64) {
+        self.index.remove(hash, seq);
+    }
+
+    /// Reads a row of `events`, if it exists and belongs to this event.
+    pub(super) fn read(&mut self, seq: i64, key: &EventKey) -> Result<Option<ExistingRow>> {
+        self.read
+            .query_row((seq, &key.id, &*key.endpoint, &key.query), |row| {
+                Ok(ExistingRow {
+                    state: row.get(0)?,
+                    attempts: row.get(1)?,
+                    due: row.get(2)?,
+                    token: row.get(3)?,
+                })
+            })
+            .optional()
+    }
+
+    /// Reads the arrival that a row of `events` was made from.
+    pub(super) fn read_arrival(&mut self, seq: i64) -> Result<Option<Arrival>> {
+        let arrival = |row: &rusqlite::Row<'_>| {
+            let (id, query, endpoint): (String, String, String) = (row.get(0)?, row.get(1)?, row.get(6)?);
+            let (event_type, account): (String, Option<String>) = (row.get(2)?, row.get(5)?);
+            Ok(Arrival {
+                key: EventKey { endpoint: endpoint.into(), query: query.into(), id: id.into() },
+                event_type: event_type.into(),
+                created: row.get(3)?,
+                livemode: row.get(4)?,
+                account: account.map(Into::into),
+            })
+        };
+        self.read_arrival.query_row([seq], arrival).optional()
+    }
+
+    /// Appends a row to `events` and returns its `seq`.
+    pub(super) fn append(&mut self, arrival: &Arrival, hash: KeyHash, row: &NewRow) -> Result<i64> {
+        let EventKey { endpoint, query, id } = &arrival.key;
+        let seq = self.index.next_seq();
+        self.append.execute(rusqlite::params![
+            seq,
+            id,
+            endpoint.as_ref(),
+            query,
+            arrival.event_type,
+            arrival.created,
+            arrival.livemode,
+            arrival.account,
+            row.seen,
+            row.state,
+            row.attempts,
+            row.status,
+            row.token.map(|token| token as i64),
+            row.due,
+            row.settled,
+        ])?;
+        self.index.insert(hash, seq);
+        Ok(seq)
+    }
+
+    /// Makes a row RUNNING with a new lease that expires at `due`, in Unix milliseconds.
+    pub(super) fn lease(&mut self, seq: i64, attempts: u32, token: u64, due: i64) -> Result<()> {
+        self.lease.execute((seq, attempts, token as i64, due)).map(drop)
+    }
+
+    /// Moves a row to a state without a lease. A `status` of `None` leaves the last one in place.
+    pub(super) fn set_state(
+        &mut self,
+        seq: i64,
+        state: State,
+        status: Option<u16>,
+        attempts: u32,
+        due: Option<i64>,
+        settled: Option<i64>,
+    ) -> Result<()> {
+        self.set_state.execute((seq, state, status, attempts, due, settled)).map(drop)
+    }
+
+    /// Makes a row DELIVERED, whatever its state. False if it no longer belongs to this event.
+    pub(super) fn deliver(&mut self, seq: i64, key: &EventKey, status: u16, now: i64) -> Result<bool> {
+        let EventKey { endpoint, query, id } = key;
+        Ok(self.deliver.execute((seq, status, now, id, &**endpoint, query))? == 1)
+    }
+
+    /// Makes a row FAILED. False if it is not RUNNING with this token.
+    pub(super) fn fail(&mut self, seq: i64, status: Option<u16>, now: i64, token: u64) -> Result<bool> {
+        Ok(self.fail.execute((seq, status, now, token as i64))? != 0)
+    }
+
+    /// Deletes a row of `events`.
+    pub(super) fn delete(&mut self, seq: i64, hash: KeyHash) -> Result<()> {
+        self.delete.execute([seq])?;
+        self.index.remove(hash, seq);
+        Ok(())
+    }
+
+    /// Reads a row of `archive`. The Bloom filter answers for most keys that are not there.
+    pub(super) fn read_archived(&mut self, key: &EventKey, hash: KeyHash) -> Result<Option<ArchivedRow>> {
+        if self.bloom.as_ref().is_some_and(|bloom| !bloom.may_contain(hash)) {
+            return Ok(None);
+        }
+        self.read_archived
+            .query_row((&key.id, &*key.endpoint, &key.query), |row| {
+                Ok(ArchivedRow { state: row.get(0)?, attempts: row.get(1)?, seen: row.get(2)? })
+            })
+            .optional()
+    }
+
+    /// Deletes a row of `archive`, if there is one.
+    pub(super) fn delete_archived(&mut self, key: &EventKey) -> Result<()> {
+        self.delete_archived.execute((&key.id, &*key.endpoint, &key.query)).map(drop)
+    }
+
+    /// Runs a maintenance operation and returns the number of rows it changed.
+    pub(super) fn run_maintenance(&mut self, op: &mut MaintenanceOp) -> Result<u64> {
+        self.maintenance.run(op, &mut self.index, &mut self.bloom)
+    }
+}
+
+fn read_index(conn: &Connection, hasher: &KeyHasher) -> Result<Index> {
+    let mut index = Index::default();
+    let mut keys = conn.prepare("SELECT seq, id, endpoint, query FROM events")?;
+    let mut rows = keys.query([])?;
+    while let Some(row) = rows.next()? {
+        let text = |column| -> Result<&str> { Ok(row.get_ref(column)?.as_str()?) };
+        index.insert(hasher.hash(text(1)?, text(2)?, text(3)?), row.get(0)?);
+    }
+    Ok(index)
+}

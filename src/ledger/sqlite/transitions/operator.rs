@@ -1,0 +1,62 @@
+//! The transitions of operators: redeliver and delete. Neither interferes with a delivery under way.
+
+use rusqlite::Result;
+
+use super::{Now, Transitions};
+use crate::delivery_mode::DeliveryMode;
+use crate::ledger::sqlite::local_leases::LocalLeases;
+use crate::ledger::{ActionResult, EventKey, OperatorAction, State};
+
+impl Transitions<'_> {
+    /// Applies an operator's action to one event.
+    pub(in crate::ledger::sqlite) fn apply(
+        &mut self,
+        key: &EventKey,
+        action: OperatorAction,
+        now: Now,
+        leases: &LocalLeases,
+    ) -> Result<ActionResult> {
+        let hash = self.rows.hash(key);
+        let seq = self.rows.seq(hash);
+        let row = match seq {
+            Some(seq) => self.rows.read(seq, key)?,
+            None => None,
+        };
+        let (Some(seq), Some(row)) = (seq, row) else {
+            // Archived events have no payload, and no lease.
+            return Ok(match (self.rows.read_archived(key, hash)?, action) {
+                (None, OperatorAction::Redeliver | OperatorAction::Delete) => ActionResult::Unknown,
+                (Some(_), OperatorAction::Redeliver) => ActionResult::PayloadGone,
+                (Some(_), OperatorAction::Delete) => {
+                    self.rows.delete_archived(key)?;
+                    ActionResult::Done
+                }
+            });
+        };
+        // Either clock is enough to refuse: an operator can ask again, a second delivery cannot be undone.
+        let in_force = leases.expires_at(hash).is_some_and(|expires_at| expires_at > now.instant)
+            || row.due.is_some_and(|due| due > now.unix);
+        if row.state == State::Running && in_force {
+            return Ok(ActionResult::Running);
+        }
+        match action {
+            OperatorAction::Redeliver if !self.payloads.contains(seq) => {
+                return Ok(ActionResult::PayloadGone);
+            }
+            OperatorAction::Redeliver => {
+                self.rows.set_state(seq, State::Pending, None, 0, Some(now.unix), None)?;
+                self.payloads.set_mode(seq, DeliveryMode::Redelivery)?;
+                self.payloads.reschedule(seq, &key.endpoint, row.due, Some(now.unix))?;
+            }
+            OperatorAction::Delete => {
+                if self.payloads.contains(seq) {
+                    self.payloads.delete(seq, &key.endpoint, row.due)?;
+                }
+                self.rows.delete(seq, hash)?;
+                // Archiving copies first and deletes later, so there may be a copy.
+                self.rows.delete_archived(key)?;
+            }
+        }
+        Ok(ActionResult::Done)
+    }
+}
