@@ -1,4 +1,4 @@
-//! The payloads of queued events, and the queue that says when each is due: the tables `parcels` and `queue`. Runs
+//! The payloads of queued events, and the queue that says when each is due: the tables `payloads` and `queue`. Runs
 //! inside the writer's transactions. Which rows have a payload is also known in memory, so inline events cost nothing
 //! here.
 
@@ -53,17 +53,17 @@ impl<'c> Payloads<'c> {
     /// Prepares the statements and reads which rows have a payload.
     pub(super) fn new(conn: &'c Connection) -> Result<Self> {
         let seqs = conn
-            .prepare("SELECT seq FROM parcels")?
+            .prepare("SELECT seq FROM payloads")?
             .query_map([], |row| row.get(0))?
             .collect::<Result<_>>()?;
         Ok(Self {
             seqs,
             insert: conn.prepare(
-                "INSERT INTO parcels (seq, way, head, signature, body) VALUES (?1, ?2, ?3, ?4, ?5)",
+                "INSERT INTO payloads (seq, mode, head, signature, body) VALUES (?1, ?2, ?3, ?4, ?5)",
             )?,
-            read: conn.prepare("SELECT way, head, signature, body FROM parcels WHERE seq = ?1")?,
-            set_mode: conn.prepare("UPDATE parcels SET way = ?2 WHERE seq = ?1")?,
-            delete: conn.prepare("DELETE FROM parcels WHERE seq = ?1")?,
+            read: conn.prepare("SELECT mode, head, signature, body FROM payloads WHERE seq = ?1")?,
+            set_mode: conn.prepare("UPDATE payloads SET mode = ?2 WHERE seq = ?1")?,
+            delete: conn.prepare("DELETE FROM payloads WHERE seq = ?1")?,
             enqueue: conn.prepare("INSERT OR IGNORE INTO queue (endpoint, due, seq) VALUES (?1, ?2, ?3)")?,
             dequeue: conn.prepare("DELETE FROM queue WHERE endpoint = ?1 AND due = ?2 AND seq = ?3")?,
             due: conn.prepare(

@@ -113,7 +113,7 @@ pub(super) fn get(
             })
             .optional()?;
         if let Some((record, seq)) = event {
-            let payload = "SELECT way, head, signature, body FROM parcels WHERE seq = ?1";
+            let payload = "SELECT mode, head, signature, body FROM payloads WHERE seq = ?1";
             let request = conn.query_row(payload, [seq], |row| stored_request(row, 0)).optional()?;
             return Ok(Some((record, request)));
         }

@@ -13,7 +13,7 @@ use super::error::{file_error, sqlite_error};
 use crate::ledger::LedgerError;
 
 /// The schema version that this program reads and writes, stored in `user_version`.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 
 /// `CtSn`, stored in `application_id`: it tells a ledger from another program's database.
 const APPLICATION: i64 = 0x4374_536e;
@@ -59,13 +59,13 @@ const TABLES: &str = "
     ) STRICT, WITHOUT ROWID;
 ";
 
-/// The tables of queued events, by the event's `seq`. `queue` has the events
+/// The tables of queued events, by the event's `seq`; version 2 had `payloads` under other names. `queue` has the events
 /// that are not DEAD, and its `due` is the event's. It is a table of its own so that rescheduling does not write
 /// payloads.
 const QUEUE_TABLES: &str = "
-    CREATE TABLE parcels (
+    CREATE TABLE payloads (
         seq       INTEGER PRIMARY KEY,
-        way       INTEGER NOT NULL,
+        mode      INTEGER NOT NULL,
         head      BLOB    NOT NULL,
         signature BLOB    NOT NULL,
         body      BLOB    NOT NULL
@@ -76,6 +76,12 @@ const QUEUE_TABLES: &str = "
         seq      INTEGER NOT NULL,
         PRIMARY KEY (endpoint, due, seq)
     ) STRICT, WITHOUT ROWID;
+";
+
+/// The renames from version 2 to 3. Both change the schema only, whatever the size of the table.
+const RENAMES: &str = "
+    ALTER TABLE parcels RENAME TO payloads;
+    ALTER TABLE payloads RENAME COLUMN way TO mode;
 ";
 
 /// Opens the file for the writer. Creates the file and its tables if they are missing, and migrates older versions.
@@ -165,7 +171,11 @@ fn migrate(conn: &mut Connection, version: i64) -> rusqlite::Result<()> {
     if version < 1 {
         transaction.execute_batch(TABLES)?;
     }
-    transaction.execute_batch(QUEUE_TABLES)?;
+    if version < 2 {
+        transaction.execute_batch(QUEUE_TABLES)?;
+    } else {
+        transaction.execute_batch(RENAMES)?;
+    }
     transaction.pragma_update(None, "application_id", APPLICATION)?;
     transaction.pragma_update(None, "user_version", VERSION)?;
     transaction.commit()
@@ -185,10 +195,17 @@ mod tests {
         reason
     }
 
+    fn schema(conn: &Connection) -> Vec<(String, String)> {
+        let mut tables =
+            conn.prepare("SELECT name, sql FROM sqlite_schema WHERE sql NOT NULL ORDER BY name").unwrap();
+        let rows = tables.query_map([], |row| Ok((row.get(0)?, row.get::<_, String>(1)?))).unwrap();
+        rows.map(|row| row.map(|(name, sql)| (name, sql.replace('"', ""))).unwrap()).collect()
+    }
+
     #[test]
     fn a_file_of_a_newer_version_is_refused() {
-        let sql = format!("{TABLES} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = 3");
-        assert!(refused(&sql).ends_with("written by a newer Countersign (schema 3; this one knows 2)"));
+        let sql = format!("{TABLES} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = 4");
+        assert!(refused(&sql).ends_with("written by a newer Countersign (schema 4; this one knows 3)"));
     }
 
     #[test]
@@ -206,8 +223,27 @@ mod tests {
             let count = |table: &str| -> i64 {
                 conn.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap()
             };
-            assert_eq!((count("archive"), count("parcels"), count("queue")), (1, 0, 0));
+            assert_eq!((count("archive"), count("payloads"), count("queue")), (1, 0, 0));
         }
+    }
+
+    #[test]
+    fn a_migrated_file_of_version_2_has_the_tables_of_a_new_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let [old, new] = ["old.db", "new.db"].map(|name| dir.path().join(name));
+        let tables = QUEUE_TABLES.replace("payloads", "parcels").replace("mode ", "way  ");
+        let sql = format!("{TABLES} {tables} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = 2");
+        Connection::open(&old).unwrap().execute_batch(&sql).unwrap();
+        let [old, new] = [old, new].map(|path| open(&path).unwrap());
+        let words = |conn| -> Vec<(String, Vec<String>)> {
+            let split = |sql: String| sql.split_whitespace().map(str::to_owned).collect();
+            schema(conn).into_iter().map(|(name, sql)| (name, split(sql))).collect()
+        };
+        assert_eq!(words(&old), words(&new));
+        assert_eq!(
+            old.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0)).unwrap(),
+            VERSION
+        );
     }
 
     #[test]

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use countersign::clock;
+use countersign::delivery_mode::DeliveryMode;
 use countersign::ledger::sqlite::SqliteLedger;
-use countersign::ledger::{Claim, Health, Ledger, Settled};
+use countersign::ledger::{Claim, Health, Ledger, Settled, State, StoredRequest};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
@@ -264,6 +265,74 @@ async fn read_only_disk_gives_a_reason_until_it_is_writable() {
     ready(&ledger).await;
     drop(leased(&ledger, arrival("evt_1"), LONG).await);
     ledger.close();
+}
+
+/// The schema of version 2, which a program before the tables were renamed has written.
+const VERSION_2: &str = "
+    CREATE TABLE events (
+        seq INTEGER PRIMARY KEY, id TEXT NOT NULL, endpoint TEXT NOT NULL, query TEXT NOT NULL, type TEXT NOT NULL,
+        created INTEGER, livemode INTEGER, account TEXT, seen INTEGER NOT NULL, state INTEGER NOT NULL,
+        attempts INTEGER NOT NULL, status INTEGER, token INTEGER, due INTEGER, settled INTEGER
+    ) STRICT;
+    CREATE TABLE archive (
+        id TEXT NOT NULL, endpoint TEXT NOT NULL, query TEXT NOT NULL, type TEXT NOT NULL, created INTEGER,
+        livemode INTEGER, account TEXT, seen INTEGER NOT NULL, state INTEGER NOT NULL, attempts INTEGER NOT NULL,
+        status INTEGER, settled INTEGER NOT NULL, PRIMARY KEY (id, endpoint, query)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE parcels (
+        seq INTEGER PRIMARY KEY, way INTEGER NOT NULL, head BLOB NOT NULL, signature BLOB NOT NULL, body BLOB NOT NULL
+    ) STRICT;
+    CREATE TABLE queue (
+        endpoint TEXT NOT NULL, due INTEGER NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (endpoint, due, seq)
+    ) STRICT, WITHOUT ROWID;
+    PRAGMA application_id = 0x4374536e;
+    PRAGMA user_version = 2;
+";
+
+#[tokio::test]
+async fn a_file_of_version_2_is_migrated_and_its_queued_events_are_delivered() {
+    let dir = TempDir::new().unwrap();
+    let old = outsider(&dir);
+    old.pragma_update(None, "journal_mode", "wal").unwrap();
+    old.execute_batch(VERSION_2).unwrap();
+    old.execute_batch(
+        "INSERT INTO events VALUES (7, 'evt_pending', 'shop', 'v=2', 'invoice.paid', 1, 1, 'acct_1', 1000, 4, 3, 503, \
+         NULL, 2000, NULL);
+         INSERT INTO parcels VALUES (7, 2, x'50', CAST('v1=aa' AS BLOB), CAST('{}' AS BLOB));
+         INSERT INTO queue VALUES ('shop', 2000, 7);
+         INSERT INTO events VALUES (8, 'evt_dead', 'shop', '', 'invoice.paid', 1, 1, NULL, 1000, 5, 9, 500, NULL, NULL, \
+         3000);
+         INSERT INTO parcels VALUES (8, 1, x'50', CAST('v1=bb' AS BLOB), CAST('[]' AS BLOB));",
+    )
+    .unwrap();
+    let now = clock::unix().as_millis() as i64;
+    old.execute(
+        "INSERT INTO archive VALUES ('evt_old', 'shop', '', 't', 1, 1, NULL, 1, 2, 1, 200, ?1)",
+        [now],
+    )
+    .unwrap();
+    drop(old);
+
+    let ledger = start_in(&dir).await;
+    let due = ledger.claim_due("shop", 9, LONG).await.unwrap();
+    let [(lease, request)] = &due[..] else { panic!("one event is due: {due:?}") };
+    assert_eq!((lease.key(), lease.attempt()), (&at("shop", "v=2", "evt_pending").key, 4));
+    let bytes = |text: &'static str| text.as_bytes().into();
+    let stored = |mode, signature, body| StoredRequest { mode, head: bytes("P"), signature, body };
+    assert_eq!(*request, stored(DeliveryMode::Hybrid, bytes("v1=aa"), bytes("{}")));
+    let (record, payload) = ledger.get(&at("shop", "", "evt_dead").key).await.unwrap().unwrap();
+    assert_eq!((record.state, record.attempts), (State::Dead, 9));
+    assert_eq!(payload, Some(stored(DeliveryMode::Queued, bytes("v1=bb"), bytes("[]"))));
+    assert!(matches!(ledger.claim(at("shop", "", "evt_old"), LONG).await.unwrap(), Claim::Duplicate));
+
+    let (lease, _) = due.into_iter().next().unwrap();
+    assert_eq!(ledger.settle(lease, OK).await.unwrap(), Settled::Recorded);
+    ledger.close();
+    let version: i64 = outsider(&dir).pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+    assert_eq!(version, 3);
+    // A second opening finds nothing to migrate.
+    let ledger = start_in(&dir).await;
+    assert_eq!(ledger.claim_due("shop", 9, LONG).await.unwrap().len(), 0);
 }
 
 #[tokio::test]
