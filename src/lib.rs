@@ -9,7 +9,7 @@
 //! | 3 | [`intake`], [`checkout`] | a webhook or an import: verify, claim, hand on; an order and its Checkout Session |
 //! | 2 | [`delivery`], [`endpoint`] | one attempt, the queues, the retry schedule; a configured webhook at work: secrets, filter, limits, slots |
 //! | 1 | [`ledger`], [`backend`], [`stripe_api`], [`config`], [`socket`] | the state of every event; the HTTP client of the backend; the client of Stripe's API; the configuration; sockets, TCP or Unix |
-//! | 0 | [`guard`], [`stripe`], [`http1`], [`metrics`], [`outcome`], [`delivery_mode`], [`hex`], [`clock`], [`failpoint`] | no I/O, no async, time is an argument |
+//! | 0 | [`guard`], [`stripe`], [`http1`], [`metrics`], [`outcome`], [`delivery_mode`], [`pattern`], [`random`], [`hex`], [`clock`], [`failpoint`] | no I/O, no async, time is an argument |
 //!
 //! Where a rule lives: signatures in [`stripe::signature`], the envelope in [`stripe::event`], what each caller
 //! gets in [`edge::reply`], what may be ordered in [`checkout::order`], the path guard in [`guard`], states and leases in
@@ -35,6 +35,8 @@ pub mod ledger;
 pub mod logging;
 pub mod metrics;
 pub mod outcome;
+pub mod pattern;
+pub mod random;
 pub mod socket;
 pub mod stripe;
 pub mod stripe_api;

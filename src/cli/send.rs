@@ -2,7 +2,7 @@
 //! status: 2xx for genuine events, 4xx for those that were to be refused.
 
 use super::samples::{Details, KINDS, Kind, letters};
-use super::sign::{now, payload};
+use super::sign::payload;
 use super::{Env, Failure, runtime, secrets};
 use crate::clock;
 use crate::stripe::signature::{self, Secret};
@@ -120,7 +120,8 @@ fn event(args: &Args, kind: &Kind) -> Result<Event, Failure> {
         None => format!("evt_1{}", random_letters::<23>()?),
     };
     let reference = random_letters::<24>()?;
-    let details = Details { id: &id, now: now(), livemode: args.livemode, reference: &reference };
+    let details =
+        Details { id: &id, now: clock::unix_seconds(), livemode: args.livemode, reference: &reference };
     Ok(Event { label: format!("{id} {}", kind.name), body: kind.build(&details) })
 }
 
@@ -150,7 +151,7 @@ async fn send(args: &Args, secrets: &[Secret], events: &[Event]) -> Result<ExitC
             if args.forge {
                 note += ", forged";
             }
-            let signature = signature::sign(secrets, now(), &event.body);
+            let signature = signature::sign(secrets, clock::unix_seconds(), &event.body);
             let mut body = event.body.clone();
             if args.alter {
                 alter(&mut body)?;

@@ -34,15 +34,9 @@ Example:
 pub(super) fn run(args: &Args, env: &Env) -> Result<ExitCode, Failure> {
     let secrets = secrets::signing(args.secret_file.as_deref(), env)?;
     let payload = payload(args.payload.as_deref())?;
-    let timestamp = args.timestamp.unwrap_or_else(now);
+    let timestamp = args.timestamp.unwrap_or_else(clock::unix_seconds);
     println!("{}", signature::sign(&secrets, timestamp, &payload));
     Ok(ExitCode::SUCCESS)
-}
-
-/// Unix time in seconds.
-pub(super) fn now() -> i64 {
-    // A clock past the year 292 billion has other troubles.
-    i64::try_from(clock::unix().as_secs()).unwrap_or(i64::MAX)
 }
 
 /// A payload's bytes, from a file or from standard input.

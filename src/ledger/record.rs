@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::types::EventKey;
 use crate::delivery_mode::DeliveryMode;
+use crate::pattern;
 
 /// The state of an event. The diagram in [`ledger`](crate::ledger) has every transition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -125,14 +126,10 @@ pub struct RecordFilter {
 impl RecordFilter {
     /// Whether a record meets every condition.
     pub fn matches(&self, record: &Record) -> bool {
-        let event_type = |wanted: &String| match wanted.strip_suffix('*') {
-            Some(prefix) => record.event_type.starts_with(prefix),
-            None => **wanted == *record.event_type,
-        };
         self.endpoint.as_deref().is_none_or(|endpoint| endpoint == &*record.key.endpoint)
             && self.state.is_none_or(|state| state == record.state)
             && self.id.as_deref().is_none_or(|id| id == &*record.key.id)
-            && self.event_type.as_ref().is_none_or(event_type)
+            && self.event_type.as_deref().is_none_or(|wanted| pattern::matches(wanted, &record.event_type))
     }
 }
 

@@ -14,6 +14,7 @@ use tokio::time::sleep;
 use super::concurrency::Lanes;
 use crate::clock;
 use crate::metrics::{ApiResult, Metrics};
+use crate::random::random_unit;
 use crate::stripe::form::{self, Params};
 use crate::stripe::retry::{self, Seen};
 
@@ -220,7 +221,7 @@ impl Api {
                 return call;
             }
             // Without randomness all who failed together come back together; that is no reason to fail.
-            let random = getrandom::u32().map_or(0.5, |n| f64::from(n) / f64::from(u32::MAX));
+            let random = random_unit();
             match retry::again(seen, call.attempts, random) {
                 Some(wait) => sleep(wait).await,
                 None => return call,

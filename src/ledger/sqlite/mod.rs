@@ -209,7 +209,7 @@ impl Ledger for SqliteLedger {
     }
 
     async fn backlog(&self) -> Result<Vec<Backlog>, LedgerError> {
-        let now = millis(clock::unix());
+        let now = clock::unix_millis();
         self.read(move |path| reader::backlog(path, now)).await
     }
 

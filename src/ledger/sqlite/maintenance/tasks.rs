@@ -55,7 +55,7 @@ impl<'k> Tasks<'k> {
 
     /// Deletes events whose retention has passed, and returns their number.
     pub(super) fn sweep(&mut self) -> Result<u64, LedgerError> {
-        let now = millis(clock::unix());
+        let now = clock::unix_millis();
         let newest = "SELECT max(settled) FROM events WHERE state IN (2, 3)";
         let newest: rusqlite::Result<Option<i64>> = self.conn.query_row(newest, [], |row| row.get(0));
         let newest = newest.map_err(|e| sqlite_error(&self.context.path, &e))?;

@@ -36,7 +36,7 @@ impl Writer {
         group: &mut Vec<Job>,
         leases: &mut LocalLeases,
     ) -> rusqlite::Result<()> {
-        let now = Now { unix: millis(clock::unix()), instant: clock::instant() };
+        let now = Now { unix: clock::unix_millis(), instant: clock::instant() };
         let (mut rows, mut checkpoint) = (group.len(), false);
         let mut outcomes = Vec::with_capacity(group.len());
         for job in group.iter_mut() {
