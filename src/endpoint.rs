@@ -1,175 +1,183 @@
-//! One guarded path at work: its configuration made ready for requests. Replaced as a whole on a reload, so a
-//! request sees either the old one or the new.
+//! A configured webhook endpoint, ready for requests: how it verifies, what it accepts, which events it forwards and how
+//! they are delivered. A reload replaces it as a whole, so a request sees either the old configuration or the new one.
+//! It reads no request and delivers nothing.
 
-use secrecy::ExposeSecret;
+use bytes::Bytes;
+use secrecy::{ExposeSecret, SecretString};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
 
-use crate::config::{Livemode, WebhookConfig};
-use crate::delivery::retry_schedule::Schedule;
+use crate::config::{DeliveryRule, Livemode, WebhookConfig};
+use crate::delivery::policy::DeliveryPolicy;
 use crate::delivery_mode::DeliveryMode;
 use crate::metrics::{EndpointMetrics, Metrics};
-use crate::stripe::event::VerifiedEvent;
-use crate::stripe::signature::Secret;
+use crate::pattern;
+use crate::stripe::event::{self, EventRejection, VerifiedEvent};
+use crate::stripe::signature::{self, Secret};
 
-/// The waits between attempts for an endpoint that is gone, in seconds: those of the default.
-const GONE_RETRY: [u64; 9] = [5, 30, 120, 600, 3_600, 10_800, 21_600, 43_200, 86_400];
+/// Returns the endpoints of the configuration that is in force now.
+pub type Endpoints = dyn Fn() -> Vec<Arc<Endpoint>> + Send + Sync;
 
-/// A webhook endpoint.
+/// A configured webhook endpoint.
 pub struct Endpoint {
-    /// Ledger key, metric label, log field.
+    /// The endpoint's name: the ledger's key, the metrics' label, the log's field.
     pub name: Arc<str>,
-    /// Stripe's signing secrets, in the configuration's order.
-    pub secrets: Vec<Secret>,
-    /// What deliveries are signed with instead, if anything.
-    pub delivery_secret: Option<Secret>,
-    /// Both ways, in seconds.
-    pub tolerance: i64,
-    /// In bytes.
-    pub max_body: u64,
-    /// For the whole body.
-    pub body_timeout: Duration,
-    /// `false`: a dry run.
+    /// The guarded path, without a query.
+    pub path: String,
+    /// Whether requests that fail verification are refused. `false` is a dry run.
     pub enforce: bool,
-    /// How long Stripe waits for a hybrid delivery, from the request's head.
-    pub deadline: Duration,
-    /// When a kept event is tried again.
-    pub schedule: Schedule,
-    /// Deliveries of kept events at once.
-    pub max_concurrent: usize,
-    /// A permit for each of them.
-    pub slots: Arc<Semaphore>,
-    /// Where its counters are.
+    /// How requests are verified.
+    pub verification: Verification,
+    /// How large and how slow a body may be.
+    pub limits: BodyLimits,
+    /// Which events are forwarded.
+    pub filter: EventFilter,
+    /// How long Stripe waits for a hybrid delivery, counted from the request's head.
+    pub hybrid_deadline: Duration,
+    /// What a delivery needs: signing secrets, retry schedule, slots.
+    pub policy: Arc<DeliveryPolicy>,
+    /// The endpoint's counters.
     pub metrics: Arc<EndpointMetrics>,
-    delivery: DeliveryMode,
-    rules: Vec<(Vec<Pattern>, DeliveryMode)>,
-    types: Vec<Pattern>,
-    livemode: Livemode,
-    accounts: Vec<Pattern>,
+    default_mode: DeliveryMode,
+    mode_rules: Vec<DeliveryRule>,
 }
 
 impl Endpoint {
-    /// Makes a configured endpoint ready.
+    /// Builds an endpoint from its configuration and registers its metrics.
     pub fn new(config: &WebhookConfig, metrics: &Metrics) -> Endpoint {
-        let secret = |text: &secrecy::SecretString| Secret::new(text.expose_secret());
+        let name: Arc<str> = config.name.as_str().into();
         let counters = metrics.endpoint(&config.name, config.secrets.len());
         counters.set_enforced(config.enforce);
+        let verification = Verification::new(config);
+        let policy = DeliveryPolicy::new(config, name.clone(), &verification.secrets, counters.clone());
         Endpoint {
-            name: config.name.as_str().into(),
-            secrets: config.secrets.iter().map(secret).collect(),
-            delivery_secret: config.delivery_secret.as_ref().map(secret),
-            tolerance: i64::try_from(config.tolerance.as_secs()).unwrap_or(i64::MAX),
-            max_body: config.max_body,
-            body_timeout: config.body_timeout,
+            name,
+            path: config.path.clone(),
             enforce: config.enforce,
-            deadline: config.deadline,
-            schedule: Schedule::new(config.retry.clone(), config.jitter),
-            max_concurrent: config.max_concurrent,
-            slots: Arc::new(Semaphore::new(config.max_concurrent)),
+            verification,
+            limits: BodyLimits { max_body: config.max_body, body_timeout: config.body_timeout },
+            filter: EventFilter::new(config),
+            hybrid_deadline: config.deadline,
+            policy: Arc::new(policy),
             metrics: counters,
-            delivery: config.delivery,
-            rules: config.rules.iter().map(|rule| (patterns(&rule.types), rule.delivery)).collect(),
-            types: patterns(&config.types),
-            livemode: config.livemode,
-            accounts: patterns(&config.accounts),
+            default_mode: config.delivery,
+            mode_rules: config.rules.clone(),
         }
     }
 
-    /// The same with the slots of the one it replaces, if there are to be as many: what that one has under way counts.
+    /// Takes over the delivery slots of the endpoint that this one replaces, so that deliveries under way still count.
     pub fn replacing(mut self, old: &Endpoint) -> Endpoint {
-        if old.max_concurrent == self.max_concurrent {
-            self.slots = old.slots.clone();
+        if let Some(policy) = self.policy.sharing_slots(&old.policy) {
+            self.policy = Arc::new(policy);
         }
         self
     }
 
-    /// What is left of an endpoint that the configuration does not name any more and that still holds events: they are
-    /// delivered one at a time, as Stripe signed them.
-    pub fn gone(name: &str, metrics: &Metrics) -> Endpoint {
-        Endpoint {
-            name: name.into(),
-            secrets: Vec::new(),
-            delivery_secret: None,
-            tolerance: 0,
-            max_body: 0,
-            body_timeout: Duration::ZERO,
-            enforce: true,
-            deadline: Duration::ZERO,
-            schedule: Schedule::new(GONE_RETRY.map(Duration::from_secs).into(), 0.2),
-            max_concurrent: 1,
-            slots: Arc::new(Semaphore::new(1)),
-            metrics: metrics.endpoint(name, 0),
-            delivery: DeliveryMode::Queued,
-            rules: Vec::new(),
-            types: Vec::new(),
-            livemode: Livemode::Any,
-            accounts: Vec::new(),
+    /// Returns how an event of this type reaches the backend: by the first rule that names the type, else by the
+    /// endpoint's own mode.
+    pub fn mode_for(&self, event_type: &str) -> DeliveryMode {
+        let names = |rule: &&DeliveryRule| matches_any(&rule.types, event_type);
+        self.mode_rules.iter().find(names).map_or(self.default_mode, |rule| rule.delivery)
+    }
+
+    /// Returns whether any event type is stored for later delivery, so that the endpoint needs a queue.
+    pub fn stores_events(&self) -> bool {
+        self.default_mode.is_stored() || self.mode_rules.iter().any(|rule| rule.delivery.is_stored())
+    }
+}
+
+/// How an endpoint verifies requests.
+pub struct Verification {
+    /// Stripe's signing secrets, in the configuration's order. Never empty.
+    pub secrets: Vec<Secret>,
+    /// How far a signature's time may be from now, in either direction, in seconds.
+    pub tolerance_s: i64,
+}
+
+impl Verification {
+    fn new(config: &WebhookConfig) -> Verification {
+        let secret = |text: &SecretString| Secret::new(text.expose_secret());
+        Verification {
+            secrets: config.secrets.iter().map(secret).collect(),
+            tolerance_s: i64::try_from(config.tolerance.as_secs()).unwrap_or(i64::MAX),
         }
     }
 
-    /// How an event of this type reaches the backend: by the first rule that names it, else as the endpoint says.
-    pub fn delivery(&self, event_type: &str) -> DeliveryMode {
-        let rule = self.rules.iter().find(|(types, _)| types.iter().any(|p| p.matches(event_type)));
-        rule.map_or(self.delivery, |(_, delivery)| *delivery)
+    /// Verifies the signature of `body` and parses the event. `signatures` are all `Stripe-Signature` headers, `now` is in
+    /// Unix seconds.
+    ///
+    /// # Errors
+    /// The signature is not valid, or the signed body is not an event.
+    pub fn verify<'h>(
+        &self,
+        signatures: impl IntoIterator<Item = &'h [u8]>,
+        body: Bytes,
+        now: i64,
+    ) -> Result<VerifiedEvent, EventRejection> {
+        event::verify(&self.secrets, signatures, body, now, self.tolerance_s)
     }
 
-    /// Whether events are kept here, for some types at least.
-    pub fn keeps(&self) -> bool {
-        let keeps = |delivery| matches!(delivery, DeliveryMode::Queued | DeliveryMode::Hybrid);
-        keeps(self.delivery) || self.rules.iter().any(|(_, delivery)| keeps(*delivery))
+    /// Signs a body as Stripe would: one signature for each secret. `now` is in Unix seconds.
+    pub fn sign(&self, body: &[u8], now: i64) -> String {
+        signature::sign(&self.secrets, now, body)
+    }
+}
+
+/// The bounds of a request's body.
+#[derive(Debug, Clone, Copy)]
+pub struct BodyLimits {
+    /// The maximum length, in bytes.
+    pub max_body: u64,
+    /// The maximum time in which the whole body has to arrive.
+    pub body_timeout: Duration,
+}
+
+/// Which events an endpoint forwards, by type, mode and account.
+pub struct EventFilter {
+    types: Vec<String>,
+    livemode: Livemode,
+    accounts: Vec<String>,
+}
+
+impl EventFilter {
+    /// Builds the filter of an endpoint's configuration.
+    pub fn new(config: &WebhookConfig) -> EventFilter {
+        EventFilter {
+            types: config.types.clone(),
+            livemode: config.livemode,
+            accounts: config.accounts.clone(),
+        }
     }
 
-    /// Whether the app wants this event.
-    pub fn forwards(&self, event: &VerifiedEvent) -> bool {
-        self.wants(event.event_type(), event.livemode(), event.account())
+    /// Returns whether the endpoint forwards this event.
+    pub fn matches(&self, event: &VerifiedEvent) -> bool {
+        self.matches_fields(event.event_type(), event.livemode(), event.account())
     }
 
-    fn wants(&self, event_type: &str, livemode: Option<bool>, account: Option<&str>) -> bool {
-        let mode = match self.livemode {
+    fn matches_fields(&self, event_type: &str, livemode: Option<bool>, account: Option<&str>) -> bool {
+        let livemode_matches = match self.livemode {
             Livemode::Any => true,
             Livemode::Live => livemode == Some(true),
             Livemode::Test => livemode == Some(false),
         };
-        // An event of one's own account names none: only a pattern that takes everything takes it.
-        mode && self.types.iter().any(|p| p.matches(event_type))
-            && self.accounts.iter().any(|p| p.matches(account.unwrap_or_default()))
+        // An event of the platform's own account names none: only the pattern `*` matches it.
+        livemode_matches
+            && matches_any(&self.types, event_type)
+            && matches_any(&self.accounts, account.unwrap_or_default())
     }
 }
 
-fn patterns(texts: &[String]) -> Vec<Pattern> {
-    texts.iter().map(|text| Pattern::new(text)).collect()
-}
-
-/// `checkout.session.completed`, `checkout.session.*` or `*`.
-#[derive(Debug)]
-struct Pattern {
-    text: String,
-    open: bool,
-}
-
-impl Pattern {
-    fn new(text: &str) -> Pattern {
-        match text.strip_suffix('*') {
-            Some(prefix) => Pattern { text: prefix.into(), open: true },
-            None => Pattern { text: text.into(), open: false },
-        }
-    }
-
-    fn matches(&self, word: &str) -> bool {
-        if self.open { word.starts_with(&self.text) } else { word == self.text }
-    }
+fn matches_any(patterns: &[String], text: &str) -> bool {
+    patterns.iter().any(|pattern| pattern::matches(pattern, text))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::DeliveryRule;
-    use secrecy::SecretString;
 
-    fn endpoint(types: &[&str], livemode: Livemode, accounts: &[&str]) -> Endpoint {
+    fn config(types: &[&str], livemode: Livemode, accounts: &[&str]) -> WebhookConfig {
         let own = |list: &[&str]| list.iter().map(|s| s.to_string()).collect();
-        let config = WebhookConfig {
+        WebhookConfig {
             path: "/w".into(),
             name: "w".into(),
             secrets: vec![SecretString::from("whsec_1")],
@@ -190,13 +198,12 @@ mod tests {
                 DeliveryRule { types: own(&["checkout.session.*"]), delivery: DeliveryMode::Hybrid },
                 DeliveryRule { types: own(&["checkout.*", "invoice.paid"]), delivery: DeliveryMode::Queued },
             ],
-        };
-        Endpoint::new(&config, &Metrics::new())
+        }
     }
 
     #[test]
-    fn the_first_rule_for_a_type_says_how_it_is_delivered() {
-        let endpoint = endpoint(&["*"], Livemode::Any, &["*"]);
+    fn the_first_rule_for_a_type_chooses_its_delivery_mode() {
+        let endpoint = Endpoint::new(&config(&["*"], Livemode::Any, &["*"]), &Metrics::new());
         for (event_type, delivery) in [
             ("checkout.session.completed", DeliveryMode::Hybrid),
             ("checkout.other", DeliveryMode::Queued),
@@ -204,9 +211,9 @@ mod tests {
             ("invoice.paid.x", DeliveryMode::Inline),
             ("charge.succeeded", DeliveryMode::Inline),
         ] {
-            assert_eq!(endpoint.delivery(event_type), delivery, "{event_type}");
+            assert_eq!(endpoint.mode_for(event_type), delivery, "{event_type}");
         }
-        assert!(endpoint.keeps());
+        assert!(endpoint.stores_events());
     }
 
     #[test]
@@ -231,11 +238,11 @@ mod tests {
             (all, Any, &["acct_1"], "a", None, Some("acct_2"), false),
             (all, Any, &["acct_1"], "a", None, None, false),
         ];
-        for (types, mode, accounts, event_type, livemode, account, wanted) in table {
-            let endpoint = endpoint(types, *mode, accounts);
+        for (types, mode, accounts, event_type, livemode, account, forwarded) in table {
+            let filter = EventFilter::new(&config(types, *mode, accounts));
             assert_eq!(
-                endpoint.wants(event_type, *livemode, *account),
-                *wanted,
+                filter.matches_fields(event_type, *livemode, *account),
+                *forwarded,
                 "{types:?} {mode:?} {accounts:?} {event_type}"
             );
         }

@@ -1,200 +1,218 @@
-//! A webhook from its whole body to its disposition: verify, admit, hand on. What the disposition means to the caller, as a status
-//! and a body, is `edge::reply`'s; how the request was read is the edge's.
+//! The one way in for events: [`Intake::receive`] for webhook requests, [`Intake::import`] for events that an operator
+//! brings. Both end in one `enqueue`. Owns verify, filter, claim and hand-over; never decides a status or a body, and
+//! never reads a request from the network. The results are in `result`.
+
+mod result;
+
+pub use result::{
+    ImportError, ImportResult, WebhookDisposition, WebhookResult, outcome_of, outcome_of_answer,
+};
 
 use bytes::Bytes;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use crate::backend::{BackendError, BackendResponse, RequestHeadBuilder};
 use crate::clock;
 use crate::config::OnOutage;
-use crate::delivery::dispatcher::{Delivery, DeliveryError, Dispatcher, Slot};
+use crate::delivery::dispatcher::{Delivery, Dispatcher};
+use crate::delivery::policy::Slot;
+use crate::delivery::wakeup::Wakeup;
 use crate::delivery_mode::DeliveryMode;
 use crate::endpoint::Endpoint;
 use crate::failpoint;
 use crate::ledger::{Arrival, Claim, EnqueueResult, EventKey, Ledger, LedgerError, StoredRequest};
-use crate::outcome::Outcome;
-use crate::stripe::event::{self, EventRejection, VerifiedEvent};
+use crate::stripe::event::{self, VerifiedEvent};
 
-/// Takes webhooks in.
+/// Receives webhooks and imports events.
 pub struct Intake {
     ledger: Arc<dyn Ledger>,
     dispatcher: Arc<Dispatcher>,
     on_outage: OnOutage,
-    /// Rung when an event was kept, so that it is delivered at once.
-    bell: Arc<Notify>,
-    /// Where deliveries go on that a caller no longer waits for.
+    /// The `Host` of imported events, which came with no request that would name one.
+    import_host: Box<str>,
+    wakeup: Wakeup,
+    /// Runs deliveries that outlast their caller.
     background: TaskTracker,
 }
 
 /// A whole request to a webhook path.
 pub struct WebhookRequest<'a, S> {
-    /// Whose path it is.
+    /// The endpoint that the path belongs to.
     pub endpoint: &'a Arc<Endpoint>,
-    /// Its `Stripe-Signature` fields, as many as there are.
+    /// All `Stripe-Signature` headers, as they came.
     pub signatures: S,
-    /// Its raw query, without `?`; empty if there is none.
+    /// The raw query, without `?`; empty if there is none.
     pub query: &'a str,
-    /// Its body.
+    /// The body, byte for byte.
     pub body: Bytes,
-    /// When its head had arrived.
+    /// When the request's head was complete.
     pub arrived: Instant,
 }
 
-/// What became of a letter.
-#[derive(Debug)]
-pub struct WebhookResult {
-    /// The verified event; `None` if it was refused.
-    pub event: Option<VerifiedEvent>,
-    /// Which attempt at it this was; `None` if none was made.
-    pub attempt: Option<u32>,
-    /// How it ended.
-    pub disposition: WebhookDisposition,
+/// Where an imported event would have arrived.
+#[derive(Clone, Copy)]
+pub struct ImportTarget<'a> {
+    /// The endpoint.
+    pub endpoint: &'a Arc<Endpoint>,
+    /// The raw query of the endpoint's URL at Stripe, without `?`; empty if there is none. It holds no white space.
+    pub query: &'a str,
 }
 
-/// How a letter ended.
-#[derive(Debug)]
-pub enum WebhookDisposition {
-    /// The backend answered.
-    Delivered(BackendResponse),
-    /// It is kept, and reaches the backend later.
-    Queued,
-    /// It was delivered before, or is kept already.
-    Duplicate,
-    /// The endpoint does not forward such events.
-    Ignored,
-    /// Another delivery of it is under way.
-    InFlight {
-        /// When that one's lease ends, from now.
-        retry_after: Duration,
-    },
-    /// The check failed.
-    Refused(EventRejection),
-    /// The ledger is out of reach, and nothing was delivered.
-    LedgerUnavailable(LedgerError),
-    /// An attempt was made, or would have been, and brought no answer.
-    DeliveryError(DeliveryError),
+/// An event that its endpoint forwards, on its way to the ledger or the backend.
+struct IncomingEvent {
+    event: VerifiedEvent,
+    endpoint: Arc<Endpoint>,
+    query: Box<str>,
+    /// The backend's request as far as the original request determines it.
+    head: RequestHeadBuilder,
+    signature: Bytes,
 }
 
-impl WebhookDisposition {
-    /// The word for it.
-    pub fn outcome(&self) -> Outcome {
-        match self {
-            WebhookDisposition::Delivered(answer) => outcome_of_answer(answer),
-            WebhookDisposition::Queued => Outcome::Queued,
-            WebhookDisposition::Duplicate => Outcome::Duplicate,
-            WebhookDisposition::Ignored => Outcome::Ignored,
-            WebhookDisposition::InFlight { .. } => Outcome::InFlight,
-            WebhookDisposition::Refused(rejection) => rejection.outcome(),
-            WebhookDisposition::LedgerUnavailable(_) => Outcome::LedgerUnavailable,
-            WebhookDisposition::DeliveryError(DeliveryError::LeaseTooShort) => Outcome::LedgerUnavailable,
-            WebhookDisposition::DeliveryError(DeliveryError::Backend(error)) => outcome_of(error),
+impl IncomingEvent {
+    fn key(&self) -> EventKey {
+        EventKey {
+            endpoint: self.endpoint.name.clone(),
+            query: self.query.clone(),
+            id: self.event.id().into(),
         }
     }
 
-    /// What an operator should know beyond the word, for the log.
-    pub fn reason(&self) -> Option<String> {
-        match self {
-            WebhookDisposition::Refused(rejection) => Some(rejection.to_string()),
-            WebhookDisposition::LedgerUnavailable(error) => Some(error.to_string()),
-            WebhookDisposition::DeliveryError(undelivered) => Some(undelivered.to_string()),
-            WebhookDisposition::Delivered(_)
-            | WebhookDisposition::Queued
-            | WebhookDisposition::Duplicate
-            | WebhookDisposition::Ignored
-            | WebhookDisposition::InFlight { .. } => None,
+    fn arrival(&self) -> Arrival {
+        Arrival {
+            key: self.key(),
+            event_type: self.event.event_type().into(),
+            created: self.event.created(),
+            livemode: self.event.livemode(),
+            account: self.event.account().map(Into::into),
+        }
+    }
+
+    fn stored_request(&self, mode: DeliveryMode) -> StoredRequest {
+        StoredRequest {
+            mode,
+            head: Bytes::copy_from_slice(self.head.as_bytes()),
+            signature: self.signature.clone(),
+            body: self.event.body().clone(),
+        }
+    }
+
+    fn into_delivery(self, mode: DeliveryMode, slot: Option<Slot>) -> Delivery {
+        Delivery {
+            event: self.event,
+            policy: self.endpoint.policy.clone(),
+            head: self.head,
+            signature: self.signature,
+            mode,
+            signature_is_fresh: true,
+            slot,
         }
     }
 }
 
-/// The word for a backend's answer.
-pub fn outcome_of_answer(answer: &BackendResponse) -> Outcome {
-    if answer.head.is_success() { Outcome::Delivered } else { Outcome::BackendRefused }
-}
-
-/// The word for a backend that gave no answer.
-pub fn outcome_of(error: &BackendError) -> Outcome {
-    match error {
-        BackendError::Unreachable(_) | BackendError::Unanswered(_) => Outcome::BackendUnreachable,
-        BackendError::Timeout => Outcome::BackendTimeout,
-        BackendError::Invalid(_) => Outcome::BackendInvalid,
-    }
-}
+/// The disposition of an event, with the number of the attempt that was made.
+type AttemptDisposition = (Option<u32>, WebhookDisposition);
 
 impl Intake {
-    /// An intake that admits by `ledger` and delivers by `dispatcher`. It rings `bell` when it has kept an event; hybrid
-    /// deliveries run on `background`.
+    /// Builds an intake that admits events by `ledger` and delivers them by `dispatcher`. Hybrid deliveries that outlast
+    /// their deadline run on `background`. `import_host` is the `Host` under which imported events are delivered.
     pub fn new(
         ledger: Arc<dyn Ledger>,
         dispatcher: Arc<Dispatcher>,
         on_outage: OnOutage,
-        bell: Arc<Notify>,
+        import_host: String,
+        wakeup: Wakeup,
         background: TaskTracker,
     ) -> Intake {
-        Intake { ledger, dispatcher, on_outage, bell, background }
+        Intake { ledger, dispatcher, on_outage, import_host: import_host.into(), wakeup, background }
     }
 
-    /// Judges a letter. What it proves to be an event of the endpoint is delivered through `head`, which is asked for
-    /// only then: the app's request as far as the original determines it.
+    /// Verifies a webhook request and delivers or stores its event. `head` builds the backend's request as far as the
+    /// original determines it; it is called only for an event that the endpoint forwards.
     ///
-    /// Not to be dropped before its end: the caller is a task that its client's leaving does not cancel, so that a
-    /// delivery is never left half done. If that task dies all the same, the event waits its lease out.
+    /// The future must run to its end, so the caller is a task that outlives its client: otherwise a delivery could stop
+    /// half-way. If the task dies nevertheless, the event is admitted again when its lease has expired.
     pub async fn receive<'a, S>(
         &self,
-        letter: WebhookRequest<'a, S>,
+        request: WebhookRequest<'a, S>,
         head: impl FnOnce() -> RequestHeadBuilder,
     ) -> WebhookResult
     where
         S: Iterator<Item = &'a [u8]> + Clone,
     {
-        let WebhookRequest { endpoint, signatures, query, body, arrived } = letter;
-        let now = i64::try_from(clock::unix().as_secs()).unwrap_or(i64::MAX);
-        let event = match event::verify(&endpoint.secrets, signatures.clone(), body, now, endpoint.tolerance)
-        {
+        let WebhookRequest { endpoint, signatures, query, body, arrived } = request;
+        let verified = endpoint.verification.verify(signatures.clone(), body, clock::unix_seconds());
+        let event = match verified {
             Ok(event) => event,
             Err(rejection) => {
-                return WebhookResult {
-                    event: None,
-                    attempt: None,
-                    disposition: WebhookDisposition::Refused(rejection),
-                };
+                let disposition = WebhookDisposition::Refused(rejection);
+                return WebhookResult { event: None, attempt: None, disposition };
             }
         };
         endpoint.metrics.matched(event.secret());
-        if !endpoint.forwards(&event) {
-            return WebhookResult {
-                event: Some(event),
-                attempt: None,
-                disposition: WebhookDisposition::Ignored,
-            };
+        if !endpoint.filter.matches(&event) {
+            let disposition = WebhookDisposition::Ignored;
+            return WebhookResult { event: Some(event), attempt: None, disposition };
         }
-        let mode = endpoint.delivery(event.event_type());
-        let delivery = Delivery {
+        let mode = endpoint.mode_for(event.event_type());
+        let incoming = IncomingEvent {
             event: event.clone(),
             endpoint: endpoint.clone(),
+            query: query.into(),
             head: head(),
-            // A verified letter has exactly one.
+            // Verification accepts exactly one header.
             signature: Bytes::copy_from_slice(signatures.clone().next().unwrap_or_default()),
-            mode,
-            fresh: true,
-            slot: None,
         };
-        // On the heap: a connection needs no room for a delivery while it has none, and a refusal need not move it.
+        // Boxed, so that an idle connection's task has no room for a delivery, and a refusal need not move one.
         let (attempt, disposition) = match mode {
-            DeliveryMode::Inline => Box::pin(self.carry(delivery, query.into())).await,
-            DeliveryMode::Queued | DeliveryMode::Redelivery => {
-                Box::pin(self.queue(delivery, query.into())).await
-            }
-            DeliveryMode::Hybrid => Box::pin(self.wait_a_while(delivery, query.into(), arrived)).await,
+            DeliveryMode::Inline => Box::pin(self.deliver_inline(incoming)).await,
+            DeliveryMode::Queued | DeliveryMode::Redelivery => Box::pin(self.queue(incoming)).await,
+            DeliveryMode::Hybrid => Box::pin(self.deliver_hybrid(incoming, arrived)).await,
         };
         failpoint::hit("answer_before");
         WebhookResult { event: Some(event), attempt, disposition }
     }
 
-    /// See [`Dispatcher::pass_unverified`].
+    /// Stores an event that did not arrive by itself; the worker delivers it. Its payload is parsed as strictly as a
+    /// webhook's and signed with the endpoint's secrets, and its key is that of Stripe's own copies, so both are
+    /// deduplicated. [`ImportResult::Queued`] is durable.
+    ///
+    /// # Errors
+    /// The body is not an event, or the ledger is unavailable.
+    pub async fn import(
+        &self,
+        target: ImportTarget<'_>,
+        body: Bytes,
+    ) -> Result<(EventKey, ImportResult), ImportError> {
+        let ImportTarget { endpoint, query } = target;
+        let event = event::parse_trusted(body)?;
+        let signature = endpoint.verification.sign(event.body(), clock::unix_seconds());
+        let incoming = IncomingEvent {
+            event,
+            endpoint: endpoint.clone(),
+            query: query.into(),
+            head: import_head(&endpoint.path, query, &self.import_host),
+            signature: signature.into(),
+        };
+        let key = incoming.key();
+        if !endpoint.filter.matches(&incoming.event) {
+            return Ok((key, ImportResult::Ignored));
+        }
+        let result = match self.enqueue(&incoming, DeliveryMode::Queued, None).await? {
+            // No lease is asked for, so none is granted. One would expire by itself, and the event would be due.
+            EnqueueResult::Queued | EnqueueResult::Leased(_) => ImportResult::Queued,
+            EnqueueResult::Duplicate => ImportResult::Duplicate,
+            EnqueueResult::InFlight { retry_after } => ImportResult::InFlight { retry_after },
+        };
+        Ok((key, result))
+    }
+
+    /// Sends a request that failed verification to the backend, for a dry run. See [`Dispatcher::pass_unverified`].
+    ///
+    /// # Errors
+    /// The backend gave no response.
     pub async fn pass_unverified(
         &self,
         head: RequestHeadBuilder,
@@ -203,11 +221,10 @@ impl Intake {
         self.dispatcher.pass_unverified(head, body).await
     }
 
-    /// Claim → deliver → settle.
-    async fn carry(&self, delivery: Delivery, query: Box<str>) -> (Option<u32>, WebhookDisposition) {
-        let arrival = arrival(&delivery, query);
+    /// Claims the event and delivers it; the caller gets the backend's own response.
+    async fn deliver_inline(&self, incoming: IncomingEvent) -> AttemptDisposition {
         failpoint::hit("claim_before");
-        let claim = self.ledger.claim(arrival, self.dispatcher.lease()).await;
+        let claim = self.ledger.claim(incoming.arrival(), self.dispatcher.lease()).await;
         failpoint::hit("claim_after");
         let lease = match claim {
             Ok(Claim::Leased(lease)) => Some(lease),
@@ -215,109 +232,113 @@ impl Intake {
             Ok(Claim::InFlight { retry_after }) => {
                 return (None, WebhookDisposition::InFlight { retry_after });
             }
-            Err(error) => match self.without_ledger(&delivery, error) {
+            Err(error) => match self.on_ledger_outage(&incoming, error) {
                 Ok(()) => None,
                 Err(disposition) => return (None, disposition),
             },
         };
         let attempt = lease.as_ref().map_or(1, |lease| lease.attempt());
-        (Some(attempt), disposition(self.dispatcher.deliver(delivery, lease).await))
+        let delivery = incoming.into_delivery(DeliveryMode::Inline, None);
+        let delivered = self.dispatcher.deliver(delivery, lease).await;
+        (Some(attempt), WebhookDisposition::from_delivery(delivered))
     }
 
-    /// Keep, and let the worker deliver.
-    async fn queue(&self, delivery: Delivery, query: Box<str>) -> (Option<u32>, WebhookDisposition) {
-        match self.keep(&delivery, query, DeliveryMode::Queued, None).await {
-            Ok(EnqueueResult::Queued) => {
-                self.bell.notify_one();
-                (None, WebhookDisposition::Queued)
-            }
-            kept => self.kept_otherwise(delivery, kept).await,
+    /// Stores the event for the worker.
+    async fn queue(&self, incoming: IncomingEvent) -> AttemptDisposition {
+        let enqueued = self.enqueue(&incoming, DeliveryMode::Queued, None).await;
+        match enqueued {
+            Ok(EnqueueResult::Queued) => (None, WebhookDisposition::Queued),
+            not_queued => self.on_not_queued(incoming, not_queued).await,
         }
     }
 
-    /// Keep, deliver, and tell the caller what comes of it until the deadline; that it is kept, after that. A delivery
-    /// for which there is no slot is the worker's at once.
-    async fn wait_a_while(
-        &self,
-        mut delivery: Delivery,
-        query: Box<str>,
-        arrived: Instant,
-    ) -> (Option<u32>, WebhookDisposition) {
-        // When its slot is free, the worker may have use for it.
-        let slot = delivery.endpoint.slots.clone().try_acquire_owned().ok();
-        delivery.slot = slot.map(|permit| Slot::new(permit, self.bell.clone()));
-        let lease = delivery.slot.as_ref().map(|_| self.dispatcher.lease());
-        let kept = self.keep(&delivery, query, DeliveryMode::Hybrid, lease).await;
-        let lease = match kept {
+    /// Stores the event and delivers it. The caller gets a 2xx of the backend if it comes before the deadline, and an
+    /// acknowledgement otherwise. Without a free slot the event is left to the worker.
+    async fn deliver_hybrid(&self, incoming: IncomingEvent, arrived: Instant) -> AttemptDisposition {
+        // A freed slot wakes the worker, which may have events that wait for it.
+        let slot = incoming.endpoint.policy.try_acquire_slot(&self.wakeup.wake);
+        let lease = slot.as_ref().map(|_| self.dispatcher.lease());
+        let lease = match self.enqueue(&incoming, DeliveryMode::Hybrid, lease).await {
             Ok(EnqueueResult::Leased(lease)) => lease,
-            Ok(EnqueueResult::Queued) => {
-                self.bell.notify_one();
-                return (None, WebhookDisposition::Queued);
-            }
-            kept => return self.kept_otherwise(delivery, kept).await,
+            Ok(EnqueueResult::Queued) => return (None, WebhookDisposition::Queued),
+            not_queued => return self.on_not_queued(incoming, not_queued).await,
         };
         let attempt = Some(lease.attempt());
-        let left = delivery.endpoint.deadline.saturating_sub(clock::instant().duration_since(arrived));
-        let (dispatcher, bell) = (self.dispatcher.clone(), self.bell.clone());
-        // In a task of its own: it goes on past the deadline, and counts.
+        let deadline = incoming.endpoint.hybrid_deadline;
+        let time_left = deadline.saturating_sub(clock::instant().duration_since(arrived));
+        let delivery = incoming.into_delivery(DeliveryMode::Hybrid, slot);
+        let (dispatcher, wake) = (self.dispatcher.clone(), self.wakeup.wake.clone());
+        // A task of its own: the delivery goes on past the deadline, and its result counts.
         let delivering = self.background.spawn(async move {
             let delivered = dispatcher.deliver(delivery, Some(lease)).await;
-            // It may be due again.
-            bell.notify_one();
+            // A failed event may be due again at once.
+            wake.notify_one();
             delivered
         });
-        match timeout(left, delivering).await {
-            Ok(Ok(Ok(answer))) if answer.head.is_success() => {
-                (attempt, WebhookDisposition::Delivered(answer))
+        match timeout(time_left, delivering).await {
+            Ok(Ok(Ok(response))) if response.head.is_success() => {
+                (attempt, WebhookDisposition::Delivered(response))
             }
-            // It was kept before it was tried, so whatever went wrong, it comes again.
+            // The event was stored before the attempt, so whatever went wrong, the worker tries again.
             Ok(_) | Err(_) => (attempt, WebhookDisposition::Queued),
         }
     }
 
-    async fn keep(
+    /// Stores an event, leased to the caller if a `lease` is given. Wakes the worker if the event is due at once.
+    async fn enqueue(
         &self,
-        delivery: &Delivery,
-        query: Box<str>,
+        incoming: &IncomingEvent,
         mode: DeliveryMode,
         lease: Option<Duration>,
     ) -> Result<EnqueueResult, LedgerError> {
         failpoint::hit("enqueue_before");
-        let kept = self.ledger.enqueue(arrival(delivery, query), parcel(delivery, mode), lease).await;
+        let enqueued = self.ledger.enqueue(incoming.arrival(), incoming.stored_request(mode), lease).await;
         failpoint::hit("enqueue_after");
-        kept
+        if let Ok(EnqueueResult::Queued) = enqueued {
+            // An endpoint that stores nothing by itself has no queue: only a rescan finds its imported events.
+            match incoming.endpoint.stores_events() {
+                true => self.wakeup.wake.notify_one(),
+                false => self.wakeup.rescan.notify_one(),
+            }
+        }
+        enqueued
     }
 
-    /// What becomes of an event that the ledger did not keep just now.
-    async fn kept_otherwise(
+    /// Returns what becomes of an event that the ledger has not stored just now.
+    async fn on_not_queued(
         &self,
-        mut delivery: Delivery,
-        kept: Result<EnqueueResult, LedgerError>,
-    ) -> (Option<u32>, WebhookDisposition) {
-        match kept {
+        incoming: IncomingEvent,
+        enqueued: Result<EnqueueResult, LedgerError>,
+    ) -> AttemptDisposition {
+        match enqueued {
             Ok(EnqueueResult::Queued) => (None, WebhookDisposition::Queued),
             Ok(EnqueueResult::Duplicate) => (None, WebhookDisposition::Duplicate),
             Ok(EnqueueResult::InFlight { retry_after }) => {
                 (None, WebhookDisposition::InFlight { retry_after })
             }
-            // Asked for without a lease, none is given; it would come back when it ends.
+            // Asked for without a lease, none is granted. One would expire by itself, and the event would be due.
             Ok(EnqueueResult::Leased(lease)) => (Some(lease.attempt()), WebhookDisposition::Queued),
-            Err(error) => match self.without_ledger(&delivery, error) {
+            Err(error) => match self.on_ledger_outage(&incoming, error) {
                 Ok(()) => {
-                    // Nothing here brings it again: if it fails, Stripe has to know.
-                    delivery.mode = DeliveryMode::Inline;
-                    (Some(1), disposition(self.dispatcher.deliver(delivery, None).await))
+                    // Nothing is stored that could be retried, so Stripe has to learn of a failure.
+                    let delivery = incoming.into_delivery(DeliveryMode::Inline, None);
+                    let delivered = self.dispatcher.deliver(delivery, None).await;
+                    (Some(1), WebhookDisposition::from_delivery(delivered))
                 }
                 Err(disposition) => (None, disposition),
             },
         }
     }
 
-    /// Whether an event is delivered all the same, without dedup, or what its sender is told.
-    fn without_ledger(&self, delivery: &Delivery, error: LedgerError) -> Result<(), WebhookDisposition> {
+    /// Returns `Ok` if the event is delivered without deduplication, else what its sender is told.
+    fn on_ledger_outage(
+        &self,
+        incoming: &IncomingEvent,
+        error: LedgerError,
+    ) -> Result<(), WebhookDisposition> {
         match self.on_outage {
             OnOutage::Deliver if error.is_outage() => {
-                delivery.endpoint.metrics.undeduplicated();
+                incoming.endpoint.metrics.undeduplicated();
                 Ok(())
             }
             OnOutage::Deliver | OnOutage::Refuse => Err(WebhookDisposition::LedgerUnavailable(error)),
@@ -325,29 +346,25 @@ impl Intake {
     }
 }
 
-fn disposition(delivered: Result<BackendResponse, DeliveryError>) -> WebhookDisposition {
-    match delivered {
-        Ok(answer) => WebhookDisposition::Delivered(answer),
-        Err(undelivered) => WebhookDisposition::DeliveryError(undelivered),
-    }
+/// Returns the head of an imported event's request: that of a webhook, without what the dispatcher adds.
+fn import_head(path: &str, query: &str, host: &str) -> RequestHeadBuilder {
+    let separator = if query.is_empty() { "" } else { "?" };
+    let mut head = RequestHeadBuilder::post(format!("{path}{separator}{query}").as_bytes());
+    head.add("Host", host.as_bytes());
+    head.add("Content-Type", b"application/json");
+    head
 }
 
-fn parcel(delivery: &Delivery, mode: DeliveryMode) -> StoredRequest {
-    StoredRequest {
-        mode,
-        head: Bytes::copy_from_slice(delivery.head.as_bytes()),
-        signature: delivery.signature.clone(),
-        body: delivery.event.body().clone(),
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn arrival(delivery: &Delivery, query: Box<str>) -> Arrival {
-    let event = &delivery.event;
-    Arrival {
-        key: EventKey { endpoint: delivery.endpoint.name.clone(), query, id: event.id().into() },
-        event_type: event.event_type().into(),
-        created: event.created(),
-        livemode: event.livemode(),
-        account: event.account().map(Into::into),
+    #[test]
+    fn the_head_of_an_import_is_that_of_a_webhook_without_the_dispatchers_headers() {
+        let head =
+            |query| String::from_utf8(import_head("/w", query, "app:8081").as_bytes().to_vec()).unwrap();
+        let headers = "Host: app:8081\r\nContent-Type: application/json\r\n";
+        assert_eq!(head(""), format!("POST /w HTTP/1.1\r\n{headers}"));
+        assert_eq!(head("version=2"), format!("POST /w?version=2 HTTP/1.1\r\n{headers}"));
     }
 }

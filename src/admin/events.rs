@@ -1,25 +1,26 @@
-//! The events API: what operators see of the ledger, and what they ask of it. Behind a bearer token, and not there
-//! without one. It owns paths, words and shapes; states and what an action does are the ledger's.
+//! The events API: what operators see of the ledger, and what they ask of it. It requires a bearer token; without one
+//! configured it does not exist. Owns paths, parameters and JSON shapes; states and what an action does belong to the
+//! ledger.
 //!
 //! | | |
 //! |---|---|
 //! | `GET /api/events` | records, by pages: `endpoint state type id limit after` |
-//! | `POST /api/events?endpoint=` | takes an event in as if it had come ([`Importer`]) |
-//! | `POST /api/events/redeliver` | asks again for what a filter lets through, a page at a time |
-//! | `GET`, `DELETE /api/events/{key}` | one record; no record of it any more |
+//! | `POST /api/events?endpoint=` | imports an event as if it had arrived ([`Intake::import`]) |
+//! | `POST /api/events/redeliver` | redelivers what a filter matches, a page at a time |
+//! | `GET`, `DELETE /api/events/{key}` | one record; deletes it |
 //! | `GET /api/events/{key}/payload` | its payload, byte for byte |
-//! | `POST /api/events/{key}/redeliver` | asks for it again |
+//! | `POST /api/events/{key}/redeliver` | redelivers it |
 //!
-//! `{key}` is a percent-encoded [`EventKey`], or the id alone where one event has it. Every action leaves one line in
-//! the log; lists never hold a payload or a signature.
+//! `{key}` is a percent-encoded [`EventKey`], or the id alone where only one event has it. Every action leaves one line in
+//! the log. A list never holds a payload or a signature.
+//!
+//! Files: `query` (parameters), `actions` (redeliver, delete), `import`, `views` (JSON shapes), `error` (statuses and codes).
 
-mod act;
+mod actions;
+mod error;
+mod import;
 mod query;
-mod refusal;
-mod shape;
-mod take;
-
-pub use take::{Importer, Place, Taken};
+mod views;
 
 use axum::Router;
 use axum::extract::rejection::PathRejection;
@@ -34,115 +35,121 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
+use self::error::EventsApiError;
 use self::query::Query;
-use self::refusal::Refusal;
 use super::json;
 use crate::config::Token;
+use crate::endpoint::Endpoints;
+use crate::intake::Intake;
 use crate::ledger::{EventKey, Ledger, LedgerError, Page, Record, RecordFilter, StoredRequest};
 
-/// How long the ledger may take for one answer: a filter that lets little through makes it look at many records.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// Records looked for under one id; Stripe sends an event to a handful of endpoints at most.
-const ALIKE: usize = 100;
+/// The maximum time of one ledger call: a filter that matches little makes the ledger read many records.
+const LEDGER_DEADLINE: Duration = Duration::from_secs(10);
+/// The page size of a search by id. Stripe sends an event to a handful of endpoints at most.
+const MAX_SAME_ID: usize = 100;
 
 /// What the events API needs beyond what the admin listener has.
 #[derive(Clone)]
-pub struct Events {
-    /// What opens it.
+pub struct EventsApi {
+    /// The bearer token that every request must carry.
     pub token: Token,
-    /// Takes in what an operator brings.
-    pub take_in: Arc<Importer>,
-    /// Rung when an event is due, so that it is delivered at once.
-    pub bell: Arc<Notify>,
+    /// Imports the events that an operator brings.
+    pub intake: Arc<Intake>,
+    /// Returns the endpoints of the configuration in force.
+    pub endpoints: Arc<Endpoints>,
+    /// Notified when an operator made events due, so that they are delivered at once.
+    pub rescan: Arc<Notify>,
 }
 
-/// What answers.
-struct Desk {
+/// What the handlers share.
+struct ApiState {
     ledger: Arc<dyn Ledger>,
-    take_in: Arc<Importer>,
-    bell: Arc<Notify>,
+    intake: Arc<Intake>,
+    endpoints: Arc<Endpoints>,
+    rescan: Arc<Notify>,
 }
 
-type Answer = Result<Response, Refusal>;
-type Named = Result<Path<String>, PathRejection>;
+type ApiResponse = Result<Response, EventsApiError>;
+type KeyPath = Result<Path<String>, PathRejection>;
 
-/// The routes, none of which can be reached without the token.
-pub(super) fn router(events: Events, ledger: Arc<dyn Ledger>) -> Router {
-    let Events { token, take_in, bell } = events;
+/// Returns the routes, each of them behind the token.
+pub(super) fn router(api: EventsApi, ledger: Arc<dyn Ledger>) -> Router {
+    let EventsApi { token, intake, endpoints, rescan } = api;
     Router::new()
-        .route("/api/events", get(list).post(take::take))
-        .route("/api/events/redeliver", post(act::redeliver_many))
-        .route("/api/events/{key}", get(show).delete(act::forget))
+        .route("/api/events", get(list).post(import::import))
+        .route("/api/events/redeliver", post(actions::redeliver_many))
+        .route("/api/events/{key}", get(show).delete(actions::delete))
         .route("/api/events/{key}/payload", get(payload))
-        .route("/api/events/{key}/redeliver", post(act::redeliver))
-        .with_state(Arc::new(Desk { ledger, take_in, bell }))
-        .layer(middleware::from_fn_with_state(token, admit))
+        .route("/api/events/{key}/redeliver", post(actions::redeliver))
+        .with_state(Arc::new(ApiState { ledger, intake, endpoints, rescan }))
+        .layer(middleware::from_fn_with_state(token, authorize))
 }
 
-/// Lets through who has the token.
-async fn admit(State(token): State<Token>, request: Request, next: Next) -> Response {
-    let mut given = request.headers().get_all(header::AUTHORIZATION).into_iter();
-    let bearer = match (given.next(), given.next()) {
+/// Passes a request on if it carries the token.
+async fn authorize(State(token): State<Token>, request: Request, next: Next) -> Response {
+    let mut headers = request.headers().get_all(header::AUTHORIZATION).into_iter();
+    let presented = match (headers.next(), headers.next()) {
         (Some(one), None) => bearer(one.as_bytes()),
         _ => None,
     };
-    match bearer {
-        Some(given) if token.is(given) => next.run(request).await,
-        Some(_) | None => Refusal::Unauthorized.into_response(),
+    match presented {
+        Some(presented) if token.is(presented) => next.run(request).await,
+        Some(_) | None => EventsApiError::Unauthorized.into_response(),
     }
 }
 
-/// What follows the word `Bearer`, in whatever case (RFC 9110, 11.1).
+/// Returns what follows the scheme `Bearer`, which is case-insensitive (RFC 9110, 11.1).
 fn bearer(value: &[u8]) -> Option<&[u8]> {
     let (scheme, token) = value.split_at_checked(7)?;
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
 }
 
-async fn list(State(desk): State<Arc<Desk>>, RawQuery(query): RawQuery) -> Answer {
+async fn list(State(api): State<Arc<ApiState>>, RawQuery(query): RawQuery) -> ApiResponse {
     let query = Query::parse(query.as_deref(), &["endpoint", "state", "type", "id", "limit", "after"])?;
-    let page = desk.page(&query.filter()?, query.one("after"), query.limit()?).await?;
-    Ok(json(StatusCode::OK, &shape::page(&page)))
+    let page = api.page(&query.filter()?, query.one("after"), query.limit()?).await?;
+    Ok(json(StatusCode::OK, &views::ListView::new(&page)))
 }
 
-async fn show(State(desk): State<Arc<Desk>>, key: Named) -> Answer {
-    let (record, parcel) = desk.find(&desk.key(key).await?).await?;
-    Ok(json(StatusCode::OK, &shape::whole(&record, parcel.as_ref())))
+async fn show(State(api): State<Arc<ApiState>>, key: KeyPath) -> ApiResponse {
+    let (record, stored) = api.get(&api.key(key).await?).await?;
+    Ok(json(StatusCode::OK, &views::DetailView::new(&record, stored.as_ref())))
 }
 
-async fn payload(State(desk): State<Arc<Desk>>, key: Named) -> Answer {
-    let (record, parcel) = desk.find(&desk.key(key).await?).await?;
-    let shown = if parcel.is_some() { "shown" } else { "payload_gone" };
-    note("payload", &record.key, shown);
-    let body = parcel.ok_or(Refusal::NoPayload)?.body;
+async fn payload(State(api): State<Arc<ApiState>>, key: KeyPath) -> ApiResponse {
+    let (record, stored) = api.get(&api.key(key).await?).await?;
+    // A payload holds customers' data: reading one is an action, too.
+    let result = if stored.is_some() { "shown" } else { "payload_gone" };
+    audit_log("payload", &record.key, result);
+    let body = stored.ok_or(EventsApiError::NoPayload)?.body;
     let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
     Ok((headers, body).into_response())
 }
 
-impl Desk {
-    /// The event that a path names.
-    async fn key(&self, named: Named) -> Result<EventKey, Refusal> {
-        let Path(text) = named.map_err(|_| Refusal::Unknown)?;
+impl ApiState {
+    /// Returns the key of the event that a path names, by key or by id.
+    async fn key(&self, path: KeyPath) -> Result<EventKey, EventsApiError> {
+        let Path(text) = path.map_err(|_| EventsApiError::Unknown)?;
         if let Ok(key) = text.parse() {
             return Ok(key);
         }
         if text.is_empty() || !text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
-            return Err(Refusal::Unknown);
+            return Err(EventsApiError::Unknown);
         }
-        let found = in_time(self.alike(text)).await?;
+        let found = with_deadline(self.keys_with_id(text)).await?;
         if found.len() > 1 {
             let mut keys: Vec<_> = found.iter().map(EventKey::to_string).collect();
             keys.sort_unstable();
-            return Err(Refusal::Ambiguous(keys));
+            return Err(EventsApiError::Ambiguous(keys));
         }
-        found.into_iter().next().ok_or(Refusal::Unknown)
+        found.into_iter().next().ok_or(EventsApiError::Unknown)
     }
 
-    /// The keys of all events that have this id.
-    async fn alike(&self, id: String) -> Result<HashSet<EventKey>, Refusal> {
+    /// Returns the keys of all events that have this id.
+    async fn keys_with_id(&self, id: String) -> Result<HashSet<EventKey>, EventsApiError> {
         let filter = RecordFilter { id: Some(id), ..RecordFilter::default() };
         let (mut found, mut after) = (HashSet::new(), None);
         loop {
-            let page = self.page(&filter, after.as_deref(), ALIKE).await?;
+            let page = self.page(&filter, after.as_deref(), MAX_SAME_ID).await?;
             found.extend(page.records.into_iter().map(|record| record.key));
             after = page.next;
             if after.is_none() {
@@ -151,24 +158,29 @@ impl Desk {
         }
     }
 
-    async fn find(&self, key: &EventKey) -> Result<(Record, Option<StoredRequest>), Refusal> {
-        in_time(self.ledger.get(key)).await?.ok_or(Refusal::Unknown)
+    async fn get(&self, key: &EventKey) -> Result<(Record, Option<StoredRequest>), EventsApiError> {
+        with_deadline(self.ledger.get(key)).await?.ok_or(EventsApiError::Unknown)
     }
 
-    async fn page(&self, filter: &RecordFilter, after: Option<&str>, most: usize) -> Result<Page, Refusal> {
-        let page = in_time(self.ledger.list(filter, after, most)).await;
-        page.map_err(|error| Refusal::of_page(error, after, self.ledger.health()))
+    async fn page(
+        &self,
+        filter: &RecordFilter,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<Page, EventsApiError> {
+        let page = with_deadline(self.ledger.list(filter, after, limit)).await;
+        page.map_err(|error| EventsApiError::from_page_error(error, after, self.ledger.health()))
     }
 }
 
-/// What the ledger says, unless it takes too long to.
-async fn in_time<T, E: From<LedgerError>>(asked: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+/// Bounds a ledger call by [`LEDGER_DEADLINE`].
+async fn with_deadline<T, E: From<LedgerError>>(call: impl Future<Output = Result<T, E>>) -> Result<T, E> {
     let late = |_| Err(LedgerError::new("it did not answer in time").into());
-    timeout(PATIENCE, asked).await.unwrap_or_else(late)
+    timeout(LEDGER_DEADLINE, call).await.unwrap_or_else(late)
 }
 
-/// The one line that an operator's action leaves.
-fn note(action: &str, key: &EventKey, result: &str) {
+/// Writes the log line of an operator's action.
+fn audit_log(action: &str, key: &EventKey, result: &str) {
     tracing::info!(
         by = "admin",
         action,
@@ -176,7 +188,7 @@ fn note(action: &str, key: &EventKey, result: &str) {
         event.id = &*key.id,
         event.query = (!key.query.is_empty()).then_some(&*key.query),
         result,
-        "operator"
+        "operator action on an event"
     );
 }
 

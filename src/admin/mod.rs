@@ -9,7 +9,7 @@ mod scrape;
 
 pub use health::Readiness;
 
-use self::events::Events;
+use self::events::EventsApi;
 use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::socket::Listener;
@@ -35,7 +35,7 @@ pub struct AdminState {
     /// Asked for the events there are.
     pub ledger: Arc<dyn Ledger>,
     /// What the events API needs; `None`: there is none.
-    pub events: Option<Events>,
+    pub events: Option<EventsApi>,
 }
 
 /// Answers on the listener until `shutdown`, and then for a second at most what is under way.

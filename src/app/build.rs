@@ -4,25 +4,25 @@
 use arc_swap::ArcSwap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::open_ledger::OpenLedger;
 use super::{App, MAX_LEDGER_OPEN, ledger_ready, listener};
-use crate::admin::events::{Events, Importer, Place};
+use crate::admin::events::EventsApi;
 use crate::admin::{self, AdminState, Readiness};
 use crate::backend::{Backend, Resolver};
 use crate::checkout::CheckoutResources;
 use crate::config::{BackendUrl, Config, Source};
 use crate::delivery::dispatcher::Dispatcher;
+use crate::delivery::wakeup::Wakeup;
 use crate::delivery::worker::Worker;
 use crate::edge::Server;
 use crate::edge::connection::Limits;
 use crate::edge::drain::Drain;
 use crate::edge::route::Routes;
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, Endpoints};
 use crate::guard::Reason;
 use crate::intake::Intake;
 use crate::ledger::Ledger;
@@ -75,24 +75,42 @@ impl App {
         let dispatcher =
             Dispatcher::new(backend.clone(), ledger.clone(), metrics.clone(), background.clone());
         let dispatcher = Arc::new(dispatcher);
-        // Wakes the worker when an event was queued.
-        let wake = Arc::new(Notify::new());
+        let wakeup = Wakeup::default();
+        let host = import_host(&config.backend.url);
         let on_outage = config.ledger.on_outage;
-        let intake =
-            Intake::new(ledger.clone(), dispatcher.clone(), on_outage, wake.clone(), background.clone());
-        let endpoints = {
+        let intake = Intake::new(
+            ledger.clone(),
+            dispatcher.clone(),
+            on_outage,
+            host,
+            wakeup.clone(),
+            background.clone(),
+        );
+        let intake = Arc::new(intake);
+        let endpoints: Arc<Endpoints> = {
             let routes = routes.clone();
             Arc::new(move || routes.load().endpoints())
         };
         let shutdown = drain.token().clone();
-        let worker = Worker::new(ledger.clone(), dispatcher, endpoints, metrics.clone(), wake, shutdown);
-        let rescan = worker.roll_call();
+        let worker = Worker::new(
+            ledger.clone(),
+            dispatcher,
+            endpoints.clone(),
+            metrics.clone(),
+            wakeup.clone(),
+            shutdown,
+        );
         background.spawn(worker.run());
 
         let readiness = Arc::new(Readiness::new(ledger.clone()));
         let admin_shutdown = CancellationToken::new();
         let addresses = (listeners.proxy.address(), listeners.admin.address());
-        let events = events(&config, &ledger, &routes, rescan);
+        let events = config.admin.token.clone().map(|token| EventsApi {
+            token,
+            intake: intake.clone(),
+            endpoints,
+            rescan: wakeup.rescan,
+        });
         let state = AdminState { metrics: metrics.clone(), ledger, readiness: readiness.clone(), events };
         let admin = tokio::spawn(admin::serve(listeners.admin, state, admin_shutdown.clone()));
 
@@ -156,28 +174,15 @@ pub(super) fn routes(
             Some(old) => endpoint.replacing(old),
             None => endpoint,
         };
-        (webhook.path.clone(), Arc::new(endpoint))
+        Arc::new(endpoint)
     });
     Ok(Routes::new(endpoints.collect(), config.server.trusted_proxies.clone()).selling(checkout))
 }
 
-/// Builds what the events API needs; `None` without a token.
-fn events(
-    config: &Config,
-    ledger: &Arc<dyn Ledger>,
-    routes: &Arc<ArcSwap<Routes>>,
-    bell: Arc<Notify>,
-) -> Option<Events> {
-    let token = config.admin.token.clone()?;
-    // An imported event came with no request that would name a host.
-    let host = match &config.backend.url {
-        BackendUrl::Http { .. } => config.backend.url.to_string().replacen("http://", "", 1),
+/// Returns the `Host` of imported events: the backend's own, since they came with no request that would name one.
+fn import_host(backend: &BackendUrl) -> String {
+    match backend {
+        BackendUrl::Http { .. } => backend.to_string().replacen("http://", "", 1),
         BackendUrl::Unix(_) => "localhost".to_owned(),
-    };
-    let routes = routes.clone();
-    let find = move |name: &str| {
-        let routes = routes.load();
-        routes.named(name).map(|(path, endpoint)| Place { path: path.into(), endpoint: endpoint.clone() })
-    };
-    Some(Events { token, take_in: Arc::new(Importer::new(ledger.clone(), host, find)), bell })
+    }
 }

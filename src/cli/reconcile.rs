@@ -14,9 +14,8 @@ use super::events::{say, word};
 use super::{Env, Failure, runtime};
 use crate::clock;
 use crate::config::{Config, LedgerUrl, Source, WebhookConfig};
-use crate::endpoint::Endpoint;
+use crate::endpoint::EventFilter;
 use crate::ledger::EventKey;
-use crate::metrics::Metrics;
 use clap::Parser;
 use history::{History, Past};
 use reqwest::Method;
@@ -114,11 +113,11 @@ async fn reconcile(
     let since = since.max(known).as_secs();
     let query = survey.query(args.query.as_deref())?;
 
-    let endpoint = Endpoint::new(webhook, &Metrics::new());
+    let filter = EventFilter::new(webhook);
     let mut missing = Vec::new();
     history
         .read(since, &webhook.types, &progress, |past| {
-            if survey.lacks(&query, &past.id) && past.is_for(&endpoint) {
+            if survey.lacks(&query, &past.id) && past.is_forwarded(&filter) {
                 missing.push(past);
             }
         })

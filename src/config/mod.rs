@@ -31,7 +31,7 @@ pub use load::{BUILT_IN, Source};
 pub use log::{LogConfig, LogFormat};
 pub use redis_url::{RedisTarget, RedisUrl, SentinelTarget};
 pub use server::{Listen, ServerConfig};
-pub use webhook::{DeliveryRule, Livemode, WebhookConfig};
+pub use webhook::{DEFAULT_JITTER, DEFAULT_RETRY, DeliveryRule, Livemode, WebhookConfig};
 
 /// The whole configuration.
 #[derive(Debug, Clone)]

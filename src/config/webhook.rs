@@ -67,8 +67,11 @@ pub struct WebhookConfig {
     pub rules: Vec<DeliveryRule>,
 }
 
-/// The default `retry`: ten attempts over two days.
-const RETRY: [&str; 9] = ["5s", "30s", "2m", "10m", "1h", "3h", "6h", "12h", "24h"];
+/// The default of `retry`: ten attempts over two days.
+pub const DEFAULT_RETRY: [&str; 9] = ["5s", "30s", "2m", "10m", "1h", "3h", "6h", "12h", "24h"];
+
+/// The default of `jitter`, as a fraction of each wait.
+pub const DEFAULT_JITTER: f64 = 0.2;
 
 /// The longest body that may be allowed: it is held in memory whole.
 const MOST_BODY: u64 = 1 << 30;
@@ -97,8 +100,8 @@ impl WebhookConfig {
         });
         let delivery = section.text("delivery", "inline", way);
         let deadline = section.text("deadline", "8s", units::timeout);
-        let retry = section.list("retry", &RETRY, units::wait);
-        let jitter = section.share("jitter", 0.2);
+        let retry = section.list("retry", &DEFAULT_RETRY, units::wait);
+        let jitter = section.share("jitter", DEFAULT_JITTER);
         let max_concurrent = section.whole("max_concurrent", 8, 1..=1024);
         let rules = section.tables("rule", "webhook.rule").and_then(|tables| {
             let rules: Vec<_> = tables.into_iter().map(DeliveryRule::read).collect();

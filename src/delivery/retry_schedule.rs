@@ -1,40 +1,40 @@
-//! When a queued event is tried again, and when it is given up. Pure: attempts in, waits out.
+//! When a failed event is tried again, and when it is given up. Pure: an attempt's number in, a wait out.
 
 use std::time::Duration;
 
-/// A backend's `Retry-After` counts up to this much: it may ask for patience, not for the event to be forgotten.
-const LONGEST_ASKED: Duration = Duration::from_secs(24 * 60 * 60);
+/// The maximum that a backend's `Retry-After` counts for: it can ask for more time, not for the event to be dropped.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The waits between attempts, and how much they vary.
+/// The waits between the attempts at one event, with their jitter.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Schedule {
     waits: Vec<Duration>,
     jitter: f64,
 }
 
-/// What follows an attempt that failed.
+/// What follows a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {
-    /// Another attempt, this much later.
+    /// Another attempt after this wait.
     Wait(Duration),
-    /// None: every wait was used up.
+    /// No further attempt: every wait was used.
     GiveUp,
 }
 
 impl Schedule {
-    /// `waits[0]` follows the first attempt. Each is made longer or shorter by up to `jitter`, a share from 0 to 1, so
-    /// that events which failed together do not come back together.
+    /// Builds a schedule; `waits[0]` follows the first attempt. `jitter` is a fraction from 0 to 1: each wait becomes
+    /// longer or shorter by up to that much, so that events which failed together are not retried together.
     pub fn new(waits: Vec<Duration>, jitter: f64) -> Schedule {
         Schedule { waits, jitter: jitter.clamp(0.0, 1.0) }
     }
 
-    /// What follows the attempt of this number (1 is the first), which failed. `random` is from 0 to 1. A backend that
-    /// asked for more patience (`Retry-After`) gets it, up to a day; for less, it does not.
-    pub fn after(&self, attempt: u32, random: f64, asked: Option<Duration>) -> Next {
+    /// Returns what follows the failed attempt of this number (1 is the first). `random` is from 0 to 1. `retry_after` is
+    /// what the backend asked for: it can make a wait longer, up to a day, and never shorter.
+    pub fn after(&self, attempt: u32, random: f64, retry_after: Option<Duration>) -> Next {
         let index = usize::try_from(attempt.saturating_sub(1)).unwrap_or(usize::MAX);
         let Some(wait) = self.waits.get(index) else { return Next::GiveUp };
-        let varied = wait.mul_f64(1.0 + self.jitter * (2.0 * random.clamp(0.0, 1.0) - 1.0));
-        Next::Wait(asked.map_or(varied, |asked| varied.max(asked.min(LONGEST_ASKED))))
+        let with_jitter = wait.mul_f64(1.0 + self.jitter * (2.0 * random.clamp(0.0, 1.0) - 1.0));
+        Next::Wait(retry_after.map_or(with_jitter, |asked| with_jitter.max(asked.min(MAX_RETRY_AFTER))))
     }
 }
 
@@ -45,7 +45,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn each_failed_attempt_has_the_next_wait_until_they_are_used_up() {
+    fn each_failed_attempt_gets_the_next_wait_until_none_is_left() {
         let schedule = Schedule::new(vec![5 * SECOND, 30 * SECOND], 0.0);
         assert_eq!(schedule.after(1, 0.5, None), Next::Wait(5 * SECOND));
         assert_eq!(schedule.after(2, 0.5, None), Next::Wait(30 * SECOND));
@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn jitter_moves_a_wait_by_its_share_both_ways() {
+    fn jitter_changes_a_wait_by_its_fraction_in_both_directions() {
         let schedule = Schedule::new(vec![10 * SECOND], 0.2);
         for (random, expected) in [(0.0, 8), (0.5, 10), (1.0, 12), (7.0, 12), (-1.0, 8)] {
             assert_eq!(schedule.after(1, random, None), Next::Wait(expected * SECOND), "{random}");
@@ -64,13 +64,13 @@ mod tests {
     }
 
     #[test]
-    fn a_backend_may_ask_for_more_patience_but_not_for_less_nor_for_ever() {
+    fn retry_after_makes_a_wait_longer_up_to_a_day_and_never_shorter() {
         let schedule = Schedule::new(vec![10 * SECOND], 0.0);
-        for (asked, expected) in [(1, 10), (60, 60), (10_000_000, 86_400)] {
+        for (retry_after, expected) in [(1, 10), (60, 60), (10_000_000, 86_400)] {
             assert_eq!(
-                schedule.after(1, 0.5, Some(asked * SECOND)),
+                schedule.after(1, 0.5, Some(retry_after * SECOND)),
                 Next::Wait(expected * SECOND),
-                "{asked}"
+                "{retry_after}"
             );
         }
     }

@@ -51,7 +51,7 @@ pub struct Server {
 /// What answers webhooks and orders.
 struct Edge {
     routes: Arc<ArcSwap<Routes>>,
-    intake: Intake,
+    intake: Arc<Intake>,
     gate: Arc<Gate>,
     orders: Arc<Gate>,
     metrics: Arc<Metrics>,
@@ -64,7 +64,7 @@ impl Server {
     pub fn new(
         config: &Config,
         routes: Arc<ArcSwap<Routes>>,
-        intake: Intake,
+        intake: Arc<Intake>,
         backend: Backend,
         metrics: Arc<Metrics>,
         drain: Arc<Drain>,

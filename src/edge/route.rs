@@ -10,7 +10,6 @@ use crate::guard::{Guard, Judgement, Reason};
 /// What routing needs to know; replaced as a whole on a reload.
 pub struct Routes {
     guard: Guard,
-    paths: Vec<String>,
     endpoints: Vec<Arc<Endpoint>>,
     checkout: Option<Arc<Checkout>>,
     /// Peers whose `X-Forwarded-*` is believed.
@@ -46,11 +45,10 @@ pub enum Errand {
 }
 
 impl Routes {
-    /// The routes to these endpoints, each with its path.
-    pub fn new(endpoints: Vec<(String, Arc<Endpoint>)>, trusted_proxies: Vec<IpNet>) -> Routes {
-        let guard = Guard::new(endpoints.iter().map(|(path, _)| path.as_str()));
-        let (paths, endpoints) = endpoints.into_iter().unzip();
-        Routes { guard, paths, endpoints, checkout: None, trusted_proxies }
+    /// Builds the routes to these endpoints.
+    pub fn new(endpoints: Vec<Arc<Endpoint>>, trusted_proxies: Vec<IpNet>) -> Routes {
+        let guard = Guard::new(endpoints.iter().map(|endpoint| endpoint.path.as_str()));
+        Routes { guard, endpoints, checkout: None, trusted_proxies }
     }
 
     /// Every endpoint.
@@ -62,12 +60,6 @@ impl Routes {
     pub fn selling(mut self, checkout: Option<Arc<Checkout>>) -> Routes {
         self.checkout = checkout;
         self
-    }
-
-    /// The endpoint of this name, and its path.
-    pub fn named(&self, name: &str) -> Option<(&str, &Arc<Endpoint>)> {
-        let mut all = self.paths.iter().zip(&self.endpoints);
-        all.find(|(_, endpoint)| *endpoint.name == *name).map(|(path, endpoint)| (path.as_str(), endpoint))
     }
 
     /// Where a request with this raw target goes.

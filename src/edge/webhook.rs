@@ -140,7 +140,9 @@ impl Visit<'_> {
             return Some(Outcome::BodyEncoded);
         }
         match arrived.framing {
-            Framing::Length(length) if length > self.endpoint.max_body => return Some(Outcome::BodyTooLarge),
+            Framing::Length(length) if length > self.endpoint.limits.max_body => {
+                return Some(Outcome::BodyTooLarge);
+            }
             Framing::Length(_) | Framing::Chunked => {}
         }
         (!self.edge.drain.has_time_for(self.edge.attempt_timeout)).then_some(Outcome::ShuttingDown)
@@ -170,7 +172,8 @@ impl Visit<'_> {
         framing: Framing,
         pass: &mut Pass,
     ) -> Result<Bytes, Option<Outcome>> {
-        let bounds = Bounds { limit: self.endpoint.max_body, within: self.endpoint.body_timeout };
+        let bounds =
+            Bounds { limit: self.endpoint.limits.max_body, within: self.endpoint.limits.body_timeout };
         let read = body::receive(self.connection, body::awaited(head, fields), framing, bounds, pass).await;
         match read {
             // The body may have taken what time there was.

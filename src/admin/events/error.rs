@@ -1,142 +1,155 @@
-//! Why the events API does not do what it is asked, and how it says so: the one table of its statuses and codes.
+//! Why the events API refuses a request, and how it says so: the one table of its statuses and codes.
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use std::time::Duration;
 
 use super::super::error;
+use crate::intake::ImportError;
 use crate::ledger::{Health, LedgerError};
 use crate::stripe::event::EventRejection;
 
-/// Why not.
+/// Why the events API refuses a request.
 #[derive(Debug)]
-pub(super) enum Refusal {
-    /// No token, or not the one.
+pub(super) enum EventsApiError {
+    /// The request has no token, or not the configured one.
     Unauthorized,
-    /// A query that says something it may not, and what it may.
+    /// A parameter is unknown or has an invalid value; the message says what is expected.
     Query(String),
-    /// A page that does not begin anywhere.
+    /// `after` is not the `next` of an earlier page.
     After(LedgerError),
-    /// No record of such an event.
+    /// The ledger has no record of the event.
     Unknown,
-    /// Several events have the id; their keys.
+    /// Several events have the id; the keys of all of them.
     Ambiguous(Vec<String>),
-    /// A delivery of it is under way.
+    /// A delivery of the event is under way; the time until its lease ends, where it is known.
     InFlight(Option<Duration>),
-    /// To be delivered again it would need its payload, which is no longer kept.
+    /// The event cannot be redelivered, since its payload is no longer stored.
     PayloadGone,
-    /// The payload that was asked for is no longer kept.
+    /// The payload that was asked for is no longer stored.
     NoPayload,
     /// No endpoint was named, or none has that name.
     NoEndpoint,
-    /// The payload that was brought is longer than the endpoint takes.
+    /// The imported payload is longer than the endpoint's `max_body`, in bytes.
     TooLarge(u64),
-    /// The payload that was brought broke off, or took too long.
+    /// The imported payload broke off, or took longer than the endpoint's `body_timeout`.
     Broken,
-    /// The payload that was brought is not an event.
+    /// The imported payload is not an event.
     Rejected(EventRejection),
-    /// The ledger is out of reach.
+    /// The ledger is unavailable.
     Ledger(LedgerError),
 }
 
-impl From<LedgerError> for Refusal {
-    fn from(error: LedgerError) -> Refusal {
-        Refusal::Ledger(error)
+impl From<LedgerError> for EventsApiError {
+    fn from(error: LedgerError) -> EventsApiError {
+        EventsApiError::Ledger(error)
     }
 }
 
-impl Refusal {
-    /// Why there is no page: a ledger that is well has only `after` to complain about.
-    pub(super) fn of_page(error: LedgerError, after: Option<&str>, health: Health) -> Refusal {
+impl From<ImportError> for EventsApiError {
+    fn from(error: ImportError) -> EventsApiError {
+        match error {
+            ImportError::Invalid(rejection) => EventsApiError::Rejected(rejection),
+            ImportError::Ledger(error) => EventsApiError::Ledger(error),
+        }
+    }
+}
+
+impl EventsApiError {
+    /// Returns why there is no page. A ledger that is ready fails only on an invalid `after`.
+    pub(super) fn from_page_error(error: LedgerError, after: Option<&str>, health: Health) -> EventsApiError {
         match (after, health) {
-            (Some(_), Health::Ready) => Refusal::After(error),
-            (_, Health::Ready | Health::NotReady { .. }) => Refusal::Ledger(error),
+            (Some(_), Health::Ready) => EventsApiError::After(error),
+            (_, Health::Ready | Health::NotReady { .. }) => EventsApiError::Ledger(error),
         }
     }
 
     fn status(&self) -> StatusCode {
         match self {
-            Refusal::Unauthorized => StatusCode::UNAUTHORIZED,
-            Refusal::Query(_) | Refusal::After(_) | Refusal::Rejected(_) | Refusal::Broken => {
-                StatusCode::BAD_REQUEST
+            EventsApiError::Unauthorized => StatusCode::UNAUTHORIZED,
+            EventsApiError::Query(_)
+            | EventsApiError::After(_)
+            | EventsApiError::Rejected(_)
+            | EventsApiError::Broken => StatusCode::BAD_REQUEST,
+            EventsApiError::Unknown | EventsApiError::NoEndpoint => StatusCode::NOT_FOUND,
+            EventsApiError::Ambiguous(_) | EventsApiError::InFlight(_) | EventsApiError::PayloadGone => {
+                StatusCode::CONFLICT
             }
-            Refusal::Unknown | Refusal::NoEndpoint => StatusCode::NOT_FOUND,
-            Refusal::Ambiguous(_) | Refusal::InFlight(_) | Refusal::PayloadGone => StatusCode::CONFLICT,
-            Refusal::NoPayload => StatusCode::GONE,
-            Refusal::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            Refusal::Ledger(_) => StatusCode::SERVICE_UNAVAILABLE,
+            EventsApiError::NoPayload => StatusCode::GONE,
+            EventsApiError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            EventsApiError::Ledger(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
-    /// The word for it.
+    /// Returns the `code` of the error's JSON body.
     pub(super) fn as_str(&self) -> &'static str {
         match self {
-            Refusal::Unauthorized => "unauthorized",
-            Refusal::Query(_) => "query_invalid",
-            Refusal::After(_) => "after_invalid",
-            Refusal::Unknown => "event_unknown",
-            Refusal::Ambiguous(_) => "event_ambiguous",
-            Refusal::InFlight(_) => "in_flight",
-            Refusal::PayloadGone | Refusal::NoPayload => "payload_gone",
-            Refusal::NoEndpoint => "endpoint_unknown",
-            Refusal::TooLarge(_) => "body_too_large",
-            Refusal::Broken => "body_malformed",
-            Refusal::Rejected(rejection) => rejection.outcome().as_str(),
-            Refusal::Ledger(_) => "ledger_unavailable",
+            EventsApiError::Unauthorized => "unauthorized",
+            EventsApiError::Query(_) => "query_invalid",
+            EventsApiError::After(_) => "after_invalid",
+            EventsApiError::Unknown => "event_unknown",
+            EventsApiError::Ambiguous(_) => "event_ambiguous",
+            EventsApiError::InFlight(_) => "in_flight",
+            EventsApiError::PayloadGone | EventsApiError::NoPayload => "payload_gone",
+            EventsApiError::NoEndpoint => "endpoint_unknown",
+            EventsApiError::TooLarge(_) => "body_too_large",
+            EventsApiError::Broken => "body_malformed",
+            EventsApiError::Rejected(rejection) => rejection.outcome().as_str(),
+            EventsApiError::Ledger(_) => "ledger_unavailable",
         }
     }
 
-    /// What to do about it.
+    /// Returns the `message` of the error's JSON body: what is wrong and what to do.
     pub(super) fn message(&self) -> String {
         match self {
-            Refusal::Unauthorized => {
+            EventsApiError::Unauthorized => {
                 "Send the token of [admin] in the configuration: Authorization: Bearer …".to_owned()
             }
-            Refusal::Query(said) => said.clone(),
-            Refusal::After(error) => format!("after is the next of an earlier page, as it stood there: {error}"),
-            Refusal::Unknown => "The ledger has no such event. Name it by its key, percent-encoded, or by its id.".to_owned(),
-            Refusal::Ambiguous(keys) => {
-                format!("Several events have this id. Name the one by its key, percent-encoded: {}", keys.join(" | "))
+            EventsApiError::Query(message) => message.clone(),
+            EventsApiError::After(error) => format!("after must be the next of an earlier page, unchanged: {error}"),
+            EventsApiError::Unknown => "The ledger has no such event. Name it by its percent-encoded key, or by its id.".to_owned(),
+            EventsApiError::Ambiguous(keys) => {
+                format!("Several events have this id. Name one by its percent-encoded key: {}", keys.join(" | "))
             }
-            Refusal::InFlight(_) => "A delivery of it is under way. Ask again when it is over.".to_owned(),
-            Refusal::PayloadGone => {
-                "Its payload is no longer kept, so it cannot be delivered from here. Resend it in Stripe's dashboard."
+            EventsApiError::InFlight(_) => "A delivery of the event is under way. Try again when it is over.".to_owned(),
+            EventsApiError::PayloadGone => {
+                "The payload is no longer stored, so the event cannot be delivered from here. Resend it in Stripe's dashboard."
                     .to_owned()
             }
-            Refusal::NoPayload => "Its payload is kept only until it is delivered.".to_owned(),
-            Refusal::NoEndpoint => "Say ?endpoint= with the name of a [[webhook]] of the configuration.".to_owned(),
-            Refusal::TooLarge(most) => format!("The endpoint's max_body is {most} bytes."),
-            Refusal::Broken => "The body broke off before its end, or took longer than the endpoint's body_timeout.".to_owned(),
-            Refusal::Rejected(rejection) => format!("The body has to be an event as Stripe sends it: {rejection}"),
-            Refusal::Ledger(error) => format!("The ledger is out of reach, or takes nothing now: {error}"),
+            EventsApiError::NoPayload => "The payload is stored only until the event is delivered.".to_owned(),
+            EventsApiError::NoEndpoint => "Set ?endpoint= to the name of a [[webhook]] in the configuration.".to_owned(),
+            EventsApiError::TooLarge(max_body) => format!("The body is too long: the endpoint's max_body is {max_body} bytes."),
+            EventsApiError::Broken => "The body ended early, or took longer than the endpoint's body_timeout.".to_owned(),
+            EventsApiError::Rejected(rejection) => format!("The body must be an event as Stripe sends it: {rejection}"),
+            EventsApiError::Ledger(error) => format!("The ledger is unavailable: {error}"),
         }
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for EventsApiError {
     fn into_response(self) -> Response {
         let mut response = error(self.status(), self.as_str(), &self.message());
         let headers = response.headers_mut();
         match self {
-            Refusal::Unauthorized => {
+            EventsApiError::Unauthorized => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
-            Refusal::InFlight(Some(left)) => {
+            EventsApiError::InFlight(Some(left)) => {
                 let seconds = left.as_secs() + u64::from(left.subsec_nanos() > 0);
                 headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
             }
-            Refusal::Query(_)
-            | Refusal::After(_)
-            | Refusal::Unknown
-            | Refusal::Ambiguous(_)
-            | Refusal::InFlight(None)
-            | Refusal::PayloadGone
-            | Refusal::NoPayload
-            | Refusal::NoEndpoint
-            | Refusal::TooLarge(_)
-            | Refusal::Broken
-            | Refusal::Rejected(_)
-            | Refusal::Ledger(_) => {}
+            EventsApiError::Query(_)
+            | EventsApiError::After(_)
+            | EventsApiError::Unknown
+            | EventsApiError::Ambiguous(_)
+            | EventsApiError::InFlight(None)
+            | EventsApiError::PayloadGone
+            | EventsApiError::NoPayload
+            | EventsApiError::NoEndpoint
+            | EventsApiError::TooLarge(_)
+            | EventsApiError::Broken
+            | EventsApiError::Rejected(_)
+            | EventsApiError::Ledger(_) => {}
         }
         response
     }

@@ -1,68 +1,68 @@
-//! What a query of the events API may say, read strictly: a word that is misspelled must not widen a filter. Pure.
+//! The query parameters of the events API, parsed strictly: a misspelled parameter must not widen a filter. Pure.
 
-use super::refusal::Refusal;
+use super::error::EventsApiError;
 use crate::ledger::{RecordFilter, State};
 
-/// Records of a page, unless it is said.
-const LIMIT: usize = 100;
-/// The most of one page.
-const MOST: usize = 1000;
+/// The default of `limit`, in records.
+const DEFAULT_LIMIT: usize = 100;
+/// The maximum of `limit`, in records.
+const MAX_LIMIT: usize = 1000;
 
-/// A query's parameters.
+/// The parameters of a query, as names and values.
 pub(super) struct Query(Vec<(String, String)>);
 
 impl Query {
-    /// Those of a raw query; blank ones are as good as none.
+    /// Parses a raw query. A parameter with an empty value counts as absent.
     ///
     /// # Errors
-    /// [`Refusal::Query`] for one that is not among `known`, or given twice.
-    pub(super) fn parse(raw: Option<&str>, known: &[&str]) -> Result<Query, Refusal> {
+    /// [`EventsApiError::Query`] for a parameter that is not among `known`, or is given twice.
+    pub(super) fn parse(raw: Option<&str>, known: &[&str]) -> Result<Query, EventsApiError> {
         let mut params: Vec<(String, String)> = Vec::new();
         for (name, value) in form_urlencoded::parse(raw.unwrap_or_default().as_bytes()) {
             if !known.contains(&&*name) {
                 let known = known.join(", ");
-                return Err(Refusal::Query(format!("There is no such parameter; there are {known}.")));
+                return Err(EventsApiError::Query(format!("Unknown parameter. The parameters are {known}.")));
             }
             if params.iter().any(|(taken, _)| *taken == name) {
-                return Err(Refusal::Query(format!("{name} is given twice.")));
+                return Err(EventsApiError::Query(format!("{name} is given twice.")));
             }
             params.push((name.into_owned(), value.into_owned()));
         }
         Ok(Query(params))
     }
 
-    /// The value of a parameter.
+    /// Returns the value of a parameter.
     pub(super) fn one(&self, name: &str) -> Option<&str> {
         let (_, value) = self.0.iter().find(|(given, value)| given == name && !value.is_empty())?;
         Some(value)
     }
 
-    /// How many records a page is to have.
-    pub(super) fn limit(&self) -> Result<usize, Refusal> {
-        let Some(text) = self.one("limit") else { return Ok(LIMIT) };
-        let limit = text.parse().ok().filter(|limit| (1..=MOST).contains(limit));
-        limit.ok_or_else(|| Refusal::Query(format!("limit is a whole number from 1 to {MOST}.")))
+    /// Returns the page size that `limit` asks for.
+    pub(super) fn limit(&self) -> Result<usize, EventsApiError> {
+        let Some(text) = self.one("limit") else { return Ok(DEFAULT_LIMIT) };
+        let limit = text.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
+        limit.ok_or_else(|| EventsApiError::Query(format!("limit is a whole number from 1 to {MAX_LIMIT}.")))
     }
 
-    /// Which records are meant.
-    pub(super) fn filter(&self) -> Result<RecordFilter, Refusal> {
+    /// Returns which records the parameters select.
+    pub(super) fn filter(&self) -> Result<RecordFilter, EventsApiError> {
         let own = |name| self.one(name).map(str::to_owned);
         let state = match self.one("state") {
             None => None,
-            Some(word) => Some(State::parse(word).ok_or_else(|| {
-                let words = State::ALL.map(State::as_str).join(", ");
-                Refusal::Query(format!("state is one of {words}."))
+            Some(text) => Some(State::parse(text).ok_or_else(|| {
+                let states = State::ALL.map(State::as_str).join(", ");
+                EventsApiError::Query(format!("state is one of {states}."))
             })?),
         };
         Ok(RecordFilter { endpoint: own("endpoint"), state, event_type: own("type"), id: own("id") })
     }
 
-    /// `true` or `false`; `false` unless it is said.
-    pub(super) fn flag(&self, name: &str) -> Result<bool, Refusal> {
+    /// Returns the value of a `true` or `false` parameter; the default is `false`.
+    pub(super) fn flag(&self, name: &str) -> Result<bool, EventsApiError> {
         match self.one(name) {
             None | Some("false") => Ok(false),
             Some("true") => Ok(true),
-            Some(_) => Err(Refusal::Query(format!("{name} is true or false."))),
+            Some(_) => Err(EventsApiError::Query(format!("{name} is true or false."))),
         }
     }
 }
@@ -75,11 +75,11 @@ mod tests {
 
     fn filter(raw: &str) -> Result<RecordFilter, String> {
         let filter = Query::parse(Some(raw), &KNOWN).and_then(|query| query.filter());
-        filter.map_err(|refusal| refusal.message())
+        filter.map_err(|error| error.message())
     }
 
     #[test]
-    fn a_filter_is_what_the_query_says_and_no_wider() {
+    fn a_filter_is_never_wider_than_the_query() {
         let all = RecordFilter::default;
         let own = |text: &str| Some(text.to_owned());
         for (raw, expected) in [
@@ -93,17 +93,17 @@ mod tests {
         ] {
             assert_eq!(filter(raw), Ok(expected), "{raw}");
         }
-        for (raw, said) in [
-            ("stat=dead", "no such parameter"),
+        for (raw, message) in [
+            ("stat=dead", "Unknown parameter"),
             ("state=deed", "pending, running, delivered, failed, dead"),
             ("state=dead&state=pending", "state is given twice"),
         ] {
-            assert!(filter(raw).unwrap_err().contains(said), "{raw}");
+            assert!(filter(raw).unwrap_err().contains(message), "{raw}");
         }
     }
 
     #[test]
-    fn numbers_and_flags_are_held_to_their_bounds() {
+    fn numbers_and_flags_outside_their_bounds_are_refused() {
         let query = |raw| Query::parse(Some(raw), &KNOWN).unwrap_or_else(|r| panic!("{}", r.message()));
         for (raw, expected) in [("", 100), ("limit=1", 1), ("limit=1000", 1000)] {
             assert_eq!(query(raw).limit().ok(), Some(expected), "{raw}");

@@ -1,8 +1,11 @@
-//! The events API over a ledger that says what it is told to say.
+//! Tests of the events API over a scripted ledger.
 
 use super::*;
-use crate::admin::{AdminState, Readiness, router as whole};
-use crate::config::{Livemode, WebhookConfig};
+use crate::admin::{AdminState, Readiness, router as admin_router};
+use crate::backend::{Backend, Resolver};
+use crate::config::{BackendConfig, BackendUrl, Livemode, OnOutage, WebhookConfig};
+use crate::delivery::dispatcher::Dispatcher;
+use crate::delivery::wakeup::Wakeup;
 use crate::delivery_mode::DeliveryMode;
 use crate::endpoint::Endpoint;
 use crate::ledger::{
@@ -17,19 +20,20 @@ use bytes::Bytes;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use std::sync::Mutex;
+use tokio_util::task::TaskTracker;
 use tower_service::Service;
 
 const TOKEN: &str = "a-token-of-the-tests";
 const SHOP: &str = "/webhooks/stripe";
 
-/// Has these records, in this order, and says `acted` to whatever is asked of it.
+/// A ledger with these records, in this order. It notes the actions and the enqueued events.
 #[derive(Default)]
 struct Scripted {
     records: Mutex<Vec<(Record, Option<StoredRequest>)>>,
     acted: Mutex<Vec<(String, OperatorAction)>>,
     running: Mutex<bool>,
     down: Mutex<bool>,
-    kept: Mutex<Vec<(Arrival, StoredRequest)>>,
+    enqueued: Mutex<Vec<(Arrival, StoredRequest)>>,
 }
 
 impl Scripted {
@@ -41,11 +45,11 @@ impl Scripted {
 #[async_trait]
 impl Ledger for Scripted {
     async fn claim(&self, _: Arrival, _: Duration) -> Result<Claim, LedgerError> {
-        panic!("operators claim nothing")
+        panic!("the events API claims nothing")
     }
 
     async fn settle(&self, _: Lease, _: Settlement) -> Result<Settled, SettleError> {
-        panic!("operators settle nothing")
+        panic!("the events API settles nothing")
     }
 
     fn health(&self) -> Health {
@@ -58,7 +62,7 @@ impl Ledger for Scripted {
     async fn enqueue(
         &self,
         arrival: Arrival,
-        parcel: StoredRequest,
+        stored: StoredRequest,
         lease: Option<Duration>,
     ) -> Result<EnqueueResult, LedgerError> {
         self.up()?;
@@ -66,11 +70,11 @@ impl Ledger for Scripted {
         if *self.running.lock().unwrap() {
             return Ok(EnqueueResult::InFlight { retry_after: Duration::from_millis(1500) });
         }
-        let mut kept = self.kept.lock().unwrap();
-        if kept.iter().any(|(known, _)| known.key == arrival.key) {
+        let mut enqueued = self.enqueued.lock().unwrap();
+        if enqueued.iter().any(|(known, _)| known.key == arrival.key) {
             return Ok(EnqueueResult::Duplicate);
         }
-        kept.push((arrival, parcel));
+        enqueued.push((arrival, stored));
         Ok(EnqueueResult::Queued)
     }
 
@@ -80,7 +84,7 @@ impl Ledger for Scripted {
         _: usize,
         _: Duration,
     ) -> Result<Vec<(Lease, StoredRequest)>, LedgerError> {
-        panic!("operators deliver nothing")
+        panic!("the events API delivers nothing")
     }
 
     async fn backlog(&self) -> Result<Vec<Backlog>, LedgerError> {
@@ -91,7 +95,7 @@ impl Ledger for Scripted {
         &self,
         filter: &RecordFilter,
         after: Option<&str>,
-        most: usize,
+        limit: usize,
     ) -> Result<Page, LedgerError> {
         self.up()?;
         let from: usize = match after {
@@ -102,7 +106,7 @@ impl Ledger for Scripted {
         };
         let all = self.records.lock().unwrap();
         let records: Vec<Record> =
-            all.iter().map(|(record, _)| record.clone()).skip(from).take(most).collect();
+            all.iter().map(|(record, _)| record.clone()).skip(from).take(limit).collect();
         let next = (from + records.len() < all.len()).then(|| (from + records.len()).to_string());
         Ok(Page { records: records.into_iter().filter(|record| filter.matches(record)).collect(), next })
     }
@@ -114,11 +118,11 @@ impl Ledger for Scripted {
 
     async fn apply(&self, key: &EventKey, action: OperatorAction) -> Result<ActionResult, LedgerError> {
         self.up()?;
-        let Some((_, parcel)) = self.get(key).await? else { return Ok(ActionResult::Unknown) };
+        let Some((_, stored)) = self.get(key).await? else { return Ok(ActionResult::Unknown) };
         if *self.running.lock().unwrap() {
             return Ok(ActionResult::Running);
         }
-        if parcel.is_none() && action == OperatorAction::Redeliver {
+        if stored.is_none() && action == OperatorAction::Redeliver {
             return Ok(ActionResult::PayloadGone);
         }
         self.acted.lock().unwrap().push((key.to_string(), action));
@@ -127,7 +131,7 @@ impl Ledger for Scripted {
 }
 
 fn record(id: &str, query: &str, event_type: &str, state: At) -> (Record, Option<StoredRequest>) {
-    let parcel = matches!(state, At::Pending | At::Dead).then(|| StoredRequest {
+    let stored = matches!(state, At::Pending | At::Dead).then(|| StoredRequest {
         mode: DeliveryMode::Queued,
         head: "POST /hush HTTP/1.1\r\n".into(),
         signature: "t=1,v1=hush".into(),
@@ -146,13 +150,13 @@ fn record(id: &str, query: &str, event_type: &str, state: At) -> (Record, Option
         due: None,
         settled: None,
     };
-    (record, parcel)
+    (record, stored)
 }
 
 struct Api {
     ledger: Arc<Scripted>,
     router: Router,
-    bell: Arc<Notify>,
+    rescan: Arc<Notify>,
 }
 
 impl Api {
@@ -179,14 +183,15 @@ impl Api {
         };
         let metrics = Arc::new(Metrics::new());
         let endpoint = Arc::new(Endpoint::new(&webhook, &metrics));
-        let find =
-            move |name: &str| (name == SHOP).then(|| Place { path: SHOP.into(), endpoint: endpoint.clone() });
-        let take_in = Arc::new(Importer::new(ledger.clone(), "app".into(), find));
-        let bell = Arc::new(Notify::new());
-        let events = Some(Events { token: Token::new(TOKEN), take_in, bell: bell.clone() });
+        let endpoints = Arc::new(move || vec![endpoint.clone()]);
+        let wakeup = Wakeup::default();
+        let intake = Arc::new(intake(ledger.clone(), &metrics, wakeup.clone()));
+        let rescan = wakeup.rescan;
+        let token = Token::new(TOKEN);
+        let events = Some(EventsApi { token, intake, endpoints, rescan: rescan.clone() });
         let readiness = Arc::new(Readiness::new(ledger.clone()));
-        let router = whole(AdminState { metrics, readiness, ledger: ledger.clone(), events });
-        Api { ledger, router, bell }
+        let router = admin_router(AdminState { metrics, readiness, ledger: ledger.clone(), events });
+        Api { ledger, router, rescan }
     }
 
     async fn send(&self, request: http::Request<Body>) -> (u16, http::HeaderMap, Bytes) {
@@ -207,19 +212,34 @@ impl Api {
         (status, serde_json::from_slice(&body).unwrap_or_default())
     }
 
-    /// Whether the bell was rung since it was last asked.
-    async fn rang(&self) -> bool {
-        timeout(Duration::ZERO, self.bell.notified()).await.is_ok()
+    /// Returns whether the worker was notified since the last call.
+    async fn notified(&self) -> bool {
+        timeout(Duration::ZERO, self.rescan.notified()).await.is_ok()
     }
 
-    /// The status and `error.code`.
+    /// Returns the status and the `error.code` of a response.
     async fn refused(&self, method: &str, target: &str) -> (u16, String) {
         let (status, said) = self.ask(method, target, "").await;
         (status, said["error"]["code"].as_str().unwrap_or_default().to_owned())
     }
 }
 
-fn shelf() -> Vec<(Record, Option<StoredRequest>)> {
+/// Returns an intake whose backend is never asked.
+fn intake(ledger: Arc<Scripted>, metrics: &Arc<Metrics>, wakeup: Wakeup) -> Intake {
+    let url = BackendUrl::Unix("/nowhere".into());
+    let second = Duration::from_secs(1);
+    let config = BackendConfig {
+        url: url.clone(),
+        connect_timeout: second,
+        response_timeout: second,
+        idle_timeout: second,
+    };
+    let backend = Backend::new(&config, Resolver::new(&url), 1);
+    let dispatcher = Dispatcher::new(backend, ledger.clone(), metrics.clone(), TaskTracker::new());
+    Intake::new(ledger, Arc::new(dispatcher), OnOutage::Refuse, "app".to_owned(), wakeup, TaskTracker::new())
+}
+
+fn records() -> Vec<(Record, Option<StoredRequest>)> {
     vec![
         record("evt_1", "", "invoice.paid", At::Dead),
         record("evt_2", "", "charge.refunded", At::Dead),
@@ -234,8 +254,8 @@ fn key(id: &str, query: &str) -> String {
 }
 
 #[tokio::test]
-async fn without_the_token_nothing_is_told_and_nothing_done() {
-    let api = Api::new(shelf());
+async fn without_the_token_every_request_gets_401() {
+    let api = Api::new(records());
     for given in [None, Some("Bearer wrong"), Some("Bearer"), Some("Basic a-token-of-the-tests"), Some(TOKEN)]
     {
         for (method, target) in [
@@ -261,12 +281,12 @@ async fn without_the_token_nothing_is_told_and_nothing_done() {
     let twice = http::Request::get("/api/events").header("Authorization", format!("Bearer {TOKEN}"));
     let twice = twice.header("Authorization", format!("Bearer {TOKEN}")).body(Body::empty()).unwrap();
     assert_eq!(api.send(twice).await.0, 401);
-    assert!(api.ledger.acted.lock().unwrap().is_empty() && api.ledger.kept.lock().unwrap().is_empty());
+    assert!(api.ledger.acted.lock().unwrap().is_empty() && api.ledger.enqueued.lock().unwrap().is_empty());
 }
 
 #[tokio::test]
-async fn pages_lead_to_each_other_and_hold_neither_payload_nor_signature() {
-    let api = Api::new(shelf());
+async fn pages_link_to_the_next_and_hold_neither_payload_nor_signature() {
+    let api = Api::new(records());
     let (mut after, mut seen) = (String::new(), vec![]);
     loop {
         let (status, page) = api.ask("GET", &format!("/api/events?limit=2&after={after}"), "").await;
@@ -287,8 +307,8 @@ async fn pages_lead_to_each_other_and_hold_neither_payload_nor_signature() {
 }
 
 #[tokio::test]
-async fn an_event_is_named_by_its_key_or_by_an_id_that_only_it_has() {
-    let api = Api::new(shelf());
+async fn an_event_is_found_by_its_key_or_by_a_unique_id() {
+    let api = Api::new(records());
     for named in ["evt_1", &key("evt_1", "")] {
         let (status, shown) = api.ask("GET", &format!("/api/events/{named}"), "").await;
         assert_eq!((status, &shown["id"], &shown["payload"]["bytes"]), (200, &json!("evt_1"), &json!(11)));
@@ -310,8 +330,8 @@ async fn an_event_is_named_by_its_key_or_by_an_id_that_only_it_has() {
 }
 
 #[tokio::test]
-async fn a_payload_is_given_as_it_is_kept_and_gone_once_delivered() {
-    let api = Api::new(shelf());
+async fn a_stored_payload_is_returned_byte_for_byte_until_delivered() {
+    let api = Api::new(records());
     let request =
         http::Request::get("/api/events/evt_1/payload").header("Authorization", format!("bearer {TOKEN}"));
     let (status, headers, body) = api.send(request.body(Body::empty()).unwrap()).await;
@@ -324,11 +344,11 @@ async fn a_payload_is_given_as_it_is_kept_and_gone_once_delivered() {
 }
 
 #[tokio::test]
-async fn one_event_is_redelivered_or_forgotten_unless_it_cannot_be() {
-    let api = Api::new(shelf());
+async fn one_event_is_redelivered_or_deleted_unless_in_flight() {
+    let api = Api::new(records());
     let (status, said) = api.ask("POST", "/api/events/evt_1/redeliver", "").await;
     assert_eq!((status, said), (202, json!({ "redelivering": "evt_1? /webhooks/stripe" })));
-    assert!(api.rang().await);
+    assert!(api.notified().await);
     assert_eq!(api.ask("DELETE", &format!("/api/events/{}", key("evt_4", "")), "").await.0, 204);
     let expected = [
         ("evt_1? /webhooks/stripe".to_owned(), OperatorAction::Redeliver),
@@ -348,13 +368,13 @@ async fn one_event_is_redelivered_or_forgotten_unless_it_cannot_be() {
 }
 
 #[tokio::test]
-async fn all_that_match_are_redelivered_a_page_at_a_time_and_a_dry_run_only_counts() {
+async fn matching_events_are_redelivered_by_pages_and_a_dry_run_only_counts() {
     let many: Vec<_> =
         (100..250).map(|n| record(&format!("evt_{n}"), "", "invoice.paid", At::Dead)).collect();
-    let api = Api::new([shelf(), many].concat());
+    let api = Api::new([records(), many].concat());
     let (status, dry) = api.ask("POST", "/api/events/redeliver?type=charge.*&dry_run=true", "").await;
     assert_eq!((status, &dry["matched"], &dry["redelivered"]), (200, &json!(1), &json!(0)));
-    assert!(api.ledger.acted.lock().unwrap().is_empty() && !api.rang().await);
+    assert!(api.ledger.acted.lock().unwrap().is_empty() && !api.notified().await);
 
     let (mut after, mut redelivered) = (String::new(), 0);
     loop {
@@ -372,7 +392,7 @@ async fn all_that_match_are_redelivered_a_page_at_a_time_and_a_dry_run_only_coun
         }
     }
     assert_eq!(redelivered, 151);
-    assert!(api.rang().await);
+    assert!(api.notified().await);
     assert_eq!(api.ledger.acted.lock().unwrap().len(), 151);
     let (_, pending) = api.ask("POST", "/api/events/redeliver?state=pending", "").await;
     assert_eq!(pending["redelivered"], 2);
@@ -383,25 +403,25 @@ async fn all_that_match_are_redelivered_a_page_at_a_time_and_a_dry_run_only_coun
 }
 
 #[tokio::test]
-async fn an_event_that_is_brought_is_signed_and_kept_like_one_that_came() {
+async fn an_imported_event_is_signed_and_stored_like_a_received_one() {
     let api = Api::new(vec![]);
     let event = r#"{"id": "evt_7", "object": "event", "type": "invoice.paid", "created": 1767323045, "livemode": true}"#;
     let target = "/api/events?endpoint=%2Fwebhooks%2Fstripe&query=version%3D2";
     let (status, said) = api.ask("POST", target, event).await;
     let expected = json!({ "key": "evt_7?version=2 /webhooks/stripe", "received": true, "queued": true });
     assert_eq!((status, said), (202, expected));
-    assert!(api.rang().await);
+    assert!(api.notified().await);
     let (status, said) = api.ask("POST", target, event).await;
     assert_eq!((status, &said["duplicate"]), (200, &json!(true)));
-    assert!(!api.rang().await);
-    let (arrival, parcel) = api.ledger.kept.lock().unwrap()[0].clone();
+    assert!(!api.notified().await);
+    let (arrival, stored) = api.ledger.enqueued.lock().unwrap()[0].clone();
     assert_eq!(
         (&*arrival.event_type, arrival.created, arrival.livemode),
         ("invoice.paid", Some(1_767_323_045), Some(true))
     );
-    assert!(parcel.head.starts_with(b"POST /webhooks/stripe?version=2 HTTP/1.1\r\nHost: app\r\n"));
-    assert_eq!((parcel.mode, &parcel.body[..]), (DeliveryMode::Queued, event.as_bytes()));
-    let signature = String::from_utf8(parcel.signature.to_vec()).unwrap();
+    assert!(stored.head.starts_with(b"POST /webhooks/stripe?version=2 HTTP/1.1\r\nHost: app\r\n"));
+    assert_eq!((stored.mode, &stored.body[..]), (DeliveryMode::Queued, event.as_bytes()));
+    let signature = String::from_utf8(stored.signature.to_vec()).unwrap();
     assert_eq!(signature.matches("v1=").count(), 2, "one of each secret");
 
     let other = event.replace("invoice.paid", "charge.refunded");
@@ -409,11 +429,11 @@ async fn an_event_that_is_brought_is_signed_and_kept_like_one_that_came() {
     assert_eq!((status, &said["ignored"]), (200, &json!(true)));
     *api.ledger.running.lock().unwrap() = true;
     assert_eq!(api.ask("POST", target, &event.replace("evt_7", "evt_8")).await.0, 409);
-    assert_eq!(api.ledger.kept.lock().unwrap().len(), 1);
+    assert_eq!(api.ledger.enqueued.lock().unwrap().len(), 1);
 }
 
 #[tokio::test]
-async fn what_is_brought_and_cannot_be_taken_is_told_why() {
+async fn an_import_that_is_refused_names_the_reason() {
     let api = Api::new(vec![]);
     let shop = "/api/events?endpoint=%2Fwebhooks%2Fstripe";
     let long = format!("{{\"id\": \"{}\"}}", "x".repeat(300));
@@ -432,8 +452,8 @@ async fn what_is_brought_and_cannot_be_taken_is_told_why() {
 }
 
 #[tokio::test]
-async fn a_ledger_out_of_reach_is_503_and_a_page_of_nowhere_is_not() {
-    let api = Api::new(shelf());
+async fn an_unavailable_ledger_gets_503_and_an_invalid_page_400() {
+    let api = Api::new(records());
     assert_eq!(api.refused("GET", "/api/events?after=nowhere").await, (400, "after_invalid".into()));
     assert_eq!(api.refused("GET", "/api/events?stat=dead").await, (400, "query_invalid".into()));
     *api.ledger.down.lock().unwrap() = true;
@@ -453,7 +473,7 @@ async fn a_ledger_out_of_reach_is_503_and_a_page_of_nowhere_is_not() {
 }
 
 #[tokio::test]
-async fn other_methods_and_paths_are_told_what_there_is() {
+async fn unknown_methods_get_405_and_unknown_paths_404() {
     let api = Api::new(vec![]);
     assert_eq!(api.refused("PUT", "/api/events").await, (405, "method_not_allowed".into()));
     assert_eq!(api.refused("GET", "/api/other").await, (404, "not_found".into()));

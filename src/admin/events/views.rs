@@ -1,20 +1,20 @@
-//! How records look as JSON: times as RFC 3339, and nothing of a payload or a signature. Pure.
+//! The JSON shapes of the events API: times in RFC 3339, and never a payload or a signature. Pure.
 
 use serde::Serialize;
 use std::time::{Duration, UNIX_EPOCH};
 
 use crate::ledger::{Page, Record, State, StoredRequest};
 
-/// `{"events": […], "next": …}`
+/// A page of records: `{"events": […], "next": …}`.
 #[derive(Serialize)]
-pub(super) struct Listed<'a> {
-    events: Vec<Shown<'a>>,
+pub(super) struct ListView<'a> {
+    events: Vec<RecordView<'a>>,
     next: Option<&'a str>,
 }
 
-/// A record.
+/// One record of a list.
 #[derive(Serialize)]
-struct Shown<'a> {
+struct RecordView<'a> {
     key: String,
     id: &'a str,
     endpoint: &'a str,
@@ -25,7 +25,7 @@ struct Shown<'a> {
     account: Option<&'a str>,
     state: &'static str,
     attempts: u32,
-    /// The backend's, at the last attempt that is over.
+    /// The backend's status at the last finished attempt.
     status: Option<u16>,
     seen: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -35,62 +35,70 @@ struct Shown<'a> {
     settled: Option<String>,
 }
 
-/// A record, and what is kept of its event.
+/// One record, with the size and the mode of its stored payload.
 #[derive(Serialize)]
-pub(super) struct Whole<'a> {
+pub(super) struct DetailView<'a> {
     #[serde(flatten)]
-    record: Shown<'a>,
-    /// `null` where nothing is kept any more.
-    payload: Option<Kept>,
+    record: RecordView<'a>,
+    /// `null` where the payload is no longer stored.
+    payload: Option<PayloadView>,
 }
 
 #[derive(Serialize)]
-struct Kept {
+struct PayloadView {
     bytes: usize,
     delivery: &'static str,
 }
 
-/// A page.
-pub(super) fn page(page: &Page) -> Listed<'_> {
-    Listed { events: page.records.iter().map(shown).collect(), next: page.next.as_deref() }
-}
-
-/// One record.
-pub(super) fn whole<'a>(record: &'a Record, parcel: Option<&StoredRequest>) -> Whole<'a> {
-    let payload = parcel.map(|parcel| Kept { bytes: parcel.body.len(), delivery: parcel.mode.as_str() });
-    Whole { record: shown(record), payload }
-}
-
-fn shown(record: &Record) -> Shown<'_> {
-    let due = record.due.map(time);
-    let (due, lease_ends) = match record.state {
-        State::Running => (None, due),
-        State::Pending | State::Delivered | State::Failed | State::Dead => (due, None),
-    };
-    Shown {
-        key: record.key.to_string(),
-        id: &record.key.id,
-        endpoint: &record.key.endpoint,
-        query: &record.key.query,
-        r#type: &record.event_type,
-        created: record.created.and_then(|seconds| seconds.checked_mul(1000)).map(time),
-        livemode: record.livemode,
-        account: record.account.as_deref(),
-        state: record.state.as_str(),
-        attempts: record.attempts,
-        status: record.status,
-        seen: time(record.seen),
-        due,
-        lease_ends,
-        settled: record.settled.map(time),
+impl ListView<'_> {
+    /// Returns the JSON shape of a page.
+    pub(super) fn new(page: &Page) -> ListView<'_> {
+        ListView { events: page.records.iter().map(RecordView::new).collect(), next: page.next.as_deref() }
     }
 }
 
-/// Unix milliseconds in RFC 3339, to the millisecond. What cannot be written so (before 1970, after 9999) is brought to
+impl DetailView<'_> {
+    /// Returns the JSON shape of one record; `stored` is its payload, if that is still stored.
+    pub(super) fn new<'a>(record: &'a Record, stored: Option<&StoredRequest>) -> DetailView<'a> {
+        let payload =
+            |stored: &StoredRequest| PayloadView { bytes: stored.body.len(), delivery: stored.mode.as_str() };
+        DetailView { record: RecordView::new(record), payload: stored.map(payload) }
+    }
+}
+
+impl RecordView<'_> {
+    fn new(record: &Record) -> RecordView<'_> {
+        let due = record.due.map(rfc3339);
+        // The ledger stores a lease's end in the same field.
+        let (due, lease_ends) = match record.state {
+            State::Running => (None, due),
+            State::Pending | State::Delivered | State::Failed | State::Dead => (due, None),
+        };
+        RecordView {
+            key: record.key.to_string(),
+            id: &record.key.id,
+            endpoint: &record.key.endpoint,
+            query: &record.key.query,
+            r#type: &record.event_type,
+            created: record.created.and_then(|seconds| seconds.checked_mul(1000)).map(rfc3339),
+            livemode: record.livemode,
+            account: record.account.as_deref(),
+            state: record.state.as_str(),
+            attempts: record.attempts,
+            status: record.status,
+            seen: rfc3339(record.seen),
+            due,
+            lease_ends,
+            settled: record.settled.map(rfc3339),
+        }
+    }
+}
+
+/// Formats Unix milliseconds as RFC 3339, to the millisecond. Times before 1970 or after 9999 cannot be written so and become
 /// the nearest that can.
-fn time(millis: i64) -> String {
-    const LAST: u64 = 253_402_300_799_999;
-    let millis = u64::try_from(millis).unwrap_or_default().min(LAST);
+fn rfc3339(millis: i64) -> String {
+    const MAX_MILLIS: u64 = 253_402_300_799_999;
+    let millis = u64::try_from(millis).unwrap_or_default().min(MAX_MILLIS);
     humantime::format_rfc3339_millis(UNIX_EPOCH + Duration::from_millis(millis)).to_string()
 }
 
@@ -118,15 +126,15 @@ mod tests {
     }
 
     #[test]
-    fn a_record_shows_what_it_has_in_words_and_times() {
+    fn a_record_is_shown_without_payload_and_signature() {
         let pending = record(State::Pending);
-        let parcel = StoredRequest {
+        let stored = StoredRequest {
             mode: DeliveryMode::Hybrid,
             head: "POST /hush".into(),
             signature: "v1=hush".into(),
             body: "{\"hush\"}".into(),
         };
-        let shown = serde_json::to_value(whole(&pending, Some(&parcel))).unwrap();
+        let shown = serde_json::to_value(DetailView::new(&pending, Some(&stored))).unwrap();
         let expected = json!({
             "key": "evt_1?v=2 /w", "id": "evt_1", "endpoint": "/w", "query": "v=2", "type": "invoice.paid",
             "created": "2026-01-02T03:04:05.000Z", "livemode": false, "account": null, "state": "pending",
@@ -136,14 +144,14 @@ mod tests {
         assert_eq!(shown, expected);
         assert!(!shown.to_string().contains("hush"));
 
-        let shown = serde_json::to_value(whole(&record(State::Running), None)).unwrap();
+        let shown = serde_json::to_value(DetailView::new(&record(State::Running), None)).unwrap();
         assert_eq!((&shown["lease_ends"], &shown["due"]), (&expected["due"], &Value::Null));
         assert_eq!(shown["payload"], Value::Null);
     }
 
     #[test]
-    fn no_time_is_too_odd_to_be_written() {
-        assert_eq!(time(-1), "1970-01-01T00:00:00.000Z");
-        assert_eq!(time(i64::MAX), "9999-12-31T23:59:59.999Z");
+    fn a_time_out_of_range_is_shown_as_the_nearest_in_range() {
+        assert_eq!(rfc3339(-1), "1970-01-01T00:00:00.000Z");
+        assert_eq!(rfc3339(i64::MAX), "9999-12-31T23:59:59.999Z");
     }
 }

@@ -3,7 +3,7 @@
 
 use super::{Failure, Progress, word};
 use crate::config::CheckoutConfig;
-use crate::endpoint::Endpoint;
+use crate::endpoint::EventFilter;
 use crate::metrics::Metrics;
 use crate::stripe::event;
 use crate::stripe::form::{self, Param, Params};
@@ -42,10 +42,10 @@ pub(super) struct Past {
 }
 
 impl Past {
-    /// Whether an endpoint forwards it.
-    pub(super) fn is_for(&self, endpoint: &Endpoint) -> bool {
+    /// Returns whether an endpoint with this filter forwards the event.
+    pub(super) fn is_forwarded(&self, filter: &EventFilter) -> bool {
         let body = Bytes::copy_from_slice(self.payload.get().as_bytes());
-        event::parse_trusted(body).is_ok_and(|event| endpoint.forwards(&event))
+        event::parse_trusted(body).is_ok_and(|event| filter.matches(&event))
     }
 }
 

@@ -45,7 +45,6 @@ use self::index::KeyHasher;
 use self::maintenance::{Command, MaintenanceContext, MaintenanceThread};
 use self::queue::{Job, Queue};
 use self::writer::Writer;
-use super::millis::millis;
 use crate::clock;
 use crate::ledger::{
     ActionResult, Arrival, Backlog, Claim, EnqueueResult, EventKey, Health, Lease, Ledger, LedgerError,

@@ -174,7 +174,7 @@ async fn dead_letters_are_listed_shown_redelivered_and_deleted(ledger: TestLedge
     assert_eq!(all["redelivered"], 1);
     in_state(&program, &three.id, "delivered").await;
 
-    let operator = |line: &&Value| line["message"] == "operator";
+    let operator = |line: &&Value| line["message"] == "operator action on an event";
     let log: Vec<Value> = program.log().iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
     let lines: Vec<_> =
         log.iter().filter(operator).map(|l| [&l["by"], &l["action"], &l["event.id"], &l["result"]]).collect();
@@ -306,7 +306,7 @@ async fn command_line_lists_shows_redelivers_and_deletes_events() {
         in_state(&program, &event.id, "delivered").await;
     }
     let output = operator.run(&["events", "redeliver", &one.id]).await;
-    assert!(output.code == 1 && output.err.contains("no longer kept"), "{output:?}");
+    assert!(output.code == 1 && output.err.contains("no longer stored"), "{output:?}");
     let output = operator.run(&["events", "redeliver", "--state", "dead"]).await;
     assert_eq!((output.code, output.out.as_str()), (0, "0 events due now\n"));
 
@@ -343,7 +343,7 @@ async fn events_command_tells_an_unreachable_ledger_from_a_program_that_does_not
     let response = call_api(&program, "GET", "/api/events", "").await;
     assert_eq!((response.status, response.code().as_str()), (503, "ledger_unavailable"));
     let output = operator.run(&["events", "list"]).await;
-    assert!(output.code == 1 && output.err.contains("out of reach"), "{output:?}");
+    assert!(output.code == 1 && output.err.contains("unavailable"), "{output:?}");
     program.kill9();
     let output = operator.run(&["events", "list"]).await;
     assert!(output.code == 1 && output.err.contains("is the program running?"), "{output:?}");

@@ -6,7 +6,6 @@ use tokio::sync::oneshot;
 
 use super::Writer;
 use crate::clock;
-use crate::ledger::millis::millis;
 use crate::ledger::sqlite::error::file_error;
 use crate::ledger::sqlite::local_leases::LocalLeases;
 use crate::ledger::sqlite::maintenance::Command;

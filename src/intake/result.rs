@@ -1,0 +1,137 @@
+//! What an intake returns: the results of a received webhook and of an import. Owns no status and no body: how a result looks
+//! to the caller is decided by the edge and by the events API.
+
+use std::time::Duration;
+
+use crate::backend::{BackendError, BackendResponse};
+use crate::delivery::dispatcher::DeliveryError;
+use crate::ledger::LedgerError;
+use crate::outcome::Outcome;
+use crate::stripe::event::{EventRejection, VerifiedEvent};
+
+/// The result of one webhook request.
+#[derive(Debug)]
+pub struct WebhookResult {
+    /// The verified event; `None` if verification failed.
+    pub event: Option<VerifiedEvent>,
+    /// The number of the delivery attempt that was made; `None` if none was made.
+    pub attempt: Option<u32>,
+    /// What became of the event.
+    pub disposition: WebhookDisposition,
+}
+
+/// What became of a webhook request.
+#[derive(Debug)]
+pub enum WebhookDisposition {
+    /// The backend responded, with whatever status.
+    Delivered(BackendResponse),
+    /// The event is stored and reaches the backend later.
+    Queued,
+    /// The event was delivered before, or is stored already.
+    Duplicate,
+    /// The endpoint does not forward such events.
+    Ignored,
+    /// Another delivery of the event is under way.
+    InFlight {
+        /// The time until that delivery's lease ends.
+        retry_after: Duration,
+    },
+    /// Verification failed.
+    Refused(EventRejection),
+    /// The ledger is unavailable, and nothing was delivered.
+    LedgerUnavailable(LedgerError),
+    /// The delivery has no response: the backend failed, or the lease was too short for an attempt.
+    DeliveryError(DeliveryError),
+}
+
+impl WebhookDisposition {
+    /// Returns the disposition of a finished delivery.
+    pub(super) fn from_delivery(delivered: Result<BackendResponse, DeliveryError>) -> WebhookDisposition {
+        match delivered {
+            Ok(response) => WebhookDisposition::Delivered(response),
+            Err(error) => WebhookDisposition::DeliveryError(error),
+        }
+    }
+
+    /// Returns the outcome that the disposition is counted, logged and answered as.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            WebhookDisposition::Delivered(response) => outcome_of_answer(response),
+            WebhookDisposition::Queued => Outcome::Queued,
+            WebhookDisposition::Duplicate => Outcome::Duplicate,
+            WebhookDisposition::Ignored => Outcome::Ignored,
+            WebhookDisposition::InFlight { .. } => Outcome::InFlight,
+            WebhookDisposition::Refused(rejection) => rejection.outcome(),
+            WebhookDisposition::LedgerUnavailable(_) => Outcome::LedgerUnavailable,
+            WebhookDisposition::DeliveryError(DeliveryError::LeaseTooShort) => Outcome::LedgerUnavailable,
+            WebhookDisposition::DeliveryError(DeliveryError::Backend(error)) => outcome_of(error),
+        }
+    }
+
+    /// Returns the cause, for the log; `None` where the outcome says everything.
+    pub fn reason(&self) -> Option<String> {
+        match self {
+            WebhookDisposition::Refused(rejection) => Some(rejection.to_string()),
+            WebhookDisposition::LedgerUnavailable(error) => Some(error.to_string()),
+            WebhookDisposition::DeliveryError(error) => Some(error.to_string()),
+            WebhookDisposition::Delivered(_)
+            | WebhookDisposition::Queued
+            | WebhookDisposition::Duplicate
+            | WebhookDisposition::Ignored
+            | WebhookDisposition::InFlight { .. } => None,
+        }
+    }
+}
+
+/// Returns the outcome of a backend's response.
+pub fn outcome_of_answer(response: &BackendResponse) -> Outcome {
+    if response.head.is_success() { Outcome::Delivered } else { Outcome::BackendRefused }
+}
+
+/// Returns the outcome of a request to which the backend gave no response.
+pub fn outcome_of(error: &BackendError) -> Outcome {
+    match error {
+        BackendError::Unreachable(_) | BackendError::Unanswered(_) => Outcome::BackendUnreachable,
+        BackendError::Timeout => Outcome::BackendTimeout,
+        BackendError::Invalid(_) => Outcome::BackendInvalid,
+    }
+}
+
+/// What became of an imported event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ImportResult {
+    /// The event is stored and due.
+    Queued,
+    /// The event was delivered before, or is stored already.
+    Duplicate,
+    /// The endpoint does not forward such events.
+    Ignored,
+    /// An inline delivery of the event is under way.
+    InFlight {
+        /// The time until that delivery's lease ends.
+        retry_after: Duration,
+    },
+}
+
+impl ImportResult {
+    /// Returns the result's name in the events API and in the log.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            ImportResult::Queued => "queued",
+            ImportResult::Duplicate => "duplicate",
+            ImportResult::Ignored => "ignored",
+            ImportResult::InFlight { .. } => "in_flight",
+        }
+    }
+}
+
+/// Why an event was not imported.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    /// The body is not an event as Stripe sends it.
+    #[error(transparent)]
+    Invalid(#[from] EventRejection),
+    /// The ledger is unavailable, or stores nothing.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+}
