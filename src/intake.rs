@@ -1,7 +1,10 @@
 //! The one way in for events: [`Intake::receive`] for webhook requests, [`Intake::import`] for events that an operator
 //! brings. Both end in one `enqueue`. Owns verify, filter, claim and hand-over; never decides a status or a body, and
-//! never reads a request from the network. The results are in `result`.
+//! never reads a request from the network.
+//!
+//! Files: `incoming` (what is stored and delivered of an event), `result` (what the intake returns).
 
+mod incoming;
 mod result;
 
 pub use result::{
@@ -14,17 +17,17 @@ use std::time::{Duration, Instant};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
+use self::incoming::{IncomingEvent, import_head};
 use crate::backend::{BackendError, BackendResponse, RequestHeadBuilder};
 use crate::clock;
 use crate::config::OnOutage;
-use crate::delivery::dispatcher::{Delivery, Dispatcher};
-use crate::delivery::policy::Slot;
+use crate::delivery::dispatcher::Dispatcher;
 use crate::delivery::wakeup::Wakeup;
 use crate::delivery_mode::DeliveryMode;
 use crate::endpoint::Endpoint;
 use crate::failpoint;
-use crate::ledger::{Arrival, Claim, EnqueueResult, EventKey, Ledger, LedgerError, StoredRequest};
-use crate::stripe::event::{self, VerifiedEvent};
+use crate::ledger::{Claim, EnqueueResult, EventKey, Ledger, LedgerError};
+use crate::stripe::event;
 
 /// Receives webhooks and imports events.
 pub struct Intake {
@@ -59,57 +62,6 @@ pub struct ImportTarget<'a> {
     pub endpoint: &'a Arc<Endpoint>,
     /// The raw query of the endpoint's URL at Stripe, without `?`; empty if there is none. It holds no white space.
     pub query: &'a str,
-}
-
-/// An event that its endpoint forwards, on its way to the ledger or the backend.
-struct IncomingEvent {
-    event: VerifiedEvent,
-    endpoint: Arc<Endpoint>,
-    query: Box<str>,
-    /// The backend's request as far as the original request determines it.
-    head: RequestHeadBuilder,
-    signature: Bytes,
-}
-
-impl IncomingEvent {
-    fn key(&self) -> EventKey {
-        EventKey {
-            endpoint: self.endpoint.name.clone(),
-            query: self.query.clone(),
-            id: self.event.id().into(),
-        }
-    }
-
-    fn arrival(&self) -> Arrival {
-        Arrival {
-            key: self.key(),
-            event_type: self.event.event_type().into(),
-            created: self.event.created(),
-            livemode: self.event.livemode(),
-            account: self.event.account().map(Into::into),
-        }
-    }
-
-    fn stored_request(&self, mode: DeliveryMode) -> StoredRequest {
-        StoredRequest {
-            mode,
-            head: Bytes::copy_from_slice(self.head.as_bytes()),
-            signature: self.signature.clone(),
-            body: self.event.body().clone(),
-        }
-    }
-
-    fn into_delivery(self, mode: DeliveryMode, slot: Option<Slot>) -> Delivery {
-        Delivery {
-            event: self.event,
-            policy: self.endpoint.policy.clone(),
-            head: self.head,
-            signature: self.signature,
-            mode,
-            signature_is_fresh: true,
-            slot,
-        }
-    }
 }
 
 /// The disposition of an event, with the number of the attempt that was made.
@@ -343,28 +295,5 @@ impl Intake {
             }
             OnOutage::Deliver | OnOutage::Refuse => Err(WebhookDisposition::LedgerUnavailable(error)),
         }
-    }
-}
-
-/// Returns the head of an imported event's request: that of a webhook, without what the dispatcher adds.
-fn import_head(path: &str, query: &str, host: &str) -> RequestHeadBuilder {
-    let separator = if query.is_empty() { "" } else { "?" };
-    let mut head = RequestHeadBuilder::post(format!("{path}{separator}{query}").as_bytes());
-    head.add("Host", host.as_bytes());
-    head.add("Content-Type", b"application/json");
-    head
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_head_of_an_import_is_that_of_a_webhook_without_the_dispatchers_headers() {
-        let head =
-            |query| String::from_utf8(import_head("/w", query, "app:8081").as_bytes().to_vec()).unwrap();
-        let headers = "Host: app:8081\r\nContent-Type: application/json\r\n";
-        assert_eq!(head(""), format!("POST /w HTTP/1.1\r\n{headers}"));
-        assert_eq!(head("version=2"), format!("POST /w?version=2 HTTP/1.1\r\n{headers}"));
     }
 }

@@ -1,5 +1,5 @@
-//! Whether the program lives and whether it is ready. Ready means: the listener is open, the ledger takes claims, and
-//! nobody asked the program to end. The backend is no part of it.
+//! Liveness and readiness. The program is ready if the listener is open, the ledger takes claims and no shutdown was
+//! requested. The backend's state never counts.
 
 use super::json;
 use crate::ledger::{Health, Ledger};
@@ -10,7 +10,7 @@ use serde::Serialize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// What `/readyz` answers from. Shared; asking costs two loads and the ledger's own, cheap health.
+/// The state behind `/readyz`. A check costs two atomic loads and the ledger's own, cheap health check.
 pub struct Readiness {
     ledger: Arc<dyn Ledger>,
     listening: AtomicBool,
@@ -18,17 +18,17 @@ pub struct Readiness {
 }
 
 impl Readiness {
-    /// Not listening yet, not draining.
+    /// Builds the state of a program that does not listen yet.
     pub fn new(ledger: Arc<dyn Ledger>) -> Self {
         Self { ledger, listening: AtomicBool::new(false), draining: AtomicBool::new(false) }
     }
 
-    /// The listener for traffic is open.
+    /// Notes that the proxy listener is open.
     pub fn set_listening(&self) {
         self.listening.store(true, Ordering::Release);
     }
 
-    /// The program is to end; it will not be ready again.
+    /// Notes that the program shuts down. It is never ready again.
     pub fn set_draining(&self) {
         self.draining.store(true, Ordering::Release);
     }

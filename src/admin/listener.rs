@@ -1,26 +1,26 @@
-//! Our listener as axum takes one: it hands out connections and has no errors, so those of accepting stay here.
+//! Our listener as axum's `Listener` trait. The trait has no errors, so failures to accept are handled here.
 
 use crate::socket::{Listener, Socket};
 use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// How long to wait when the process has no descriptor left for a connection.
-const OUT_OF_DESCRIPTORS: Duration = Duration::from_secs(1);
+/// The wait before the next accept when the process has no file descriptor left.
+const ACCEPT_RETRY: Duration = Duration::from_secs(1);
 
 impl axum::serve::Listener for Listener {
     type Io = Socket;
-    /// `None`: over a Unix socket.
+    /// The client's address; `None` over a Unix socket.
     type Addr = Option<IpAddr>;
 
     async fn accept(&mut self) -> (Socket, Option<IpAddr>) {
         loop {
             match Listener::accept(self).await {
                 Ok(accepted) => return accepted,
-                Err(error) if of_one_connection(&error) => {}
+                Err(error) if is_connection_error(&error) => {}
                 Err(error) => {
-                    tracing::warn!(%error, "the admin listener cannot accept");
-                    tokio::time::sleep(OUT_OF_DESCRIPTORS).await;
+                    tracing::warn!(%error, "admin listener cannot accept a connection, retrying in 1 s");
+                    tokio::time::sleep(ACCEPT_RETRY).await;
                 }
             }
         }
@@ -34,7 +34,7 @@ impl axum::serve::Listener for Listener {
     }
 }
 
-/// The client left before it was accepted; the next one is another matter.
-fn of_one_connection(error: &io::Error) -> bool {
+/// Returns whether the error concerns one connection: its client left before it was accepted.
+fn is_connection_error(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset)
 }

@@ -1,6 +1,8 @@
-//! The admin listener: health, metrics and events, for operators and their tools, never for the site's visitors.
-//! It owns what stands at these paths; whether the program is ready is [`Readiness`]', what is counted is `metrics`'.
+//! The admin listener: health, metrics and the events API, for operators and their tools, never for the site's visitors.
 //! It never asks the backend: a backend that is down must not take the proxy out of service.
+//!
+//! Files: `health` (liveness and [`Readiness`]), `scrape` (`/metrics`), [`events`] (the events API), `listener` (axum's view of
+//! our listener).
 
 pub mod events;
 mod health;
@@ -22,34 +24,34 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// How long answers that are under way may take once the listener is to end.
-const LAST_ANSWERS: Duration = Duration::from_secs(1);
+/// The maximum time of the responses under way once the listener is to end.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What the admin listener needs to answer.
+/// What the admin listener responds from.
 #[derive(Clone)]
 pub struct AdminState {
-    /// What is counted.
+    /// The metrics that `/metrics` shows.
     pub metrics: Arc<Metrics>,
-    /// Whether the program is ready.
+    /// The state that `/readyz` shows.
     pub readiness: Arc<Readiness>,
-    /// Asked for the events there are.
+    /// The ledger, for the backlog and the events API.
     pub ledger: Arc<dyn Ledger>,
-    /// What the events API needs; `None`: there is none.
+    /// The events API; `None` if no token is configured.
     pub events: Option<EventsApi>,
 }
 
-/// Answers on the listener until `shutdown`, and then for a second at most what is under way.
+/// Serves the listener until `shutdown`, and then for [`SHUTDOWN_TIMEOUT`] at most the requests under way.
 pub async fn serve(listener: Listener, state: AdminState, shutdown: CancellationToken) {
     let end = shutdown.clone();
     let serving = axum::serve(listener, router(state)).with_graceful_shutdown(end.cancelled_owned());
-    let too_late = async {
+    let timed_out = async {
         shutdown.cancelled().await;
-        tokio::time::sleep(LAST_ANSWERS).await;
+        tokio::time::sleep(SHUTDOWN_TIMEOUT).await;
     };
     tokio::select! {
-        // It has no error of its own: a connection that cannot be accepted is tried again.
+        // Never an error: the listener retries a connection that it cannot accept.
         _ = serving.into_future() => {}
-        () = too_late => {}
+        () = timed_out => {}
     }
 }
 
@@ -68,16 +70,16 @@ fn router(mut state: AdminState) -> Router {
 }
 
 async fn not_found() -> Response {
-    let there = "There are /livez, /readyz and /metrics here, and with a token under [admin] /api/events.";
-    error(StatusCode::NOT_FOUND, "not_found", there)
+    let message = "The paths are /livez, /readyz and /metrics, and /api/events if [admin] has a token.";
+    error(StatusCode::NOT_FOUND, "not_found", message)
 }
 
-/// The `Allow` header is axum's.
+/// Responds with 405; axum adds the `Allow` header.
 async fn method_not_allowed() -> Response {
     error(
         StatusCode::METHOD_NOT_ALLOWED,
         "method_not_allowed",
-        "Ask with a method that the Allow header names.",
+        "The path does not take this method. Use one that the Allow header names.",
     )
 }
 
@@ -85,12 +87,12 @@ fn error(status: StatusCode, code: &str, message: &str) -> Response {
     json(status, &serde_json::json!({ "error": { "code": code, "message": message } }))
 }
 
-/// Health is of this moment: no cache may keep it.
+/// Builds a JSON response. Health and records change at any moment, so no cache may store it.
 fn json(status: StatusCode, body: &impl Serialize) -> Response {
     let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
     match serde_json::to_vec(body) {
         Ok(body) => (status, headers, body).into_response(),
-        // Only maps with keys that are no strings and failing `Serialize`s end here, and there are none.
+        // Serialization fails only for maps with other keys than strings, and there are none.
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
@@ -111,7 +113,7 @@ mod tests {
 
     type Backlogs = Option<Result<Vec<Backlog>, LedgerError>>;
 
-    /// Says what it is told to say; `backlog: None` never answers.
+    /// A ledger whose health and backlog a test sets; with `backlog: None` it never answers.
     struct Scripted {
         health: Mutex<Health>,
         backlog: Mutex<Backlogs>,
@@ -137,7 +139,7 @@ mod tests {
             _: StoredRequest,
             _: Option<Duration>,
         ) -> Result<EnqueueResult, LedgerError> {
-            panic!("the admin listener keeps nothing")
+            panic!("the admin listener enqueues nothing")
         }
 
         async fn claim_due(
@@ -150,9 +152,9 @@ mod tests {
         }
 
         async fn backlog(&self) -> Result<Vec<Backlog>, LedgerError> {
-            let said = self.backlog.lock().unwrap().clone();
-            match said {
-                Some(said) => said,
+            let backlog = self.backlog.lock().unwrap().clone();
+            match backlog {
+                Some(backlog) => backlog,
                 None => std::future::pending().await,
             }
         }
@@ -230,7 +232,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn livez_says_live_whatever_else_is_wrong() {
+    async fn livez_is_200_whatever_else_is_wrong() {
         let admin = Admin::start().await;
         *admin.ledger.health.lock().unwrap() = Health::NotReady { reason: "gone".into() };
         admin.readiness.set_draining();
@@ -272,7 +274,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn metrics_come_in_the_text_format() {
+    async fn metrics_are_in_the_text_format() {
         let admin = Admin::start().await;
         let answer = admin.ask("GET", "/metrics").await;
         assert_eq!(answer.status, 200);
@@ -281,7 +283,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_backlog_is_that_of_the_ledger_now() {
+    async fn metrics_show_the_ledgers_backlog_of_this_moment() {
         let admin = Admin::start().await;
         let series = |endpoint: &str, state: &str, n: u64| {
             format!("countersign_events{{endpoint=\"{endpoint}\",state=\"{state}\"}} {n}\n")
@@ -293,7 +295,7 @@ mod tests {
         assert!(body.contains(&series("/webhooks/stripe", "running", 0)), "{body}");
         assert!(body.contains(&oldest("0")), "{body}");
 
-        // An endpoint that left the configuration may still hold events.
+        // An endpoint that left the configuration can still have events.
         let backlog = |endpoint: &str, running, pending, dead| Backlog {
             endpoint: endpoint.into(),
             running,
@@ -303,8 +305,8 @@ mod tests {
             last_polled_ago: None,
             oldest_pending: (pending > 0).then_some(Duration::from_millis(2500)),
         };
-        let said = vec![backlog("/webhooks/stripe", 2, 7, 1), backlog("gone", 1, 0, 0)];
-        *admin.ledger.backlog.lock().unwrap() = Some(Ok(said));
+        let backlogs = vec![backlog("/webhooks/stripe", 2, 7, 1), backlog("gone", 1, 0, 0)];
+        *admin.ledger.backlog.lock().unwrap() = Some(Ok(backlogs));
         let body = admin.ask("GET", "/metrics").await.body;
         for (state, n) in [("running", 2), ("pending", 7), ("dead", 1)] {
             assert!(body.contains(&series("/webhooks/stripe", state, n)), "{body}");
@@ -321,11 +323,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_ledger_that_fails_or_hangs_leaves_the_backlog_out_and_nothing_else() {
+    async fn a_ledger_that_fails_or_hangs_omits_only_the_backlog() {
         let admin = Admin::start().await;
-        for said in [Some(Err(LedgerError::new("gone"))), None] {
+        for backlog in [Some(Err(LedgerError::new("gone"))), None] {
             admin.metrics.set_backlog("/webhooks/stripe", 7, 0, 0, Duration::ZERO);
-            *admin.ledger.backlog.lock().unwrap() = said;
+            *admin.ledger.backlog.lock().unwrap() = backlog;
             let answer = admin.ask("GET", "/metrics").await;
             assert_eq!(answer.status, 200);
             assert!(!answer.body.contains("countersign_events"), "{}", answer.body);
@@ -335,7 +337,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn anything_else_is_told_what_there_is() {
+    async fn unknown_paths_get_404_and_unknown_methods_405() {
         let admin = Admin::start().await;
         for target in ["/", "/metrics/", "/readyz/x", "/favicon.ico"] {
             let answer = admin.ask("GET", target).await;
@@ -351,7 +353,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn it_listens_on_a_unix_socket_too() {
+    async fn the_admin_listener_can_be_a_unix_socket() {
         let admin = Admin::start().await;
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("admin.sock");
@@ -370,14 +372,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_client_that_never_finishes_its_request_cannot_hold_the_end_up() {
+    async fn an_unfinished_request_cannot_delay_the_shutdown() {
         let admin = Admin::start().await;
         let mut slow = TcpStream::connect(admin.address).await.unwrap();
         slow.write_all(b"GET /livez HTTP/1.1\r\nHost:").await.unwrap();
-        // One answered later proves that the slow one has been accepted.
+        // A later connection with a response proves that the slow one was accepted.
         assert_eq!(admin.ask("GET", "/livez").await.status, 200);
         admin.shutdown.cancel();
-        tokio::time::timeout(LAST_ANSWERS * 10, admin.served).await.unwrap().unwrap();
+        tokio::time::timeout(SHUTDOWN_TIMEOUT * 10, admin.served).await.unwrap().unwrap();
         assert!(TcpStream::connect(admin.address).await.is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! `/metrics`: what was counted, and what is not settled, which only the ledger knows.
+//! `/metrics`: the program's metrics, with the backlog that only the ledger knows. It counts nothing itself.
 
 use super::AdminState;
 use crate::ledger::Backlog;
@@ -10,10 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
 
-/// How long the ledger may take to say what is not settled; far below Prometheus' own time-out for a scrape (10 s).
+/// The maximum time of the ledger's backlog query; far below Prometheus' own scrape timeout (10 s).
 const BACKLOG_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// One scrape at a time, or one would render while another is still filling in the backlog.
+/// The state of the handler. The lock admits one scrape at a time: another could render a half-filled backlog.
 #[derive(Clone)]
 pub(super) struct Scrape(Arc<Mutex<AdminState>>);
 
@@ -26,7 +26,7 @@ impl Scrape {
 pub(super) async fn metrics(State(scrape): State<Scrape>) -> Response {
     let state = scrape.0.lock().await;
     let backlog = tokio::time::timeout(BACKLOG_TIMEOUT, state.ledger.backlog()).await;
-    // Without an answer there is no number: a series that is missing can be seen, an old one would be believed.
+    // Without a reply the series are omitted: a missing series is noticed, a stale one is believed.
     refresh(&state.metrics, backlog.ok().and_then(Result::ok));
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], state.metrics.render()).into_response()
 }

@@ -12,7 +12,7 @@
 //! ```
 //!
 //! A settlement that the ledger does not take within [`SETTLE_WAIT`](super::settlement::SETTLE_WAIT) continues in the
-//! background. The backend's 2xx stands, so the caller is told it.
+//! background. The backend's 2xx stands, so the caller gets it at once.
 
 use bytes::Bytes;
 use std::sync::Arc;

@@ -218,9 +218,9 @@ impl Api {
     }
 
     /// Returns the status and the `error.code` of a response.
-    async fn refused(&self, method: &str, target: &str) -> (u16, String) {
-        let (status, said) = self.ask(method, target, "").await;
-        (status, said["error"]["code"].as_str().unwrap_or_default().to_owned())
+    async fn error(&self, method: &str, target: &str) -> (u16, String) {
+        let (status, response) = self.ask(method, target, "").await;
+        (status, response["error"]["code"].as_str().unwrap_or_default().to_owned())
     }
 }
 
@@ -274,8 +274,8 @@ async fn without_the_token_every_request_gets_401() {
             let (status, headers, body) = api.send(request.body(Body::empty()).unwrap()).await;
             assert_eq!(status, 401, "{method} {target} {given:?}");
             assert_eq!(headers["www-authenticate"], "Bearer");
-            let said: Value = serde_json::from_slice(&body).unwrap();
-            assert_eq!(said["error"]["code"], "unauthorized");
+            let response: Value = serde_json::from_slice(&body).unwrap();
+            assert_eq!(response["error"]["code"], "unauthorized");
         }
     }
     let twice = http::Request::get("/api/events").header("Authorization", format!("Bearer {TOKEN}"));
@@ -315,17 +315,14 @@ async fn an_event_is_found_by_its_key_or_by_a_unique_id() {
     }
     let (status, shown) = api.ask("GET", &format!("/api/events/{}", key("evt_4", "version%3D2")), "").await;
     assert_eq!((status, &shown["query"]), (200, &json!("version=2")));
-    let (status, said) = api.ask("GET", "/api/events/evt_4", "").await;
-    assert_eq!((status, &said["error"]["code"]), (409, &json!("event_ambiguous")));
+    let (status, response) = api.ask("GET", "/api/events/evt_4", "").await;
+    assert_eq!((status, &response["error"]["code"]), (409, &json!("event_ambiguous")));
     assert!(
-        said["error"]["message"].as_str().unwrap().contains("evt_4?version=2 /webhooks/stripe"),
-        "{said}"
+        response["error"]["message"].as_str().unwrap().contains("evt_4?version=2 /webhooks/stripe"),
+        "{response}"
     );
     for unknown in ["evt_9", "evt%209", "%FF", "evt_1%3F%20other", "evt_1%3F"] {
-        assert_eq!(
-            api.refused("GET", &format!("/api/events/{unknown}")).await,
-            (404, "event_unknown".into())
-        );
+        assert_eq!(api.error("GET", &format!("/api/events/{unknown}")).await, (404, "event_unknown".into()));
     }
 }
 
@@ -340,14 +337,14 @@ async fn a_stored_payload_is_returned_byte_for_byte_until_delivered() {
         (&headers["content-type"], &headers["cache-control"]),
         (&"application/json".parse().unwrap(), &"no-store".parse().unwrap())
     );
-    assert_eq!(api.refused("GET", "/api/events/evt_3/payload").await, (410, "payload_gone".into()));
+    assert_eq!(api.error("GET", "/api/events/evt_3/payload").await, (410, "payload_gone".into()));
 }
 
 #[tokio::test]
 async fn one_event_is_redelivered_or_deleted_unless_in_flight() {
     let api = Api::new(records());
-    let (status, said) = api.ask("POST", "/api/events/evt_1/redeliver", "").await;
-    assert_eq!((status, said), (202, json!({ "redelivering": "evt_1? /webhooks/stripe" })));
+    let (status, response) = api.ask("POST", "/api/events/evt_1/redeliver", "").await;
+    assert_eq!((status, response), (202, json!({ "redelivering": "evt_1? /webhooks/stripe" })));
     assert!(api.notified().await);
     assert_eq!(api.ask("DELETE", &format!("/api/events/{}", key("evt_4", "")), "").await.0, 204);
     let expected = [
@@ -356,14 +353,14 @@ async fn one_event_is_redelivered_or_deleted_unless_in_flight() {
     ];
     assert_eq!(*api.ledger.acted.lock().unwrap(), expected);
 
-    let gone = api.refused("POST", "/api/events/evt_3/redeliver").await;
+    let gone = api.error("POST", "/api/events/evt_3/redeliver").await;
     assert_eq!(gone, (409, "payload_gone".into()));
     for (method, target) in [("POST", "/api/events/evt_9/redeliver"), ("DELETE", "/api/events/evt_9")] {
-        assert_eq!(api.refused(method, target).await, (404, "event_unknown".into()), "{method} {target}");
+        assert_eq!(api.error(method, target).await, (404, "event_unknown".into()), "{method} {target}");
     }
     *api.ledger.running.lock().unwrap() = true;
     for (method, target) in [("POST", "/api/events/evt_1/redeliver"), ("DELETE", "/api/events/evt_1")] {
-        assert_eq!(api.refused(method, target).await, (409, "in_flight".into()), "{method} {target}");
+        assert_eq!(api.error(method, target).await, (409, "in_flight".into()), "{method} {target}");
     }
 }
 
@@ -379,14 +376,14 @@ async fn matching_events_are_redelivered_by_pages_and_a_dry_run_only_counts() {
     let (mut after, mut redelivered) = (String::new(), 0);
     loop {
         let target = format!("/api/events/redeliver?type=invoice.paid&after={after}");
-        let (status, said) = api.ask("POST", &target, "").await;
+        let (status, response) = api.ask("POST", &target, "").await;
         assert_eq!(
-            (status, &said["payload_gone"], &said["in_flight"]),
+            (status, &response["payload_gone"], &response["in_flight"]),
             (200, &json!(0), &json!(0)),
-            "{said}"
+            "{response}"
         );
-        redelivered += said["redelivered"].as_u64().unwrap();
-        match said["next"].as_str() {
+        redelivered += response["redelivered"].as_u64().unwrap();
+        match response["next"].as_str() {
             Some(next) => after = next.to_owned(),
             None => break,
         }
@@ -397,7 +394,7 @@ async fn matching_events_are_redelivered_by_pages_and_a_dry_run_only_counts() {
     let (_, pending) = api.ask("POST", "/api/events/redeliver?state=pending", "").await;
     assert_eq!(pending["redelivered"], 2);
     for state in ["delivered", "failed", "running"] {
-        let refused = api.refused("POST", &format!("/api/events/redeliver?state={state}")).await;
+        let refused = api.error("POST", &format!("/api/events/redeliver?state={state}")).await;
         assert_eq!(refused, (400, "query_invalid".into()));
     }
 }
@@ -407,12 +404,12 @@ async fn an_imported_event_is_signed_and_stored_like_a_received_one() {
     let api = Api::new(vec![]);
     let event = r#"{"id": "evt_7", "object": "event", "type": "invoice.paid", "created": 1767323045, "livemode": true}"#;
     let target = "/api/events?endpoint=%2Fwebhooks%2Fstripe&query=version%3D2";
-    let (status, said) = api.ask("POST", target, event).await;
+    let (status, response) = api.ask("POST", target, event).await;
     let expected = json!({ "key": "evt_7?version=2 /webhooks/stripe", "received": true, "queued": true });
-    assert_eq!((status, said), (202, expected));
+    assert_eq!((status, response), (202, expected));
     assert!(api.notified().await);
-    let (status, said) = api.ask("POST", target, event).await;
-    assert_eq!((status, &said["duplicate"]), (200, &json!(true)));
+    let (status, response) = api.ask("POST", target, event).await;
+    assert_eq!((status, &response["duplicate"]), (200, &json!(true)));
     assert!(!api.notified().await);
     let (arrival, stored) = api.ledger.enqueued.lock().unwrap()[0].clone();
     assert_eq!(
@@ -425,8 +422,8 @@ async fn an_imported_event_is_signed_and_stored_like_a_received_one() {
     assert_eq!(signature.matches("v1=").count(), 2, "one of each secret");
 
     let other = event.replace("invoice.paid", "charge.refunded");
-    let (status, said) = api.ask("POST", target, &other).await;
-    assert_eq!((status, &said["ignored"]), (200, &json!(true)));
+    let (status, response) = api.ask("POST", target, &other).await;
+    assert_eq!((status, &response["ignored"]), (200, &json!(true)));
     *api.ledger.running.lock().unwrap() = true;
     assert_eq!(api.ask("POST", target, &event.replace("evt_7", "evt_8")).await.0, 409);
     assert_eq!(api.ledger.enqueued.lock().unwrap().len(), 1);
@@ -446,16 +443,16 @@ async fn an_import_that_is_refused_names_the_reason() {
         (&format!("{shop}&query=a%20b"), "{}", 400, "query_invalid"),
         (&format!("{shop}&state=dead"), "{}", 400, "query_invalid"),
     ] {
-        let (got, said) = api.ask("POST", target, body).await;
-        assert_eq!((got, &said["error"]["code"]), (status, &json!(code)), "{target} {said}");
+        let (got, response) = api.ask("POST", target, body).await;
+        assert_eq!((got, &response["error"]["code"]), (status, &json!(code)), "{target} {response}");
     }
 }
 
 #[tokio::test]
 async fn an_unavailable_ledger_gets_503_and_an_invalid_page_400() {
     let api = Api::new(records());
-    assert_eq!(api.refused("GET", "/api/events?after=nowhere").await, (400, "after_invalid".into()));
-    assert_eq!(api.refused("GET", "/api/events?stat=dead").await, (400, "query_invalid".into()));
+    assert_eq!(api.error("GET", "/api/events?after=nowhere").await, (400, "after_invalid".into()));
+    assert_eq!(api.error("GET", "/api/events?stat=dead").await, (400, "query_invalid".into()));
     *api.ledger.down.lock().unwrap() = true;
     for (method, target) in [
         ("GET", "/api/events"),
@@ -464,17 +461,13 @@ async fn an_unavailable_ledger_gets_503_and_an_invalid_page_400() {
         ("POST", "/api/events/redeliver"),
         ("DELETE", &format!("/api/events/{}", key("evt_1", ""))),
     ] {
-        assert_eq!(
-            api.refused(method, target).await,
-            (503, "ledger_unavailable".into()),
-            "{method} {target}"
-        );
+        assert_eq!(api.error(method, target).await, (503, "ledger_unavailable".into()), "{method} {target}");
     }
 }
 
 #[tokio::test]
 async fn unknown_methods_get_405_and_unknown_paths_404() {
     let api = Api::new(vec![]);
-    assert_eq!(api.refused("PUT", "/api/events").await, (405, "method_not_allowed".into()));
-    assert_eq!(api.refused("GET", "/api/other").await, (404, "not_found".into()));
+    assert_eq!(api.error("PUT", "/api/events").await, (405, "method_not_allowed".into()));
+    assert_eq!(api.error("GET", "/api/other").await, (404, "not_found".into()));
 }

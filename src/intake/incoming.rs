@@ -1,0 +1,95 @@
+//! An event on its way through the intake, received or imported: the one place that builds what the ledger records and stores
+//! of it, and what the dispatcher delivers. It decides nothing.
+
+use bytes::Bytes;
+use std::sync::Arc;
+
+use crate::backend::RequestHeadBuilder;
+use crate::delivery::dispatcher::Delivery;
+use crate::delivery::policy::Slot;
+use crate::delivery_mode::DeliveryMode;
+use crate::endpoint::Endpoint;
+use crate::ledger::{Arrival, EventKey, StoredRequest};
+use crate::stripe::event::VerifiedEvent;
+
+/// An event that its endpoint forwards, on its way to the ledger or the backend.
+pub(super) struct IncomingEvent {
+    /// The event itself.
+    pub(super) event: VerifiedEvent,
+    /// The endpoint that it arrived at, or is imported to.
+    pub(super) endpoint: Arc<Endpoint>,
+    /// The raw query, without `?`.
+    pub(super) query: Box<str>,
+    /// The backend's request as far as the original request determines it.
+    pub(super) head: RequestHeadBuilder,
+    /// The `Stripe-Signature` that it arrived with, or was given at import.
+    pub(super) signature: Bytes,
+}
+
+impl IncomingEvent {
+    /// Returns the key that all copies of the event share.
+    pub(super) fn key(&self) -> EventKey {
+        EventKey {
+            endpoint: self.endpoint.name.clone(),
+            query: self.query.clone(),
+            id: self.event.id().into(),
+        }
+    }
+
+    /// Returns what the ledger records of the event.
+    pub(super) fn arrival(&self) -> Arrival {
+        Arrival {
+            key: self.key(),
+            event_type: self.event.event_type().into(),
+            created: self.event.created(),
+            livemode: self.event.livemode(),
+            account: self.event.account().map(Into::into),
+        }
+    }
+
+    /// Returns what the ledger stores for a later delivery.
+    pub(super) fn stored_request(&self, mode: DeliveryMode) -> StoredRequest {
+        StoredRequest {
+            mode,
+            head: Bytes::copy_from_slice(self.head.as_bytes()),
+            signature: self.signature.clone(),
+            body: self.event.body().clone(),
+        }
+    }
+
+    /// Returns the delivery of the event. It is fresh, so Stripe's signature still holds.
+    pub(super) fn into_delivery(self, mode: DeliveryMode, slot: Option<Slot>) -> Delivery {
+        Delivery {
+            event: self.event,
+            policy: self.endpoint.policy.clone(),
+            head: self.head,
+            signature: self.signature,
+            mode,
+            signature_is_fresh: true,
+            slot,
+        }
+    }
+}
+
+/// Returns the head of an imported event's request: that of a webhook, without what the dispatcher adds.
+pub(super) fn import_head(path: &str, query: &str, host: &str) -> RequestHeadBuilder {
+    let separator = if query.is_empty() { "" } else { "?" };
+    let mut head = RequestHeadBuilder::post(format!("{path}{separator}{query}").as_bytes());
+    head.add("Host", host.as_bytes());
+    head.add("Content-Type", b"application/json");
+    head
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_head_of_an_import_is_that_of_a_webhook_without_the_dispatchers_headers() {
+        let head =
+            |query| String::from_utf8(import_head("/w", query, "app:8081").as_bytes().to_vec()).unwrap();
+        let headers = "Host: app:8081\r\nContent-Type: application/json\r\n";
+        assert_eq!(head(""), format!("POST /w HTTP/1.1\r\n{headers}"));
+        assert_eq!(head("version=2"), format!("POST /w?version=2 HTTP/1.1\r\n{headers}"));
+    }
+}
