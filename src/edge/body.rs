@@ -1,4 +1,4 @@
-//! A request's whole body, within its limits, for those requests that are answered here.
+//! The whole body of a request that Countersign answers itself, read within its limits. It never decides what a body means.
 
 use bytes::{Bytes, BytesMut};
 use std::time::Duration;
@@ -7,99 +7,95 @@ use tokio::time::timeout;
 use super::connection::Connection;
 use super::gate::Pass;
 use crate::http1::chunked::{Decoder, Step};
-use crate::http1::head::{Framing, Headers};
+use crate::http1::head::{Framing, RequestHead};
 
-/// What is read at once of a chunked body.
-const READ: usize = 16 * 1024;
+/// How many bytes of a chunked body one read takes at most.
+const READ_SIZE: usize = 16 * 1024;
 
-/// Why there is no whole body.
+/// Why a body could not be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BodyFault {
-    /// It is longer than the limit, by its `Content-Length` or while it came.
+pub enum BodyError {
+    /// The body is longer than the limit, by its `Content-Length` or by what arrived.
     TooLarge,
-    /// Its coding is faulty.
+    /// The chunked coding is invalid.
     Malformed,
-    /// It did not come in time.
+    /// The body did not arrive in time.
     TooSlow,
-    /// Its place at the gate was needed while it was waited for.
-    SentAway,
-    /// The client has left.
-    Gone,
+    /// The admission limiter gave this request's place to another one while the body was awaited.
+    Evicted,
+    /// The body arrived, but the program ends before the work on it can be done.
+    ShuttingDown,
+    /// The client closed the connection before the body was complete.
+    Disconnected,
 }
 
-/// How long a body may be, in bytes, and how long all of it may take.
+/// The limits of a body.
 #[derive(Debug, Clone, Copy)]
-pub struct Bounds {
-    /// In bytes.
-    pub limit: u64,
-    /// For the whole.
-    pub within: Duration,
+pub struct ReadLimits {
+    /// The longest body, in bytes.
+    pub max_bytes: u64,
+    /// How long the whole body may take to arrive.
+    pub timeout: Duration,
 }
 
-/// Whether the client waits to be told that its body is wanted (RFC 9110, 10.1.1).
-pub fn awaited(head: &[u8], fields: &Headers) -> bool {
-    fields.values(head, "expect").any(|value| value.eq_ignore_ascii_case(b"100-continue"))
-}
-
-/// Waits for the whole body, for as long as its place at the gate is not needed.
-pub async fn receive(
+/// Reads the whole body of the request with this head. It gives up when `permit` is evicted.
+pub async fn read(
     connection: &mut Connection,
-    awaited: bool,
-    framing: Framing,
-    bounds: Bounds,
-    pass: &mut Pass,
-) -> Result<Bytes, BodyFault> {
-    if awaited && connection.send(b"HTTP/1.1 100 Continue\r\n\r\n", b"").await.is_err() {
-        return Err(BodyFault::Gone);
+    head: &RequestHead,
+    limits: ReadLimits,
+    permit: &mut Pass,
+) -> Result<Bytes, BodyError> {
+    if head.expects_continue() && connection.send(b"HTTP/1.1 100 Continue\r\n\r\n", b"").await.is_err() {
+        return Err(BodyError::Disconnected);
     }
-    let read = tokio::select! {
-        // A body that came with its head is taken before anything waits.
+    let body = tokio::select! {
+        // In this order a body that came with its head is read without becoming evictable.
         biased;
-        read = timeout(bounds.within, read(connection, framing, bounds.limit)) => read,
-        () = pass.sent_away() => return Err(BodyFault::SentAway),
+        body = timeout(limits.timeout, read_framed(connection, head.framing(), limits.max_bytes)) => body,
+        () = permit.sent_away() => return Err(BodyError::Evicted),
     };
-    pass.stay();
-    read.unwrap_or(Err(BodyFault::TooSlow))
+    permit.stay();
+    body.unwrap_or(Err(BodyError::TooSlow))
 }
 
-/// Reads it. A body of known length is not copied.
-async fn read(connection: &mut Connection, framing: Framing, limit: u64) -> Result<Bytes, BodyFault> {
+async fn read_framed(connection: &mut Connection, framing: Framing, limit: u64) -> Result<Bytes, BodyError> {
     match framing {
-        Framing::Length(length) if length > limit => Err(BodyFault::TooLarge),
+        Framing::Length(length) if length > limit => Err(BodyError::TooLarge),
         Framing::Length(length) => {
             // Within the limit, which the configuration keeps far below what a usize holds.
-            let length = usize::try_from(length).map_err(|_| BodyFault::TooLarge)?;
+            let length = usize::try_from(length).map_err(|_| BodyError::TooLarge)?;
             while connection.buffered().len() < length {
-                more(connection, length - connection.buffered().len()).await?;
+                read_more(connection, length - connection.buffered().len()).await?;
             }
+            // The body leaves the read buffer without a copy.
             Ok(connection.take(length))
         }
-        Framing::Chunked => chunked(connection, limit).await,
+        Framing::Chunked => read_chunked(connection, limit).await,
     }
 }
 
-async fn chunked(connection: &mut Connection, limit: u64) -> Result<Bytes, BodyFault> {
+async fn read_chunked(connection: &mut Connection, limit: u64) -> Result<Bytes, BodyError> {
     let (mut decoder, mut body) = (Decoder::new(), BytesMut::new());
     loop {
         let mut input = connection.buffered();
         let before = input.len();
         let step = decoder.feed(&mut input, |data| body.extend_from_slice(data));
         let used = before - input.len();
-        drop(connection.take(used));
+        connection.consume(used);
         if body.len() as u64 > limit {
-            return Err(BodyFault::TooLarge);
+            return Err(BodyError::TooLarge);
         }
         match step {
             Step::Done => return Ok(body.freeze()),
-            Step::Faulty => return Err(BodyFault::Malformed),
-            Step::More => more(connection, READ).await?,
+            Step::Faulty => return Err(BodyError::Malformed),
+            Step::More => read_more(connection, READ_SIZE).await?,
         }
     }
 }
 
-async fn more(connection: &mut Connection, room: usize) -> Result<(), BodyFault> {
+async fn read_more(connection: &mut Connection, room: usize) -> Result<(), BodyError> {
     match connection.fill(room).await {
         Ok(n) if n > 0 => Ok(()),
-        Ok(_) | Err(_) => Err(BodyFault::Gone),
+        Ok(_) | Err(_) => Err(BodyError::Disconnected),
     }
 }

@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 
-use super::forwarded::trusted;
+use super::headers::peer_trusted;
 
 /// The client's address: reading `X-Forwarded-For` from the right, the first that is no trusted proxy's. `None` where that
 /// is not known: all that is written there is trusted, or it cannot be read.
@@ -12,7 +12,7 @@ pub fn address<'a>(
     proxies: &[IpNet],
     forwarded_for: impl Iterator<Item = &'a [u8]>,
 ) -> Option<IpAddr> {
-    if !trusted(peer, proxies) {
+    if !peer_trusted(peer, proxies) {
         return peer;
     }
     let values: Vec<_> = forwarded_for.collect();
@@ -20,7 +20,7 @@ pub fn address<'a>(
     for hop in hops {
         let text = str::from_utf8(hop).ok()?.trim();
         let address = text.parse().or_else(|_| text.parse().map(|at: SocketAddr| at.ip())).ok()?;
-        if !trusted(Some(address), proxies) {
+        if !peer_trusted(Some(address), proxies) {
             return Some(address);
         }
     }

@@ -1,119 +1,85 @@
-//! A client's connection: a buffer in front of the socket, the deadlines that pingora does not have, and for pingora
-//! a stream that holds exactly one request.
+//! A client's connection: a read buffer in front of the socket, and the deadlines of its requests.
 //!
-//! A request's head is read here, by [`Connection::head`], before anyone decides who answers it:
+//! It reads the head of every request, before anything decides who answers:
 //!
 //! ```text
-//!  idle ──first byte──▶ head ──whole──▶ a webhook or an order: body and answer go through `take`, `fill`, `send`
-//!   │ idle_timeout,      │ header_timeout: 408       └─ all else: `pass`, and pingora reads a head from here
+//!  idle ──first byte──▶ head ──complete──▶ a webhook or an order: `take`, `fill` and `send` move body and response
+//!   │ idle_timeout,      │ header_timeout: 408       └─ all else: `proxy` lends the connection to pingora
 //!   │ or drain: closed   │ 64 KiB: 431
 //! ```
 //!
-//! What pingora reads ends with the request's body: what a client has sent beyond it stays in the buffer for the next
-//! request, and the client's leaving is still seen. Only an answer without end (a WebSocket, an event stream) lifts
-//! that bound, and such a connection is closed at once when the program drains.
+//! It never reads beyond the buffer that its user asked for, and it knows neither routes nor responses.
 
-use async_trait::async_trait;
 use bytes::{Buf, Bytes, BytesMut};
-use pingora::protocols::raw_connect::ProxyDigest;
-use pingora::protocols::{
-    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream,
-    TimingDigest, UniqueID, UniqueIDType,
-};
 use std::future::{Future, poll_fn};
-use std::io::{self, IoSlice};
+use std::io;
 use std::net::IpAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use super::forwarded::Rewritten;
-use crate::http1::chunked::{Decoder, Step};
-use crate::http1::head::{self, Framing};
+use crate::http1::head::{self, RequestHead};
 use crate::outcome::Outcome;
 use crate::socket::{self, Socket};
 
-/// A request's head may be as long as this, in bytes.
+/// The longest head of a request, in bytes.
 pub const MAX_HEAD: usize = 64 * 1024;
-/// What is read at once while a head is awaited, and what is kept of a client that sends ahead.
-const READ: usize = 4096;
-/// Writes shorter than this wait for the next one or a flush, so that a head and its body leave together.
-const COALESCE: usize = 1460;
-/// How long an idle connection stays open once the program drains. A request that its client had already sent is
-/// answered; closing at once would lose it.
-const LINGER: Duration = Duration::from_secs(1);
-/// How long a client may take to read an answer of ours, which is a head and 64 KiB at most.
-const SEND: Duration = Duration::from_secs(10);
+/// How many bytes one read takes while a head is awaited, and how many of a later request are buffered ahead.
+pub const READ_SIZE: usize = 4096;
+/// How long a closing connection discards what its client still sends, and how long a body is discarded to keep one.
+pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
+/// How many bytes a closing connection discards at most.
+const LINGER_MAX_BYTES: usize = 4 * 1024 * 1024;
+/// How long an idle connection stays open once the program drains. Closing at once would lose a request that its client
+/// has already sent.
+const DRAIN_IDLE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a client may take to read a response of Countersign's own, which is a head and 64 KiB at most.
+const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// An answer with an end of its own.
-const ORDINARY: u8 = 0;
-/// One without: it is closed at once when the program drains.
-const ENDLESS: u8 = 1;
-/// The same, and what the client sends belongs to it and to no next request.
-const UPGRADED: u8 = 2;
-
-/// What every connection of a listener has in common.
+/// The timeouts that all connections of a listener share.
 #[derive(Debug)]
 pub struct Limits {
-    /// For the whole head of a request, from its first byte; before the first request from the connection's begin.
+    /// For the whole head of a request, from its first byte. Before the first request it counts from the accept.
     pub header_timeout: Duration,
-    /// Between two requests.
+    /// For the time between two requests, and for a client that does not read its response.
     pub idle_timeout: Duration,
-    /// The program's end.
+    /// Cancelled when the program begins to drain.
     pub drain: CancellationToken,
 }
 
-/// Why there is no further request.
+/// Why a connection has no further request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
-    /// The client has left, or the connection has idled long enough.
+pub enum ReadHeadError {
+    /// The client closed the connection, or it was idle for too long.
     Closed,
-    /// The client is to be told why.
-    Refused(Outcome),
+    /// The head is too slow, too large or malformed, and the client is to be told so.
+    Rejected(Outcome),
 }
 
-/// A client's connection.
+/// A connection of a client.
 #[derive(Debug)]
 pub struct Connection {
     socket: Socket,
     peer: Option<IpAddr>,
     limits: Arc<Limits>,
-    inbox: BytesMut,
+    /// What has been read from the socket and not been taken.
+    read_buf: BytesMut,
+    /// The deadline of whatever is awaited now: a head, the next request, a client that reads.
     deadline: Pin<Box<Sleep>>,
     draining: Pin<Box<WaitForCancellationFutureOwned>>,
-    lingering: bool,
-    /// What pingora may still read of the request it has.
-    bound: Bound,
-    /// The head that pingora reads first, in place of the one that came.
-    ahead: Bytes,
-    /// The lines that its head gets on the way to the backend.
-    added: Bytes,
-    /// What kind of answer pingora gives: one of the constants above.
-    answer: AtomicU8,
-    outbox: Vec<u8>,
-    /// The client takes nothing at present; the deadline says until when it may.
-    stalled: bool,
-    /// Gives the connection's place back when it is dropped.
+    /// Set once the drain has shortened the deadline of this idle connection.
+    drain_deadline_set: bool,
+    /// Frees the connection's place when it is dropped.
     _permit: OwnedSemaphorePermit,
 }
 
-/// How much of a request's body has yet to be handed over.
-#[derive(Debug)]
-enum Bound {
-    /// So many bytes.
-    Length(u64),
-    /// What the decoder takes.
-    Chunked(Decoder),
-}
-
 impl Connection {
-    /// A connection from `peer` (`None`: over a Unix socket).
+    /// Creates the connection for an accepted socket. `peer` is `None` over a Unix socket.
     pub fn new(
         socket: Socket,
         peer: Option<IpAddr>,
@@ -126,372 +92,197 @@ impl Connection {
             socket,
             peer,
             limits,
-            inbox: BytesMut::new(),
+            read_buf: BytesMut::new(),
             deadline,
             draining,
-            lingering: false,
-            bound: Bound::Length(0),
-            ahead: Bytes::new(),
-            added: Bytes::new(),
-            answer: AtomicU8::new(ORDINARY),
-            outbox: Vec::new(),
-            stalled: false,
+            drain_deadline_set: false,
             _permit: permit,
         }
     }
 
-    /// The connection under a session, if it is one of ours.
-    pub fn under(stream: Option<&Stream>) -> Option<&Connection> {
-        stream.and_then(|stream| (**stream).as_any().downcast_ref())
-    }
-
-    /// Whose it is; `None` over a Unix socket.
+    /// The address of the peer; `None` over a Unix socket.
     pub fn peer(&self) -> Option<IpAddr> {
         self.peer
     }
 
-    /// Waits for the next request's head and tells its length; [`Connection::buffered`] begins with it.
-    pub async fn head(&mut self) -> Result<usize, End> {
+    /// The socket, for a user that writes to it or reads past the buffer.
+    pub(super) fn socket(&mut self) -> Pin<&mut Socket> {
+        Pin::new(&mut self.socket)
+    }
+
+    /// The socket's file descriptor, as a number to tell connections apart.
+    pub(super) fn fd(&self) -> i32 {
+        socket::raw_fd(&self.socket)
+    }
+
+    /// Waits for the head of the next request, takes it out of the buffer and parses it.
+    pub async fn read_head(&mut self) -> Result<RequestHead, ReadHeadError> {
+        let length = self.buffer_head().await?;
+        // Most requests are nothing but a head: their buffer moves into it without a reference count.
+        let bytes = if self.read_buf.len() == length {
+            std::mem::take(&mut self.read_buf)
+        } else {
+            self.read_buf.split_to(length)
+        };
+        RequestHead::parse(bytes).map_err(|_| ReadHeadError::Rejected(Outcome::RequestMalformed))
+    }
+
+    /// Reads until the buffer begins with a complete head, and returns the head's length.
+    async fn buffer_head(&mut self) -> Result<usize, ReadHeadError> {
         let (mut scanned, mut timing) = (0, false);
         loop {
             if scanned == 0 {
-                let blank = head::leading_blank(&self.inbox);
-                self.inbox.advance(blank);
+                let blank = head::leading_blank(&self.read_buf);
+                self.read_buf.advance(blank);
             }
-            if let Some(length) = head::find_end(&self.inbox, &mut scanned) {
+            if let Some(length) = head::find_end(&self.read_buf, &mut scanned) {
                 return if length > MAX_HEAD {
-                    Err(End::Refused(Outcome::HeaderTooLarge))
+                    Err(ReadHeadError::Rejected(Outcome::HeaderTooLarge))
                 } else {
                     Ok(length)
                 };
             }
-            if self.inbox.len() > MAX_HEAD {
-                return Err(End::Refused(Outcome::HeaderTooLarge));
+            if self.read_buf.len() > MAX_HEAD {
+                return Err(ReadHeadError::Rejected(Outcome::HeaderTooLarge));
             }
-            let begun = !self.inbox.is_empty();
+            let begun = !self.read_buf.is_empty();
+            // The deadline of a head runs from its first byte and is not extended by further ones.
             if begun && !timing {
                 timing = true;
                 self.set_deadline(self.limits.header_timeout);
             }
-            self.inbox.reserve(READ);
             match poll_fn(|cx| self.poll_more_head(begun, cx)).await {
-                Ok(0) => return Err(End::Closed),
+                Ok(0) => return Err(ReadHeadError::Closed),
                 Ok(_) => {}
-                Err(end) => return Err(end),
+                Err(error) => return Err(error),
             }
         }
     }
 
-    /// The next request is waited for from now on.
-    pub fn rest(&mut self) {
-        self.set_deadline(self.limits.idle_timeout);
-        if self.inbox.is_empty() {
-            // An idle connection holds no buffer: there may be thousands.
-            self.inbox = BytesMut::new();
+    fn poll_more_head(&mut self, begun: bool, cx: &mut Context<'_>) -> Poll<Result<usize, ReadHeadError>> {
+        if let Poll::Ready(read) = self.poll_fill(cx) {
+            return Poll::Ready(read.map_err(|_| ReadHeadError::Closed));
+        }
+        if !begun && !self.drain_deadline_set && self.poll_draining(cx).is_ready() {
+            self.drain_deadline_set = true;
+            let end = self.deadline.deadline().min(Instant::now() + DRAIN_IDLE_TIMEOUT);
+            self.deadline.as_mut().reset(end);
+        }
+        ready!(self.poll_deadline(cx));
+        Poll::Ready(Err(if begun {
+            ReadHeadError::Rejected(Outcome::HeaderTooSlow)
+        } else {
+            ReadHeadError::Closed
+        }))
+    }
+
+    /// Starts to wait for the next request.
+    pub fn begin_idle(&mut self) {
+        self.set_idle_deadline();
+        // There may be thousands of idle connections: none of them holds a buffer.
+        if self.read_buf.is_empty() {
+            self.read_buf = BytesMut::new();
         }
     }
 
-    fn poll_more_head(&mut self, begun: bool, cx: &mut Context<'_>) -> Poll<Result<usize, End>> {
-        let read = {
-            let mut reading = std::pin::pin!(self.socket.read_buf(&mut self.inbox));
-            reading.as_mut().poll(cx)
-        };
-        if let Poll::Ready(read) = read {
-            return Poll::Ready(read.map_err(|_| End::Closed));
+    /// Takes over the buffer of a head that is not needed any more, unless this connection has a buffer.
+    pub(super) fn reuse_buffer(&mut self, mut buffer: BytesMut) {
+        if self.read_buf.capacity() == 0 {
+            buffer.clear();
+            self.read_buf = buffer;
         }
-        if !begun && !self.lingering && self.draining.as_mut().poll(cx).is_ready() {
-            self.lingering = true;
-            let end = self.deadline.deadline().min(Instant::now() + LINGER);
-            self.deadline.as_mut().reset(end);
-        }
-        ready!(self.deadline.as_mut().poll(cx));
-        Poll::Ready(Err(if begun { End::Refused(Outcome::HeaderTooSlow) } else { End::Closed }))
+    }
+
+    /// Restarts the deadline at `idle_timeout` from now.
+    pub(super) fn set_idle_deadline(&mut self) {
+        self.set_deadline(self.limits.idle_timeout);
     }
 
     fn set_deadline(&mut self, after: Duration) {
         self.deadline.as_mut().reset(Instant::now() + after);
     }
 
-    /// What has been read and not been taken.
+    /// Is ready once the deadline has passed.
+    pub(super) fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.deadline.as_mut().poll(cx)
+    }
+
+    /// Is ready once the program drains.
+    pub(super) fn poll_draining(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.draining.as_mut().poll(cx)
+    }
+
+    /// The bytes that have been read and not been taken.
     pub fn buffered(&self) -> &[u8] {
-        &self.inbox
+        &self.read_buf
     }
 
     /// Takes the first `n` buffered bytes, without copying them.
     pub fn take(&mut self, n: usize) -> Bytes {
-        self.inbox.split_to(n).freeze()
+        self.read_buf.split_to(n).freeze()
     }
 
-    /// Reads more into the buffer, which is made to hold `room` more bytes at least.
+    /// Discards the first `n` buffered bytes.
+    pub fn consume(&mut self, n: usize) {
+        self.read_buf.advance(n);
+    }
+
+    /// Reads more into the buffer, which gets room for `room` more bytes at least.
     pub async fn fill(&mut self, room: usize) -> io::Result<usize> {
-        self.inbox.reserve(room);
-        self.socket.read_buf(&mut self.inbox).await
+        self.read_buf.reserve(room);
+        self.socket.read_buf(&mut self.read_buf).await
     }
 
-    /// Reads `n` bytes away.
+    /// Reads more into the buffer, one read's worth.
+    pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.read_buf.reserve(READ_SIZE);
+        pin!(self.socket.read_buf(&mut self.read_buf)).poll(cx)
+    }
+
+    /// Reads and discards `n` bytes.
     pub async fn skip(&mut self, n: usize) -> io::Result<()> {
         let mut left = n;
         loop {
-            let now = left.min(self.inbox.len());
-            self.inbox.advance(now);
+            let now = left.min(self.read_buf.len());
+            self.read_buf.advance(now);
             left -= now;
             if left == 0 {
                 return Ok(());
             }
-            if self.fill(READ).await? == 0 {
+            if self.fill(READ_SIZE).await? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         }
     }
 
-    /// Writes all of it; a client that does not read in time is given up.
+    /// Writes a head and a body. A client that does not read them in time is given up.
     pub async fn send(&mut self, head: &[u8], body: &[u8]) -> io::Result<()> {
         let mut both = Buf::chain(head, body);
-        match timeout(SEND, self.socket.write_all_buf(&mut both)).await {
+        match timeout(SEND_TIMEOUT, self.socket.write_all_buf(&mut both)).await {
             Ok(sent) => sent,
             Err(_) => Err(io::ErrorKind::TimedOut.into()),
         }
     }
 
-    /// Says no more, and reads away what the client has still on its way, for a while: a connection closed over
-    /// unread bytes takes back the answer that was written.
-    pub async fn part(&mut self, patience: Duration, most: usize) {
-        let parting = async {
+    /// Shuts down the write side. The connection is closed when it is dropped.
+    pub async fn close(&mut self) {
+        let _ = timeout(LINGER_TIMEOUT, AsyncWriteExt::shutdown(&mut self.socket)).await;
+    }
+
+    /// Lingering close: shuts down the write side and discards what the client still sends, within [`LINGER_TIMEOUT`].
+    /// Closing with unread data makes the kernel send RST, which can destroy the response before the client reads it.
+    pub async fn linger_and_close(&mut self) {
+        let discard = async {
             let _ = AsyncWriteExt::shutdown(&mut self.socket).await;
-            let mut left = most;
+            let mut left = LINGER_MAX_BYTES;
             while left > 0 {
-                self.inbox.clear();
-                match self.fill(READ).await {
+                self.read_buf.clear();
+                match self.fill(READ_SIZE).await {
                     Ok(n) if n > 0 => left = left.saturating_sub(n),
                     Ok(_) | Err(_) => return,
                 }
             }
         };
-        let _ = timeout(patience, parting).await;
-    }
-
-    /// From here on pingora reads: the request whose head of `length` bytes begins the buffer, `rewritten`.
-    pub fn pass(&mut self, length: usize, framing: Framing, rewritten: Rewritten) {
-        self.inbox.advance(length);
-        (self.ahead, self.added) = (rewritten.head.into(), rewritten.added.into());
-        *self.answer.get_mut() = ORDINARY;
-        self.bound = match framing {
-            Framing::Length(body) => Bound::Length(body),
-            Framing::Chunked => Bound::Chunked(Decoder::new()),
-        };
-    }
-
-    /// The lines that the head of the request in hand gets on the way to the backend.
-    pub fn added(&self) -> Bytes {
-        self.added.clone()
-    }
-
-    /// The answer is a stream of events.
-    pub fn mark_endless(&self) {
-        self.answer.store(ENDLESS, Ordering::Relaxed);
-    }
-
-    /// The answer switches protocols.
-    pub fn mark_upgraded(&self) {
-        self.answer.store(UPGRADED, Ordering::Relaxed);
-    }
-
-    /// Moves what may be handed over and is here; how many bytes those were.
-    fn hand_over(&mut self, to: &mut ReadBuf<'_>) -> usize {
-        let of_head = self.ahead.len().min(to.remaining());
-        to.put_slice(&self.ahead.split_to(of_head));
-        if !self.ahead.is_empty() {
-            return of_head;
-        }
-        let room = self.inbox.len().min(to.remaining());
-        let n = match &mut self.bound {
-            _ if *self.answer.get_mut() == UPGRADED => room,
-            Bound::Length(left) => {
-                let n = room.min(usize::try_from(*left).unwrap_or(usize::MAX));
-                *left -= n as u64;
-                n
-            }
-            Bound::Chunked(decoder) => {
-                let mut body = &self.inbox[..room];
-                // What is not the coding is for pingora to refuse: it gets everything.
-                match decoder.feed(&mut body, |_| {}) {
-                    Step::More | Step::Done => room - body.len(),
-                    Step::Faulty => room,
-                }
-            }
-        };
-        to.put_slice(&self.inbox[..n]);
-        self.inbox.advance(n);
-        of_head + n
-    }
-
-    /// All of the request has been handed over.
-    fn handed_over(&mut self) -> bool {
-        match &self.bound {
-            _ if *self.answer.get_mut() == UPGRADED => false,
-            Bound::Length(left) => *left == 0,
-            Bound::Chunked(decoder) => decoder.is_done(),
-        }
-    }
-
-    /// pingora asks whether the client is still there: it is not told of bytes that belong to the next request.
-    fn poll_leaving(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.inbox.len() < READ {
-            self.inbox.reserve(READ);
-            let mut reading = std::pin::pin!(self.socket.read_buf(&mut self.inbox));
-            match reading.as_mut().poll(cx)? {
-                Poll::Ready(0) => return Poll::Ready(Ok(())),
-                Poll::Ready(_) => {}
-                Poll::Pending => break,
-            }
-        }
-        self.poll_cut_off(cx)
-    }
-
-    /// An answer without end is over, for the client's side, when the program drains.
-    fn poll_cut_off(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match *self.answer.get_mut() {
-            ORDINARY => Poll::Pending,
-            _ => self.draining.as_mut().poll(cx).map(Ok),
-        }
-    }
-
-    /// Writes for pingora. A client that takes nothing holds its place for `idle_timeout` at most; the deadline is free
-    /// for it, since no head is awaited meanwhile.
-    fn poll_write_out(&mut self, also: &[u8], cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let both = [IoSlice::new(&self.outbox), IoSlice::new(also)];
-        let written = Pin::new(&mut self.socket).poll_write_vectored(cx, &both);
-        match written {
-            Poll::Ready(Ok(0)) if !(self.outbox.is_empty() && also.is_empty()) => {
-                Poll::Ready(Err(io::ErrorKind::WriteZero.into()))
-            }
-            Poll::Ready(written) => {
-                self.stalled = false;
-                Poll::Ready(written)
-            }
-            Poll::Pending => {
-                if !self.stalled {
-                    self.stalled = true;
-                    self.set_deadline(self.limits.idle_timeout);
-                }
-                self.deadline.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
-            }
-        }
-    }
-
-    fn poll_outbox(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.outbox.is_empty() {
-            let n = ready!(self.poll_write_out(&[], cx))?;
-            self.outbox.drain(..n);
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        if this.hand_over(buf) > 0 {
-            return Poll::Ready(Ok(()));
-        }
-        if this.handed_over() {
-            return this.poll_leaving(cx);
-        }
-        // The buffer is empty. A body of known length, or one without end, need not go through it.
-        let most = match &this.bound {
-            _ if *this.answer.get_mut() == UPGRADED => usize::MAX,
-            Bound::Length(left) => usize::try_from(*left).unwrap_or(usize::MAX),
-            Bound::Chunked(..) => {
-                this.inbox.reserve(READ);
-                let mut reading = std::pin::pin!(this.socket.read_buf(&mut this.inbox));
-                if ready!(reading.as_mut().poll(cx))? > 0 {
-                    this.hand_over(buf);
-                }
-                return Poll::Ready(Ok(()));
-            }
-        };
-        let read = if most >= buf.remaining() {
-            let before = buf.filled().len();
-            Pin::new(&mut this.socket).poll_read(cx, buf).map_ok(|()| buf.filled().len() - before)
-        } else {
-            let mut part = ReadBuf::new(buf.initialize_unfilled_to(most));
-            let read = Pin::new(&mut this.socket).poll_read(cx, &mut part).map_ok(|()| part.filled().len());
-            if let Poll::Ready(Ok(n)) = read {
-                buf.advance(n);
-            }
-            read
-        };
-        match read {
-            Poll::Ready(Ok(n)) => {
-                if let Bound::Length(left) = &mut this.bound {
-                    *left = left.saturating_sub(n as u64);
-                }
-                Poll::Ready(Ok(()))
-            }
-            Poll::Ready(Err(e)) => Poll::Ready(Err(e)),
-            Poll::Pending => this.poll_cut_off(cx),
-        }
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        if this.outbox.is_empty() && buf.len() < COALESCE {
-            this.outbox.extend_from_slice(buf);
-            return Poll::Ready(Ok(buf.len()));
-        }
-        loop {
-            let held = this.outbox.len();
-            let n = ready!(this.poll_write_out(buf, cx))?;
-            this.outbox.drain(..n.min(held));
-            if n > held || buf.is_empty() {
-                return Poll::Ready(Ok(n.saturating_sub(held)));
-            }
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.get_mut().poll_outbox(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        ready!(this.poll_outbox(cx))?;
-        Pin::new(&mut this.socket).poll_shutdown(cx)
-    }
-}
-
-#[async_trait]
-impl Shutdown for Connection {
-    async fn shutdown(&mut self) {
-        let _ = AsyncWriteExt::shutdown(self).await;
-    }
-}
-
-impl UniqueID for Connection {
-    fn id(&self) -> UniqueIDType {
-        socket::raw_fd(&self.socket)
-    }
-}
-
-impl Ssl for Connection {}
-impl Peek for Connection {}
-
-impl GetTimingDigest for Connection {
-    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
-        Vec::new()
-    }
-}
-
-impl GetProxyDigest for Connection {
-    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        None
-    }
-}
-
-impl GetSocketDigest for Connection {
-    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        None
+        let _ = timeout(LINGER_TIMEOUT, discard).await;
     }
 }

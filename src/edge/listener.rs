@@ -37,7 +37,9 @@ pub async fn accept(
         Ok(permit) => {
             let connection = Connection::new(socket, peer, limits.clone(), permit);
             let front = front.clone();
-            tasks.spawn(async move { serve::serve(&front.edge, &front.pingora, Box::new(connection)).await });
+            tasks.spawn(async move {
+                serve::serve(&front.context, &front.pass_through, Box::new(connection)).await
+            });
         }
         Err(_) => {
             if let Ok(permit) = turned_away.clone().try_acquire_owned() {

@@ -3,7 +3,6 @@
 //! shows it in its dashboard; none holds a secret, a signature or a payload.
 
 use bytes::Bytes;
-use pingora::http::ResponseHeader;
 use std::borrow::Cow;
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -189,15 +188,6 @@ impl Response {
         self
     }
 
-    /// Its head, as pingora writes it.
-    pub fn header(&self) -> pingora::Result<ResponseHeader> {
-        let mut header = ResponseHeader::build(self.status, Some(8))?;
-        for (name, value) in self.fields() {
-            header.insert_header(name, value.as_ref())?;
-        }
-        Ok(header)
-    }
-
     /// Its head, as it goes over the wire.
     pub fn head(&self, keep_alive: bool) -> Vec<u8> {
         let mut head = Vec::with_capacity(256);
@@ -213,7 +203,7 @@ impl Response {
             head.extend_from_slice(value);
             head.extend_from_slice(b"\r\n");
         };
-        for (name, value) in self.fields() {
+        for (name, value) in self.headers() {
             add(name, &value);
         }
         add("Date", httpdate::fmt_http_date(clock::wall()).as_bytes());
@@ -222,7 +212,8 @@ impl Response {
         head
     }
 
-    fn fields(&self) -> impl Iterator<Item = (&'static str, Cow<'_, [u8]>)> {
+    /// Its headers, without those that depend on the connection.
+    pub fn headers(&self) -> impl Iterator<Item = (&'static str, Cow<'_, [u8]>)> {
         // 204 and 304 have no body, and say no length (RFC 9110, 8.6).
         let length = (!matches!(self.status, 204 | 304)).then(|| self.body.len().to_string().into_bytes());
         [

@@ -1,197 +1,134 @@
-//! A connection from its first request to its last: who answers each.
+//! A connection from its first request to its last: reads each head, routes it, and hands the request to the part that
+//! answers it. It never reads a body and decides no response but the refusal of a malformed request.
 
-use pingora::apps::HttpServerApp;
-use pingora::protocols::Stream;
-use pingora::protocols::http::ServerSession;
-use pingora::proxy::HttpProxy;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::sync::watch;
-use tokio::time::timeout;
 
-use super::Edge;
+use super::Context;
 use super::checkout;
-use super::connection::{Connection, End};
-use super::forwarded::{self, Rewritten};
+use super::connection::{Connection, ReadHeadError};
+use super::exchange::{ConnectionAction, Exchange, Handling};
+use super::headers;
 use super::proxy::PassThrough;
 use super::reply::{self, Response};
 use super::route::{Errand, Route};
-use super::webhook::{self, Handled};
+use super::webhook;
 use crate::checkout::Checkout;
 use crate::endpoint::Endpoint;
 use crate::guard::is_target;
-use crate::http1::head::{self, Framing, Headers, Outline};
+use crate::http1::head::RequestHead;
 use crate::outcome::Outcome;
 
-/// How long, and how much of, what a client is still sending is read away after an early answer.
-const PATIENCE: Duration = Duration::from_secs(2);
-const MOST: usize = 4 * 1024 * 1024;
-/// A body up to this long is read away for the sake of its connection; for a longer one it is closed.
-const WORTH_SKIPPING: u64 = 64 * 1024;
-
-/// What becomes of a connection after an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Next {
-    /// It can carry another request.
-    Keep,
-    /// It ends here.
-    Close,
-    /// It ends here, and more may be on its way.
-    Part,
-}
-
-/// A request's head, in the connection's buffer.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Arrived {
-    /// How long it is.
-    pub length: usize,
-    /// How its body is framed.
-    pub framing: Framing,
-    /// It is a POST.
-    pub post: bool,
-}
-
-enum Routed {
+/// The part that answers a request. It owns what it needs, since the routes may be replaced before the request ends.
+enum Destination {
+    /// The webhook endpoint.
     Webhook(Arc<Endpoint>),
+    /// The checkout, and what the path asks of it.
     Checkout(Arc<Checkout>, Errand),
-    Refused(Outcome),
-    Pass(Option<Outcome>),
+    /// Nothing: the request is refused.
+    Refuse(Outcome),
+    /// The backend, through pingora, with a verdict in a dry run.
+    Backend(Option<Outcome>),
 }
 
-/// Serves it to its end.
-pub(super) async fn serve(
-    edge: &Edge,
-    pingora: &Arc<HttpProxy<PassThrough>>,
-    mut connection: Box<Connection>,
-) {
-    let draining = edge.drain.watch();
+/// Serves a connection to its end.
+pub(super) async fn serve(context: &Context, pass_through: &PassThrough, mut connection: Box<Connection>) {
     loop {
-        let length = match connection.head().await {
-            Ok(length) => length,
-            Err(End::Closed) => return,
-            Err(End::Refused(outcome)) => return turn_away(&mut connection, outcome).await,
+        let head = match connection.read_head().await {
+            Ok(head) => head,
+            Err(ReadHeadError::Closed) => return,
+            Err(ReadHeadError::Rejected(outcome)) => return reject_and_close(&mut connection, outcome).await,
         };
-        let Ok((arrived, routed)) =
-            head::outline(&connection.buffered()[..length]).map(|o| route(edge, length, o))
-        else {
-            return turn_away(&mut connection, Outcome::RequestMalformed).await;
-        };
-        let handled = match routed {
-            Routed::Webhook(endpoint) => webhook::handle(edge, &endpoint, &mut connection, arrived).await,
-            Routed::Checkout(shop, errand) => {
-                Handled::Answered(checkout::handle(edge, &shop, errand, &mut connection, arrived).await)
-            }
-            Routed::Refused(outcome) => Handled::Answered(
-                early(edge, &mut connection, arrived, &Response::from_outcome(outcome)).await,
-            ),
-            Routed::Pass(verdict) => Handled::Pass(verdict),
-        };
-        let next = match handled {
-            Handled::Answered(next) => next,
-            Handled::Pass(verdict) => match for_backend(edge, &connection, arrived, verdict) {
-                Some(head) => {
-                    connection.pass(arrived.length, arrived.framing, head);
-                    match pass(pingora, connection, &draining).await {
-                        Some(back) => connection = back,
-                        None => return,
+        let action = match handle(context, &mut connection, head).await {
+            Handling::Responded(action) => action,
+            Handling::Forward(head, verdict) => {
+                match forward(context, pass_through, connection, head, verdict).await {
+                    Some((back, action)) => {
+                        connection = back;
+                        action
                     }
-                    Next::Keep
+                    None => return,
                 }
-                None => {
-                    early(edge, &mut connection, arrived, &Response::from_outcome(Outcome::RequestMalformed))
-                        .await
-                }
-            },
+            }
         };
-        match next {
-            Next::Keep => connection.rest(),
-            Next::Close => return connection.part(PATIENCE, 0).await,
-            Next::Part => return connection.part(PATIENCE, MOST).await,
+        match action {
+            ConnectionAction::KeepAlive => connection.begin_idle(),
+            ConnectionAction::Close => return connection.close().await,
+            ConnectionAction::LingeringClose => return connection.linger_and_close().await,
         }
     }
 }
 
-fn route(edge: &Edge, length: usize, outline: Outline<'_>) -> (Arrived, Routed) {
-    let arrived = Arrived { length, framing: outline.framing, post: outline.method == b"POST" };
-    let routes = edge.routes.load();
-    let routed = match routes.route(outline.target) {
-        Route::Pass if !is_target(outline.method, outline.target) || outline.method == b"CONNECT" => {
-            Routed::Refused(Outcome::RequestMalformed)
+/// Has the part that answers a request handle it.
+async fn handle(context: &Context, connection: &mut Connection, head: RequestHead) -> Handling {
+    match route(context, &head) {
+        Destination::Webhook(endpoint) => {
+            webhook::handle(Exchange::new(context, connection, head), &endpoint).await
         }
-        Route::Pass => Routed::Pass(None),
-        Route::Webhook(endpoint) => Routed::Webhook(endpoint.clone()),
-        Route::Checkout(checkout, errand) => Routed::Checkout(checkout.clone(), errand),
+        Destination::Checkout(checkout, errand) => {
+            let exchange = Exchange::new(context, connection, head);
+            Handling::Responded(checkout::handle(exchange, &checkout, errand).await)
+        }
+        Destination::Refuse(outcome) => Handling::Responded(reject(context, connection, head, outcome).await),
+        Destination::Backend(verdict) => Handling::Forward(head, verdict),
+    }
+}
+
+/// Decides which part answers a request.
+fn route(context: &Context, head: &RequestHead) -> Destination {
+    let routes = context.routes.load();
+    match routes.route(head.target()) {
+        // CONNECT asks for a tunnel to another host, and other forms of a target are paths to some backends.
+        Route::Pass if !is_target(head.method(), head.target()) || head.method() == b"CONNECT" => {
+            Destination::Refuse(Outcome::RequestMalformed)
+        }
+        Route::Pass => Destination::Backend(None),
+        Route::Webhook(endpoint) => Destination::Webhook(endpoint.clone()),
+        Route::Checkout(checkout, errand) => Destination::Checkout(checkout.clone(), errand),
         Route::Ambiguous { reason, enforce } => {
-            edge.metrics.guard_rejected(reason.as_str());
+            context.metrics.guard_rejected(reason.as_str());
             if enforce {
-                Routed::Refused(Outcome::AmbiguousPath)
+                Destination::Refuse(Outcome::AmbiguousPath)
             } else {
-                Routed::Pass(Some(Outcome::AmbiguousPath))
+                Destination::Backend(Some(Outcome::AmbiguousPath))
             }
         }
-    };
-    (arrived, routed)
+    }
 }
 
-/// The head that the backend gets of a request that passes through; `None` if it has none to get.
-fn for_backend(
-    edge: &Edge,
-    connection: &Connection,
-    arrived: Arrived,
+/// Has pingora forward the request. Returns the connection if another request or a closing can follow.
+async fn forward(
+    context: &Context,
+    pass_through: &PassThrough,
+    mut connection: Box<Connection>,
+    head: RequestHead,
     verdict: Option<Outcome>,
-) -> Option<Rewritten> {
-    let head = &connection.buffered()[..arrived.length];
-    let routes = edge.routes.load();
-    forwarded::rewrite(head, connection.peer(), &routes.trusted_proxies, verdict.map(Outcome::as_str))
+) -> Option<(Box<Connection>, ConnectionAction)> {
+    let rewritten = {
+        let routes = context.routes.load();
+        headers::rewrite(&head, connection.peer(), &routes.trusted_proxies, verdict.map(Outcome::as_str))
+    };
+    let Some(rewritten) = rewritten else {
+        let action = reject(context, &mut connection, head, Outcome::RequestMalformed).await;
+        return Some((connection, action));
+    };
+    let framing = head.framing();
+    connection.reuse_buffer(head.into_buffer());
+    let connection = pass_through.serve(connection, rewritten, framing).await?;
+    Some((connection, ConnectionAction::KeepAlive))
 }
 
-/// Has pingora proxy the request; the connection comes back if it can carry another.
-async fn pass(
-    pingora: &Arc<HttpProxy<PassThrough>>,
-    connection: Box<Connection>,
-    draining: &watch::Receiver<bool>,
-) -> Option<Box<Connection>> {
-    let stream: Stream = connection;
-    let reused = pingora.process_new_http(ServerSession::new_http1(stream), draining).await?;
-    let (stream, _) = reused.consume();
-    stream.into_any().downcast().ok()
-}
-
-/// Answers before the body was read. The head is taken; the body is read away where that is cheap.
-pub(super) async fn early(
-    edge: &Edge,
+/// Refuses a request by its head.
+async fn reject(
+    context: &Context,
     connection: &mut Connection,
-    arrived: Arrived,
-    reply: &Response,
-) -> Next {
-    let head = connection.take(arrived.length);
-    let Ok(fields) = Headers::parse(&head) else {
-        let _ = connection.send(&reply::raw(Outcome::RequestMalformed), b"").await;
-        return Next::Part;
-    };
-    let skip = match arrived.framing {
-        // Who waits for a 100 sends nothing until he is answered, and may then send or not.
-        _ if fields.value(&head, "expect").is_some() => None,
-        Framing::Length(length) => (length <= WORTH_SKIPPING).then_some(length as usize),
-        Framing::Chunked => None,
-    };
-    let keep = skip.is_some() && fields.keep_alive() && !edge.drain.begun();
-    let body = if head.starts_with(b"HEAD ") { &b""[..] } else { &reply.body };
-    if connection.send(&reply.head(keep), body).await.is_err() {
-        return Next::Close;
-    }
-    match skip {
-        Some(length) if keep => match timeout(PATIENCE, connection.skip(length)).await {
-            Ok(Ok(())) => Next::Keep,
-            Ok(Err(_)) | Err(_) => Next::Close,
-        },
-        Some(0) => Next::Close,
-        Some(_) | None => Next::Part,
-    }
+    head: RequestHead,
+    outcome: Outcome,
+) -> ConnectionAction {
+    Exchange::new(context, connection, head).reject(&Response::from_outcome(outcome)).await
 }
 
-/// Ends a connection over a head that no one can make anything of.
-async fn turn_away(connection: &mut Connection, outcome: Outcome) {
+/// Answers a head that cannot be read and ends the connection: where the next request begins is not known.
+async fn reject_and_close(connection: &mut Connection, outcome: Outcome) {
     let _ = connection.send(&reply::raw(outcome), b"").await;
-    connection.part(PATIENCE, MOST).await;
+    connection.linger_and_close().await;
 }

@@ -1,29 +1,25 @@
-//! A request to a webhook path, from its head to its answer: what the edge refuses by itself, the body, the intake's
-//! verdict, the reply, one log line.
+//! A request to a webhook path, from its head to its response: what its head alone refuses, the body, the verdict of the
+//! intake, the response and one log line. It verifies nothing itself.
 
 use bytes::Bytes;
 use std::sync::Arc;
-use std::time::Instant;
 
-use super::Edge;
-use super::body::{self, BodyFault, Bounds};
-use super::connection::Connection;
-use super::forwarded::{self, Origin};
+use super::body::{BodyError, ReadLimits};
+use super::exchange::{Exchange, ExchangeResult, Handling};
 use super::gate::Pass;
+use super::headers::{self, Origin};
 use super::reply::Response;
-use super::serve::{Arrived, Next, early};
 use crate::backend::RequestHeadBuilder;
-use crate::clock;
 use crate::endpoint::Endpoint;
-use crate::http1::head::{Framing, Headers};
+use crate::http1::head::Framing;
 use crate::intake::{self, WebhookDisposition, WebhookRequest, WebhookResult};
 use crate::outcome::Outcome;
 
-/// Of the original request the app gets these as they came, besides its `X-Forwarded-*`.
-const CARRIED: [&str; 5] = ["Host", "Content-Type", "User-Agent", "traceparent", "tracestate"];
-/// These concern one connection only (RFC 9110, 7.6.1), or are said anew.
-const HOP_BY_HOP: [&str; 10] = [
-    // The answer is handed on without its coding.
+/// The headers of a verified request that the backend gets as they came, besides the `X-Forwarded-*`.
+const FORWARDED_HEADERS: [&str; 5] = ["Host", "Content-Type", "User-Agent", "traceparent", "tracestate"];
+/// The headers that concern one connection only (RFC 9110, section 7.6.1), or that are written again.
+const HOP_BY_HOP_HEADERS: [&str; 10] = [
+    // The backend's response is passed on without its coding.
     "accept-encoding",
     "connection",
     "content-length",
@@ -36,235 +32,187 @@ const HOP_BY_HOP: [&str; 10] = [
     "upgrade",
 ];
 
-/// What is left to do about a request.
-pub(super) enum Handled {
-    /// Nothing.
-    Answered(Next),
-    /// It goes to the backend by pingora; in a dry run with a verdict.
-    Pass(Option<Outcome>),
-}
+/// How the handling of a webhook ended.
+type WebhookExchangeResult = ExchangeResult<Outcome, WebhookResult>;
 
-/// One request being handled.
-struct Visit<'a> {
-    edge: &'a Edge,
+/// A request to a webhook endpoint.
+struct WebhookExchange<'a, 'c> {
+    exchange: Exchange<'c>,
     endpoint: &'a Arc<Endpoint>,
-    connection: &'a mut Connection,
-    /// When its head had arrived.
-    started: Instant,
 }
 
-/// How a visit ended.
-struct Ended {
-    handled: Handled,
-    outcome: Outcome,
-    /// What the caller was told; `None` if there was no one left to tell, or the backend is to tell.
-    status: Option<u16>,
-    result: Option<WebhookResult>,
+/// Handles a request to the path of `endpoint`, counts it and logs it.
+pub(super) async fn handle(exchange: Exchange<'_>, endpoint: &Arc<Endpoint>) -> Handling {
+    let _in_flight = exchange.context.metrics.in_flight();
+    let mut webhook = WebhookExchange { exchange, endpoint };
+    let result = webhook.run().await;
+    let took = webhook.exchange.started.elapsed();
+    let outcome = result.as_ref().map_or_else(|verdict| *verdict, |result| result.outcome);
+    endpoint.metrics.answered(outcome, took);
+    log(endpoint, outcome, result.as_ref().ok(), took.as_micros() as f64 / 1e3);
+    match result {
+        Ok(result) => Handling::Responded(result.action),
+        Err(verdict) => Handling::Forward(webhook.exchange.head, Some(verdict)),
+    }
 }
 
-/// Handles one.
-pub(super) async fn handle(
-    edge: &Edge,
-    endpoint: &Arc<Endpoint>,
-    connection: &mut Connection,
-    arrived: Arrived,
-) -> Handled {
-    let started = clock::instant();
-    let _in_flight = edge.metrics.in_flight();
-    let ended = Visit { edge, endpoint, connection, started }.run(arrived).await;
-    let took = started.elapsed();
-    endpoint.metrics.answered(ended.outcome, took);
-    log(endpoint, &ended, took.as_micros() as f64 / 1e3);
-    ended.handled
-}
-
-impl Visit<'_> {
-    async fn run(mut self, arrived: Arrived) -> Ended {
-        let Ok(fields) = Headers::parse(&self.connection.buffered()[..arrived.length]) else {
-            return self.refuse(arrived, Outcome::RequestMalformed).await;
-        };
-        if let Some(fault) = self.head_fault(arrived, &fields) {
-            return self.refuse(arrived, fault).await;
+impl WebhookExchange<'_, '_> {
+    /// Returns how it ended, or as an error the verdict with which the request is to be forwarded in a dry run.
+    async fn run(&mut self) -> Result<WebhookExchangeResult, Outcome> {
+        if let Some(outcome) = self.check_head() {
+            // A dry run forwards what it would refuse. A request that is malformed or too late cannot be forwarded either.
+            let forwardable = !matches!(outcome, Outcome::ShuttingDown | Outcome::RequestMalformed);
+            return if forwardable && !self.endpoint.enforce {
+                Err(outcome)
+            } else {
+                Ok(self.reject(outcome).await)
+            };
         }
-        let Some(mut pass) = self.edge.gate.enter().await else {
-            return self.answer_early(arrived, Outcome::Overloaded).await;
+        let Some(mut permit) = self.exchange.context.gate.enter().await else {
+            return Ok(self.reject(Outcome::Overloaded).await);
         };
-        let head = self.connection.take(arrived.length);
-        let body = match self.read_body(&head, &fields, arrived.framing, &mut pass).await {
+        let body = match self.read_body(&mut permit).await {
             Ok(body) => body,
-            Err(Some(outcome)) => {
-                // Of a body that has been begun no one else can make anything: even a dry run answers it.
-                let reply = Response::from_outcome(outcome);
-                drop(pass);
-                let sent = self.connection.send(&reply.head(false), &reply.body).await;
-                let next = if sent.is_ok() { Next::Part } else { Next::Close };
-                return Ended {
-                    handled: Handled::Answered(next),
-                    outcome,
-                    status: Some(reply.status),
-                    result: None,
-                };
-            }
-            Err(None) => {
-                let (handled, outcome) = (Handled::Answered(Next::Close), Outcome::BodyMalformed);
-                return Ended { handled, outcome, status: None, result: None };
+            Err(error) => {
+                // A client that is slow to read its response takes no place from another.
+                drop(permit);
+                return Ok(self.fail(error).await);
             }
         };
-        let result = self.judge(&head, &fields, body.clone()).await;
-        let reply = match &result.disposition {
+        let result = self.receive(body.clone()).await;
+        let response = match &result.disposition {
             WebhookDisposition::Refused(rejection) if !self.endpoint.enforce => {
-                self.pass_on(&head, &fields, rejection.outcome(), body).await
+                self.pass_on(rejection.outcome(), body).await
             }
             disposition => Response::to_webhook(disposition),
         };
-        // The delivery is over: a client that is slow to read its answer takes no place from another.
-        drop(pass);
-        let keep = fields.keep_alive() && !self.edge.drain.begun();
-        let sent = self.connection.send(&reply.head(keep), &reply.body).await;
-        let next = if keep && sent.is_ok() { Next::Keep } else { Next::Close };
-        Ended {
-            handled: Handled::Answered(next),
+        drop(permit);
+        let action = self.exchange.respond(&response).await;
+        Ok(ExchangeResult {
+            action,
             outcome: result.disposition.outcome(),
-            status: Some(reply.status),
+            status: Some(response.status),
             result: Some(result),
-        }
+        })
     }
 
-    /// What is wrong before a byte of the body is read.
-    fn head_fault(&self, arrived: Arrived, fields: &Headers) -> Option<Outcome> {
-        let head = self.connection.buffered();
-        if !arrived.post {
+    /// Returns what is wrong with the request before a byte of its body is read.
+    fn check_head(&self) -> Option<Outcome> {
+        let head = &self.exchange.head;
+        if head.validate().is_err() {
+            return Some(Outcome::RequestMalformed);
+        }
+        if head.method() != b"POST" {
             return Some(Outcome::MethodNotAllowed);
         }
-        if fields.values(head, "content-encoding").any(|v| !v.eq_ignore_ascii_case(b"identity")) {
+        if head.values("content-encoding").any(|value| !value.eq_ignore_ascii_case(b"identity")) {
             return Some(Outcome::BodyEncoded);
         }
-        match arrived.framing {
+        match head.framing() {
             Framing::Length(length) if length > self.endpoint.limits.max_body => {
                 return Some(Outcome::BodyTooLarge);
             }
             Framing::Length(_) | Framing::Chunked => {}
         }
-        (!self.edge.drain.has_time_for(self.edge.attempt_timeout)).then_some(Outcome::ShuttingDown)
+        let has_time = self.exchange.has_time_for(self.exchange.context.attempt_timeout);
+        (!has_time).then_some(Outcome::ShuttingDown)
     }
 
-    /// A dry run refuses nothing; but what there is no time left for cannot be passed on either.
-    async fn refuse(self, arrived: Arrived, outcome: Outcome) -> Ended {
-        if self.endpoint.enforce || matches!(outcome, Outcome::ShuttingDown | Outcome::RequestMalformed) {
-            self.answer_early(arrived, outcome).await
-        } else {
-            Ended { handled: Handled::Pass(Some(outcome)), outcome, status: None, result: None }
-        }
+    async fn reject(&mut self, outcome: Outcome) -> WebhookExchangeResult {
+        let response = Response::from_outcome(outcome);
+        let action = self.exchange.reject(&response).await;
+        ExchangeResult { action, outcome, status: Some(response.status), result: None }
     }
 
-    async fn answer_early(self, arrived: Arrived, outcome: Outcome) -> Ended {
-        let reply = Response::from_outcome(outcome);
-        let next = early(self.edge, self.connection, arrived, &reply).await;
-        let status = Some(reply.status);
-        Ended { handled: Handled::Answered(next), outcome, status, result: None }
-    }
-
-    /// `Err(None)`: there is no one to answer any more.
-    async fn read_body(
-        &mut self,
-        head: &[u8],
-        fields: &Headers,
-        framing: Framing,
-        pass: &mut Pass,
-    ) -> Result<Bytes, Option<Outcome>> {
-        let bounds =
-            Bounds { limit: self.endpoint.limits.max_body, within: self.endpoint.limits.body_timeout };
-        let read = body::receive(self.connection, body::awaited(head, fields), framing, bounds, pass).await;
-        match read {
-            // The body may have taken what time there was.
-            Ok(_) if !self.edge.drain.has_time_for(self.edge.attempt_timeout) => {
-                Err(Some(Outcome::ShuttingDown))
-            }
-            Ok(body) => Ok(body),
-            Err(BodyFault::TooLarge) => Err(Some(Outcome::BodyTooLarge)),
-            Err(BodyFault::Malformed) => Err(Some(Outcome::BodyMalformed)),
-            Err(BodyFault::TooSlow) => Err(Some(Outcome::BodyTooSlow)),
-            Err(BodyFault::SentAway) => Err(Some(Outcome::Overloaded)),
-            Err(BodyFault::Gone) => Err(None),
-        }
-    }
-
-    async fn judge(&self, head: &[u8], fields: &Headers, body: Bytes) -> WebhookResult {
-        let target = target(head);
-        let query = memchr::memchr(b'?', target).map_or(&b""[..], |at| &target[at + 1..]);
-        let letter = WebhookRequest {
-            endpoint: self.endpoint,
-            signatures: fields.values(head, "stripe-signature"),
-            // Only what the ledger is keyed by: the app gets the query byte for byte.
-            query: &String::from_utf8_lossy(query),
-            body,
-            arrived: self.started,
+    async fn read_body(&mut self, permit: &mut Pass) -> Result<Bytes, BodyError> {
+        let limits = ReadLimits {
+            max_bytes: self.endpoint.limits.max_body,
+            timeout: self.endpoint.limits.body_timeout,
         };
-        self.edge.intake.receive(letter, || self.carried(head, fields)).await
+        self.exchange.read_body(limits, self.exchange.context.attempt_timeout, permit).await
     }
 
-    /// What the app gets of a verified request, before the dispatcher adds what is ours to say.
-    fn carried(&self, head: &[u8], fields: &Headers) -> RequestHeadBuilder {
-        let mut request = RequestHeadBuilder::post(target(head));
-        for name in CARRIED {
-            for value in fields.values(head, name) {
+    /// Responds to a body that could not be read. Even a dry run does: what is left of the body cannot be forwarded.
+    async fn fail(&mut self, error: BodyError) -> WebhookExchangeResult {
+        let outcome = match error {
+            BodyError::TooLarge => Outcome::BodyTooLarge,
+            BodyError::Malformed | BodyError::Disconnected => Outcome::BodyMalformed,
+            BodyError::TooSlow => Outcome::BodyTooSlow,
+            BodyError::Evicted => Outcome::Overloaded,
+            BodyError::ShuttingDown => Outcome::ShuttingDown,
+        };
+        let response = Response::from_outcome(outcome);
+        self.exchange.fail_body(error, outcome, &response).await
+    }
+
+    async fn receive(&self, body: Bytes) -> WebhookResult {
+        let head = &self.exchange.head;
+        let request = WebhookRequest {
+            endpoint: self.endpoint,
+            signatures: head.values("stripe-signature"),
+            // The ledger's key alone is made of this text: the backend gets the query byte for byte.
+            query: &String::from_utf8_lossy(head.query()),
+            body,
+            arrived: self.exchange.started,
+        };
+        self.exchange.context.intake.receive(request, || self.verified_head()).await
+    }
+
+    /// Builds the head of a verified request, before the dispatcher adds Countersign's own headers.
+    fn verified_head(&self) -> RequestHeadBuilder {
+        let head = &self.exchange.head;
+        let mut request = RequestHeadBuilder::post(head.target());
+        for name in FORWARDED_HEADERS {
+            for value in head.values(name) {
                 request.add(name, value);
             }
         }
-        self.add_origin(&mut request, head, fields);
+        self.add_origin(&mut request);
         request
     }
 
-    fn add_origin(&self, request: &mut RequestHeadBuilder, head: &[u8], fields: &Headers) {
-        let routes = self.edge.routes.load();
-        let origin =
-            Origin::of(self.connection.peer(), &routes.trusted_proxies, |name| fields.values(head, name));
-        if let Some(chain) = &origin.chain {
-            request.add(forwarded::FOR, chain);
-        }
-        request.add(forwarded::PROTO, origin.proto);
-        if let Some(host) = origin.host {
-            request.add(forwarded::HOST, host);
+    fn add_origin(&self, request: &mut RequestHeadBuilder) {
+        let routes = self.exchange.context.routes.load();
+        let origin = Origin::new(&self.exchange.head, self.exchange.peer(), &routes.trusted_proxies);
+        for (name, value) in origin.headers() {
+            request.add(name, value);
         }
     }
 
-    /// A dry run: the request that failed its check goes to the backend as it came, with the verdict beside it.
-    async fn pass_on(&self, head: &[u8], fields: &Headers, verdict: Outcome, body: Bytes) -> Response {
-        let mut request = RequestHeadBuilder::post(target(head));
-        for (name, value) in fields.iter(head) {
-            let is = |word: &&str| name.eq_ignore_ascii_case(word.as_bytes());
-            let ours = forwarded::removed(name) || forwarded::forwarding(name);
-            if !ours && !HOP_BY_HOP.iter().any(is) && !fields.connection_names(head, name) {
-                // Names of fields are ASCII (RFC 9110, 5.1): the parser has seen to it.
+    /// Sends a request that failed its check to the backend as it came, with the verdict beside it: a dry run.
+    async fn pass_on(&self, verdict: Outcome, body: Bytes) -> Response {
+        let head = &self.exchange.head;
+        let mut request = RequestHeadBuilder::post(head.target());
+        for (name, value) in head.headers() {
+            let is = |known: &&str| name.eq_ignore_ascii_case(known.as_bytes());
+            let replaced = headers::is_stripped(name) || headers::is_forwarding_header(name);
+            if !replaced && !HOP_BY_HOP_HEADERS.iter().any(is) && !head.connection_lists(name) {
+                // The names of a valid head are tokens, and those are ASCII.
                 request.add(std::str::from_utf8(name).unwrap_or_default(), value);
             }
         }
-        self.add_origin(&mut request, head, fields);
+        self.add_origin(&mut request);
         request.add("Countersign-Verdict", verdict.as_str().as_bytes());
-        match self.edge.intake.pass_unverified(request, body).await {
+        match self.exchange.context.intake.pass_unverified(request, body).await {
             Ok(answer) => Response::passed_on(&answer),
             Err(error) => Response::from_outcome(intake::outcome_of(&error)),
         }
     }
 }
 
-/// The target of a request whose head the outline has read.
-fn target(head: &[u8]) -> &[u8] {
-    head.split(|&b| b == b' ').nth(1).unwrap_or_default()
-}
-
-/// The one line a webhook leaves.
-fn log(endpoint: &Endpoint, ended: &Ended, duration_ms: f64) {
-    let event = ended.result.as_ref().and_then(|r| r.event.as_ref());
+/// Logs the one line of a webhook. `ended` is `None` if a dry run forwards it.
+fn log(endpoint: &Endpoint, outcome: Outcome, ended: Option<&WebhookExchangeResult>, duration_ms: f64) {
+    let result = ended.and_then(|ended| ended.result.as_ref());
+    let event = result.and_then(|result| result.event.as_ref());
     tracing::info!(
         endpoint = &*endpoint.name,
         event.id = event.map(|e| e.id()),
         event.r#type = event.map(|e| e.event_type()),
-        attempt = ended.result.as_ref().and_then(|r| r.attempt),
-        outcome = ended.outcome.as_str(),
-        status = ended.status,
+        attempt = result.and_then(|result| result.attempt),
+        outcome = outcome.as_str(),
+        status = ended.and_then(|ended| ended.status),
         duration_ms,
-        reason = ended.result.as_ref().and_then(|r| r.disposition.reason()),
-        "webhook"
+        reason = result.and_then(|result| result.disposition.reason()),
+        "webhook handled"
     );
 }

@@ -1,50 +1,58 @@
-//! Chunked transfer coding, decoded as it comes (RFC 9112, 7.1). Extensions and trailers are skipped.
+//! The chunked transfer coding, decoded piece by piece as it arrives (RFC 9112, section 7.1). Chunk extensions and trailers
+//! are skipped. The decoder never holds body data: it hands the data on.
 
-/// Where in the coding the next byte stands.
+/// What the decoder expects next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
+    /// A line with the size of the next chunk.
     Size,
+    /// As many more bytes of the current chunk.
     Data(u64),
+    /// The line end after a chunk's data.
     DataEnd,
+    /// A trailer line, or the empty line that ends the body.
     Trailer,
+    /// Nothing: the body is complete.
     Done,
+    /// Nothing: the input is not the coding, and stays so.
     Faulty,
 }
 
-/// What became of the bytes given.
+/// The result of feeding bytes to a [`Decoder`].
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step {
-    /// All is used up; more is needed.
+    /// All input was used, and the body needs more.
     More,
-    /// The body is whole.
+    /// The body is complete.
     Done,
-    /// This is not the coding.
+    /// The input is not the chunked coding.
     Faulty,
 }
 
-/// Follows the coding, byte by byte.
+/// Decodes one body in the chunked transfer coding.
 #[derive(Debug)]
 pub struct Decoder {
     state: State,
+    /// The part of a size line or trailer that has arrived so far.
     line: Vec<u8>,
 }
 
-/// A size line or trailer longer than this is an attack or a mistake.
+/// The longest size line or trailer, in bytes. A longer one is an attack or a mistake.
 const MAX_LINE: usize = 4096;
 
-#[allow(clippy::new_without_default, reason = "there is nothing default about it")]
+#[allow(clippy::new_without_default, reason = "a decoder is made for one body, never as a default")]
 impl Decoder {
-    /// At the beginning of a body.
+    /// Creates a decoder that stands at the beginning of a body.
     pub fn new() -> Decoder {
         Decoder { state: State::Size, line: Vec::new() }
     }
 
-    /// The body is whole.
+    /// Returns true once the whole body has been decoded.
     pub fn is_done(&self) -> bool {
         self.state == State::Done
     }
 
-    /// Takes bytes off the front of `input` and hands the data in them to `data`.
+    /// Takes bytes off the front of `input` and hands the data in them to `data`. Bytes after the body stay in `input`.
     pub fn feed(&mut self, input: &mut &[u8], mut data: impl FnMut(&[u8])) -> Step {
         loop {
             match self.state {
@@ -62,21 +70,21 @@ impl Decoder {
                     self.state = if left == 0 { State::DataEnd } else { State::Data(left) };
                 }
                 State::Size | State::DataEnd | State::Trailer => {
-                    let Some(line) = self.line(input) else {
+                    let Some(line) = self.take_line(input) else {
                         if self.line.len() <= MAX_LINE {
                             return Step::More;
                         }
                         self.state = State::Faulty;
                         continue;
                     };
-                    self.state = next(self.state, &line);
+                    self.state = next_state(self.state, &line);
                 }
             }
         }
     }
 
-    /// The next whole line, with its end.
-    fn line(&mut self, input: &mut &[u8]) -> Option<Vec<u8>> {
+    /// Takes the next complete line, with its line end; `None` while it is incomplete.
+    fn take_line(&mut self, input: &mut &[u8]) -> Option<Vec<u8>> {
         let end = memchr::memchr(b'\n', input);
         let (now, rest) = input.split_at(end.map_or(input.len(), |i| i + 1));
         self.line.extend_from_slice(now);
@@ -86,11 +94,11 @@ impl Decoder {
     }
 }
 
-/// Where a line leads. One that a line feed alone has ended is a fault, as in the head.
-fn next(state: State, line: &[u8]) -> State {
+/// Returns the state after a line. A line that ends with a bare line feed is a fault, as in a head: readers differ on it.
+fn next_state(state: State, line: &[u8]) -> State {
     let Some(line) = line.strip_suffix(b"\r\n") else { return State::Faulty };
     match state {
-        State::Size => match size(line) {
+        State::Size => match parse_size(line) {
             Some(0) => State::Trailer,
             Some(n) => State::Data(n),
             None => State::Faulty,
@@ -103,7 +111,8 @@ fn next(state: State, line: &[u8]) -> State {
     }
 }
 
-fn size(line: &[u8]) -> Option<u64> {
+/// Parses the size in a size line, without its extensions. Fifteen digits cannot overflow a `u64`.
+fn parse_size(line: &[u8]) -> Option<u64> {
     let digits = line.split(|&b| b == b';').next()?.trim_ascii();
     if digits.is_empty() || digits.len() > 15 || !digits.iter().all(u8::is_ascii_hexdigit) {
         return None;
@@ -128,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_is_decoded_wherever_it_is_cut() {
+    fn a_body_is_decoded_wherever_its_bytes_are_split() {
         let coded = b"5;x=1\r\nhello\r\n6\r\n world\r\n0\r\nTrailer: t\r\n\r\n";
         for cut in 0..coded.len() {
             let (step, out, rest) = decode(&[&coded[..cut], &coded[cut..]]);
@@ -141,12 +150,12 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_the_body_is_left() {
+    fn bytes_after_the_body_are_left_in_the_input() {
         assert_eq!(decode(&[b"0\r\n\r\nHTTP"]), (Step::Done, vec![], b"HTTP".to_vec()));
     }
 
     #[test]
-    fn what_is_not_the_coding_is_said() {
+    fn input_that_is_not_the_coding_is_faulty() {
         for faulty in [
             &b"x\r\n"[..],
             b"\r\n",

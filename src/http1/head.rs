@@ -1,53 +1,99 @@
-//! A request's head as it stands in the buffer: where it ends, where it goes, how its body is framed.
+//! A request's head: where it ends, its request line, its header lines, and how its body is framed. It is parsed once, and
+//! every part of the edge reads the result: two readers of one request are how requests are smuggled.
 //!
-//! Strict where readers differ, since two readers of one request are how requests are smuggled: a length beside a
-//! transfer coding, two of either, a coding other than `chunked`, a bare line feed, a folded line, a space before a
-//! colon are all faults (RFC 9112, sections 2.2, 5 and 6).
+//! Parsing is strict where readers differ: a length beside a transfer coding, two of either, a coding other than
+//! `chunked`, a bare line feed, a folded line and a space before a colon are errors (RFC 9112, sections 2.2, 5 and 6).
+//! A request that Countersign answers itself passes [`RequestHead::validate`] too. A forwarded request need not: the
+//! proxy's own parser reads the head again and refuses what is left.
 
+use bytes::BytesMut;
 use std::ops::Range;
 
-/// More fields than this in one head are a fault.
-const MAX_FIELDS: usize = 128;
+use super::headers::{is_header_value, is_token, list_items};
+
+/// The most header lines that a valid head has.
+const MAX_HEADERS: usize = 128;
+/// Room for the header lines of most requests: a browser sends about this many.
+const TYPICAL_HEADERS: usize = 16;
 
 /// Why a head is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HeadError {
     /// A line ends with a line feed alone.
     BareLineFeed,
-    /// The request line or a field cannot be read.
+    /// The request line or a header cannot be read, there are too many headers, or there is not exactly one `Host`.
     Syntax,
-    /// `Content-Length` with `Transfer-Encoding`, or two of either.
+    /// `Content-Length` and `Transfer-Encoding` come together, or one of them comes twice.
     TwoLengths,
-    /// A length that is no number, or a transfer coding other than `chunked`.
+    /// A `Content-Length` is not a number, or a transfer coding is not `chunked`.
     Length,
 }
 
-/// How long the body is.
+/// How the end of a body is found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
-    /// As many bytes; 0 where nothing is said.
+    /// By its length in bytes; 0 if the head names none.
     Length(u64),
-    /// Until the last chunk.
+    /// By the last chunk of the chunked transfer coding.
     Chunked,
 }
 
-/// What is read of every head.
+/// The protocol version of a request line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Outline<'a> {
-    /// The method.
-    pub method: &'a [u8],
-    /// The request target, as it came.
-    pub target: &'a [u8],
-    /// How long the body is.
-    pub framing: Framing,
+pub enum HttpVersion {
+    /// `HTTP/1.0`.
+    Http10,
+    /// `HTTP/1.1`.
+    Http11,
+    /// Anything else that begins with `HTTP/1.`: no valid head has it.
+    Other,
 }
 
-/// Looks for the head's end from `scanned` on, which is moved to where the next look begins. The head's length, blank
-/// line included, once it is whole.
+/// A parsed head, with the bytes that it was parsed from.
+#[derive(Debug)]
+pub struct RequestHead {
+    bytes: BytesMut,
+    method_end: u32,
+    target_end: u32,
+    /// Where the empty line after the headers begins.
+    headers_end: u32,
+    version: HttpVersion,
+    framing: Framing,
+    keep_alive: bool,
+    expects_continue: bool,
+    hosts: u32,
+    headers: Vec<HeaderRange>,
+}
+
+/// The place of a header's name and value in the bytes of its head. Four bytes an offset keep sixteen headers in 256 bytes.
+#[derive(Debug, Clone, Copy)]
+struct HeaderRange {
+    name_start: u32,
+    name_end: u32,
+    value_start: u32,
+    value_end: u32,
+}
+
+/// A header line of a [`RequestHead`].
+#[derive(Debug, Clone)]
+pub struct HeaderLine<'a> {
+    /// The name. A line without a colon has no name; the whole line stands here, and with its CRLF it equals none.
+    pub name: &'a [u8],
+    /// The value, trimmed.
+    pub value: &'a [u8],
+    /// The whole line, with its CRLF.
+    pub raw: &'a [u8],
+    /// The place of `raw` in the bytes of the head.
+    pub range: Range<usize>,
+}
+
+/// Looks for the end of a head from `scanned` on, and moves `scanned` to where the next search begins. Returns the length
+/// of the head, its empty line included, once it is complete.
 pub fn find_end(bytes: &[u8], scanned: &mut usize) -> Option<usize> {
     for at in memchr::memchr_iter(b'\n', &bytes[*scanned..]) {
         let at = *scanned + at;
         let line = &bytes[..at];
+        // An empty line may end with a bare line feed here, so that parsing sees it and refuses it.
         if line.ends_with(b"\n") || line.ends_with(b"\n\r") {
             return Some(at + 1);
         }
@@ -56,15 +102,193 @@ pub fn find_end(bytes: &[u8], scanned: &mut usize) -> Option<usize> {
     None
 }
 
-/// Empty lines before a request are skipped (RFC 9112, 2.2).
+/// Counts the bytes of the empty lines before a request line, which are skipped (RFC 9112, section 2.2).
 pub fn leading_blank(bytes: &[u8]) -> usize {
     bytes.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count()
 }
 
-/// Reads the request line and the fields that frame the body.
-pub fn outline(head: &[u8]) -> Result<Outline<'_>, HeadError> {
-    let mut lines = Lines { head, at: 0 };
-    let line = lines.next().ok_or(HeadError::Syntax)??;
+impl RequestHead {
+    /// Parses a complete head, its empty line included, as [`find_end`] found it.
+    ///
+    /// # Errors
+    /// The request line cannot be read, a line is not one line to every reader, or the framing of the body is ambiguous.
+    pub fn parse(bytes: BytesMut) -> Result<RequestHead, HeadError> {
+        // Offsets are kept in four bytes.
+        u32::try_from(bytes.len()).map_err(|_| HeadError::Syntax)?;
+        let mut lines = Lines { head: &bytes, at: 0 };
+        let line = lines.next().ok_or(HeadError::Syntax)??;
+        let (method_end, target_end, version) = parse_request_line(&bytes[line])?;
+        let mut facts = HeaderFacts::new(version);
+        let mut headers = Vec::with_capacity(TYPICAL_HEADERS);
+        let mut headers_end = bytes.len();
+        for line in lines {
+            let line = line?;
+            let text = &bytes[line.clone()];
+            let Some(&first) = text.first() else {
+                headers_end = line.start;
+                break;
+            };
+            // A folded line is one header to some readers and two to others.
+            if matches!(first, b' ' | b'\t') {
+                return Err(HeadError::Syntax);
+            }
+            let Some(colon) = memchr::memchr(b':', text) else {
+                // Anything that may have been meant to frame the body is refused here; the rest is for `validate`.
+                if matches!(first, b'c' | b'C' | b't' | b'T') {
+                    return Err(HeadError::Syntax);
+                }
+                let end = line.end + 2;
+                headers.push(HeaderRange::new(line.start..end, end..end));
+                continue;
+            };
+            let after_colon = &text[colon + 1..];
+            let value = after_colon.trim_ascii();
+            facts.add(first, &text[..colon], value)?;
+            let value_start = line.end - after_colon.trim_ascii_start().len();
+            let value_range = value_start..value_start + value.len();
+            headers.push(HeaderRange::new(line.start..line.start + colon, value_range));
+        }
+        Ok(RequestHead {
+            method_end: method_end as u32,
+            target_end: target_end as u32,
+            headers_end: headers_end as u32,
+            version,
+            framing: facts.framing.unwrap_or(Framing::Length(0)),
+            keep_alive: !facts.close && (version == HttpVersion::Http11 || facts.keep_alive),
+            expects_continue: facts.expects_continue,
+            hosts: facts.hosts,
+            headers,
+            bytes,
+        })
+    }
+
+    /// Checks every byte, for a request that no other parser reads.
+    ///
+    /// # Errors
+    /// The target, a header's name or a value holds a byte that it may not; the version is neither 1.0 nor 1.1; there are
+    /// more than 128 headers; or there is not exactly one `Host`. All of them are [`HeadError::Syntax`].
+    pub fn validate(&self) -> Result<(), HeadError> {
+        let target = self.target();
+        let target_valid =
+            target.iter().all(|&byte| byte > b' ' && byte != 0x7f) && str::from_utf8(target).is_ok();
+        let version_valid = self.version != HttpVersion::Other;
+        // The value is checked untrimmed: trimming takes off control characters too.
+        let line_valid = |line: HeaderLine<'_>| {
+            is_token(line.name) && is_header_value(&line.raw[line.name.len()..line.raw.len() - 2])
+        };
+        let valid = target_valid
+            && version_valid
+            && self.headers.len() <= MAX_HEADERS
+            && self.has_one_host()
+            && self.lines().all(line_valid);
+        if valid { Ok(()) } else { Err(HeadError::Syntax) }
+    }
+
+    /// The whole head as it came.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The buffer that the head was parsed in, for another use.
+    pub fn into_buffer(self) -> BytesMut {
+        self.bytes
+    }
+
+    /// The method.
+    pub fn method(&self) -> &[u8] {
+        &self.bytes[..self.method_end as usize]
+    }
+
+    /// The request target as it came.
+    pub fn target(&self) -> &[u8] {
+        &self.bytes[self.method_end as usize + 1..self.target_end as usize]
+    }
+
+    /// The query of the target, without its `?`; empty if there is none.
+    pub fn query(&self) -> &[u8] {
+        let target = self.target();
+        memchr::memchr(b'?', target).map_or(&b""[..], |at| &target[at + 1..])
+    }
+
+    /// The protocol version.
+    pub fn version(&self) -> HttpVersion {
+        self.version
+    }
+
+    /// How the end of the body is found.
+    pub fn framing(&self) -> Framing {
+        self.framing
+    }
+
+    /// Returns true if the client accepts another response on this connection.
+    pub fn keep_alive(&self) -> bool {
+        self.keep_alive
+    }
+
+    /// Returns true if the client waits for `100 Continue` before it sends the body (RFC 9110, section 10.1.1).
+    pub fn expects_continue(&self) -> bool {
+        self.expects_continue
+    }
+
+    /// Returns true if there is one `Host`, or none in HTTP/1.0. Readers choose differently between two (RFC 9112, section 3.2).
+    pub fn has_one_host(&self) -> bool {
+        self.hosts == 1 || (self.hosts == 0 && self.version == HttpVersion::Http10)
+    }
+
+    /// Iterates over the header lines, in their order.
+    pub fn lines(&self) -> impl Iterator<Item = HeaderLine<'_>> {
+        let ends = self.headers.iter().skip(1).map(|next| next.name_start).chain([self.headers_end]);
+        self.headers.iter().zip(ends).map(|(header, end)| {
+            let range = header.name_start as usize..end as usize;
+            let (name, value) = header.split(&self.bytes);
+            HeaderLine { name, value, raw: &self.bytes[range.clone()], range }
+        })
+    }
+
+    /// Iterates over the names and values of all headers, in their order.
+    pub fn headers(&self) -> impl Iterator<Item = (&[u8], &[u8])> + Clone {
+        self.headers.iter().map(|header| header.split(&self.bytes))
+    }
+
+    /// Iterates over the values of the headers that have this name, in any letter case.
+    pub fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> + Clone {
+        self.headers()
+            .filter(|(found, _)| found.eq_ignore_ascii_case(name.as_bytes()))
+            .map(|(_, value)| value)
+    }
+
+    /// The first value of the headers that have this name.
+    pub fn value<'a>(&'a self, name: &'a str) -> Option<&'a [u8]> {
+        self.values(name).next()
+    }
+
+    /// Returns true if `Connection` lists this name: a header that concerns this connection only.
+    pub fn connection_lists(&self, name: &[u8]) -> bool {
+        self.values("connection").flat_map(list_items).any(|item| item.eq_ignore_ascii_case(name))
+    }
+}
+
+impl HeaderRange {
+    /// Callers have checked that a head's length fits into four bytes.
+    fn new(name: Range<usize>, value: Range<usize>) -> HeaderRange {
+        HeaderRange {
+            name_start: name.start as u32,
+            name_end: name.end as u32,
+            value_start: value.start as u32,
+            value_end: value.end as u32,
+        }
+    }
+
+    fn split<'a>(&self, head: &'a [u8]) -> (&'a [u8], &'a [u8]) {
+        (
+            &head[self.name_start as usize..self.name_end as usize],
+            &head[self.value_start as usize..self.value_end as usize],
+        )
+    }
+}
+
+/// Parses a request line without its line end: where its method and its target end, and its version.
+fn parse_request_line(line: &[u8]) -> Result<(usize, usize, HttpVersion), HeadError> {
     let mut words = line.split(|&b| b == b' ');
     let (Some(method), Some(target), Some(version), None) =
         (words.next(), words.next(), words.next(), words.next())
@@ -74,44 +298,80 @@ pub fn outline(head: &[u8]) -> Result<Outline<'_>, HeadError> {
     if !is_token(method) || target.is_empty() || !version.starts_with(b"HTTP/1.") {
         return Err(HeadError::Syntax);
     }
-    let mut framing = None;
-    for line in lines {
-        let line = line?;
-        // Every field is seen here, few are looked into: the first letter decides most of them.
-        match line.first() {
-            None => break,
-            Some(b' ' | b'\t') => return Err(HeadError::Syntax),
-            Some(b'c' | b'C' | b't' | b'T') => {
-                let Some(found) = framing_of(line)? else { continue };
-                if framing.replace(found).is_some() {
-                    return Err(HeadError::TwoLengths);
-                }
-                if found == Framing::Chunked && version == b"HTTP/1.0" {
-                    return Err(HeadError::Length);
-                }
-            }
-            Some(_) => {}
+    let version = match version {
+        b"HTTP/1.0" => HttpVersion::Http10,
+        b"HTTP/1.1" => HttpVersion::Http11,
+        _ => HttpVersion::Other,
+    };
+    Ok((method.len(), method.len() + 1 + target.len(), version))
+}
+
+/// What the headers of a head say about the request as a whole, collected line by line.
+struct HeaderFacts {
+    version: HttpVersion,
+    framing: Option<Framing>,
+    close: bool,
+    keep_alive: bool,
+    expects_continue: bool,
+    hosts: u32,
+}
+
+impl HeaderFacts {
+    fn new(version: HttpVersion) -> HeaderFacts {
+        HeaderFacts {
+            version,
+            framing: None,
+            close: false,
+            keep_alive: false,
+            expects_continue: false,
+            hosts: 0,
         }
     }
-    Ok(Outline { method, target, framing: framing.unwrap_or(Framing::Length(0)) })
+
+    /// Adds one header. `first` is the first byte of its line, which rules most headers out without a comparison.
+    fn add(&mut self, first: u8, name: &[u8], value: &[u8]) -> Result<(), HeadError> {
+        match first {
+            b'c' | b'C' | b't' | b'T' => {
+                if let Some(framing) = parse_framing(name, value)? {
+                    self.set_framing(framing)?;
+                } else if name.eq_ignore_ascii_case(b"connection") {
+                    for option in list_items(value) {
+                        self.close |= option.eq_ignore_ascii_case(b"close");
+                        self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+                    }
+                }
+            }
+            b'h' | b'H' => self.hosts += u32::from(name.eq_ignore_ascii_case(b"host")),
+            b'e' | b'E' if name.eq_ignore_ascii_case(b"expect") => {
+                self.expects_continue |= value.eq_ignore_ascii_case(b"100-continue");
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn set_framing(&mut self, framing: Framing) -> Result<(), HeadError> {
+        if self.framing.replace(framing).is_some() {
+            return Err(HeadError::TwoLengths);
+        }
+        // HTTP/1.0 has no transfer codings: a reader that goes by the version takes the body for the next request.
+        if framing == Framing::Chunked && self.version == HttpVersion::Http10 {
+            return Err(HeadError::Length);
+        }
+        Ok(())
+    }
 }
 
-/// What a method is (RFC 9110, 5.6.2).
-fn is_token(word: &[u8]) -> bool {
-    let of_token = |b: &u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(b);
-    !word.is_empty() && word.iter().all(of_token)
-}
-
-/// What a field says about the body's length, if that is its business.
-fn framing_of(line: &[u8]) -> Result<Option<Framing>, HeadError> {
-    let colon = memchr::memchr(b':', line).ok_or(HeadError::Syntax)?;
-    let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
-    let is = |word: &[u8]| name.trim_ascii_end().eq_ignore_ascii_case(word);
-    let framing = if is(b"content-length") {
+/// Parses the header as `Content-Length` or `Transfer-Encoding`; `None` if it is another one.
+fn parse_framing(name: &[u8], value: &[u8]) -> Result<Option<Framing>, HeadError> {
+    // Some readers drop a space before the colon, so a name with one counts, and is then refused.
+    let bare_name = name.trim_ascii_end();
+    let framing = if bare_name.eq_ignore_ascii_case(b"content-length") {
+        // Eighteen digits cannot overflow a `u64`.
         let digits = (1..=18).contains(&value.len()) && value.iter().all(u8::is_ascii_digit);
         let length = digits.then(|| value.iter().fold(0, |n, d| n * 10 + u64::from(d - b'0')));
         Framing::Length(length.ok_or(HeadError::Length)?)
-    } else if is(b"transfer-encoding") {
+    } else if bare_name.eq_ignore_ascii_case(b"transfer-encoding") {
         if !value.eq_ignore_ascii_case(b"chunked") {
             return Err(HeadError::Length);
         }
@@ -119,95 +379,40 @@ fn framing_of(line: &[u8]) -> Result<Option<Framing>, HeadError> {
     } else {
         return Ok(None);
     };
-    if name.len() != name.trim_ascii_end().len() { Err(HeadError::Syntax) } else { Ok(Some(framing)) }
+    if name.len() == bare_name.len() { Ok(Some(framing)) } else { Err(HeadError::Syntax) }
 }
 
-/// The lines of a head, without their ends.
+/// Iterates over the lines of a head: where each stands, without its line end.
 struct Lines<'a> {
     head: &'a [u8],
     at: usize,
 }
 
-impl<'a> Iterator for Lines<'a> {
-    type Item = Result<&'a [u8], HeadError>;
+impl Iterator for Lines<'_> {
+    type Item = Result<Range<usize>, HeadError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let rest = &self.head[self.at..];
         let end = memchr::memchr(b'\n', rest)?;
+        let start = self.at;
         self.at += end + 1;
-        Some(rest[..end].strip_suffix(b"\r").ok_or(HeadError::BareLineFeed))
-    }
-}
-
-/// All fields of a head.
-#[derive(Debug, Default)]
-pub struct Headers {
-    fields: Vec<(Range<usize>, Range<usize>)>,
-    keep_alive: bool,
-}
-
-impl Headers {
-    /// Reads them. `head` is what [`outline`] found no fault in, and what the other methods are given again.
-    pub fn parse(head: &[u8]) -> Result<Headers, HeadError> {
-        let mut headers = [httparse::EMPTY_HEADER; MAX_FIELDS];
-        let mut request = httparse::Request::new(&mut headers);
-        request.parse(head).map_err(|_| HeadError::Syntax)?;
-        let start = head.as_ptr() as usize;
-        let range = |part: &[u8]| {
-            let from = part.as_ptr() as usize - start;
-            from..from + part.len()
-        };
-        let fields = request.headers.iter().map(|h| (range(h.name.as_bytes()), range(h.value)));
-        let mut all = Headers { fields: fields.collect(), keep_alive: false };
-        let connection = |word: &[u8]| all.connection_names(head, word);
-        let keep_alive = !connection(b"close") && (request.version == Some(1) || connection(b"keep-alive"));
-        all.keep_alive = keep_alive;
-        // Exactly one: which of two hosts is meant, readers decide differently (RFC 9112, 3.2).
-        match all.values(head, "host").count() {
-            1 => Ok(all),
-            0 if request.version == Some(0) => Ok(all),
-            _ => Err(HeadError::Syntax),
-        }
-    }
-
-    /// The client takes another answer on this connection.
-    pub fn keep_alive(&self) -> bool {
-        self.keep_alive
-    }
-
-    /// Whether `Connection` lists this word: an option, or a field that concerns this connection only.
-    pub fn connection_names(&self, head: &[u8], word: &[u8]) -> bool {
-        let mut items = self.values(head, "connection").flat_map(|value| value.split(|&b| b == b','));
-        items.any(|item| item.trim_ascii().eq_ignore_ascii_case(word))
-    }
-
-    /// All fields, as they came.
-    pub fn iter<'a>(&'a self, head: &'a [u8]) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone {
-        self.fields.iter().map(|(name, value)| (&head[name.clone()], &head[value.clone()]))
-    }
-
-    /// The values of the fields of this name.
-    pub fn values<'a>(&'a self, head: &'a [u8], name: &'a str) -> impl Iterator<Item = &'a [u8]> + Clone {
-        let wanted = move |(found, _): &(&[u8], &[u8])| found.eq_ignore_ascii_case(name.as_bytes());
-        self.iter(head).filter(wanted).map(|(_, value)| value)
-    }
-
-    /// The first of them.
-    pub fn value<'a>(&'a self, head: &'a [u8], name: &'a str) -> Option<&'a [u8]> {
-        self.values(head, name).next()
+        let line = rest[..end].strip_suffix(b"\r").ok_or(HeadError::BareLineFeed);
+        Some(line.map(|line| start..start + line.len()))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
 
-    fn read(head: &str) -> Result<Framing, HeadError> {
-        outline(head.as_bytes()).map(|o| o.framing)
+    fn parse(head: &[u8]) -> Result<RequestHead, HeadError> {
+        RequestHead::parse(BytesMut::from(head))
     }
 
     #[test]
-    fn a_head_ends_with_its_blank_line_wherever_it_is_cut() {
+    fn a_head_ends_with_its_empty_line_wherever_its_bytes_are_split() {
         let wire = b"POST /w HTTP/1.1\r\nHost: a\r\n\r\n{}";
         for cut in 0..wire.len() {
             let mut scanned = 0;
@@ -222,14 +427,18 @@ mod tests {
     }
 
     #[test]
-    fn the_outline_is_the_request_line_and_the_framing() {
-        let head = b"POST /w?a=b HTTP/1.1\r\nHost: a\r\nContent-Length: 12\r\n\r\n";
-        let expected = Outline { method: b"POST", target: b"/w?a=b", framing: Framing::Length(12) };
-        assert_eq!(outline(head), Ok(expected));
+    fn a_head_is_its_request_line_its_framing_and_its_options() {
+        let head = parse(b"POST /w?a=b HTTP/1.1\r\nHost: a\r\nContent-Length: 12\r\n\r\n").unwrap();
+        assert_eq!((head.method(), head.target(), head.query()), (&b"POST"[..], &b"/w?a=b"[..], &b"a=b"[..]));
+        assert_eq!((head.version(), head.framing()), (HttpVersion::Http11, Framing::Length(12)));
+        assert!(head.keep_alive() && !head.expects_continue());
+        let head = parse(b"POST /w HTTP/1.0\r\nExpect: 100-Continue\r\n\r\n").unwrap();
+        assert_eq!((head.query(), head.version()), (&b""[..], HttpVersion::Http10));
+        assert!(!head.keep_alive() && head.expects_continue());
     }
 
     #[test]
-    fn what_two_readers_could_read_differently_is_a_fault() {
+    fn a_head_that_two_readers_could_read_differently_is_an_error() {
         let table = [
             ("GET / HTTP/1.1\r\n\r\n", Ok(Framing::Length(0))),
             ("GET / HTTP/1.1\r\nTransfer-Encoding: Chunked\r\n\r\n", Ok(Framing::Chunked)),
@@ -259,29 +468,92 @@ mod tests {
             ("GET / HTTP/2.0\r\n\r\n", Err(HeadError::Syntax)),
         ];
         for (head, expected) in table {
-            assert_eq!(read(head), expected, "{head}");
+            assert_eq!(parse(head.as_bytes()).map(|head| head.framing()), expected, "{head}");
         }
     }
 
     #[test]
-    fn fields_are_found_by_name_in_any_case() {
-        let head = b"POST /w HTTP/1.1\r\nHOST: a\r\nX-A: 1\r\nx-a: 2\r\nConnection: x, Close\r\n\r\n";
-        let fields = Headers::parse(head).unwrap();
-        assert_eq!(fields.values(head, "X-A").collect::<Vec<_>>(), [b"1", b"2"]);
-        assert_eq!(fields.value(head, "Host"), Some(&b"a"[..]));
-        assert_eq!(fields.value(head, "none"), None);
-        assert!(!fields.keep_alive());
+    fn headers_are_found_by_name_in_any_letter_case() {
+        let head = parse(b"POST /w HTTP/1.1\r\nHOST: a\r\nX-A: 1\r\nx-a: 2\r\nConnection: x, Close\r\n\r\n")
+            .unwrap();
+        assert_eq!(head.values("X-A").collect::<Vec<_>>(), [b"1", b"2"]);
+        assert_eq!(head.value("Host"), Some(&b"a"[..]));
+        assert_eq!(head.value("none"), None);
+        assert!(!head.keep_alive() && head.connection_lists(b"X"));
     }
 
     #[test]
-    fn a_request_has_one_host() {
-        for (head, fine) in [
+    fn the_lines_of_a_head_are_its_bytes() {
+        let text = b"GET / HTTP/1.1\r\nHost:a\r\nno colon\r\nB: \x0c c \r\n\r\n";
+        let head = parse(text).unwrap();
+        let lines: Vec<_> = head.lines().map(|line| (line.name, line.value, line.raw)).collect();
+        let expected: [(&[u8], &[u8], &[u8]); 3] = [
+            (b"Host", b"a", b"Host:a\r\n"),
+            (b"no colon\r\n", b"", b"no colon\r\n"),
+            (b"B", b"c", b"B: \x0c c \r\n"),
+        ];
+        assert_eq!(lines, expected);
+        assert!(head.lines().all(|line| text[line.range.clone()] == *line.raw));
+    }
+
+    #[test]
+    fn a_valid_request_has_one_host() {
+        for (head, valid) in [
             ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", true),
             ("GET / HTTP/1.0\r\n\r\n", true),
             ("GET / HTTP/1.1\r\n\r\n", false),
             ("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", false),
         ] {
-            assert_eq!(Headers::parse(head.as_bytes()).is_ok(), fine, "{head}");
+            assert_eq!(parse(head.as_bytes()).unwrap().validate().is_ok(), valid, "{head}");
+        }
+    }
+
+    #[test]
+    fn a_valid_head_has_at_most_128_headers() {
+        for (count, valid) in [(128, true), (129, false)] {
+            let more = "A: b\r\n".repeat(count - 1);
+            let head = format!("GET / HTTP/1.1\r\nHost: a\r\n{more}\r\n");
+            assert_eq!(parse(head.as_bytes()).unwrap().validate().is_ok(), valid, "{count}");
+        }
+    }
+
+    /// Bytes that a head may be made of, with those that parsers differ on among them.
+    fn bytes() -> impl Strategy<Value = Vec<u8>> {
+        let byte = prop_oneof![8 => b'!'..=b'~', 1 => Just(b' '), 1 => any::<u8>().prop_filter("no line end", |&b| b != b'\n')];
+        vec(byte, 0..12)
+    }
+
+    fn line() -> impl Strategy<Value = Vec<u8>> {
+        let name = prop_oneof!["Host|Expect|Connection|A|x-b"].prop_map(String::into_bytes);
+        prop_oneof![
+            3 => (name, bytes()).prop_map(|(name, value)| [&name[..], b":", &value].concat()),
+            1 => bytes(),
+        ]
+    }
+
+    proptest! {
+        /// A valid head is what an independent parser finds in the same bytes, and no more.
+        #[test]
+        fn a_head_is_valid_when_httparse_reads_the_same(
+            target in bytes(),
+            version in "HTTP/1\\.[0-2]",
+            lines in vec(line(), 0..5),
+        ) {
+            let text = [&b"GET /"[..], &target, b" ", version.as_bytes(), b"\r\nHost: a\r\n"].concat();
+            let text = lines.iter().fold(text, |text, line| [&text[..], line, b"\r\n"].concat());
+            let text = [&text[..], b"\r\n"].concat();
+            let text = &text[..find_end(&text, &mut 0).unwrap()];
+            let Ok(head) = parse(text) else { return Ok(()) };
+            let mut fields = [httparse::EMPTY_HEADER; MAX_HEADERS];
+            let mut request = httparse::Request::new(&mut fields);
+            let read = request.parse(text).is_ok_and(|status| status.is_complete());
+            prop_assert_eq!(head.validate().is_ok(), read && head.has_one_host());
+            if read {
+                prop_assert_eq!(request.method.unwrap().as_bytes(), head.method());
+                prop_assert_eq!(request.path.unwrap().as_bytes(), head.target());
+                let expected: Vec<_> = request.headers.iter().map(|h| (h.name.as_bytes(), h.value)).collect();
+                prop_assert_eq!(head.headers().collect::<Vec<_>>(), expected);
+            }
         }
     }
 }

@@ -1,5 +1,9 @@
-//! As much of HTTP/1.1 as webhooks and orders need, pure: heads and the chunked coding. What passes through
-//! is pingora's.
+//! HTTP/1 syntax without I/O: `head` (a request's head, parsed once), `headers` (what a header line may hold), `chunked`
+//! (the chunked transfer coding) and `accept` (content negotiation).
+//!
+//! It never decides what a request means to Countersign, and it knows no route.
 
+pub mod accept;
 pub mod chunked;
 pub mod head;
+pub mod headers;

@@ -78,7 +78,7 @@ async fn each_stripe_error_has_its_response_and_number_of_retries() {
         let line = shop
             .program
             .wait_for_log(name, |line| {
-                line["message"] == "checkout"
+                line["message"] == "checkout request handled"
                     && line["outcome"] == outcome
                     && line["stripe.attempts"] == attempts as u64
                     && line["status"] == status
@@ -171,7 +171,8 @@ async fn unresponsive_or_unreachable_stripe_is_reported() {
     drop(gone);
     let program = Program::start(setup).await;
     program.send(&order(PRO)).await.expect_error(502, "stripe_unreachable");
-    let line = program.wait_for_log("the checkout", |line| line["message"] == "checkout").await;
+    let line =
+        program.wait_for_log("the checkout", |line| line["message"] == "checkout request handled").await;
     assert!(line["reason"].as_str().unwrap().contains("onnection refused"), "{line}");
 }
 
@@ -320,7 +321,7 @@ async fn order_writes_one_log_line_and_a_status_request_none() {
     let refused = shop.program.wait_for_log("the refusal", |line| line["outcome"] == "price_unknown").await;
     let lines: Vec<Value> =
         shop.program.log().iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
-    let lines: Vec<_> = lines.iter().filter(|line| line["message"] == "checkout").collect();
+    let lines: Vec<_> = lines.iter().filter(|line| line["message"] == "checkout request handled").collect();
     assert_eq!(lines.len(), 2, "{lines:?}");
     let created = lines[0];
     assert_eq!(

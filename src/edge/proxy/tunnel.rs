@@ -1,9 +1,9 @@
-//! The backend's side of an upgrade, which holds pingora back for the sake of one poll.
+//! The backend's side of an upgrade, which delays pingora by one poll.
 //!
-//! pingora 0.9 tells its upstream half that the request's body is over, and an upgraded connection ends when its body
-//! does. A backend that answers 101 before that half has looked is taken for one whose client has hung up: one in
-//! five WebSockets fails on a busy machine. So the first read after a write yields once, and what lies ready for that
-//! half is taken before the answer is.
+//! pingora 0.9 tells its upstream half that the request's body is over, and an upgraded connection ends with its body. A
+//! backend that answers 101 before that half has looked seems to have a client that hung up: one in five WebSockets fails
+//! on a busy machine. So the first read after a write yields once. pingora then takes what lies ready for that half
+//! before it takes the response.
 
 use pingora::protocols::l4::virt::{VirtualSockOpt, VirtualSocket};
 use std::io;
@@ -11,19 +11,20 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::upstream::Lent;
+use super::pooled_stream::PooledStream;
 
 /// A connection to the backend for an upgrade.
 #[derive(Debug)]
 pub struct Tunnel {
-    lent: Lent,
+    stream: PooledStream,
+    /// True if something was written since the last read.
     written: bool,
 }
 
 impl Tunnel {
-    /// Over this connection.
-    pub fn new(lent: Lent) -> Tunnel {
-        Tunnel { lent, written: false }
+    /// Creates the tunnel over this connection.
+    pub fn new(stream: PooledStream) -> Tunnel {
+        Tunnel { stream, written: false }
     }
 }
 
@@ -33,27 +34,27 @@ impl AsyncRead for Tunnel {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        // Not where pingora asks whether it can be put away.
+        // pingora's check whether the connection can be pooled, a read of one byte, is not delayed.
         if std::mem::take(&mut self.written) && buf.capacity() > 1 {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        Pin::new(&mut self.lent).poll_read(cx, buf)
+        Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for Tunnel {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.written = true;
-        Pin::new(&mut self.lent).poll_write(cx, buf)
+        Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.lent).poll_flush(cx)
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.lent).poll_shutdown(cx)
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 

@@ -1,0 +1,172 @@
+//! A request to a checkout path, from its head to its response: the body, the verdict of the checkout, the response and one
+//! log line. `request` judges the head; what may be ordered is `crate::checkout`'s to decide.
+
+mod request;
+
+use bytes::Bytes;
+use std::time::Duration;
+
+use super::body::{BodyError, ReadLimits};
+use super::exchange::{ConnectionAction, Exchange, ExchangeResult};
+use super::gate::Pass;
+use super::page::Page;
+use super::reply::Response;
+use super::route::Errand;
+use crate::checkout::order::Shape;
+use crate::checkout::{Checkout, OrderDisposition, OrderRequest, OrderResult};
+use crate::outcome::checkout::CheckoutOutcome;
+use request::{Action, EarlyReply, Request};
+
+/// How long the whole body of an order may take to arrive: orders are short.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How the handling of a checkout request ended.
+type CheckoutExchangeResult = ExchangeResult<CheckoutOutcome, OrderResult>;
+
+/// A request to a checkout path.
+struct CheckoutExchange<'a, 'c> {
+    exchange: Exchange<'c>,
+    checkout: &'a Checkout,
+    /// Which page sent the request. Known once its head has been judged.
+    page: Page,
+    /// The methods of the path, for `Allow` and for a preflight.
+    methods: &'static str,
+    /// True if the client prefers to read HTML.
+    html: bool,
+}
+
+/// Handles a request to a path of `checkout`, counts it and logs it.
+pub(super) async fn handle(exchange: Exchange<'_>, checkout: &Checkout, errand: Errand) -> ConnectionAction {
+    let context = exchange.context;
+    let _in_flight = context.metrics.in_flight();
+    let started = exchange.started;
+    let order = errand == Errand::Order;
+    let methods = if order { "POST, OPTIONS" } else { "GET, HEAD, OPTIONS" };
+    let mut handler = CheckoutExchange { exchange, checkout, page: Page::Any, methods, html: false };
+    let result = handler.run(errand).await;
+    let took = started.elapsed();
+    context.metrics.checked_out(result.outcome, took);
+    log(&result, order, took.as_micros() as f64 / 1e3);
+    result.action
+}
+
+impl CheckoutExchange<'_, '_> {
+    async fn run(&mut self, errand: Errand) -> CheckoutExchangeResult {
+        if self.exchange.head.validate().is_err() {
+            return self.reject(EarlyReply::new(CheckoutOutcome::RequestMalformed)).await;
+        }
+        let action = match self.judge_head(errand) {
+            Ok(action) => action,
+            Err(reply) => return self.reject(reply).await,
+        };
+        // Stripe may have to be asked more than once before the program ends.
+        if !self.exchange.has_time_for(self.checkout.longest()) {
+            return self.reject(EarlyReply::new(CheckoutOutcome::ShuttingDown)).await;
+        }
+        let Some(mut permit) = self.exchange.context.orders.enter().await else {
+            return self.reject(EarlyReply::new(CheckoutOutcome::Overloaded)).await;
+        };
+        let body = match self.read_body(&mut permit).await {
+            Ok(body) => body,
+            Err(error) => {
+                // A client that is slow to read its response takes no place from another.
+                drop(permit);
+                return self.fail(error).await;
+            }
+        };
+        let (result, follows_redirect) = self.perform(action, &body).await;
+        drop(permit);
+        let response = self.finish(Response::to_checkout(&result.disposition, follows_redirect));
+        ExchangeResult {
+            action: self.exchange.respond(&response).await,
+            outcome: result.disposition.outcome(),
+            status: Some(response.status),
+            result: Some(result),
+        }
+    }
+
+    /// Judges the head, and learns from it who reads the response.
+    fn judge_head(&mut self, errand: Errand) -> Result<Action, EarlyReply> {
+        let routes = self.exchange.context.routes.load();
+        let request = Request {
+            checkout: self.checkout,
+            routes: &routes,
+            peer: self.exchange.peer(),
+            head: &self.exchange.head,
+        };
+        self.page = request.page();
+        self.html = request.prefers_html();
+        request.action(errand, &self.page, self.methods)
+    }
+
+    async fn read_body(&mut self, permit: &mut Pass) -> Result<Bytes, BodyError> {
+        let limits = ReadLimits { max_bytes: self.checkout.terms.max_body, timeout: BODY_TIMEOUT };
+        self.exchange.read_body(limits, self.checkout.longest(), permit).await
+    }
+
+    /// Performs the action. Also returns whether the client follows a redirect.
+    async fn perform(&self, action: Action, body: &[u8]) -> (OrderResult, bool) {
+        match action {
+            Action::CreateSession(shape, buyer) => {
+                let idempotency_key = self.exchange.head.value("idempotency-key");
+                let order = OrderRequest { shape, body, idempotency_key, buyer: &buyer };
+                (self.checkout.order(order).await, shape == Shape::Form || self.html)
+            }
+            Action::SessionStatus(id) => (self.checkout.status(&id).await, false),
+        }
+    }
+
+    /// Responds before the body is read.
+    async fn reject(&mut self, reply: EarlyReply) -> CheckoutExchangeResult {
+        let response = self.finish(*reply.response);
+        let action = self.exchange.reject(&response).await;
+        ExchangeResult { action, outcome: reply.outcome, status: Some(response.status), result: None }
+    }
+
+    /// Responds to a body that could not be read.
+    async fn fail(&mut self, error: BodyError) -> CheckoutExchangeResult {
+        let outcome = match error {
+            BodyError::TooLarge => CheckoutOutcome::BodyTooLarge,
+            BodyError::Malformed | BodyError::Disconnected => CheckoutOutcome::BodyMalformed,
+            BodyError::TooSlow => CheckoutOutcome::BodyTooSlow,
+            BodyError::Evicted => CheckoutOutcome::Overloaded,
+            BodyError::ShuttingDown => CheckoutOutcome::ShuttingDown,
+        };
+        let response = self.finish(Response::of_checkout(outcome, None));
+        self.exchange.fail_body(error, outcome, &response).await
+    }
+
+    /// Finishes a response for the client and the page that read it.
+    fn finish(&self, response: Response) -> Response {
+        let response = if self.html && response.status >= 400 { response.for_people() } else { response };
+        response.for_page(&self.page, self.methods)
+    }
+}
+
+/// Logs the one line of a checkout request. Pages ask for a status often, so those lines are at `debug`.
+fn log(ended: &CheckoutExchangeResult, order: bool, duration_ms: f64) {
+    let result = ended.result.as_ref();
+    let disposition = result.map(|result| &result.disposition);
+    macro_rules! line {
+        ($level:ident) => {
+            tracing::$level!(
+                outcome = ended.outcome.as_str(),
+                status = ended.status,
+                duration_ms,
+                session.id = disposition.and_then(OrderDisposition::session),
+                stripe.request_id = result.and_then(|result| result.request_id.as_deref()),
+                stripe.attempts = result.map(|result| result.attempts),
+                stripe.replayed = result.filter(|result| result.replayed).map(|_| true),
+                reason = disposition.and_then(OrderDisposition::reason),
+                "checkout request handled"
+            )
+        };
+    }
+    if disposition.is_some_and(OrderDisposition::is_ours) {
+        line!(error);
+    } else if order {
+        line!(info);
+    } else {
+        line!(debug);
+    }
+}

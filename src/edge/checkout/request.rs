@@ -1,0 +1,163 @@
+//! A request to a checkout path, as far as its head tells: which page sent it, who buys, how often, and what is asked for.
+//! It reads no body and answers nobody. Counting for the rate limit is all that it changes.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::checkout::Checkout;
+use crate::checkout::identity::{Identity, Unreadable};
+use crate::checkout::limit::Who;
+use crate::checkout::order::Shape;
+use crate::clock;
+use crate::edge::client;
+use crate::edge::headers::{Origin, X_FORWARDED_FOR, peer_trusted};
+use crate::edge::page::{Page, Said};
+use crate::edge::reply::Response;
+use crate::edge::route::{Errand, Routes};
+use crate::http1::accept;
+use crate::http1::head::RequestHead;
+use crate::outcome::checkout::CheckoutOutcome;
+
+/// What is to be done once the body has been read.
+pub enum Action {
+    /// Create a session for an order in this encoding, for this buyer.
+    CreateSession(Shape, Identity),
+    /// Ask Stripe for the status of the session with this id.
+    SessionStatus(Box<str>),
+}
+
+/// A response that needs no body and no call to Stripe.
+pub struct EarlyReply {
+    /// The response, not yet finished for the page and the client.
+    pub response: Box<Response>,
+    /// The outcome for the log and the metrics.
+    pub outcome: CheckoutOutcome,
+}
+
+impl EarlyReply {
+    /// The response that needs nothing but its outcome.
+    pub fn new(outcome: CheckoutOutcome) -> EarlyReply {
+        EarlyReply::with_param(outcome, None)
+    }
+
+    /// The response that names the header or field at fault.
+    fn with_param(outcome: CheckoutOutcome, param: Option<&str>) -> EarlyReply {
+        EarlyReply { response: Box::new(Response::of_checkout(outcome, param)), outcome }
+    }
+
+    fn map(self, change: impl FnOnce(Response) -> Response) -> EarlyReply {
+        EarlyReply { response: Box::new(change(*self.response)), ..self }
+    }
+}
+
+/// The head of a checkout request, with what is needed to judge it.
+pub struct Request<'a> {
+    /// The checkout whose path was asked for.
+    pub checkout: &'a Checkout,
+    /// The routes, for the proxies that are trusted.
+    pub routes: &'a Routes,
+    /// The address of the peer; `None` over a Unix socket.
+    pub peer: Option<IpAddr>,
+    /// The head, validated.
+    pub head: &'a RequestHead,
+}
+
+impl Request<'_> {
+    /// Determines which page sent the request.
+    pub fn page(&self) -> Page {
+        let origin = Origin::new(self.head, self.peer, &self.routes.trusted_proxies);
+        let said = Said {
+            origins: self.head.values("origin").collect(),
+            fetch_site: self.head.value("sec-fetch-site"),
+            host: origin.host,
+        };
+        Page::of(&said, &self.checkout.terms.allowed_origins)
+    }
+
+    /// Returns true if the client prefers to read HTML.
+    pub fn prefers_html(&self) -> bool {
+        accept::prefers_html(&self.head.values("accept").collect::<Vec<_>>())
+    }
+
+    /// Decides what is to be done. `methods` are those that the path has.
+    pub fn action(&self, errand: Errand, page: &Page, methods: &'static str) -> Result<Action, EarlyReply> {
+        if *page == Page::Foreign {
+            return Err(EarlyReply::new(CheckoutOutcome::OriginForbidden));
+        }
+        let method = self.head.method();
+        let allowed = match &errand {
+            Errand::Order => method == b"POST",
+            Errand::Status(_) | Errand::Unknown => matches!(method, b"GET" | b"HEAD"),
+        };
+        if !allowed {
+            let preflight = method == b"OPTIONS";
+            let outcome =
+                if preflight { CheckoutOutcome::Preflight } else { CheckoutOutcome::MethodNotAllowed };
+            return Err(EarlyReply::new(outcome).map(|response| response.allowing(methods)));
+        }
+        let buyer = self.buyer().map_err(|Unreadable(header)| {
+            EarlyReply::with_param(CheckoutOutcome::IdentityInvalid, Some(&header))
+        })?;
+        // Counted before the rest is looked at, so that probing for valid orders is limited too.
+        self.check_rate(&buyer).map_err(|wait| {
+            EarlyReply::new(CheckoutOutcome::RateLimited).map(|response| response.after(wait))
+        })?;
+        match errand {
+            Errand::Status(id) => Ok(Action::SessionStatus(id)),
+            Errand::Unknown => Err(EarlyReply::new(CheckoutOutcome::SessionUnknown)),
+            Errand::Order => self.encoding().map(|shape| Action::CreateSession(shape, buyer)),
+        }
+    }
+
+    /// Determines the encoding of the order, if there is one that can be read.
+    fn encoding(&self) -> Result<Shape, EarlyReply> {
+        let mut types = self.head.values("content-type");
+        let shape = types.next().and_then(Shape::of).filter(|_| types.next().is_none());
+        let shape = shape.ok_or_else(|| EarlyReply::new(CheckoutOutcome::ContentTypeUnsupported))?;
+        if self.head.values("content-encoding").any(|coding| !coding.eq_ignore_ascii_case(b"identity")) {
+            return Err(EarlyReply::new(CheckoutOutcome::BodyEncoded));
+        }
+        // Two keys could make one order twice.
+        if self.head.values("idempotency-key").nth(1).is_some() {
+            return Err(EarlyReply::with_param(CheckoutOutcome::FieldInvalid, Some("Idempotency-Key")));
+        }
+        Ok(shape)
+    }
+
+    /// Reads who buys. Only a trusted proxy may say so.
+    fn buyer(&self) -> Result<Identity, Unreadable> {
+        if !peer_trusted(self.peer, &self.routes.trusted_proxies) {
+            return Ok(Identity::default());
+        }
+        let values = |name: &str| {
+            let name = name.as_bytes().to_vec();
+            let named = move |(found, _): &(&[u8], &[u8])| found.eq_ignore_ascii_case(&name);
+            self.head.headers().filter(named).map(|(_, value)| value)
+        };
+        Identity::read(&self.checkout.terms.identity, values)
+    }
+
+    /// Counts the request for its sender. Over the limit it returns how long to wait.
+    fn check_rate(&self, buyer: &Identity) -> Result<(), Duration> {
+        let Some(limit) = &self.checkout.limit else { return Ok(()) };
+        let proxies = &self.routes.trusted_proxies;
+        let address = || client::address(self.peer, proxies, self.head.values(X_FORWARDED_FOR));
+        let key = match buyer.principal() {
+            Some(principal) => Some(Who::known(principal)),
+            None => address().map(Who::at),
+        };
+        match key {
+            Some(key) => limit.take(key, clock::instant()),
+            None => {
+                if limit.first_unknown() {
+                    tracing::warn!(
+                        "checkout.rate_limit does not limit clients without a known address: every address in \
+                         X-Forwarded-For is one of server.trusted_proxies. Let the outermost proxy add the client's \
+                         address"
+                    );
+                }
+                Ok(())
+            }
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! A client's connection while pingora has it: a stream that holds exactly one request.
+//!
+//! pingora reads the rewritten head first and then the request's body, and nothing beyond it. What a client has sent ahead
+//! stays in the connection's buffer for the next request, and the client's leaving is still seen. Only a response without
+//! an end (a WebSocket, an event stream) lifts that bound. Such a connection is closed at once when the program drains.
+
+use async_trait::async_trait;
+use bytes::{Buf, Bytes, BytesMut};
+use pingora::protocols::raw_connect::ProxyDigest;
+use pingora::protocols::{
+    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream,
+    TimingDigest, UniqueID, UniqueIDType,
+};
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+
+use crate::edge::connection::{Connection, READ_SIZE};
+use crate::edge::headers::RewrittenHead;
+use crate::http1::chunked::{Decoder, Step};
+use crate::http1::head::Framing;
+
+/// Writes shorter than this wait for the next one or a flush, so that a head and its body leave together.
+const COALESCE: usize = 1460;
+
+/// A response with an end of its own.
+const NORMAL: u8 = 0;
+/// A response without an end: it is closed at once when the program drains.
+const STREAMING: u8 = 1;
+/// A switch of protocols: without an end, and what the client sends belongs to it and to no next request.
+const UPGRADED: u8 = 2;
+
+/// A connection that pingora forwards one request of.
+#[derive(Debug)]
+pub struct ClientStream {
+    connection: Box<Connection>,
+    /// What pingora may still read of the request's body.
+    body_limit: BodyLimit,
+    /// What pingora has yet to read of the head, in place of the one that came.
+    rewritten_head: BytesMut,
+    /// The lines that the head gets on the way to the backend.
+    appended_headers: Bytes,
+    /// The kind of response: one of the constants above. Atomic since pingora's hooks see this stream shared.
+    response_kind: AtomicU8,
+    /// What pingora has written and the socket has not taken.
+    write_buf: Vec<u8>,
+    /// True while the client takes nothing; the connection's deadline says until when it may.
+    stalled: bool,
+}
+
+/// How much of a request's body pingora may still read.
+#[derive(Debug)]
+enum BodyLimit {
+    /// As many bytes.
+    Length(u64),
+    /// As much as the decoder takes.
+    Chunked(Decoder),
+}
+
+impl ClientStream {
+    /// Lends `connection` for the request with this head and framing, whose body the connection's buffer begins with.
+    pub fn new(connection: Box<Connection>, head: RewrittenHead, framing: Framing) -> ClientStream {
+        ClientStream {
+            connection,
+            body_limit: match framing {
+                Framing::Length(length) => BodyLimit::Length(length),
+                Framing::Chunked => BodyLimit::Chunked(Decoder::new()),
+            },
+            rewritten_head: head.head,
+            appended_headers: head.appended_headers,
+            response_kind: AtomicU8::new(NORMAL),
+            write_buf: Vec::new(),
+            stalled: false,
+        }
+    }
+
+    /// The stream under a session of pingora's, if it is one of these.
+    pub fn downcast_ref(stream: Option<&Stream>) -> Option<&ClientStream> {
+        stream.and_then(|stream| (**stream).as_any().downcast_ref())
+    }
+
+    /// Takes the connection back once pingora is done with the request; `None` if it cannot carry another one.
+    pub async fn into_connection(stream: Stream) -> Option<Box<Connection>> {
+        let mut stream: Box<ClientStream> = stream.into_any().downcast().ok()?;
+        // What is still buffered belongs to the response that has ended.
+        stream.flush().await.ok()?;
+        Some(stream.connection)
+    }
+
+    /// The lines that the head gets on the way to the backend.
+    pub fn appended_headers(&self) -> Bytes {
+        self.appended_headers.clone()
+    }
+
+    /// Notes that the response is a stream of events.
+    pub fn mark_streaming(&self) {
+        self.response_kind.store(STREAMING, Ordering::Relaxed);
+    }
+
+    /// Notes that the response switches protocols.
+    pub fn mark_upgraded(&self) {
+        self.response_kind.store(UPGRADED, Ordering::Relaxed);
+    }
+
+    fn is_upgraded(&mut self) -> bool {
+        *self.response_kind.get_mut() == UPGRADED
+    }
+
+    /// Feeds to pingora what it may read and what is here. Returns how many bytes those were.
+    fn feed(&mut self, to: &mut ReadBuf<'_>) -> usize {
+        let of_head = self.rewritten_head.len().min(to.remaining());
+        to.put_slice(&self.rewritten_head[..of_head]);
+        self.rewritten_head.advance(of_head);
+        if !self.rewritten_head.is_empty() {
+            return of_head;
+        }
+        let buffered = self.connection.buffered();
+        let room = buffered.len().min(to.remaining());
+        let n = match &mut self.body_limit {
+            _ if *self.response_kind.get_mut() == UPGRADED => room,
+            BodyLimit::Length(left) => {
+                let n = room.min(usize::try_from(*left).unwrap_or(usize::MAX));
+                *left -= n as u64;
+                n
+            }
+            BodyLimit::Chunked(decoder) => {
+                let mut body = &buffered[..room];
+                // What is not the coding is for pingora to refuse: it gets everything.
+                match decoder.feed(&mut body, |_| {}) {
+                    Step::More | Step::Done => room - body.len(),
+                    Step::Faulty => room,
+                }
+            }
+        };
+        to.put_slice(&buffered[..n]);
+        self.connection.consume(n);
+        of_head + n
+    }
+
+    /// Returns true once pingora has read the whole request.
+    fn is_drained(&mut self) -> bool {
+        match &self.body_limit {
+            _ if *self.response_kind.get_mut() == UPGRADED => false,
+            BodyLimit::Length(left) => *left == 0,
+            BodyLimit::Chunked(decoder) => decoder.is_done(),
+        }
+    }
+
+    /// Waits for the client to leave, which is what pingora reads for now. Bytes of the next request are kept from it.
+    fn poll_disconnected(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.connection.buffered().len() < READ_SIZE {
+            match self.connection.poll_fill(cx)? {
+                Poll::Ready(0) => return Poll::Ready(Ok(())),
+                Poll::Ready(_) => {}
+                Poll::Pending => break,
+            }
+        }
+        self.poll_cut_off(cx)
+    }
+
+    /// Ends a response without an end, as if the client had left, when the program drains.
+    fn poll_cut_off(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match *self.response_kind.get_mut() {
+            NORMAL => Poll::Pending,
+            _ => self.connection.poll_draining(cx).map(Ok),
+        }
+    }
+
+    /// Reads the next bytes of the body past the connection's buffer, which is empty. `limit` is how many may be read.
+    fn poll_read_socket(
+        &mut self,
+        limit: usize,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let socket = self.connection.socket();
+        if limit >= buf.remaining() {
+            let before = buf.filled().len();
+            return socket.poll_read(cx, buf).map_ok(|()| buf.filled().len() - before);
+        }
+        let mut part = ReadBuf::new(buf.initialize_unfilled_to(limit));
+        let read = socket.poll_read(cx, &mut part).map_ok(|()| part.filled().len());
+        if let Poll::Ready(Ok(n)) = read {
+            buf.advance(n);
+        }
+        read
+    }
+
+    /// Writes the buffer and `more`. A client that takes nothing holds its place for `idle_timeout` at most. The
+    /// connection's deadline is free for it, since no head is awaited.
+    fn poll_write_out(&mut self, more: &[u8], cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let both = [IoSlice::new(&self.write_buf), IoSlice::new(more)];
+        match self.connection.socket().poll_write_vectored(cx, &both) {
+            Poll::Ready(Ok(0)) if !(self.write_buf.is_empty() && more.is_empty()) => {
+                Poll::Ready(Err(io::ErrorKind::WriteZero.into()))
+            }
+            Poll::Ready(written) => {
+                self.stalled = false;
+                Poll::Ready(written)
+            }
+            Poll::Pending => {
+                if !self.stalled {
+                    self.stalled = true;
+                    self.connection.set_idle_deadline();
+                }
+                self.connection.poll_deadline(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+            }
+        }
+    }
+
+    fn poll_write_buf(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.write_buf.is_empty() {
+            let n = ready!(self.poll_write_out(&[], cx))?;
+            self.write_buf.drain(..n);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncRead for ClientStream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.feed(buf) > 0 {
+            return Poll::Ready(Ok(()));
+        }
+        if this.is_drained() {
+            return this.poll_disconnected(cx);
+        }
+        // A body of known length, or a stream without an end, need not go through the connection's buffer.
+        let upgraded = this.is_upgraded();
+        let limit = match &this.body_limit {
+            _ if upgraded => usize::MAX,
+            BodyLimit::Length(left) => usize::try_from(*left).unwrap_or(usize::MAX),
+            BodyLimit::Chunked(..) => {
+                if ready!(this.connection.poll_fill(cx))? > 0 {
+                    this.feed(buf);
+                }
+                return Poll::Ready(Ok(()));
+            }
+        };
+        match this.poll_read_socket(limit, cx, buf) {
+            Poll::Ready(Ok(n)) => {
+                if let BodyLimit::Length(left) = &mut this.body_limit {
+                    *left = left.saturating_sub(n as u64);
+                }
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(Err(e)) => Poll::Ready(Err(e)),
+            Poll::Pending => this.poll_cut_off(cx),
+        }
+    }
+}
+
+impl AsyncWrite for ClientStream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if this.write_buf.is_empty() && buf.len() < COALESCE {
+            this.write_buf.extend_from_slice(buf);
+            return Poll::Ready(Ok(buf.len()));
+        }
+        loop {
+            let held = this.write_buf.len();
+            let n = ready!(this.poll_write_out(buf, cx))?;
+            this.write_buf.drain(..n.min(held));
+            if n > held || buf.is_empty() {
+                return Poll::Ready(Ok(n.saturating_sub(held)));
+            }
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().poll_write_buf(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        ready!(this.poll_write_buf(cx))?;
+        this.connection.socket().poll_shutdown(cx)
+    }
+}
+
+#[async_trait]
+impl Shutdown for ClientStream {
+    async fn shutdown(&mut self) {
+        let _ = AsyncWriteExt::shutdown(self).await;
+    }
+}
+
+impl UniqueID for ClientStream {
+    fn id(&self) -> UniqueIDType {
+        self.connection.fd()
+    }
+}
+
+impl Ssl for ClientStream {}
+impl Peek for ClientStream {}
+
+impl GetTimingDigest for ClientStream {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        Vec::new()
+    }
+}
+
+impl GetProxyDigest for ClientStream {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        None
+    }
+}
+
+impl GetSocketDigest for ClientStream {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        None
+    }
+}

@@ -1,0 +1,197 @@
+//! Requests that pass through to the backend, by way of pingora. Only the files here name pingora.
+//!
+//! `client_stream` lends pingora the client's connection for one request, `upstream` connects it to the backend,
+//! `pooled_stream` lends it a pooled connection, and `tunnel` delays an upgrade by one poll. This file implements
+//! pingora's hooks. Webhooks never come here, and a head is rewritten before pingora reads it.
+
+mod client_stream;
+mod pooled_stream;
+mod tunnel;
+mod upstream;
+
+use async_trait::async_trait;
+use pingora::apps::HttpServerApp;
+use pingora::http::ResponseHeader;
+use pingora::prelude::*;
+use pingora::protocols::http::ServerSession;
+use pingora::proxy::{FailToProxy, HttpProxy, ProxyHttp, Session};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+use super::connection::Connection;
+use super::headers::RewrittenHead;
+use super::reply::Response;
+use crate::backend::Backend;
+use crate::clock;
+use crate::http1::accept;
+use crate::http1::head::Framing;
+use crate::metrics::{InFlight, Metrics, StatusClass};
+use crate::outcome::Outcome;
+use client_stream::ClientStream;
+use upstream::{BackendConnector, Upstream};
+
+/// How long the rest of a request's body is discarded so that its connection can be used again.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Forwards requests to the backend. Cheap to clone.
+#[derive(Clone)]
+pub struct PassThrough {
+    proxy: Arc<HttpProxy<ProxyHooks>>,
+    draining: watch::Receiver<bool>,
+}
+
+impl PassThrough {
+    /// Creates the proxy to `backend`. `draining` turns true when connections are to end with their request.
+    pub fn new(backend: Backend, metrics: Arc<Metrics>, draining: watch::Receiver<bool>) -> PassThrough {
+        let hooks = ProxyHooks { upstream: Upstream::new(backend), metrics };
+        PassThrough { proxy: Arc::new(pingora::proxy::http_proxy(&Arc::default(), hooks)), draining }
+    }
+
+    /// Forwards the request with this head, whose body the connection's buffer begins with. Returns the connection if it
+    /// can carry another request.
+    pub async fn serve(
+        &self,
+        connection: Box<Connection>,
+        head: RewrittenHead,
+        framing: Framing,
+    ) -> Option<Box<Connection>> {
+        let session = ServerSession::new_http1(Box::new(ClientStream::new(connection, head, framing)));
+        let reused = self.proxy.process_new_http(session, &self.draining).await?;
+        let (stream, _) = reused.consume();
+        ClientStream::into_connection(stream).await
+    }
+}
+
+/// What pingora calls on the way of a request.
+struct ProxyHooks {
+    upstream: Upstream,
+    metrics: Arc<Metrics>,
+}
+
+/// What a request carries from hook to hook.
+struct RequestCtx {
+    started: Instant,
+    /// The connector of the last attempt; `None` before the first.
+    connector: Option<Arc<BackendConnector>>,
+    /// True if the client was sent an error response of Countersign's own.
+    error_sent: bool,
+    _in_flight: InFlight,
+}
+
+#[async_trait]
+impl ProxyHttp for ProxyHooks {
+    type CTX = RequestCtx;
+
+    fn new_ctx(&self) -> RequestCtx {
+        RequestCtx {
+            started: clock::instant(),
+            connector: None,
+            error_sent: false,
+            _in_flight: self.metrics.in_flight(),
+        }
+    }
+
+    /// Registers no module: pingora's compression would change what passes.
+    fn init_downstream_modules(&self, _: &mut pingora::modules::http::HttpModules) {}
+
+    async fn upstream_peer(&self, session: &mut Session, ctx: &mut RequestCtx) -> Result<Box<HttpPeer>> {
+        session.set_total_drain_timeout(Some(DISCARD_TIMEOUT));
+        let stream = ClientStream::downcast_ref(session.downstream_session.stream());
+        let appended_headers = stream.map(ClientStream::appended_headers).unwrap_or_default();
+        let connector = self.upstream.connector(session.is_upgrade_req(), appended_headers);
+        let peer = self.upstream.peer(&connector);
+        ctx.connector = Some(connector);
+        Ok(peer)
+    }
+
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        _: &mut RequestCtx,
+    ) -> Result<()> {
+        let stream = ClientStream::downcast_ref(session.downstream_session.stream());
+        if response.status == http::StatusCode::SWITCHING_PROTOCOLS {
+            stream.inspect(|stream| stream.mark_upgraded());
+        } else if is_event_stream(response) {
+            stream.inspect(|stream| stream.mark_streaming());
+        }
+        Ok(())
+    }
+
+    /// Decides about a retry as pingora does, except that pingora takes every connection for a new one.
+    fn error_while_proxy(
+        &self,
+        _: &HttpPeer,
+        session: &mut Session,
+        mut e: Box<Error>,
+        ctx: &mut RequestCtx,
+        _: bool,
+    ) -> Box<Error> {
+        let reused = ctx.connector.as_ref().is_some_and(|connector| connector.is_reused());
+        if session.req_header().method.is_idempotent() && !session.as_ref().retry_buffer_truncated() {
+            e.retry.decide_reuse(reused);
+        } else {
+            e.set_retry(false);
+        }
+        e
+    }
+
+    async fn fail_to_proxy(&self, session: &mut Session, e: &Error, ctx: &mut RequestCtx) -> FailToProxy {
+        let Some(outcome) = error_outcome(session, e) else {
+            return FailToProxy { error_code: 0, can_reuse_downstream: false };
+        };
+        let response = Response::from_outcome(outcome);
+        let accept = session.req_header().headers.get_all(http::header::ACCEPT);
+        let html = accept::prefers_html(&accept.iter().map(|value| value.as_bytes()).collect::<Vec<_>>());
+        let response = if html { response.for_people() } else { response };
+        // pingora ends the connection after this, whatever it is told.
+        session.set_keepalive(None);
+        // A client that has left is no error: there is nobody else to tell.
+        ctx.error_sent = write(session, &response).await.is_ok();
+        FailToProxy { error_code: response.status, can_reuse_downstream: false }
+    }
+
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut RequestCtx) {
+        let responded = session.response_written().map(|head| StatusClass::from_status(head.status.as_u16()));
+        // A WebSocket that either side drops has had its response.
+        let aborted = error.is_some() && !ctx.error_sent && !session.was_upgraded();
+        let class = if aborted { StatusClass::Aborted } else { responded.unwrap_or(StatusClass::Aborted) };
+        self.metrics.proxied(class, ctx.started.elapsed());
+    }
+
+    /// Suppresses pingora's log lines: forwarded requests are not logged.
+    fn suppress_error_log(&self, _: &Session, _: &RequestCtx, _: &Error) -> bool {
+        true
+    }
+}
+
+/// Returns what to tell the client; `None` if it is too late, or nobody is there.
+fn error_outcome(session: &Session, e: &Error) -> Option<Outcome> {
+    use ErrorType::{ConnectionClosed, InvalidHTTPHeader, ReadError, WriteError};
+    let begun = session.response_written().is_some_and(|head| !head.status.is_informational());
+    match (e.esource(), e.etype()) {
+        (ErrorSource::Downstream, WriteError | ReadError | ConnectionClosed) => None,
+        _ if begun => None,
+        (ErrorSource::Upstream, InvalidHTTPHeader) => Some(Outcome::BackendInvalid),
+        (ErrorSource::Upstream, _) => Some(Outcome::BackendUnreachable),
+        (ErrorSource::Downstream, _) => Some(Outcome::RequestMalformed),
+        (ErrorSource::Internal | ErrorSource::Unset, _) => Some(Outcome::InternalError),
+    }
+}
+
+async fn write(session: &mut Session, response: &Response) -> Result<()> {
+    let mut header = ResponseHeader::build(response.status, Some(8))?;
+    for (name, value) in response.headers() {
+        header.insert_header(name, value.as_ref())?;
+    }
+    session.write_response_header(Box::new(header), false).await?;
+    session.write_response_body(Some(response.body.clone()), true).await
+}
+
+/// Returns true if the response has no end of its own.
+fn is_event_stream(response: &ResponseHeader) -> bool {
+    let content_type = response.headers.get(http::header::CONTENT_TYPE);
+    content_type.is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"))
+}

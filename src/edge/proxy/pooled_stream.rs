@@ -1,0 +1,118 @@
+//! A pooled connection to the backend in pingora's hands, for one request: it completes the head that pingora writes, and
+//! goes back to the pool of `backend` when pingora is done.
+
+use bytes::{Buf, Bytes};
+use pingora::protocols::l4::virt::{VirtualSockOpt, VirtualSocket};
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::backend::{Backend, PooledConnection};
+use crate::socket::Socket;
+
+/// How a head ends, after the line end of its last line.
+const HEAD_END: &[u8] = b"\r\n";
+
+/// A connection that is lent to pingora until it has no more use for it.
+pub struct PooledStream {
+    /// The connection; `None` once it is back in the pool.
+    connection: Option<PooledConnection>,
+    backend: Backend,
+    /// The lines that the head gets, which is what pingora writes first; `None` once it has them.
+    appended_headers: Option<Bytes>,
+    /// What is left of the completed head to be written.
+    unsent_head: Bytes,
+    /// True if the connection must not carry another request.
+    no_reuse: bool,
+}
+
+impl PooledStream {
+    /// Lends `connection`. The lines in `appended_headers` join the head of its request.
+    pub fn new(connection: PooledConnection, backend: Backend, appended_headers: Bytes) -> PooledStream {
+        PooledStream {
+            connection: Some(connection),
+            backend,
+            appended_headers: Some(appended_headers),
+            unsent_head: Bytes::new(),
+            no_reuse: false,
+        }
+    }
+
+    fn socket(&mut self) -> io::Result<Pin<&mut Socket>> {
+        self.connection
+            .as_mut()
+            .map(|connection| Pin::new(&mut connection.socket))
+            .ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.unsent_head.is_empty() {
+            let head = self.unsent_head.clone();
+            let n = ready!(self.socket()?.poll_write(cx, &head))?;
+            self.unsent_head.advance(n);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl std::fmt::Debug for PooledStream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PooledStream").field("connection", &self.connection).finish_non_exhaustive()
+    }
+}
+
+impl AsyncRead for PooledStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        // Before pooling a connection pingora reads one byte to check that it is still open; responses go into buffers of
+        // kilobytes. EOF is reported, so that pingora drops the stream, and the connection returns to the backend's pool.
+        if buf.capacity() == 1 {
+            if let Some(connection) = self.connection.take().filter(|_| !self.no_reuse) {
+                self.backend.put_idle(connection);
+            }
+            return Poll::Ready(Ok(()));
+        }
+        self.socket()?.poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for PooledStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if let Some(appended) = self.appended_headers.take() {
+            // Some apps send a body after a HEAD all the same: the next request would take it for its response.
+            self.no_reuse = buf.starts_with(b"HEAD ");
+            // pingora writes a head in one piece.
+            let Some(lines) = buf.strip_suffix(HEAD_END).filter(|lines| lines.ends_with(HEAD_END)) else {
+                return Poll::Ready(Err(io::ErrorKind::InvalidInput.into()));
+            };
+            self.unsent_head = [lines, &appended, HEAD_END].concat().into();
+            // What the kernel does not take now, it gets when pingora flushes.
+            return match self.poll_head(cx) {
+                Poll::Ready(Err(e)) => Poll::Ready(Err(e)),
+                Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(buf.len())),
+            };
+        }
+        ready!(self.poll_head(cx))?;
+        self.socket()?.poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_head(cx))?;
+        self.socket()?.poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_head(cx))?;
+        self.socket()?.poll_shutdown(cx)
+    }
+}
+
+impl VirtualSocket for PooledStream {
+    fn set_socket_option(&self, _: VirtualSockOpt) -> io::Result<()> {
+        Ok(())
+    }
+}
