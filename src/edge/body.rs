@@ -7,7 +7,8 @@ use tokio::time::timeout;
 use super::connection::Connection;
 use super::gate::Pass;
 use crate::http1::chunked::{Decoder, Step};
-use crate::http1::head::{Framing, RequestHead};
+use crate::http1::framing::Framing;
+use crate::http1::head::RequestHead;
 
 /// How many bytes of a chunked body one read takes at most.
 const READ_SIZE: usize = 16 * 1024;

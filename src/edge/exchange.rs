@@ -12,7 +12,8 @@ use super::connection::{Connection, LINGER_TIMEOUT};
 use super::gate::Pass;
 use super::reply::{self, Response};
 use crate::clock;
-use crate::http1::head::{Framing, RequestHead};
+use crate::http1::framing::Framing;
+use crate::http1::head::RequestHead;
 use crate::outcome::Outcome;
 
 /// The longest body, in bytes, that is discarded to keep its connection. For a longer one the connection is closed.

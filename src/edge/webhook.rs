@@ -11,7 +11,7 @@ use super::headers::{self, Origin};
 use super::reply::Response;
 use crate::backend::RequestHeadBuilder;
 use crate::endpoint::Endpoint;
-use crate::http1::head::Framing;
+use crate::http1::framing::Framing;
 use crate::intake::{self, WebhookDisposition, WebhookRequest, WebhookResult};
 use crate::outcome::Outcome;
 

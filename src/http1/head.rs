@@ -1,4 +1,4 @@
-//! A request's head: where it ends, its request line, its header lines, and how its body is framed. It is parsed once, and
+//! A request's head: where it ends, its request line, its header lines, and how its body is framed. It is parsed once and
 //! every part of the edge reads the result: two readers of one request are how requests are smuggled.
 //!
 //! Parsing is strict where readers differ: a length beside a transfer coding, two of either, a coding other than
@@ -9,45 +9,13 @@
 use bytes::BytesMut;
 use std::ops::Range;
 
+use super::framing::{Framing, HeadError, HeaderFacts, HttpVersion, parse_request_line};
 use super::headers::{is_header_value, is_token, list_items};
 
 /// The most header lines that a valid head has.
 const MAX_HEADERS: usize = 128;
 /// Room for the header lines of most requests: a browser sends about this many.
 const TYPICAL_HEADERS: usize = 16;
-
-/// Why a head is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HeadError {
-    /// A line ends with a line feed alone.
-    BareLineFeed,
-    /// The request line or a header cannot be read, there are too many headers, or there is not exactly one `Host`.
-    Syntax,
-    /// `Content-Length` and `Transfer-Encoding` come together, or one of them comes twice.
-    TwoLengths,
-    /// A `Content-Length` is not a number, or a transfer coding is not `chunked`.
-    Length,
-}
-
-/// How the end of a body is found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Framing {
-    /// By its length in bytes; 0 if the head names none.
-    Length(u64),
-    /// By the last chunk of the chunked transfer coding.
-    Chunked,
-}
-
-/// The protocol version of a request line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HttpVersion {
-    /// `HTTP/1.0`.
-    Http10,
-    /// `HTTP/1.1`.
-    Http11,
-    /// Anything else that begins with `HTTP/1.`: no valid head has it.
-    Other,
-}
 
 /// A parsed head, with the bytes that it was parsed from.
 #[derive(Debug)]
@@ -57,11 +25,7 @@ pub struct RequestHead {
     target_end: u32,
     /// Where the empty line after the headers begins.
     headers_end: u32,
-    version: HttpVersion,
-    framing: Framing,
-    keep_alive: bool,
-    expects_continue: bool,
-    hosts: u32,
+    facts: HeaderFacts,
     headers: Vec<HeaderRange>,
 }
 
@@ -152,11 +116,7 @@ impl RequestHead {
             method_end: method_end as u32,
             target_end: target_end as u32,
             headers_end: headers_end as u32,
-            version,
-            framing: facts.framing.unwrap_or(Framing::Length(0)),
-            keep_alive: !facts.close && (version == HttpVersion::Http11 || facts.keep_alive),
-            expects_continue: facts.expects_continue,
-            hosts: facts.hosts,
+            facts,
             headers,
             bytes,
         })
@@ -171,7 +131,7 @@ impl RequestHead {
         let target = self.target();
         let target_valid =
             target.iter().all(|&byte| byte > b' ' && byte != 0x7f) && str::from_utf8(target).is_ok();
-        let version_valid = self.version != HttpVersion::Other;
+        let version_valid = self.version() != HttpVersion::Other;
         // The value is checked untrimmed: trimming takes off control characters too.
         let line_valid = |line: HeaderLine<'_>| {
             is_token(line.name) && is_header_value(&line.raw[line.name.len()..line.raw.len() - 2])
@@ -212,27 +172,27 @@ impl RequestHead {
 
     /// The protocol version.
     pub fn version(&self) -> HttpVersion {
-        self.version
+        self.facts.version()
     }
 
     /// How the end of the body is found.
     pub fn framing(&self) -> Framing {
-        self.framing
+        self.facts.framing()
     }
 
     /// Returns true if the client accepts another response on this connection.
     pub fn keep_alive(&self) -> bool {
-        self.keep_alive
+        self.facts.keep_alive()
     }
 
     /// Returns true if the client waits for `100 Continue` before it sends the body (RFC 9110, section 10.1.1).
     pub fn expects_continue(&self) -> bool {
-        self.expects_continue
+        self.facts.expects_continue()
     }
 
     /// Returns true if there is one `Host`, or none in HTTP/1.0. Readers choose differently between two (RFC 9112, section 3.2).
     pub fn has_one_host(&self) -> bool {
-        self.hosts == 1 || (self.hosts == 0 && self.version == HttpVersion::Http10)
+        self.facts.has_one_host()
     }
 
     /// Iterates over the header lines, in their order.
@@ -285,101 +245,6 @@ impl HeaderRange {
             &head[self.value_start as usize..self.value_end as usize],
         )
     }
-}
-
-/// Parses a request line without its line end: where its method and its target end, and its version.
-fn parse_request_line(line: &[u8]) -> Result<(usize, usize, HttpVersion), HeadError> {
-    let mut words = line.split(|&b| b == b' ');
-    let (Some(method), Some(target), Some(version), None) =
-        (words.next(), words.next(), words.next(), words.next())
-    else {
-        return Err(HeadError::Syntax);
-    };
-    if !is_token(method) || target.is_empty() || !version.starts_with(b"HTTP/1.") {
-        return Err(HeadError::Syntax);
-    }
-    let version = match version {
-        b"HTTP/1.0" => HttpVersion::Http10,
-        b"HTTP/1.1" => HttpVersion::Http11,
-        _ => HttpVersion::Other,
-    };
-    Ok((method.len(), method.len() + 1 + target.len(), version))
-}
-
-/// What the headers of a head say about the request as a whole, collected line by line.
-struct HeaderFacts {
-    version: HttpVersion,
-    framing: Option<Framing>,
-    close: bool,
-    keep_alive: bool,
-    expects_continue: bool,
-    hosts: u32,
-}
-
-impl HeaderFacts {
-    fn new(version: HttpVersion) -> HeaderFacts {
-        HeaderFacts {
-            version,
-            framing: None,
-            close: false,
-            keep_alive: false,
-            expects_continue: false,
-            hosts: 0,
-        }
-    }
-
-    /// Adds one header. `first` is the first byte of its line, which rules most headers out without a comparison.
-    fn add(&mut self, first: u8, name: &[u8], value: &[u8]) -> Result<(), HeadError> {
-        match first {
-            b'c' | b'C' | b't' | b'T' => {
-                if let Some(framing) = parse_framing(name, value)? {
-                    self.set_framing(framing)?;
-                } else if name.eq_ignore_ascii_case(b"connection") {
-                    for option in list_items(value) {
-                        self.close |= option.eq_ignore_ascii_case(b"close");
-                        self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
-                    }
-                }
-            }
-            b'h' | b'H' => self.hosts += u32::from(name.eq_ignore_ascii_case(b"host")),
-            b'e' | b'E' if name.eq_ignore_ascii_case(b"expect") => {
-                self.expects_continue |= value.eq_ignore_ascii_case(b"100-continue");
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn set_framing(&mut self, framing: Framing) -> Result<(), HeadError> {
-        if self.framing.replace(framing).is_some() {
-            return Err(HeadError::TwoLengths);
-        }
-        // HTTP/1.0 has no transfer codings: a reader that goes by the version takes the body for the next request.
-        if framing == Framing::Chunked && self.version == HttpVersion::Http10 {
-            return Err(HeadError::Length);
-        }
-        Ok(())
-    }
-}
-
-/// Parses the header as `Content-Length` or `Transfer-Encoding`; `None` if it is another one.
-fn parse_framing(name: &[u8], value: &[u8]) -> Result<Option<Framing>, HeadError> {
-    // Some readers drop a space before the colon, so a name with one counts, and is then refused.
-    let bare_name = name.trim_ascii_end();
-    let framing = if bare_name.eq_ignore_ascii_case(b"content-length") {
-        // Eighteen digits cannot overflow a `u64`.
-        let digits = (1..=18).contains(&value.len()) && value.iter().all(u8::is_ascii_digit);
-        let length = digits.then(|| value.iter().fold(0, |n, d| n * 10 + u64::from(d - b'0')));
-        Framing::Length(length.ok_or(HeadError::Length)?)
-    } else if bare_name.eq_ignore_ascii_case(b"transfer-encoding") {
-        if !value.eq_ignore_ascii_case(b"chunked") {
-            return Err(HeadError::Length);
-        }
-        Framing::Chunked
-    } else {
-        return Ok(None);
-    };
-    if name.len() == bare_name.len() { Ok(Some(framing)) } else { Err(HeadError::Syntax) }
 }
 
 /// Iterates over the lines of a head: where each stands, without its line end.

@@ -35,7 +35,7 @@ pub fn rewrite(
     }
     let trusted = peer_trusted(peer, proxies);
     let bytes = head.as_bytes();
-    let mut kept = BytesMut::with_capacity(bytes.len());
+    let mut rewritten = BytesMut::with_capacity(bytes.len());
     // Most requests lose no line: their head is copied in one piece.
     let mut copied = 0;
     for line in head.lines() {
@@ -43,11 +43,11 @@ pub fn rewrite(
             return None;
         }
         if is_dropped(&line, trusted) {
-            kept.extend_from_slice(&bytes[copied..line.range.start]);
+            rewritten.extend_from_slice(&bytes[copied..line.range.start]);
             copied = line.range.end;
         }
     }
-    kept.extend_from_slice(&bytes[copied..]);
+    rewritten.extend_from_slice(&bytes[copied..]);
     let mut appended = Vec::with_capacity(192);
     for (name, value) in Origin::new(head, peer, proxies).headers() {
         write_header(&mut appended, name, value);
@@ -55,7 +55,7 @@ pub fn rewrite(
     if let Some(verdict) = verdict {
         write_header(&mut appended, "Countersign-Verdict", verdict.as_bytes());
     }
-    Some(RewrittenHead { head: kept, appended_headers: appended.into() })
+    Some(RewrittenHead { head: rewritten, appended_headers: appended.into() })
 }
 
 /// Returns true if the backend does not get this line.
@@ -223,8 +223,8 @@ mod tests {
         for host in hosts {
             assert!(passes(&[("Host", host)], stranger), "{host}");
             let forwarded = format!("for=_x/y;host=\"{host}\";proto=https, for=\"[::1]:80\"");
-            let told = [("Host", "a"), ("X-Forwarded-Host", host), ("Forwarded", &forwarded)];
-            assert!(passes(&told, trusted), "{host}");
+            let headers = [("Host", "a"), ("X-Forwarded-Host", host), ("Forwarded", &forwarded)];
+            assert!(passes(&headers, trusted), "{host}");
         }
         for host in [
             "",

@@ -18,10 +18,10 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
+use super::body_limit::BodyLimit;
 use crate::edge::connection::{Connection, READ_SIZE};
 use crate::edge::headers::RewrittenHead;
-use crate::http1::chunked::{Decoder, Step};
-use crate::http1::head::Framing;
+use crate::http1::framing::Framing;
 
 /// Writes shorter than this wait for the next one or a flush, so that a head and its body leave together.
 const COALESCE: usize = 1460;
@@ -51,24 +51,12 @@ pub struct ClientStream {
     stalled: bool,
 }
 
-/// How much of a request's body pingora may still read.
-#[derive(Debug)]
-enum BodyLimit {
-    /// As many bytes.
-    Length(u64),
-    /// As much as the decoder takes.
-    Chunked(Decoder),
-}
-
 impl ClientStream {
     /// Lends `connection` for the request with this head and framing, whose body the connection's buffer begins with.
     pub fn new(connection: Box<Connection>, head: RewrittenHead, framing: Framing) -> ClientStream {
         ClientStream {
             connection,
-            body_limit: match framing {
-                Framing::Length(length) => BodyLimit::Length(length),
-                Framing::Chunked => BodyLimit::Chunked(Decoder::new()),
-            },
+            body_limit: BodyLimit::new(framing),
             rewritten_head: head.head,
             appended_headers: head.appended_headers,
             response_kind: AtomicU8::new(NORMAL),
@@ -119,21 +107,9 @@ impl ClientStream {
         }
         let buffered = self.connection.buffered();
         let room = buffered.len().min(to.remaining());
-        let n = match &mut self.body_limit {
-            _ if *self.response_kind.get_mut() == UPGRADED => room,
-            BodyLimit::Length(left) => {
-                let n = room.min(usize::try_from(*left).unwrap_or(usize::MAX));
-                *left -= n as u64;
-                n
-            }
-            BodyLimit::Chunked(decoder) => {
-                let mut body = &buffered[..room];
-                // What is not the coding is for pingora to refuse: it gets everything.
-                match decoder.feed(&mut body, |_| {}) {
-                    Step::More | Step::Done => room - body.len(),
-                    Step::Faulty => room,
-                }
-            }
+        let n = match *self.response_kind.get_mut() {
+            UPGRADED => room,
+            _ => self.body_limit.take(&buffered[..room]),
         };
         to.put_slice(&buffered[..n]);
         self.connection.consume(n);
@@ -142,11 +118,7 @@ impl ClientStream {
 
     /// Returns true once pingora has read the whole request.
     fn is_drained(&mut self) -> bool {
-        match &self.body_limit {
-            _ if *self.response_kind.get_mut() == UPGRADED => false,
-            BodyLimit::Length(left) => *left == 0,
-            BodyLimit::Chunked(decoder) => decoder.is_done(),
-        }
+        !self.is_upgraded() && self.body_limit.is_reached()
     }
 
     /// Waits for the client to leave, which is what pingora reads for now. Bytes of the next request are kept from it.
@@ -230,22 +202,16 @@ impl AsyncRead for ClientStream {
             return this.poll_disconnected(cx);
         }
         // A body of known length, or a stream without an end, need not go through the connection's buffer.
-        let upgraded = this.is_upgraded();
-        let limit = match &this.body_limit {
-            _ if upgraded => usize::MAX,
-            BodyLimit::Length(left) => usize::try_from(*left).unwrap_or(usize::MAX),
-            BodyLimit::Chunked(..) => {
-                if ready!(this.connection.poll_fill(cx))? > 0 {
-                    this.feed(buf);
-                }
-                return Poll::Ready(Ok(()));
+        let limit = if this.is_upgraded() { Some(usize::MAX) } else { this.body_limit.known() };
+        let Some(limit) = limit else {
+            if ready!(this.connection.poll_fill(cx))? > 0 {
+                this.feed(buf);
             }
+            return Poll::Ready(Ok(()));
         };
         match this.poll_read_socket(limit, cx, buf) {
             Poll::Ready(Ok(n)) => {
-                if let BodyLimit::Length(left) = &mut this.body_limit {
-                    *left = left.saturating_sub(n as u64);
-                }
+                this.body_limit.reduce(n);
                 Poll::Ready(Ok(()))
             }
             Poll::Ready(Err(e)) => Poll::Ready(Err(e)),

@@ -1,9 +1,10 @@
 //! Requests that pass through to the backend, by way of pingora. Only the files here name pingora.
 //!
-//! `client_stream` lends pingora the client's connection for one request, `upstream` connects it to the backend,
-//! `pooled_stream` lends it a pooled connection, and `tunnel` delays an upgrade by one poll. This file implements
-//! pingora's hooks. Webhooks never come here, and a head is rewritten before pingora reads it.
+//! `client_stream` lends pingora the client's connection for one request, within its `body_limit`. `upstream` connects it
+//! to the backend, `pooled_stream` lends it a pooled connection, and `tunnel` delays an upgrade by one poll. This file
+//! implements pingora's hooks. Webhooks never come here, and a head is rewritten before pingora reads it.
 
+mod body_limit;
 mod client_stream;
 mod pooled_stream;
 mod tunnel;
@@ -25,7 +26,7 @@ use super::reply::Response;
 use crate::backend::Backend;
 use crate::clock;
 use crate::http1::accept;
-use crate::http1::head::Framing;
+use crate::http1::framing::Framing;
 use crate::metrics::{InFlight, Metrics, StatusClass};
 use crate::outcome::Outcome;
 use client_stream::ClientStream;

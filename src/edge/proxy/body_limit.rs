@@ -1,0 +1,66 @@
+//! How much of a request's body pingora may still read, so that it never reads into the next request.
+
+use crate::http1::chunked::{Decoder, Step};
+use crate::http1::framing::Framing;
+
+/// What is left of a request's body.
+#[derive(Debug)]
+pub enum BodyLimit {
+    /// As many bytes.
+    Length(u64),
+    /// As much as the decoder takes.
+    Chunked(Decoder),
+}
+
+impl BodyLimit {
+    /// Creates the limit of a body of which nothing has been read.
+    pub fn new(framing: Framing) -> BodyLimit {
+        match framing {
+            Framing::Length(length) => BodyLimit::Length(length),
+            Framing::Chunked => BodyLimit::Chunked(Decoder::new()),
+        }
+    }
+
+    /// Takes the part of the body off the limit that `bytes` begins with. Returns how many bytes that is.
+    pub fn take(&mut self, bytes: &[u8]) -> usize {
+        match self {
+            BodyLimit::Length(left) => {
+                let n = bytes.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                *left -= n as u64;
+                n
+            }
+            BodyLimit::Chunked(decoder) => {
+                let mut rest = bytes;
+                // What is not the coding is for pingora to refuse: it gets everything.
+                match decoder.feed(&mut rest, |_| {}) {
+                    Step::More | Step::Done => bytes.len() - rest.len(),
+                    Step::Faulty => bytes.len(),
+                }
+            }
+        }
+    }
+
+    /// How many bytes are left; `None` if only the bytes themselves tell.
+    pub fn known(&self) -> Option<usize> {
+        match self {
+            BodyLimit::Length(left) => Some(usize::try_from(*left).unwrap_or(usize::MAX)),
+            BodyLimit::Chunked(_) => None,
+        }
+    }
+
+    /// Takes `n` bytes off a known limit, after they were read past the connection's buffer.
+    pub fn reduce(&mut self, n: usize) {
+        match self {
+            BodyLimit::Length(left) => *left = left.saturating_sub(n as u64),
+            BodyLimit::Chunked(_) => {}
+        }
+    }
+
+    /// Returns true once the whole body has been read.
+    pub fn is_reached(&self) -> bool {
+        match self {
+            BodyLimit::Length(left) => *left == 0,
+            BodyLimit::Chunked(decoder) => decoder.is_done(),
+        }
+    }
+}
