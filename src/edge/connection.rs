@@ -8,7 +8,7 @@
 //!   │ or drain: closed   │ 64 KiB: 431
 //! ```
 //!
-//! It never reads beyond the buffer that its user asked for, and it knows neither routes nor responses.
+//! It knows neither routes nor responses, and it never decides who answers.
 
 use bytes::{Buf, Bytes, BytesMut};
 use std::future::{Future, poll_fn};

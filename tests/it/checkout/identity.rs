@@ -176,7 +176,7 @@ async fn without_a_client_address_there_is_no_limit_and_one_warning() {
     for _ in 0..4 {
         assert_eq!(shop.order(r#"{"price": "pro"}"#).await.outcome(), "created");
     }
-    let warnings = || shop.log().matches("limits nobody whose address is not known").count();
+    let warnings = || shop.log().matches("does not limit clients without a known address").count();
     let orders = || shop.log().matches(r#""outcome":"created""#).count();
     until("every order being logged", async || (orders() == 4).then_some(())).await;
     assert_eq!(warnings(), 1);
