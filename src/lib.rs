@@ -1,19 +1,24 @@
-//! Countersign: a reverse-proxy sidecar that lets no Stripe webhook reach the backend unless its signature is valid.
+//! Countersign: a reverse-proxy sidecar that verifies Stripe's webhooks at the edge and delivers each event once.
 //!
-//! The crate is layered: a module may only import from lower layers. An architecture test reads every file's imports.
+//! The crate is layered: a module may only import from lower layers. A test reads the imports of every file.
 //!
 //! | layer | modules | what they own |
 //! |---|---|---|
-//! | 5 | `main.rs`, [`cli`], [`app`] | arguments and exit codes; one verb a file; the only module that names every concrete part |
+//! | 5 | `main.rs`, [`cli`], [`app`] | arguments and exit codes; one command per file; the module that builds all concrete parts |
 //! | 4 | [`edge`], [`admin`], [`logging`] | the public listener and its table of responses; health, metrics and the events API; the format of log lines |
-//! | 3 | [`intake`], [`checkout`] | a webhook or an import: verify, claim, hand on; an order and its Checkout Session |
-//! | 2 | [`delivery`], [`endpoint`] | one attempt, the queues, the retry schedule; a configured webhook at work: secrets, filter, limits, slots |
+//! | 3 | [`intake`], [`checkout`] | a webhook or an import: verify, claim, deliver or queue; an order and its Checkout Session |
+//! | 2 | [`delivery`], [`endpoint`] | one attempt, the queues, the retry schedule; a configured endpoint in the running program: secrets, filter, limits |
 //! | 1 | [`ledger`], [`backend`], [`stripe_api`], [`config`], [`socket`] | the state of every event; the HTTP client of the backend; the client of Stripe's API; the configuration; sockets, TCP or Unix |
 //! | 0 | [`guard`], [`stripe`], [`http1`], [`metrics`], [`outcome`], [`delivery_mode`], [`pattern`], [`random`], [`hex`], [`clock`], [`failpoint`] | no I/O, no async, time is an argument |
 //!
-//! Where a rule lives: signatures in [`stripe::signature`], the envelope in [`stripe::event`], what each caller
-//! gets in [`edge::reply`], what may be ordered in [`checkout::order`], the path guard in [`guard`], states and leases in
-//! [`ledger`], when a failed event is tried again in [`delivery::retry_schedule`].
+//! Where to find a rule:
+//!
+//! - [`stripe::signature`]: which signatures are valid; [`stripe::event`]: which payloads are events
+//! - [`guard`]: which paths are spellings of a webhook path
+//! - [`edge::reply`]: the response to each outcome
+//! - [`ledger`]: the states and leases of events; how duplicates are recognised
+//! - [`delivery::retry_schedule`]: when a failed event is retried
+//! - [`checkout::order`]: what can be ordered
 
 pub mod admin;
 pub mod app;

@@ -1,8 +1,8 @@
-//! Whose log lines are written, and in which shape: builds the one subscriber of the process.
-//! It decides nothing about what is logged: whoever handles a thing logs it, once.
+//! The process's log subscriber: which crates may log, at which level, in which format. It does not decide what is
+//! logged; the code that handles a thing logs it, once.
 //!
-//! Lines go to standard error, each in one write under its lock, so that none is torn. JSON is one object a line:
-//! `timestamp` (RFC 3339, UTC), `level`, `message`, and the event's own fields beside them.
+//! Lines go to standard error. Each is one write under its lock, so lines are never mixed. JSON is one object per line:
+//! `timestamp` (RFC 3339, UTC), `level`, `message`, and the event's fields at the top level.
 
 use crate::config::{LogConfig, LogFormat};
 use std::backtrace::{Backtrace, BacktraceStatus};
@@ -14,16 +14,16 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// How much of a panic's message is logged.
-const PANIC_CHARS: usize = 200;
+/// How many characters of a panic's message are logged.
+const MAX_PANIC_CHARS: usize = 200;
 
-/// Starts logging to standard error, for the life of the process; `terminal` says whether that is one. A second call
-/// changes nothing. In JSON a panic is a line too.
+/// Starts logging to standard error for the life of the process; a second call changes nothing. `terminal` says whether
+/// standard error is a terminal. If the format is JSON, a panic is logged as JSON too.
 pub fn init(log: &LogConfig, terminal: bool) {
-    let json = shape(log, terminal) == Shape::Json;
+    let json = line_format(log, terminal) == LineFormat::Json;
     let subscriber = subscriber(log, terminal, std::io::stderr);
-    let first = if libraries(log.level) == LevelFilter::OFF {
-        // Without the bridge from `log`, what libraries say that way is dropped before it costs anything.
+    let first = if library_level(log.level) == LevelFilter::OFF {
+        // `try_init` would install the bridge from the `log` crate. Without it, what libraries log costs nothing.
         tracing::subscriber::set_global_default(subscriber).is_ok()
     } else {
         subscriber.try_init().is_ok()
@@ -33,24 +33,26 @@ pub fn init(log: &LogConfig, terminal: bool) {
     }
 }
 
+/// The format of a line, with `auto` resolved.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Shape {
+enum LineFormat {
     Console,
     Json,
 }
 
-fn shape(log: &LogConfig, terminal: bool) -> Shape {
+fn line_format(log: &LogConfig, terminal: bool) -> LineFormat {
     match log.format {
-        LogFormat::Auto if terminal => Shape::Console,
-        LogFormat::Auto | LogFormat::Json => Shape::Json,
-        LogFormat::Console => Shape::Console,
+        LogFormat::Auto if terminal => LineFormat::Console,
+        LogFormat::Auto | LogFormat::Json => LineFormat::Json,
+        LogFormat::Console => LineFormat::Console,
     }
 }
 
-/// What others' crates may say. pingora calls it an error when a client leaves, which is no news to an operator; and
-/// below warnings libraries quote heads and bodies, which must never be logged. So: nothing, or warnings for whoever is
-/// looking for a fault.
-fn libraries(level: Level) -> LevelFilter {
+/// Returns the level for other crates: warnings if our level is `debug` or `trace`, otherwise nothing.
+///
+/// pingora logs an error when a client disconnects, which an operator does not need. Below `warn`, libraries quote heads
+/// and bodies, which must never be logged.
+fn library_level(level: Level) -> LevelFilter {
     if level >= Level::DEBUG { LevelFilter::WARN } else { LevelFilter::OFF }
 }
 
@@ -58,34 +60,35 @@ fn subscriber<W>(log: &LogConfig, terminal: bool, writer: W) -> Box<dyn Subscrib
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let libraries = libraries(log.level);
-    let filter = Targets::new().with_target(env!("CARGO_CRATE_NAME"), log.level).with_default(libraries);
+    let library_level = library_level(log.level);
+    let filter = Targets::new().with_target(env!("CARGO_CRATE_NAME"), log.level).with_default(library_level);
     let base = tracing_subscriber::registry().with(filter);
-    // Every line is ours, unless libraries are let in: only then it matters whose it is.
+    // The target names the crate. It is only useful if other crates log as well.
     let layer =
-        tracing_subscriber::fmt::layer().with_writer(writer).with_target(libraries != LevelFilter::OFF);
-    match shape(log, terminal) {
-        Shape::Json => {
+        tracing_subscriber::fmt::layer().with_writer(writer).with_target(library_level != LevelFilter::OFF);
+    match line_format(log, terminal) {
+        LineFormat::Json => {
             let layer = layer.json().flatten_event(true).with_current_span(false).with_span_list(false);
             Box::new(base.with(layer))
         }
-        // On a terminal `NO_COLOR` is heeded by the layer itself.
-        Shape::Console if terminal => Box::new(base.with(layer)),
-        Shape::Console => Box::new(base.with(layer.with_ansi(false))),
+        // On a terminal the layer itself respects `NO_COLOR`.
+        LineFormat::Console if terminal => Box::new(base.with(layer)),
+        LineFormat::Console => Box::new(base.with(layer.with_ansi(false))),
     }
 }
 
-/// As a line of the log, so that every line is JSON. The backtrace is there if `RUST_BACKTRACE` asks for it.
+/// Logs a panic, so that every line is JSON. The line has a backtrace if `RUST_BACKTRACE` asks for one.
 fn log_panic(panic: &PanicHookInfo<'_>) {
     let payload = panic.payload();
-    let said = payload.downcast_ref::<&str>().copied();
-    let said = said.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
-    // Ours never quote what they met, but a library's might: a message is enough, a payload is too much.
-    let said: String = said.chars().take(PANIC_CHARS).collect();
-    let place = panic.location().map(ToString::to_string);
-    let trace = Backtrace::capture();
-    let trace = (trace.status() == BacktraceStatus::Captured).then(|| trace.to_string());
-    tracing::error!(panic = said, place, backtrace = trace, "panicked, which is a bug");
+    let message = payload.downcast_ref::<&str>().copied();
+    let message =
+        message.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
+    // A library's message may quote data of a request. The limit keeps a payload out of the log.
+    let message: String = message.chars().take(MAX_PANIC_CHARS).collect();
+    let location = panic.location().map(ToString::to_string);
+    let backtrace = Backtrace::capture();
+    let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
+    tracing::error!(panic = message, location, backtrace, "the program panicked; please report this bug");
 }
 
 #[cfg(test)]
@@ -109,16 +112,16 @@ mod tests {
         }
     }
 
-    fn logged(level: Level, format: LogFormat, terminal: bool, speak: impl FnOnce()) -> String {
+    fn logged(level: Level, format: LogFormat, terminal: bool, log_lines: impl FnOnce()) -> String {
         let sink = Sink::default();
         let writer = sink.clone();
         let subscriber = subscriber(&LogConfig { level, format }, terminal, move || writer.clone());
-        tracing::subscriber::with_default(subscriber, speak);
+        tracing::subscriber::with_default(subscriber, log_lines);
         let bytes = sink.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
     }
 
-    fn webhook() {
+    fn log_webhook() {
         let unknown: Option<u16> = None;
         tracing::info!(
             endpoint = "/webhooks/stripe",
@@ -129,30 +132,30 @@ mod tests {
             status = 200,
             duration_ms = 1.5,
             never = unknown,
-            "webhook"
+            "webhook delivered"
         );
     }
 
     #[test]
     fn a_webhook_is_one_json_object_with_its_fields_at_the_top() {
-        let text = logged(Level::INFO, LogFormat::Json, false, webhook);
+        let text = logged(Level::INFO, LogFormat::Json, false, log_webhook);
         assert_eq!(text.matches('\n').count(), 1);
         let mut line: serde_json::Map<String, Value> = serde_json::from_str(&text).unwrap();
         let timestamp = line.remove("timestamp").unwrap();
         let timestamp = timestamp.as_str().unwrap();
         assert!(humantime::parse_rfc3339(timestamp).is_ok(), "{timestamp}");
-        let wanted = serde_json::json!({
-            "level": "INFO", "message": "webhook", "endpoint": "/webhooks/stripe", "event.id": "evt_1",
+        let expected = serde_json::json!({
+            "level": "INFO", "message": "webhook delivered", "endpoint": "/webhooks/stripe", "event.id": "evt_1",
             "event.type": "charge.succeeded", "attempt": 2, "outcome": "delivered", "status": 200, "duration_ms": 1.5,
         });
-        assert_eq!(Value::Object(line), wanted);
+        assert_eq!(Value::Object(line), expected);
     }
 
     #[test]
-    fn a_value_with_line_breaks_stays_on_its_line() {
+    fn a_value_with_line_breaks_stays_on_one_line() {
         for format in [LogFormat::Json, LogFormat::Console] {
             let text =
-                logged(Level::INFO, format, false, || tracing::info!(value = "a\nb\u{1b}[31m", "said"));
+                logged(Level::INFO, format, false, || tracing::info!(value = "a\nb\u{1b}[31m", "a line"));
             assert_eq!(text.matches('\n').count(), 1, "{text}");
             assert!(!text.contains('\u{1b}'), "{text:?}");
         }
@@ -166,15 +169,15 @@ mod tests {
             (LogFormat::Console, false, false),
             (LogFormat::Json, true, true),
         ] {
-            let text = logged(Level::INFO, format, terminal, webhook);
+            let text = logged(Level::INFO, format, terminal, log_webhook);
             assert_eq!(serde_json::from_str::<Value>(&text).is_ok(), json, "{format:?} {terminal}: {text}");
             assert!(text.contains("evt_1"), "{text}");
         }
     }
 
     #[test]
-    fn only_a_search_for_faults_lets_libraries_speak_and_only_of_warnings() {
-        let speak = || {
+    fn libraries_log_only_at_debug_and_below_and_only_warnings() {
+        let log_lines = || {
             tracing::error!(target: "pingora_proxy", "lib error");
             tracing::warn!(target: "hyper::proto", "lib warn");
             tracing::info!(target: "pingora_core", "lib info");
@@ -183,16 +186,16 @@ mod tests {
             tracing::debug!("our debug");
             tracing::trace!("our trace");
         };
-        for (level, wanted) in [
+        for (level, expected) in [
             (Level::ERROR, vec!["our error"]),
             (Level::INFO, vec!["our error", "our info"]),
             (Level::DEBUG, vec!["lib error", "lib warn", "our error", "our info", "our debug"]),
             (Level::TRACE, vec!["lib error", "lib warn", "our error", "our info", "our debug", "our trace"]),
         ] {
-            let text = logged(level, LogFormat::Json, false, speak);
+            let text = logged(level, LogFormat::Json, false, log_lines);
             let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-            let said: Vec<_> = lines.map(|line| line["message"].as_str().unwrap().to_owned()).collect();
-            assert_eq!(said, wanted, "{level}");
+            let messages: Vec<_> = lines.map(|line| line["message"].as_str().unwrap().to_owned()).collect();
+            assert_eq!(messages, expected, "{level}");
         }
     }
 }

@@ -1,7 +1,7 @@
-//! The events API of a running program, asked from outside: where `[admin] listen` says, with its token. It owns the
-//! connection and what a failure means to whoever typed the command; what is asked is the verbs'.
+//! The HTTP client of a running program's admin listener: [`AdminClient`] for any path, [`EventsApi`] for the events API
+//! with its token. It owns the connection and explains failures of the listener as a whole; the requests are the commands'.
 
-use super::Failure;
+use super::error::CliError;
 use crate::config::{AdminConfig, Listen, Token};
 use crate::stripe_api::root;
 use bytes::Bytes;
@@ -10,167 +10,214 @@ use serde_json::Value;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
-/// For one answer; longer than the program lets its ledger take.
-const TIMEOUT: Duration = Duration::from_secs(30);
-/// A name for the listener's addresses, which is never looked up.
-const NAME: &str = "countersign-admin";
+/// The time for one response of the events API; longer than the program lets its ledger take.
+const EVENTS_TIMEOUT: Duration = Duration::from_secs(30);
+/// A host name for the listener's addresses. It is in the `Host` header and is never looked up.
+const HOST_NAME: &str = "countersign-admin";
 
-/// The API.
-pub(super) struct Admin {
+/// A client of the admin listener, on TCP or a Unix socket.
+pub(super) struct AdminClient {
     client: Client,
+    /// `http://HOST` or `http://HOST:PORT`.
     base: String,
-    token: Token,
+    /// The address as it is configured, for messages.
     listen: Listen,
+    timeout: Duration,
 }
 
-/// What it answered.
-pub(super) struct Answer {
-    /// The status, below 400 or one that was asked to be let through.
-    pub status: u16,
-    /// The body as JSON; `null` if there is none.
-    pub said: Value,
-}
-
-impl Answer {
-    /// A field's text.
-    pub(super) fn text(&self, field: &str) -> Option<&str> {
-        self.said.get(field)?.as_str()
-    }
-
-    /// A field's number.
-    pub(super) fn count(&self, field: &str) -> u64 {
-        self.said.get(field).and_then(Value::as_u64).unwrap_or_default()
-    }
-
-    /// `error.code`, if it is an error.
-    pub(super) fn code(&self) -> &str {
-        self.said["error"]["code"].as_str().unwrap_or_default()
-    }
-
-    /// `error.message`, if it is an error.
-    pub(super) fn message(&self) -> &str {
-        self.said["error"]["message"].as_str().unwrap_or("an answer that is none of the events API's")
-    }
-}
-
-impl Admin {
-    /// The API where this section says. Connects to nothing yet.
-    pub(super) fn new(section: &AdminConfig) -> Result<Admin, Failure> {
-        let Some(token) = section.token.clone() else {
-            return Err(Failure::config(
-                "there is no events API without a token: set COUNTERSIGN_ADMIN_TOKEN (openssl rand -hex 32 makes one), for \
-                 the running program and for this command, or [admin] token in the configuration",
-            ));
-        };
-        let client = Client::builder().redirect(redirect::Policy::none()).timeout(TIMEOUT).no_proxy();
-        let (client, base) = match &section.listen {
+impl AdminClient {
+    /// Prepares a client for the listener at `listen`, and connects to nothing yet. `timeout` bounds each request from
+    /// the start of its connection to the end of its response.
+    ///
+    /// # Errors
+    /// The address has no fixed port, or its host cannot be resolved.
+    pub(super) fn new(listen: &Listen, timeout: Duration) -> Result<AdminClient, CliError> {
+        // The listener speaks plain HTTP: without root certificates none are loaded from the system, which may have none.
+        let client = Client::builder()
+            .redirect(redirect::Policy::none())
+            .timeout(timeout)
+            .no_proxy()
+            .tls_certs_only([]);
+        let (client, base) = match listen {
             Listen::Unix { path, .. } => (client.unix_socket(path.as_path()), "http://localhost".to_owned()),
             Listen::Tcp(_) => {
-                let addresses = addresses(&section.listen)?;
-                (client.resolve_to_addrs(NAME, &addresses), format!("http://{NAME}:{}", port(&addresses)))
+                let addresses = addresses(listen)?;
+                let port = addresses.first().map_or(0, SocketAddr::port);
+                (client.resolve_to_addrs(HOST_NAME, &addresses), format!("http://{HOST_NAME}:{port}"))
             }
         };
-        let client =
-            client.build().map_err(|error| Failure::failed(format!("no HTTP client: {}", root(&error))))?;
-        Ok(Admin { client, base, token, listen: section.listen.clone() })
+        let client = client
+            .build()
+            .map_err(|error| CliError::failed(format!("cannot build the HTTP client: {}", root(&error))))?;
+        Ok(AdminClient { client, base, listen: listen.clone(), timeout })
     }
 
-    /// Reads something. `path` is beneath `/api/events`, percent-encoded.
-    pub(super) async fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Answer, Failure> {
-        accepted(self.send(self.request(Method::GET, path, query)).await?)
+    /// Builds a request. `target` is a path with its query, both percent-encoded.
+    pub(super) fn request(&self, method: Method, target: &str) -> RequestBuilder {
+        self.client.request(method, format!("{}{target}", self.base))
     }
 
-    /// Does something.
-    pub(super) async fn post(&self, path: &str, query: &[(&str, &str)]) -> Result<Answer, Failure> {
-        accepted(self.try_send(Method::POST, path, query, Vec::new()).await?)
+    /// Sends a request, and returns the status and the body of its response.
+    pub(super) async fn send(&self, request: RequestBuilder) -> Result<(u16, Bytes), CliError> {
+        let response = request.send().await.map_err(|error| self.no_response(&error))?;
+        let status = response.status().as_u16();
+        let body = response.bytes().await.map_err(|error| self.no_response(&error))?;
+        Ok((status, body))
     }
 
-    /// The same, where the caller makes something of a refusal; only what concerns the API as a whole is a failure.
+    fn no_response(&self, error: &reqwest::Error) -> CliError {
+        let reason = if error.is_timeout() {
+            format!("no response within {} s", self.timeout.as_secs())
+        } else {
+            root(error)
+        };
+        CliError::failed(format!("{}: {reason}; is the program running?", self.listen))
+    }
+
+    /// The error for a status that no admin listener of ours sends.
+    pub(super) fn unexpected_status(&self, status: u16) -> CliError {
+        CliError::failed(format!(
+            "{}: unexpected status {status}: is this Countersign's admin listener?",
+            self.listen
+        ))
+    }
+}
+
+/// A client of the events API.
+pub(super) struct EventsApi {
+    admin: AdminClient,
+    token: Token,
+}
+
+/// A response of the events API.
+pub(super) struct ApiResponse {
+    /// The HTTP status.
+    pub(super) status: u16,
+    /// The body as JSON; `null` if there is none.
+    pub(super) body: Value,
+}
+
+impl ApiResponse {
+    /// Returns the field `name` if it is a string.
+    pub(super) fn text(&self, name: &str) -> Option<&str> {
+        self.body.get(name)?.as_str()
+    }
+
+    /// Returns the field `name` as a number, or 0.
+    pub(super) fn number(&self, name: &str) -> u64 {
+        self.body.get(name).and_then(Value::as_u64).unwrap_or_default()
+    }
+
+    /// Returns `error.code`; it is blank unless the response is an error.
+    pub(super) fn error_code(&self) -> &str {
+        self.body["error"]["code"].as_str().unwrap_or_default()
+    }
+
+    /// Returns `error.message` of an error.
+    pub(super) fn error_message(&self) -> &str {
+        self.body["error"]["message"].as_str().unwrap_or("the error response has no message")
+    }
+}
+
+impl EventsApi {
+    /// Prepares a client for the events API of the listener that `section` names. It connects to nothing yet.
+    ///
+    /// # Errors
+    /// The section has no token, or [`AdminClient::new`] fails.
+    pub(super) fn new(section: &AdminConfig) -> Result<EventsApi, CliError> {
+        let Some(token) = section.token.clone() else {
+            return Err(CliError::config(
+                "the events API needs a token: set COUNTERSIGN_ADMIN_TOKEN (`openssl rand -hex 32` makes one) for the \
+                 running program and for this command, or set [admin] token in the configuration",
+            ));
+        };
+        Ok(EventsApi { admin: AdminClient::new(&section.listen, EVENTS_TIMEOUT)?, token })
+    }
+
+    /// Sends a GET. `path` lies below `/api/events` and is percent-encoded. A status of 400 or above is an error.
+    pub(super) async fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<ApiResponse, CliError> {
+        success(self.try_send(Method::GET, path, query, Vec::new()).await?)
+    }
+
+    /// Sends a POST without a body, as [`get`](EventsApi::get) does.
+    pub(super) async fn post(&self, path: &str, query: &[(&str, &str)]) -> Result<ApiResponse, CliError> {
+        success(self.try_send(Method::POST, path, query, Vec::new()).await?)
+    }
+
+    /// Sends any request, and also returns an error response that concerns the request alone, whatever its status.
     pub(super) async fn try_send(
         &self,
         method: Method,
         path: &str,
         query: &[(&str, &str)],
         body: Vec<u8>,
-    ) -> Result<Answer, Failure> {
-        self.send(self.request(method, path, query).body(body)).await
+    ) -> Result<ApiResponse, CliError> {
+        let (status, body) = self.admin.send(self.request(method, path, query).body(body)).await?;
+        self.response(status, &body)
     }
 
-    /// An event's payload, byte for byte.
-    pub(super) async fn payload(&self, key: &str) -> Result<Vec<u8>, Failure> {
-        let request = self.request(Method::GET, &format!("/{}/payload", escaped(key)), &[]);
-        let (status, body) = self.fetch(request).await?;
+    /// Returns the stored payload of the event that `key` names, byte for byte.
+    pub(super) async fn payload(&self, key: &str) -> Result<Vec<u8>, CliError> {
+        let request = self.request(Method::GET, &format!("/{}/payload", path_segment(key)), &[]);
+        let (status, body) = self.admin.send(request).await?;
         if status == 200 {
             return Ok(body.to_vec());
         }
-        let answer = self.judged(status, &body)?;
-        Err(Failure::failed(answer.message().to_owned()))
+        let response = self.response(status, &body)?;
+        Err(CliError::failed(response.error_message()))
     }
 
     fn request(&self, method: Method, path: &str, query: &[(&str, &str)]) -> RequestBuilder {
+        // A blank parameter means that it was not given, and the API would reject it.
         let given = query.iter().filter(|(_, value)| !value.is_empty());
         let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(given).finish();
         let mark = if query.is_empty() { "" } else { "?" };
-        let url = format!("{}/api/events{path}{mark}{query}", self.base);
-        self.client.request(method, url).bearer_auth(self.token.expose())
+        let target = format!("/api/events{path}{mark}{query}");
+        self.admin.request(method, &target).bearer_auth(self.token.expose())
     }
 
-    async fn send(&self, request: RequestBuilder) -> Result<Answer, Failure> {
-        let (status, body) = self.fetch(request).await?;
-        self.judged(status, &body)
-    }
-
-    async fn fetch(&self, request: RequestBuilder) -> Result<(u16, Bytes), Failure> {
-        let answer = request.send().await.map_err(|error| self.lost(&error))?;
-        let status = answer.status().as_u16();
-        let body = answer.bytes().await.map_err(|error| self.lost(&error))?;
-        Ok((status, body))
-    }
-
-    /// What is wrong with the API as a whole is told here, once.
-    fn judged(&self, status: u16, body: &[u8]) -> Result<Answer, Failure> {
-        let answer = Answer { status, said: serde_json::from_slice(body).unwrap_or_default() };
-        let listen = &self.listen;
-        match (status, answer.code()) {
-            (401, "unauthorized") => Err(Failure::failed(format!(
-                "{listen}: the running program has another token than this configuration: it takes a new one only at a start"
+    /// Parses a response, and turns errors that concern the API as a whole into a [`CliError`].
+    fn response(&self, status: u16, body: &[u8]) -> Result<ApiResponse, CliError> {
+        let response = ApiResponse { status, body: serde_json::from_slice(body).unwrap_or_default() };
+        let listen = &self.admin.listen;
+        match (status, response.error_code()) {
+            (401, "unauthorized") => Err(CliError::failed(format!(
+                "{listen}: the running program has another token than this configuration; it reads a new token only at \
+                 start, so restart it or use its token"
             ))),
-            (404, "not_found") => Err(Failure::failed(format!(
-                "{listen}: the running program has no events API: it was started without a token"
+            (404, "not_found") => Err(CliError::failed(format!(
+                "{listen}: the running program has no events API, because it was started without a token"
             ))),
-            (_, "ledger_unavailable") => Err(Failure::failed(answer.message().to_owned())),
-            _ if status < 400 || !answer.code().is_empty() => Ok(answer),
-            _ => Err(Failure::failed(format!("{listen} answered {status}, as Countersign does not"))),
+            (_, "ledger_unavailable") => Err(CliError::failed(response.error_message())),
+            _ if status < 400 || !response.error_code().is_empty() => Ok(response),
+            _ => Err(self.admin.unexpected_status(status)),
         }
-    }
-
-    fn lost(&self, error: &reqwest::Error) -> Failure {
-        let why = if error.is_timeout() { "no answer in time".to_owned() } else { root(error) };
-        Failure::failed(format!("{}: {why}; is the program running?", self.listen))
     }
 }
 
-/// A path's segment, percent-encoded.
-pub(super) fn escaped(key: &str) -> String {
+/// Percent-encodes an event's id or key as one segment of a path.
+pub(super) fn path_segment(key: &str) -> String {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'~');
     let escape = |b: u8| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") };
     key.bytes().map(escape).collect()
 }
 
-fn accepted(answer: Answer) -> Result<Answer, Failure> {
-    if answer.status < 400 { Ok(answer) } else { Err(Failure::failed(answer.message().to_owned())) }
+fn success(response: ApiResponse) -> Result<ApiResponse, CliError> {
+    if response.status < 400 { Ok(response) } else { Err(CliError::failed(response.error_message())) }
 }
 
-/// Where a listener is reached from its own machine.
-fn addresses(listen: &Listen) -> Result<Vec<SocketAddr>, Failure> {
+/// Returns the addresses at which a TCP listener can be reached from its own machine.
+fn addresses(listen: &Listen) -> Result<Vec<SocketAddr>, CliError> {
     let (host, port) = match listen.host_and_port() {
         Some((_, 0)) | None => {
-            let why = "port 0 takes a free port, which nobody else knows";
-            return Err(Failure::config(format!("admin.listen is \"{listen}\": {why}")));
+            return Err(CliError::config(format!(
+                "admin.listen is \"{listen}\": with port 0 the system chooses the port, and this command cannot know it; \
+                 set a fixed port"
+            )));
         }
-        Some(place) => place,
+        Some(host_and_port) => host_and_port,
     };
-    // One listener on every address answers on the loopback ones, IPv6 or IPv4 as the system has it.
+    // A listener on every address also listens on the loopback ones: IPv6, IPv4 or both, depending on the system.
     let hosts: &[&str] = match host {
         "" | "::" => &["127.0.0.1", "::1"],
         "0.0.0.0" => &["127.0.0.1"],
@@ -179,13 +226,9 @@ fn addresses(listen: &Listen) -> Result<Vec<SocketAddr>, Failure> {
     let mut found = Vec::new();
     for host in hosts {
         let addresses = (*host, port).to_socket_addrs();
-        found.extend(addresses.map_err(|error| Failure::failed(format!("{listen}: {error}")))?);
+        found.extend(addresses.map_err(|error| CliError::failed(format!("{listen}: {error}")))?);
     }
     Ok(found)
-}
-
-fn port(addresses: &[SocketAddr]) -> u16 {
-    addresses.first().map_or(0, SocketAddr::port)
 }
 
 #[cfg(test)]
@@ -193,18 +236,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_fits_into_a_path() {
-        assert_eq!(escaped("evt_1?v=2 /webhooks/stripe"), "evt_1%3Fv%3D2%20%2Fwebhooks%2Fstripe");
-        assert_eq!(escaped("ä"), "%C3%A4");
+    fn a_key_is_escaped_to_one_path_segment() {
+        assert_eq!(path_segment("evt_1?v=2 /webhooks/stripe"), "evt_1%3Fv%3D2%20%2Fwebhooks%2Fstripe");
+        assert_eq!(path_segment("ä"), "%C3%A4");
     }
 
     #[test]
-    fn a_listener_on_every_address_is_asked_on_the_loopback_ones() {
-        let of = |text: &str| addresses(&Listen::Tcp(text.to_owned())).map_err(|failure| failure.code);
+    fn a_listener_on_every_address_is_reached_on_the_loopback_addresses() {
+        let found = |text: &str| addresses(&Listen::Tcp(text.to_owned())).map_err(|error| error.exit_code);
         let parsed = |texts: &[&str]| Ok(texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<_>>());
-        assert_eq!(of(":9464"), parsed(&["127.0.0.1:9464", "[::1]:9464"]));
-        assert_eq!(of("0.0.0.0:9464"), parsed(&["127.0.0.1:9464"]));
-        assert_eq!(of("[::1]:1"), parsed(&["[::1]:1"]));
-        assert_eq!(of("127.0.0.1:0"), Err(super::super::EX_CONFIG));
+        assert_eq!(found(":9464"), parsed(&["127.0.0.1:9464", "[::1]:9464"]));
+        assert_eq!(found("0.0.0.0:9464"), parsed(&["127.0.0.1:9464"]));
+        assert_eq!(found("[::1]:1"), parsed(&["[::1]:1"]));
+        assert_eq!(found("127.0.0.1:0"), Err(crate::app::EX_CONFIG));
     }
 }

@@ -1,50 +1,55 @@
-//! The command line: one verb a file. A verb reads its arguments, does its work and says how it went; answers go
-//! to standard output, what went wrong to standard error.
+//! The command line: one command per file. A command reads its arguments, does its work and reports the result.
+//! Results go to standard output, errors to standard error. No command opens the ledger; `check --probe` only inspects it.
+//!
+//! - `run`: serves
+//! - `check`: validates the configuration, probes what it names, asks whether the program is alive
+//! - `sign`, `send`: sign a payload; send signed test events, which `samples` builds
+//! - `events`, `reconcile`: work on the ledger's records through the running program
+//! - `admin`: the HTTP client of the admin listener
+//! - `config_arg`, `signing_secrets`: where the configuration and the signing secrets come from
+//! - `error`, `output`, `runtime`: what all commands share
 
 mod admin;
 mod check;
+mod config_arg;
+mod error;
 mod events;
-mod live;
-mod probe;
+mod output;
 mod reconcile;
 mod run;
+mod runtime;
 mod samples;
-mod secrets;
-mod selling;
 mod send;
 mod sign;
+mod signing_secrets;
 
 use clap::{Parser, Subcommand};
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::process::ExitCode;
-use tokio::runtime::{self, Runtime};
 
-use crate::app::EX_CONFIG;
+use config_arg::EnvVars;
+use error::CliError;
 
-/// The environment, read once by `main.rs`.
-type Env = BTreeMap<String, String>;
-
-/// Checks Stripe's webhooks between Caddy and your backend, and hands each on once.
+/// Verifies Stripe's webhooks between Caddy and your backend, and delivers each event once.
 #[derive(Debug, Parser)]
 #[command(name = "countersign", version, max_term_width = 100, after_help = EXAMPLES)]
 struct Cli {
     #[command(subcommand)]
-    verb: Verb,
+    command: CliCommand,
 }
 
 const EXAMPLES: &str = "\
 Examples:
-  countersign run                                 serve, configured by the environment alone
-  countersign check --probe                       would it start, and reach what it needs?
-  countersign send --type invoice.paid --times 2  a signed test event, and its copy
-  countersign send --forge                        an event that must be refused
-  countersign events list --state dead            what was given up on
+  countersign run                                 serve, configured by environment variables alone
+  countersign check --probe                       validate the configuration, reach what it names
+  countersign send --type invoice.paid --times 2  send a signed test event and a duplicate of it
+  countersign send --forge                        send a forged event, which must be rejected
+  countersign events list --state dead            list the events whose attempts are used up
 
-Exit status: 0 done, 1 failed, 2 wrong usage, 78 wrong configuration.";
+Exit status: 0 success, 1 failure, 2 wrong usage, 78 invalid configuration.";
 
 #[derive(Debug, Subcommand)]
-enum Verb {
+enum CliCommand {
     Run(run::Args),
     Check(check::Args),
     Sign(sign::Args),
@@ -53,7 +58,7 @@ enum Verb {
     Reconcile(reconcile::Args),
 }
 
-/// Does what `arguments` ask for. `arguments` begins with the program's name.
+/// Runs the command that `arguments` name, and returns the exit status. `arguments` begins with the program's name.
 pub fn run(
     arguments: impl IntoIterator<Item = OsString>,
     env: impl IntoIterator<Item = (String, String)>,
@@ -61,52 +66,27 @@ pub fn run(
     let cli = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version come this way too, with status 0. A closed pipe leaves nobody to tell.
+            // Help and version arrive here too, with status 0. If the pipe is closed, there is no reader to inform.
             let _ = error.print();
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    let env: Env = env.into_iter().collect();
-    let done = match cli.verb {
-        Verb::Run(args) => return run::run(args, env),
-        Verb::Check(args) => check::run(args, env),
-        Verb::Sign(args) => sign::run(&args, &env),
-        Verb::Send(args) => send::run(&args, &env),
-        Verb::Events(args) => events::run(args, env),
-        Verb::Reconcile(args) => reconcile::run(&args, env),
+    let env: EnvVars = env.into_iter().collect();
+    let result = match cli.command {
+        CliCommand::Run(args) => return run::run(args, env),
+        CliCommand::Check(args) => check::run(args, env),
+        CliCommand::Sign(args) => sign::run(&args, &env),
+        CliCommand::Send(args) => send::run(&args, &env),
+        CliCommand::Events(args) => events::run(args, env),
+        CliCommand::Reconcile(args) => reconcile::run(args, env),
     };
-    match done {
+    match result {
         Ok(code) => code,
-        Err(Failure { code, message }) => {
+        Err(CliError { exit_code, message }) => {
             eprintln!("{message}");
-            ExitCode::from(code)
+            ExitCode::from(exit_code)
         }
     }
-}
-
-/// Why a verb could not do its work.
-#[derive(Debug)]
-struct Failure {
-    code: u8,
-    message: String,
-}
-
-impl Failure {
-    /// It was tried and failed.
-    fn failed(message: impl Into<String>) -> Failure {
-        Failure { code: 1, message: message.into() }
-    }
-
-    /// It could not be tried as things are set up.
-    fn config(message: impl Into<String>) -> Failure {
-        Failure { code: EX_CONFIG, message: message.into() }
-    }
-}
-
-/// For a verb that waits for somebody else.
-fn runtime() -> Result<Runtime, Failure> {
-    let runtime = runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(|error| Failure::failed(format!("no runtime: {error}")))
 }
 
 #[cfg(test)]

@@ -1,265 +1,175 @@
-//! `reconcile`: asks Stripe what it failed to deliver, compares that with the ledger, and has the running program take
-//! in what is missing. It changes nothing without `--apply`, and what it does then is deduplicated like any arrival, so
-//! it may be run twice, and while the program serves.
+//! `reconcile`: asks Stripe which events it could not deliver, compares them with the ledger, and has the running program
+//! import the missing ones. Without `--apply` it changes nothing. Imports are deduplicated like arrivals, so it is safe
+//! to run twice, and while the program serves.
 //!
-//! An event is missing if the ledger has no record of it at the endpoint, or one of a failure: whatever is pending,
-//! running, delivered or dead is in good hands. How far back it looks is bounded by what the ledger can know: not
-//! beyond its first record unless `--since` says so, and never beyond its retention.
+//! - `event_list`: Stripe's list of undelivered events
+//! - `ledger_snapshot`: the endpoint's records in the ledger
+//! - `missing`: the events that are missing; checks them again and imports them
+//! - `progress`: the progress line
+//!
+//! An event is missing if the ledger has no record of it at the endpoint, or one of a failed inline delivery. Every other
+//! state means that it is delivered or will be handled here. The search goes back to the ledger's first record, or to
+//! `--since`, and never beyond the ledger's retention: older events would all appear to be missing.
 
-mod history;
-mod survey;
+mod event_list;
+mod ledger_snapshot;
+mod missing;
+mod progress;
 
-use super::admin::{Admin, escaped};
-use super::events::{say, word};
-use super::{Env, Failure, runtime};
+use super::admin::EventsApi;
+use super::config_arg::{ConfigArg, EnvVars};
+use super::error::CliError;
+use super::output::println_ok;
+use super::runtime::block_on;
 use crate::clock;
-use crate::config::{Config, LedgerUrl, Source, WebhookConfig};
+use crate::config::{Config, LedgerUrl, WebhookConfig};
 use crate::endpoint::EventFilter;
-use crate::ledger::EventKey;
 use clap::Parser;
-use history::{History, Past};
-use reqwest::Method;
-use serde_json::Value;
-use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+use event_list::EventList;
+use ledger_snapshot::LedgerSnapshot;
+use missing::{ReconcileTarget, import, recheck};
+use progress::Progress;
 use std::process::ExitCode;
 use std::time::{Duration, UNIX_EPOCH};
-use survey::Survey;
 
-/// Find events that Stripe could not deliver and the ledger lacks
+/// Find events that Stripe could not deliver and that the ledger does not have
 #[derive(Debug, Parser)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// How far back to look [default: to the ledger's first record]; Stripe's list reaches back 30 days
+    /// How far back to search [default: to the ledger's first record]; Stripe's list reaches back 30 days
     #[arg(long, value_name = "AGE", value_parser = age)]
     since: Option<Duration>,
-    /// Take the missing ones in, to be delivered
+    /// Import the missing events, and have them delivered
     #[arg(long)]
     apply: bool,
-    /// The endpoint whose events they are, by its name [default: the only one]
+    /// The name of the endpoint that the events are for [default: the only one]
     #[arg(long, value_name = "NAME")]
     endpoint: Option<String>,
-    /// The query that the endpoint's URL has at Stripe, without ? [default: that of the ledger's records]
+    /// The query of the endpoint's URL at Stripe, without ? [default: the query of the ledger's records]
     #[arg(long)]
     query: Option<String>,
-    /// The configuration [default: $COUNTERSIGN_CONFIG, else /etc/countersign/countersign.toml, else built in]
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigArg,
 }
 
 const EXAMPLES: &str = "\
 Examples:
-  countersign reconcile                        what is missing since the ledger's first record
-  countersign reconcile --since 7d             of the last week
-  countersign reconcile --since 7d --apply     take it in, and have it delivered
+  countersign reconcile                        list what is missing since the ledger's first record
+  countersign reconcile --since 7d             list what is missing in the last week
+  countersign reconcile --since 7d --apply     import it, and have it delivered
 
-Stripe is asked with [checkout] secret_key; a restricted key needs to read events.
-The running program is asked where [admin] listen says, with its token.
+The command asks Stripe with [checkout] secret_key; a restricted key needs to read events.
+It asks the running program at [admin] listen, with its token.
 
-Exit status: 0 done, 1 failed, 2 wrong usage, 78 wrong configuration.";
+Exit status: 0 success, 1 failure, 2 wrong usage, 78 invalid configuration.";
 
-pub(super) fn run(args: &Args, env: Env) -> Result<ExitCode, Failure> {
-    let config = Source::new(args.config.clone(), env).load();
-    let config = config.map_err(|faults| Failure::config(faults.to_string()))?;
+pub(super) fn run(args: Args, env: EnvVars) -> Result<ExitCode, CliError> {
+    let Args { since, apply, endpoint, query, config } = args;
+    let config = config.load(env)?;
     if config.ledger.url == LedgerUrl::None {
-        return Err(Failure::config("ledger.url is none: without a ledger nothing is known to be missing"));
+        return Err(CliError::config(
+            "ledger.url is \"none\": without a ledger, missing events cannot be detected",
+        ));
     }
-    let webhook = chosen(&config, args.endpoint.as_deref())?;
-    let admin = Admin::new(&config.admin)?;
-    let history = History::new(&config.checkout)?;
-    runtime()?.block_on(reconcile(args, &config, webhook, &admin, &history))
+    let webhook = find_webhook(&config, endpoint.as_deref())?;
+    let api = EventsApi::new(&config.admin)?;
+    let list = EventList::new(&config.checkout)?;
+    let search = Search { since, query: query.as_deref(), apply, config: &config, webhook };
+    block_on(reconcile(&search, &api, &list))?
 }
 
-/// The endpoint that is meant. With several, nothing tells for which of them an event at Stripe is.
-fn chosen<'c>(config: &'c Config, name: Option<&str>) -> Result<&'c WebhookConfig, Failure> {
+/// Finds the endpoint by its name. With several endpoints a name is needed: Stripe's list does not say for which of them
+/// an event was.
+fn find_webhook<'c>(config: &'c Config, name: Option<&str>) -> Result<&'c WebhookConfig, CliError> {
     let names = || config.webhooks.iter().map(|webhook| webhook.name.as_str()).collect::<Vec<_>>().join(", ");
     match (name, config.webhooks.as_slice()) {
         (None, [only]) => Ok(only),
-        (None, _) => Err(Failure { code: 2, message: format!("say which with --endpoint: {}", names()) }),
-        (Some(name), all) => all.iter().find(|webhook| webhook.name == name).ok_or_else(|| Failure {
-            code: 2,
-            message: format!("there is no endpoint \"{name}\", but: {}", names()),
+        (None, _) => Err(CliError::usage(format!(
+            "there are several endpoints: name one with --endpoint ({})",
+            names()
+        ))),
+        (Some(name), all) => all.iter().find(|webhook| webhook.name == name).ok_or_else(|| {
+            CliError::usage(format!("there is no endpoint \"{name}\"; the configuration has: {}", names()))
         }),
     }
 }
 
-async fn reconcile(
-    args: &Args,
-    config: &Config,
-    webhook: &WebhookConfig,
-    admin: &Admin,
-    history: &History,
-) -> Result<ExitCode, Failure> {
+/// What to search for, and whether to import it.
+struct Search<'a> {
+    /// The age of the oldest event, if it was given.
+    since: Option<Duration>,
+    /// The query of the endpoint's URL, if it was given.
+    query: Option<&'a str>,
+    apply: bool,
+    config: &'a Config,
+    webhook: &'a WebhookConfig,
+}
+
+async fn reconcile(search: &Search<'_>, api: &EventsApi, list: &EventList) -> Result<ExitCode, CliError> {
+    let webhook = search.webhook;
     let progress = Progress::new();
-    let survey = Survey::take(admin, &webhook.name, &progress).await?;
-    let now = clock::unix();
-    let since = match (args.since, survey.first) {
-        (Some(since), _) => now.saturating_sub(since),
-        (None, Some(first)) => first,
-        (None, None) => {
-            progress.clear();
-            say("The ledger has no record of this endpoint yet, so nothing can have gone missing from it.");
-            say("To look all the same, say how far back: --since 7d");
-            return Ok(ExitCode::SUCCESS);
-        }
-    };
-    // What was delivered before that is forgotten, and would look as if it were missing.
-    let known = now.saturating_sub(config.ledger.retention);
-    if since < known && args.since.is_some() {
+    let snapshot = LedgerSnapshot::read(api, &webhook.name, &progress).await?;
+    let Some(since) = search_start(search, &snapshot, &progress) else {
         progress.clear();
-        let days = humantime::format_duration(config.ledger.retention);
-        eprintln!("looking back {days} only: that long the ledger remembers (ledger.retention)");
-    }
-    let since = since.max(known).as_secs();
-    let query = survey.query(args.query.as_deref())?;
+        println_ok(
+            "The ledger has no record of this endpoint yet, so it cannot tell which events are missing.",
+        );
+        println_ok("To search anyway, say how far back: --since 7d");
+        return Ok(ExitCode::SUCCESS);
+    };
+    let query = snapshot.query(search.query)?;
 
     let filter = EventFilter::new(webhook);
     let mut missing = Vec::new();
-    history
-        .read(since, &webhook.types, &progress, |past| {
-            if survey.lacks(&query, &past.id) && past.is_forwarded(&filter) {
-                missing.push(past);
-            }
-        })
-        .await?;
-    let missing = still(missing, admin, &webhook.name, &query, &progress).await?;
+    list.read(since, &webhook.types, &progress, |past| {
+        if snapshot.is_missing(&query, &past.id) && past.is_forwarded(&filter) {
+            missing.push(past);
+        }
+    })
+    .await?;
+    let target = ReconcileTarget { api, endpoint: &webhook.name, query: &query };
+    let missing = recheck(missing, &target, &progress).await?;
     progress.clear();
-    let when = humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(since));
+    let start = humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(since));
     if missing.is_empty() {
-        say(&format!("Nothing is missing at {} since {when}.", webhook.name));
+        println_ok(&format!("Nothing is missing at {} since {start}.", webhook.name));
         return Ok(ExitCode::SUCCESS);
     }
-    for gap in &missing {
-        say(&gap.line());
+    for event in &missing {
+        println_ok(&event.line());
     }
     let count = match missing.len() {
         1 => "1 event is".to_owned(),
         several => format!("{several} events are"),
     };
-    say(&format!("{count} missing at {} since {when}.", webhook.name));
-    if !args.apply {
-        say("--apply takes them in, and the program delivers them.");
+    println_ok(&format!("{count} missing at {} since {start}.", webhook.name));
+    if !search.apply {
+        println_ok("Run it with --apply to import them; the program then delivers them.");
         return Ok(ExitCode::SUCCESS);
     }
-    apply(missing, admin, &webhook.name, &query, &progress).await
+    import(missing, &target, &progress).await
 }
 
-/// An event that Stripe has and the ledger lacks.
-struct Gap {
-    past: Past,
-    /// What the ledger says of it: nothing, or that it failed.
-    state: String,
+/// Returns the time from which to search, in Unix seconds; `None` if neither the arguments nor the ledger give one.
+fn search_start(search: &Search<'_>, snapshot: &LedgerSnapshot, progress: &Progress) -> Option<u64> {
+    let now = clock::unix();
+    let requested = match (search.since, snapshot.first_seen) {
+        (Some(age), _) => now.saturating_sub(age),
+        (None, Some(first)) => first,
+        (None, None) => return None,
+    };
+    // Records older than the retention are deleted, so events that were delivered then would appear to be missing.
+    let retention = search.config.ledger.retention;
+    let oldest = now.saturating_sub(retention);
+    if requested < oldest && search.since.is_some() {
+        progress.clear();
+        let retention = humantime::format_duration(retention);
+        eprintln!("searching back {retention} only: the ledger deletes older records (ledger.retention)");
+    }
+    Some(requested.max(oldest).as_secs())
 }
 
-impl Gap {
-    fn line(&self) -> String {
-        let Past { id, kind, created, .. } = &self.past;
-        let created = humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(*created));
-        format!("{id:<30} {created}  {:<8} {kind}", self.state)
-    }
-}
-
-/// Which of these are missing now, the oldest first: some may have come since the survey.
-async fn still(
-    missing: Vec<Past>,
-    admin: &Admin,
-    endpoint: &str,
-    query: &str,
-    progress: &Progress,
-) -> Result<Vec<Gap>, Failure> {
-    let mut gaps = Vec::with_capacity(missing.len());
-    let count = missing.len();
-    for (done, past) in missing.into_iter().rev().enumerate() {
-        progress.say(|| format!("comparing {done} of {count}"));
-        let key = EventKey { endpoint: endpoint.into(), query: query.into(), id: past.id.as_str().into() };
-        let key = escaped(&key.to_string());
-        let answer = admin.try_send(Method::GET, &format!("/{key}"), &[], Vec::new()).await?;
-        match (answer.code(), answer.text("state")) {
-            ("event_unknown", _) => gaps.push(Gap { past, state: "missing".to_owned() }),
-            ("", Some("failed")) => gaps.push(Gap { past, state: "failed".to_owned() }),
-            ("", _) => {}
-            _ => return Err(Failure::failed(answer.message().to_owned())),
-        }
-    }
-    Ok(gaps)
-}
-
-/// Has each taken in, whatever comes of the others.
-async fn apply(
-    gaps: Vec<Gap>,
-    admin: &Admin,
-    endpoint: &str,
-    query: &str,
-    progress: &Progress,
-) -> Result<ExitCode, Failure> {
-    let (count, mut taken, mut known, mut refused) = (gaps.len(), 0, 0, 0);
-    for (done, Gap { past, .. }) in gaps.into_iter().enumerate() {
-        progress.say(|| format!("taking in {done} of {count}"));
-        let body = past.payload.get().as_bytes().to_vec();
-        let asked = [("endpoint", endpoint), ("query", query)];
-        let answer = match admin.try_send(Method::POST, "", &asked, body).await {
-            Ok(answer) => answer,
-            Err(Failure { code, message }) => {
-                progress.clear();
-                let message =
-                    format!("{message}\n{taken} of {count} were taken in; run it again for the others");
-                return Err(Failure { code, message });
-            }
-        };
-        match answer.code() {
-            "" if answer.said["queued"] == Value::Bool(true) => taken += 1,
-            // It came meanwhile, is being delivered, or the running program's configuration does not forward it.
-            "" | "in_flight" => known += 1,
-            _ => {
-                progress.clear();
-                eprintln!("{}: {}", past.id, answer.message());
-                refused += 1;
-            }
-        }
-    }
-    progress.clear();
-    let mut said = format!("{taken} of {count} taken in");
-    if known > 0 {
-        said += &format!(", {known} in good hands meanwhile");
-    }
-    if refused > 0 {
-        return Err(Failure::failed(format!("{said}, {refused} refused")));
-    }
-    say(&(said + "."));
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Says on a terminal how far it is; elsewhere nothing.
-struct Progress {
-    terminal: bool,
-}
-
-impl Progress {
-    fn new() -> Progress {
-        Progress { terminal: std::io::stderr().is_terminal() }
-    }
-
-    /// In place of what was said before.
-    fn say(&self, what: impl FnOnce() -> String) {
-        if self.terminal {
-            let _ = write!(std::io::stderr(), "\r\x1b[K{}", what());
-        }
-    }
-
-    /// Before anything else is said.
-    fn clear(&self) {
-        if self.terminal {
-            let _ = write!(std::io::stderr(), "\r\x1b[K");
-        }
-    }
-}
-
-/// A record's field as text.
-fn field<'a>(record: &'a Value, name: &str) -> &'a str {
-    record[name].as_str().unwrap_or_default()
-}
-
-/// How far back: a duration, as the configuration writes them.
+/// Parses how far back to search: a duration, as in the configuration.
 fn age(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text).map_err(|_| "write how far back, as in 7d or 12h".to_owned())
+    humantime::parse_duration(text).map_err(|_| "expected a duration, such as 7d or 12h".to_owned())
 }

@@ -1,22 +1,19 @@
-//! `run`: serve.
+//! `run`: serves until a signal ends the program. The work is `app`'s.
 
-use super::Env;
+use super::config_arg::{ConfigArg, EnvVars};
 use crate::app;
-use crate::config::Source;
 use clap::Parser;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Serve
+/// Run the server
 ///
-/// SIGHUP reads the configuration anew, SIGTERM and SIGINT finish what is in progress and stop.
+/// SIGHUP reloads the configuration. SIGTERM and SIGINT finish the requests in progress, then stop.
 #[derive(Debug, Parser)]
 pub(super) struct Args {
-    /// The configuration [default: $COUNTERSIGN_CONFIG, else /etc/countersign/countersign.toml, else built in]
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigArg,
 }
 
-pub(super) fn run(args: Args, env: Env) -> ExitCode {
-    app::run(Source::new(args.config, env))
+pub(super) fn run(args: Args, env: EnvVars) -> ExitCode {
+    app::run(args.config.source(env))
 }

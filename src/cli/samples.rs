@@ -1,73 +1,76 @@
-//! The events that `send` can make: templates with the layout of Stripe's wire (two spaces, no final newline), of
-//! a small shop of our own invention. It fills in what differs from event to event, and sends nothing.
+//! The sample events of `send`: one template per type, with the layout that Stripe sends (two spaces, no final newline).
+//! Their shop is invented. This module fills in the values that differ from event to event, and sends nothing.
 
-/// A kind of event.
+/// A sample event of one type.
 #[derive(Debug)]
-pub(super) struct Kind {
-    /// Its `type`.
-    pub name: &'static str,
-    /// What happened.
-    pub about: &'static str,
+pub(super) struct SampleEvent {
+    /// The value of `type`.
+    pub(super) event_type: &'static str,
+    /// A sentence fragment for `send --list`: what happened in the shop.
+    pub(super) summary: &'static str,
+    /// The payload, with placeholders in double braces.
     template: &'static str,
 }
 
-/// Every kind, the default first.
-pub(super) const KINDS: [Kind; 7] = [
-    Kind {
-        name: "checkout.session.completed",
-        about: "a customer has paid at the checkout",
+/// All sample events; the first is the default of `send`.
+pub(super) const SAMPLES: [SampleEvent; 7] = [
+    SampleEvent {
+        event_type: "checkout.session.completed",
+        summary: "a customer has paid at the checkout",
         template: include_str!("samples/checkout.session.completed.json"),
     },
-    Kind {
-        name: "customer.subscription.updated",
-        about: "a subscription will end with its period",
+    SampleEvent {
+        event_type: "customer.subscription.updated",
+        summary: "a subscription will end with its period",
         template: include_str!("samples/customer.subscription.updated.json"),
     },
-    Kind {
-        name: "customer.subscription.deleted",
-        about: "a subscription has ended",
+    SampleEvent {
+        event_type: "customer.subscription.deleted",
+        summary: "a subscription has ended",
         template: include_str!("samples/customer.subscription.deleted.json"),
     },
-    Kind {
-        name: "invoice.paid",
-        about: "a subscription was paid for another month",
+    SampleEvent {
+        event_type: "invoice.paid",
+        summary: "a subscription was paid for another month",
         template: include_str!("samples/invoice.paid.json"),
     },
-    Kind {
-        name: "invoice.payment_failed",
-        about: "a card was declined for a subscription",
+    SampleEvent {
+        event_type: "invoice.payment_failed",
+        summary: "a card was declined for a subscription",
         template: include_str!("samples/invoice.payment_failed.json"),
     },
-    Kind {
-        name: "payment_intent.succeeded",
-        about: "a payment went through",
+    SampleEvent {
+        event_type: "payment_intent.succeeded",
+        summary: "a payment went through",
         template: include_str!("samples/payment_intent.succeeded.json"),
     },
-    Kind {
-        name: "charge.refunded",
-        about: "a payment was returned in full",
+    SampleEvent {
+        event_type: "charge.refunded",
+        summary: "a payment was returned in full",
         template: include_str!("samples/charge.refunded.json"),
     },
 ];
 
-/// What differs from event to event.
-pub(super) struct Details<'d> {
-    /// `evt_…`.
-    pub id: &'d str,
-    /// Unix time in seconds.
-    pub now: i64,
-    pub livemode: bool,
-    /// 24 letters and digits, for the ids of what the event is about.
-    pub reference: &'d str,
+/// The values that differ from event to event.
+pub(super) struct TemplateValues<'v> {
+    /// The event's id, `evt_…`.
+    pub(super) id: &'v str,
+    /// The event's `created`, in Unix seconds; the template's other times are relative to it.
+    pub(super) now: i64,
+    /// The event's `livemode`.
+    pub(super) livemode: bool,
+    /// 24 letters and digits, for the ids of the objects in the event.
+    pub(super) reference: &'v str,
 }
 
+/// A day in seconds.
 const DAY: i64 = 24 * 60 * 60;
 
-impl Kind {
-    /// The payload.
-    pub(super) fn build(&self, details: &Details) -> Vec<u8> {
-        let Details { id, now, livemode, reference } = details;
-        // In the templates, numbers and flags stand in quotes, so that those are JSON too.
+impl SampleEvent {
+    /// Builds the payload.
+    pub(super) fn payload(&self, values: &TemplateValues) -> Vec<u8> {
+        let TemplateValues { id, now, livemode, reference } = values;
+        // In the templates numbers and booleans are quoted, so that a template is valid JSON too.
         self.template
             .trim_end()
             .replace("\"{{now}}\"", &now.to_string())
@@ -82,10 +85,10 @@ impl Kind {
     }
 }
 
-/// A letter or digit for each random byte, as Stripe's ids have them.
-pub(super) fn letters(random: &[u8]) -> String {
-    const LETTERS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-    random.iter().map(|byte| char::from(LETTERS[usize::from(*byte) % LETTERS.len()])).collect()
+/// Turns each random byte into a letter or digit, the alphabet of Stripe's ids.
+pub(super) fn id_characters(random: &[u8]) -> String {
+    const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    random.iter().map(|byte| char::from(ALPHABET[usize::from(*byte) % ALPHABET.len()])).collect()
 }
 
 #[cfg(test)]
@@ -94,12 +97,16 @@ mod tests {
     use serde_json::Value;
 
     #[test]
-    fn every_kind_makes_an_event_of_its_type_with_nothing_left_to_fill_in() {
-        for kind in &KINDS {
+    fn every_sample_is_an_event_of_its_type_without_placeholders() {
+        for sample in &SAMPLES {
             for livemode in [true, false] {
-                let details =
-                    Details { id: "evt_1x", now: 1_800_000_000, livemode, reference: &letters(&[7; 24]) };
-                let payload = kind.build(&details);
+                let values = TemplateValues {
+                    id: "evt_1x",
+                    now: 1_800_000_000,
+                    livemode,
+                    reference: &id_characters(&[7; 24]),
+                };
+                let payload = sample.payload(&values);
                 assert!(
                     payload.starts_with(b"{\n  \"id\": \"evt_1x\",\n  \"object\": \"event\"")
                         && payload.ends_with(b"\n}")
@@ -107,7 +114,7 @@ mod tests {
                 let text = String::from_utf8(payload).unwrap();
                 assert!(!text.contains("{{") && !text.contains("}}"), "{text}");
                 let event: Value = serde_json::from_str(&text).unwrap();
-                assert_eq!(event["type"], kind.name);
+                assert_eq!(event["type"], sample.event_type);
                 assert_eq!(event["created"], 1_800_000_000);
                 assert_eq!(event["livemode"], livemode);
                 assert_eq!(event["data"]["object"]["livemode"], livemode);
@@ -117,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_has_as_many_letters_as_random_bytes() {
-        assert_eq!(letters(&[0, 61, 62, 255]), "0z07");
+    fn an_id_has_one_character_per_random_byte() {
+        assert_eq!(id_characters(&[0, 61, 62, 255]), "0z07");
     }
 }

@@ -1,6 +1,8 @@
-//! `sign`: the `Stripe-Signature` of a payload.
+//! `sign`: prints the `Stripe-Signature` header of a payload. It sends nothing.
 
-use super::{Env, Failure, secrets};
+use super::config_arg::EnvVars;
+use super::error::CliError;
+use super::signing_secrets;
 use crate::clock;
 use crate::stripe::signature;
 use clap::Parser;
@@ -11,14 +13,14 @@ use std::process::ExitCode;
 
 /// Print the Stripe-Signature of a payload
 ///
-/// One v1 for each secret. The payload is taken byte for byte, a newline at its end included.
+/// The header has one v1 for each secret. The payload is signed byte for byte, a newline at its end included.
 #[derive(Debug, Parser)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Args {
-    /// The payload; - or nothing reads standard input
+    /// The file with the payload [default: -, which is standard input]
     #[arg(value_name = "FILE")]
     payload: Option<PathBuf>,
-    /// Unix time in seconds to sign for [default: now]
+    /// The time to sign for, in Unix seconds [default: now]
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(i64).range(0..))]
     timestamp: Option<i64>,
     /// A file with the signing secret [default: $STRIPE_WEBHOOK_SECRET]
@@ -31,24 +33,29 @@ Example:
   curl --data-binary @event.json -H 'Content-Type: application/json' \\
     -H \"Stripe-Signature: $(countersign sign event.json)\" http://localhost:5000/webhooks/stripe";
 
-pub(super) fn run(args: &Args, env: &Env) -> Result<ExitCode, Failure> {
-    let secrets = secrets::signing(args.secret_file.as_deref(), env)?;
-    let payload = payload(args.payload.as_deref())?;
-    let timestamp = args.timestamp.unwrap_or_else(clock::unix_seconds);
+pub(super) fn run(args: &Args, env: &EnvVars) -> Result<ExitCode, CliError> {
+    let secrets = signing_secrets::read(args.secret_file.as_deref(), env)?;
+    let payload = read_payload(args.payload.as_deref())?;
+    let timestamp = args.timestamp.unwrap_or_else(unix_now);
     println!("{}", signature::sign(&secrets, timestamp, &payload));
     Ok(ExitCode::SUCCESS)
 }
 
-/// A payload's bytes, from a file or from standard input.
-pub(super) fn payload(path: Option<&Path>) -> Result<Vec<u8>, Failure> {
+/// Returns the current time in Unix seconds.
+pub(super) fn unix_now() -> i64 {
+    clock::unix_seconds()
+}
+
+/// Reads a payload's bytes from a file; `-` or no path means standard input.
+pub(super) fn read_payload(path: Option<&Path>) -> Result<Vec<u8>, CliError> {
     match path {
         Some(path) if path != Path::new("-") => fs::read(path)
-            .map_err(|error| Failure::failed(format!("{} cannot be read: {error}", path.display()))),
+            .map_err(|error| CliError::failed(format!("cannot read {}: {error}", path.display()))),
         _ => {
             let mut bytes = Vec::new();
             io::stdin()
                 .read_to_end(&mut bytes)
-                .map_err(|error| Failure::failed(format!("standard input cannot be read: {error}")))?;
+                .map_err(|error| CliError::failed(format!("cannot read standard input: {error}")))?;
             Ok(bytes)
         }
     }

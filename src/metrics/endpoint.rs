@@ -1,5 +1,5 @@
-//! One endpoint's series, looked up once: counting a webhook takes no lock, no hashing and no allocation.
-//! It owns no names: those are `families`'.
+//! The series of one endpoint. They are looked up once, so counting a webhook takes no lock, no hashing and no allocation.
+//! The metric names are in `families`.
 
 use super::families::Families;
 use super::labels::DeliveryResult;
@@ -8,14 +8,14 @@ use crate::outcome::Outcome;
 use prometheus::{Histogram, IntCounter, IntGauge};
 use std::time::Duration;
 
-/// What is counted for one endpoint. From [`Metrics::endpoint`](super::Metrics::endpoint).
+/// The metrics of one endpoint; [`Metrics::endpoint`](super::Metrics::endpoint) makes them.
 pub struct EndpointMetrics {
-    /// By [`Outcome`], as it is declared.
-    outcomes: [IntCounter; Outcome::ALL.len()],
+    /// One counter for each [`Outcome`], in the order of the enum.
+    webhook_requests: [IntCounter; Outcome::ALL.len()],
     webhook_seconds: Histogram,
-    /// By the secret's position in the configuration.
-    secrets: Vec<IntCounter>,
-    /// By [`DeliveryMode`], then [`DeliveryResult`], as they are declared.
+    /// One counter for each secret, in the order of the configuration.
+    signature_matches: Vec<IntCounter>,
+    /// One counter for each [`DeliveryMode`] and [`DeliveryResult`], in the order of the enums.
     deliveries: [[IntCounter; DeliveryResult::ALL.len()]; DeliveryMode::ALL.len()],
     delivery_seconds: Histogram,
     undeduplicated: IntCounter,
@@ -28,10 +28,10 @@ impl EndpointMetrics {
             families.signature_matches.with_label_values(&[name, position.to_string().as_str()])
         };
         Self {
-            outcomes: Outcome::ALL
+            webhook_requests: Outcome::ALL
                 .map(|outcome| families.webhook_requests.with_label_values(&[name, outcome.as_str()])),
             webhook_seconds: families.webhook_seconds.with_label_values(&[name]),
-            secrets: (0..secrets).map(secret).collect(),
+            signature_matches: (0..secrets).map(secret).collect(),
             deliveries: DeliveryMode::ALL.map(|mode| {
                 DeliveryResult::ALL.map(|result| {
                     families.deliveries.with_label_values(&[name, mode.as_str(), result.as_str()])
@@ -43,38 +43,38 @@ impl EndpointMetrics {
         }
     }
 
-    /// A request to the endpoint was answered; `took` counts from its head.
+    /// Counts a request that got its response; `took` is the time since its head.
     pub fn answered(&self, outcome: Outcome, took: Duration) {
-        self.outcomes[outcome as usize].inc();
+        self.webhook_requests[outcome as usize].inc();
         self.webhook_seconds.observe(took.as_secs_f64());
     }
 
-    /// A signature held with the secret at this position, counted from 0. A position beyond the secrets that the metrics were
-    /// made for counts nowhere.
+    /// Counts a valid signature by the position of its secret, from 0. A position beyond the endpoint's secrets is ignored:
+    /// a request may end after a reload that removed its secret.
     pub fn matched(&self, secret: usize) {
-        if let Some(matches) = self.secrets.get(secret) {
+        if let Some(matches) = self.signature_matches.get(secret) {
             matches.inc();
         }
     }
 
-    /// One attempt to hand an event to the backend is over.
+    /// Counts a finished attempt to deliver an event to the backend; `took` is the time since its start.
     pub fn delivery(&self, mode: DeliveryMode, result: DeliveryResult, took: Duration) {
         self.deliveries[mode as usize][result as usize].inc();
         self.delivery_seconds.observe(took.as_secs_f64());
     }
 
-    /// An event was delivered without dedup because the ledger was out of reach.
+    /// Counts an event that was delivered without deduplication because the ledger was unavailable.
     pub fn undeduplicated(&self) {
         self.undeduplicated.inc();
     }
 
-    /// Whether forged webhooks are refused; `false` is a dry run.
+    /// Sets whether forged webhooks are rejected; `false` is a dry run.
     pub fn set_enforced(&self, enforced: bool) {
         self.enforced.set(i64::from(enforced));
     }
 
-    /// How many secrets there are counters for.
+    /// Returns how many secrets have a counter.
     pub(super) fn secrets(&self) -> usize {
-        self.secrets.len()
+        self.signature_matches.len()
     }
 }

@@ -1,5 +1,5 @@
-//! The metric families: name, type, help and labels of each, in one place. Which of their series exist, and who
-//! counts in them, is `Metrics`' and `EndpointMetrics`'. It registers nothing that cannot move yet.
+//! The metric families: name, type, help and labels of each, in one place. `Metrics` and `EndpointMetrics` decide which
+//! series exist and count in them. No family is registered before the program can change it.
 
 use super::labels::DeliveryResult;
 use crate::delivery_mode::DeliveryMode;
@@ -12,17 +12,133 @@ use prometheus::{Opts, Registry};
 
 const NAMESPACE: &str = "countersign";
 
-/// Seconds: from a webhook that is refused at once to a backend that uses up its `response_timeout`.
+/// Buckets in seconds, from a webhook that is rejected at once to a backend that uses up its `response_timeout`.
 const WEBHOOK_BUCKETS: [f64; 14] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
-/// Seconds: from a commit that rides along with others to a disk that hardly answers.
+/// Buckets in seconds, from a commit that is shared with others to a disk that is nearly stalled.
 const LEDGER_BUCKETS: [f64; 14] =
     [0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0];
-/// Seconds: as webhooks, and on to long downloads.
+/// Buckets in seconds: those of webhooks, and one more for long downloads.
 const PROXY_BUCKETS: [f64; 15] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 
-/// The families, registered.
+/// The name, help and labels of one family.
+struct Family {
+    /// The name without [`NAMESPACE`].
+    name: &'static str,
+    /// The HELP text.
+    help: &'static str,
+    /// The label names; empty for a single series.
+    labels: &'static [&'static str],
+}
+
+impl Family {
+    fn opts(&self) -> Opts {
+        Opts::new(self.name, self.help).namespace(NAMESPACE)
+    }
+
+    fn histogram_opts(&self, buckets: &[f64]) -> HistogramOpts {
+        HistogramOpts { common_opts: self.opts(), buckets: buckets.to_vec() }
+    }
+}
+
+const WEBHOOK_REQUESTS: Family = Family {
+    name: "webhook_requests_total",
+    help: "Requests to a webhook path, by outcome.",
+    labels: &["endpoint", "outcome"],
+};
+const WEBHOOK_SECONDS: Family = Family {
+    name: "webhook_seconds",
+    help: "Time from a webhook request's head to its response.",
+    labels: &["endpoint"],
+};
+const WEBHOOK_ENFORCED: Family = Family {
+    name: "webhook_enforced",
+    help: "1 if forged webhooks are rejected; 0 in a dry run, which rejects nothing.",
+    labels: &["endpoint"],
+};
+const SIGNATURE_MATCHES: Family = Family {
+    name: "signature_matches_total",
+    help: "Signatures of genuine events, by the position of the secret that matched.",
+    labels: &["endpoint", "secret"],
+};
+const DELIVERIES: Family = Family {
+    name: "deliveries_total",
+    help: "Attempts to deliver an event to the backend, by result.",
+    labels: &["endpoint", "mode", "result"],
+};
+const DELIVERY_SECONDS: Family = Family {
+    name: "delivery_seconds",
+    help: "Time from the start of a delivery attempt to its result.",
+    labels: &["endpoint"],
+};
+const UNDEDUPLICATED: Family = Family {
+    name: "undeduplicated_total",
+    help: "Events delivered without deduplication because the ledger was unavailable.",
+    labels: &["endpoint"],
+};
+const EVENTS: Family = Family {
+    name: "events",
+    help: "Events in the ledger that are not settled.",
+    labels: &["endpoint", "state"],
+};
+const OLDEST_PENDING: Family = Family {
+    name: "oldest_pending_seconds",
+    help: "Age of the oldest event that waits for its delivery; 0 if none waits.",
+    labels: &["endpoint"],
+};
+const LEDGER_SECONDS: Family =
+    Family { name: "ledger_seconds", help: "Duration of a ledger call.", labels: &["op"] };
+const LEDGER_ERRORS: Family =
+    Family { name: "ledger_errors_total", help: "Ledger calls that failed.", labels: &["op"] };
+const SETTLE_FAILURES: Family = Family {
+    name: "settle_failures_total",
+    help: "Deliveries with a 2xx response that the ledger could not record in time.",
+    labels: &[],
+};
+const LEDGER_RESETS: Family = Family {
+    name: "ledger_resets_total",
+    help: "Times that the ledger's server came back without its recorded events.",
+    labels: &[],
+};
+const PROXY_REQUESTS: Family = Family {
+    name: "proxy_requests_total",
+    help: "Requests passed through to the backend, by the class of their status.",
+    labels: &["class"],
+};
+const PROXY_SECONDS: Family = Family {
+    name: "proxy_seconds",
+    help: "Time from the head of a passed-through request to its end.",
+    labels: &[],
+};
+const GUARD_REJECTIONS: Family = Family {
+    name: "guard_rejections_total",
+    help: "Requests that the path guard rejected, by reason; in a dry run they are counted and pass.",
+    labels: &["reason"],
+};
+const CHECKOUT_REQUESTS: Family = Family {
+    name: "checkout_requests_total",
+    help: "Requests to a checkout path, by outcome.",
+    labels: &["outcome"],
+};
+const CHECKOUT_SECONDS: Family = Family {
+    name: "checkout_seconds",
+    help: "Time from a checkout request's head to its response.",
+    labels: &[],
+};
+const STRIPE_API_SECONDS: Family = Family {
+    name: "stripe_api_seconds",
+    help: "Duration of one attempt to call Stripe's API, by outcome.",
+    labels: &["outcome"],
+};
+const IN_FLIGHT: Family = Family { name: "inflight", help: "Requests in progress.", labels: &[] };
+const BUILD_INFO: Family = Family {
+    name: "build_info",
+    help: "Always 1; the label holds the program's version.",
+    labels: &["version"],
+};
+
+/// All families, registered; a field's name is the metric's without prefix and unit.
 pub(super) struct Families {
     pub webhook_requests: IntCounterVec,
     pub webhook_seconds: HistogramVec,
@@ -49,148 +165,58 @@ pub(super) struct Families {
 
 impl Families {
     pub(super) fn new(registry: &Registry) -> Self {
-        let counters = |name: &str, help: &str, labels: &[&str]| {
-            registered(registry, IntCounterVec::new(named(name, help), labels))
+        let counters = |family: &Family| register(registry, IntCounterVec::new(family.opts(), family.labels));
+        let gauges = |family: &Family| register(registry, IntGaugeVec::new(family.opts(), family.labels));
+        let histograms = |family: &Family, buckets: &[f64]| {
+            register(registry, HistogramVec::new(family.histogram_opts(buckets), family.labels))
         };
-        let gauges = |name: &str, help: &str, labels: &[&str]| {
-            registered(registry, IntGaugeVec::new(named(name, help), labels))
-        };
-        let seconds = |name: &str, help: &str, labels: &[&str], buckets: &[f64]| {
-            let opts = HistogramOpts { common_opts: named(name, help), buckets: buckets.to_vec() };
-            registered(registry, HistogramVec::new(opts, labels))
-        };
-        // Linux only, as /proc is.
+        // The collector reads /proc, so it exists on Linux only.
         #[cfg(target_os = "linux")]
-        registered_once(registry, prometheus::process_collector::ProcessCollector::for_self());
+        register_collector(registry, prometheus::process_collector::ProcessCollector::for_self());
 
         Self {
-            webhook_requests: counters(
-                "webhook_requests_total",
-                "Requests to a webhook path, by what they were answered.",
-                &["endpoint", "outcome"],
-            ),
-            webhook_seconds: seconds(
-                "webhook_seconds",
-                "From a webhook's head to its answer.",
-                &["endpoint"],
-                &WEBHOOK_BUCKETS,
-            ),
-            webhook_enforced: gauges(
-                "webhook_enforced",
-                "1 if forged webhooks are refused; 0 in a dry run, which refuses nothing.",
-                &["endpoint"],
-            ),
-            signature_matches: counters(
-                "signature_matches_total",
-                "Signatures of genuine events, by the position of the secret that matched.",
-                &["endpoint", "secret"],
-            ),
-            deliveries: counters(
-                "deliveries_total",
-                "Attempts to hand an event to the backend, by what came of them.",
-                &["endpoint", "mode", "result"],
-            ),
-            delivery_seconds: seconds(
-                "delivery_seconds",
-                "From the start of an attempt to its result.",
-                &["endpoint"],
-                &WEBHOOK_BUCKETS,
-            ),
-            undeduplicated: counters(
-                "undeduplicated_total",
-                "Events delivered without dedup because the ledger was out of reach.",
-                &["endpoint"],
-            ),
-            events: gauges("events", "Events in the ledger that are not settled.", &["endpoint", "state"]),
-            oldest_pending: registered(
+            webhook_requests: counters(&WEBHOOK_REQUESTS),
+            webhook_seconds: histograms(&WEBHOOK_SECONDS, &WEBHOOK_BUCKETS),
+            webhook_enforced: gauges(&WEBHOOK_ENFORCED),
+            signature_matches: counters(&SIGNATURE_MATCHES),
+            deliveries: counters(&DELIVERIES),
+            delivery_seconds: histograms(&DELIVERY_SECONDS, &WEBHOOK_BUCKETS),
+            undeduplicated: counters(&UNDEDUPLICATED),
+            events: gauges(&EVENTS),
+            oldest_pending: register(registry, GaugeVec::new(OLDEST_PENDING.opts(), OLDEST_PENDING.labels)),
+            ledger_seconds: histograms(&LEDGER_SECONDS, &LEDGER_BUCKETS),
+            ledger_errors: counters(&LEDGER_ERRORS),
+            settle_failures: register(registry, IntCounter::with_opts(SETTLE_FAILURES.opts())),
+            ledger_resets: register(registry, IntCounter::with_opts(LEDGER_RESETS.opts())),
+            proxy_requests: counters(&PROXY_REQUESTS),
+            proxy_seconds: register(
                 registry,
-                GaugeVec::new(
-                    named(
-                        "oldest_pending_seconds",
-                        "How long the oldest event that waits for its delivery has been here; 0 if none waits.",
-                    ),
-                    &["endpoint"],
-                ),
+                Histogram::with_opts(PROXY_SECONDS.histogram_opts(&PROXY_BUCKETS)),
             ),
-            ledger_seconds: seconds(
-                "ledger_seconds",
-                "How long a call of the ledger took.",
-                &["op"],
-                &LEDGER_BUCKETS,
-            ),
-            ledger_errors: counters("ledger_errors_total", "Calls of the ledger that failed.", &["op"]),
-            settle_failures: registered(
+            guard_rejections: counters(&GUARD_REJECTIONS),
+            checkout_requests: counters(&CHECKOUT_REQUESTS),
+            checkout_seconds: register(
                 registry,
-                IntCounter::with_opts(named(
-                    "settle_failures_total",
-                    "Deliveries with a 2xx that the ledger could not record in time.",
-                )),
+                Histogram::with_opts(CHECKOUT_SECONDS.histogram_opts(&WEBHOOK_BUCKETS)),
             ),
-            ledger_resets: registered(
-                registry,
-                IntCounter::with_opts(named(
-                    "ledger_resets_total",
-                    "Times that the ledger's server came back without what it had recorded.",
-                )),
-            ),
-            proxy_requests: counters(
-                "proxy_requests_total",
-                "Requests passed through, by the class of their status.",
-                &["class"],
-            ),
-            proxy_seconds: registered(
-                registry,
-                Histogram::with_opts(HistogramOpts {
-                    common_opts: named(
-                        "proxy_seconds",
-                        "From the head of a request passed through to its end.",
-                    ),
-                    buckets: PROXY_BUCKETS.to_vec(),
-                }),
-            ),
-            guard_rejections: counters(
-                "guard_rejections_total",
-                "Requests refused before they were routed, by why; in a dry run they pass.",
-                &["reason"],
-            ),
-            checkout_requests: counters(
-                "checkout_requests_total",
-                "Requests to a checkout path, by what they were answered.",
-                &["outcome"],
-            ),
-            checkout_seconds: registered(
-                registry,
-                Histogram::with_opts(HistogramOpts {
-                    common_opts: named("checkout_seconds", "From an order's head to its answer."),
-                    buckets: WEBHOOK_BUCKETS.to_vec(),
-                }),
-            ),
-            stripe_api_seconds: seconds(
-                "stripe_api_seconds",
-                "How long one attempt at Stripe's API took, by what came of it.",
-                &["outcome"],
-                &WEBHOOK_BUCKETS,
-            ),
-            in_flight: registered(
-                registry,
-                IntGauge::with_opts(named("inflight", "Requests being dealt with.")),
-            ),
-            build_info: gauges("build_info", "Always 1; the labels say which build runs.", &["version"]),
+            stripe_api_seconds: histograms(&STRIPE_API_SECONDS, &WEBHOOK_BUCKETS),
+            in_flight: register(registry, IntGauge::with_opts(IN_FLIGHT.opts())),
+            build_info: gauges(&BUILD_INFO),
         }
     }
 
-    /// Drops one secret's series; it need not exist.
-    pub(super) fn forget_secret(&self, endpoint: &str, position: usize) {
+    /// Removes the series of one secret, if it exists.
+    pub(super) fn remove_secret(&self, endpoint: &str, position: usize) {
         let _ = self.signature_matches.remove_label_values(&[endpoint, &position.to_string()]);
     }
 
-    /// Drops every series of an endpoint; what does not exist is passed over.
-    pub(super) fn forget_endpoint(&self, endpoint: &str, secrets: usize) {
+    /// Removes every series of an endpoint that exists, except the ledger's gauges, which `set_backlog` owns.
+    pub(super) fn remove_endpoint(&self, endpoint: &str, secrets: usize) {
         for outcome in Outcome::ALL {
             let _ = self.webhook_requests.remove_label_values(&[endpoint, outcome.as_str()]);
         }
         for position in 0..secrets {
-            self.forget_secret(endpoint, position);
+            self.remove_secret(endpoint, position);
         }
         for mode in DeliveryMode::ALL {
             for result in DeliveryResult::ALL {
@@ -204,21 +230,20 @@ impl Families {
     }
 }
 
-fn named(name: &str, help: &str) -> Opts {
-    Opts::new(name, help).namespace(NAMESPACE)
-}
-
-fn registered<C: Collector + Clone + 'static>(registry: &Registry, made: prometheus::Result<C>) -> C {
+fn register<C: Collector + Clone + 'static>(registry: &Registry, result: prometheus::Result<C>) -> C {
     #[expect(
         clippy::expect_used,
-        reason = "names and labels are literals here, and every test builds them all"
+        reason = "names and labels are literals in this file, and every test registers all of them"
     )]
-    let collector = made.expect("a valid metric name and valid labels");
-    registered_once(registry, collector.clone());
+    let collector = result.expect("a valid metric name and valid labels");
+    register_collector(registry, collector.clone());
     collector
 }
 
-fn registered_once(registry: &Registry, collector: impl Collector + 'static) {
-    #[expect(clippy::expect_used, reason = "the registry is new, and each literal name stands here once")]
+fn register_collector(registry: &Registry, collector: impl Collector + 'static) {
+    #[expect(
+        clippy::expect_used,
+        reason = "the registry is new, and each literal name is in this file once"
+    )]
     registry.register(Box::new(collector)).expect("a name that is not taken");
 }

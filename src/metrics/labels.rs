@@ -1,25 +1,25 @@
-//! The label values that are ours to choose, as enums; `Outcome` is the one that lives elsewhere.
-//! Each `ALL` is in the order of its enum: the arrays of resolved series are laid out by it.
+//! The label values that the program chooses, as enums. `Outcome` and `DeliveryMode` have modules of their own.
+//! Each `ALL` is in the order of its enum, because the arrays of series are indexed by the variant.
 
-/// How a passed-through request ended: the `class` label.
+/// The class of a passed-through request's status: the label `class`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum StatusClass {
-    /// `1xx`: an upgrade (101), once it is over.
+    /// `1xx`: the connection was upgraded (101), and is closed now.
     Informational,
-    /// `2xx`.
+    /// `2xx`: the request succeeded.
     Success,
-    /// `3xx`.
+    /// `3xx`: the client is to go elsewhere, or has the page already.
     Redirection,
-    /// `4xx`.
+    /// `4xx`: the request was at fault.
     ClientError,
-    /// `5xx`, the backend's own and ours for a backend out of reach.
+    /// `5xx`: the backend failed, or was unreachable and the response is ours.
     ServerError,
-    /// `aborted`: no answer was finished, mostly because the client left.
+    /// `aborted`: no response was finished, mostly because the client left.
     Aborted,
 }
 
 impl StatusClass {
-    /// Every class, in the order of the enum.
+    /// All classes, in the order of the enum.
     pub const ALL: [StatusClass; 6] = [
         StatusClass::Informational,
         StatusClass::Success,
@@ -29,7 +29,7 @@ impl StatusClass {
         StatusClass::Aborted,
     ];
 
-    /// The class of an HTTP status; one that is below 100 or above 599 is a server's fault.
+    /// Returns the class of an HTTP status. A status below 100 or above 599 is invalid, and counts as a server error.
     pub const fn from_status(status: u16) -> StatusClass {
         match status {
             100..=199 => StatusClass::Informational,
@@ -40,7 +40,7 @@ impl StatusClass {
         }
     }
 
-    /// The label's value.
+    /// Returns the label's value.
     pub const fn as_str(self) -> &'static str {
         match self {
             StatusClass::Informational => "1xx",
@@ -53,23 +53,23 @@ impl StatusClass {
     }
 }
 
-/// What came of one delivery attempt: the `result` label.
+/// The result of one delivery attempt: the label `result`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DeliveryResult {
-    /// The backend answered 2xx.
+    /// The backend returned a 2xx.
     Delivered,
-    /// It answered any other status.
+    /// The backend returned any other status.
     Refused,
-    /// No connection to it.
+    /// There was no connection to the backend.
     Unreachable,
-    /// No answer within `response_timeout`.
+    /// There was no response within `response_timeout`.
     Timeout,
-    /// It answered something that is not HTTP, or broke off.
+    /// The backend's response was not HTTP, or broke off.
     Invalid,
 }
 
 impl DeliveryResult {
-    /// Every result, in the order of the enum.
+    /// All results, in the order of the enum.
     pub const ALL: [DeliveryResult; 5] = [
         DeliveryResult::Delivered,
         DeliveryResult::Refused,
@@ -78,7 +78,7 @@ impl DeliveryResult {
         DeliveryResult::Invalid,
     ];
 
-    /// The label's value.
+    /// Returns the label's value.
     pub const fn as_str(self) -> &'static str {
         match self {
             DeliveryResult::Delivered => "delivered",
@@ -90,24 +90,24 @@ impl DeliveryResult {
     }
 }
 
-/// A call of the ledger that a webhook or the worker waits for: the `op` label.
+/// A ledger call that a webhook or the worker waits for: the label `op`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum LedgerOp {
-    /// Asking whether an event may be delivered, and leasing it.
+    /// Asks whether an event may be delivered, and leases it.
     Claim,
-    /// Recording what came of it.
+    /// Records the result of a delivery.
     Settle,
-    /// Taking an event in with its payload.
+    /// Stores an event with its payload for later delivery.
     Enqueue,
-    /// Leasing kept events that are due.
+    /// Leases queued events that are due.
     ClaimDue,
 }
 
 impl LedgerOp {
-    /// Every operation, in the order of the enum.
+    /// All operations, in the order of the enum.
     pub const ALL: [LedgerOp; 4] = [LedgerOp::Claim, LedgerOp::Settle, LedgerOp::Enqueue, LedgerOp::ClaimDue];
 
-    /// The label's value.
+    /// Returns the label's value.
     pub const fn as_str(self) -> &'static str {
         match self {
             LedgerOp::Claim => "claim",
@@ -118,27 +118,27 @@ impl LedgerOp {
     }
 }
 
-/// What came of one attempt at Stripe's API: the `outcome` label of `stripe_api_seconds`.
+/// The result of one attempt to call Stripe's API: the label `outcome` of `stripe_api_seconds`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ApiResult {
-    /// A 2xx.
+    /// Stripe returned a 2xx.
     Ok,
-    /// Stripe said no: a 4xx.
+    /// Stripe rejected the call with a 4xx.
     Refused,
-    /// A 5xx, or an answer that is none of Stripe's.
+    /// Stripe returned a 5xx, or something that is not Stripe responded.
     Failed,
-    /// No connection, or it broke off.
+    /// There was no connection to Stripe, or it broke off.
     Unreachable,
-    /// No answer within `timeout`.
+    /// There was no response within `timeout`.
     Timeout,
 }
 
 impl ApiResult {
-    /// Every result, in the order of the enum.
+    /// All results, in the order of the enum.
     pub const ALL: [ApiResult; 5] =
         [ApiResult::Ok, ApiResult::Refused, ApiResult::Failed, ApiResult::Unreachable, ApiResult::Timeout];
 
-    /// The label's value.
+    /// Returns the label's value.
     pub const fn as_str(self) -> &'static str {
         match self {
             ApiResult::Ok => "ok",

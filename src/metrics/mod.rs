@@ -1,7 +1,9 @@
-//! Every metric this program counts, in a registry of its own; `docs/metrics.md` says what each of them means.
-//! Label values come from the enums in `labels` or from the configuration, never from a request. What a webhook
-//! touches is resolved once for each endpoint ([`EndpointMetrics`]): counting is then a few atomic additions.
-//! It never reads the clock: what took how long is an argument.
+//! The program's metrics, in a registry of their own; `docs/metrics.md` explains each. Label values come from enums or
+//! from the configuration, never from a request. Nothing here reads the clock: durations are arguments.
+//!
+//! - `families`: the name, type, help and labels of every metric
+//! - `labels`: the label values that the program chooses
+//! - `endpoint`: the series of one endpoint ([`EndpointMetrics`]), looked up once, so that counting is a few atomic additions
 
 mod endpoint;
 mod families;
@@ -18,27 +20,28 @@ use std::time::Duration;
 
 use crate::outcome::checkout::CheckoutOutcome;
 
-/// The `Content-Type` of what [`Metrics::render`] makes: Prometheus' text format.
+/// The `Content-Type` of [`Metrics::render`]: Prometheus' text format.
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 
-/// All metrics of one program. Shared behind an `Arc`; every method takes `&self`.
+/// All metrics of one program, shared behind an `Arc`.
 pub struct Metrics {
     registry: Registry,
     families: Families,
+    /// The endpoints by name; a reload adds and removes some.
     endpoints: Mutex<HashMap<String, Arc<EndpointMetrics>>>,
-    /// By [`StatusClass`], as it is declared.
-    proxied: [IntCounter; StatusClass::ALL.len()],
+    /// One counter for each [`StatusClass`], in the order of the enum.
+    proxy_requests: [IntCounter; StatusClass::ALL.len()],
     proxy_seconds: Histogram,
-    /// By [`LedgerOp`], as it is declared: how long it took, how often it failed.
+    /// The duration and the failures of each [`LedgerOp`], in the order of the enum.
     ledger: [(Histogram, IntCounter); LedgerOp::ALL.len()],
     settle_failures: IntCounter,
     ledger_resets: IntCounter,
     in_flight: IntGauge,
-    /// By [`CheckoutOutcome`], as it is declared.
-    checkouts: [IntCounter; CheckoutOutcome::ALL.len()],
+    /// One counter for each [`CheckoutOutcome`], in the order of the enum.
+    checkout_requests: [IntCounter; CheckoutOutcome::ALL.len()],
     checkout_seconds: Histogram,
-    /// By [`ApiResult`], as it is declared.
-    stripe_api: [Histogram; ApiResult::ALL.len()],
+    /// One histogram for each [`ApiResult`], in the order of the enum.
+    stripe_api_seconds: [Histogram; ApiResult::ALL.len()],
 }
 
 impl Default for Metrics {
@@ -48,13 +51,13 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Everything that needs no endpoint, counting from 0, in a registry of its own.
+    /// Registers every family, and creates the series that need no endpoint, so that they count from 0.
     pub fn new() -> Self {
         let registry = Registry::new();
         let families = Families::new(&registry);
         families.build_info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         Self {
-            proxied: StatusClass::ALL
+            proxy_requests: StatusClass::ALL
                 .map(|class| families.proxy_requests.with_label_values(&[class.as_str()])),
             proxy_seconds: families.proxy_seconds.clone(),
             ledger: LedgerOp::ALL.map(|op| {
@@ -67,10 +70,10 @@ impl Metrics {
             settle_failures: families.settle_failures.clone(),
             ledger_resets: families.ledger_resets.clone(),
             in_flight: families.in_flight.clone(),
-            checkouts: CheckoutOutcome::ALL
+            checkout_requests: CheckoutOutcome::ALL
                 .map(|outcome| families.checkout_requests.with_label_values(&[outcome.as_str()])),
             checkout_seconds: families.checkout_seconds.clone(),
-            stripe_api: ApiResult::ALL
+            stripe_api_seconds: ApiResult::ALL
                 .map(|result| families.stripe_api_seconds.with_label_values(&[result.as_str()])),
             endpoints: Mutex::default(),
             families,
@@ -78,71 +81,71 @@ impl Metrics {
         }
     }
 
-    /// The endpoint's own metrics, for as many `secrets` as it has now. Called at start and at every reload; keep what it
-    /// returns beside the secrets. All its series exist from then on, so that they count from 0; those that existed go on
-    /// counting, and those of secrets it no longer has are gone. A new endpoint counts as enforced until
-    /// [`EndpointMetrics::set_enforced`] says otherwise.
+    /// Returns the metrics of the endpoint `name`, which has `secrets` secrets. It is called at start and at every reload.
+    ///
+    /// All series of the endpoint exist afterwards, so that they count from 0. Existing ones continue; those of secrets that
+    /// the endpoint no longer has are removed. A new endpoint counts as enforced until [`EndpointMetrics::set_enforced`].
     pub fn endpoint(&self, name: &str, secrets: usize) -> Arc<EndpointMetrics> {
-        let mut known = self.known();
-        let before = known.get(name);
-        if let Some(same) = before.filter(|endpoint| endpoint.secrets() == secrets) {
-            return same.clone();
+        let mut endpoints = self.lock_endpoints();
+        let existing = endpoints.get(name);
+        if let Some(unchanged) = existing.filter(|endpoint| endpoint.secrets() == secrets) {
+            return unchanged.clone();
         }
-        let surplus = before.map_or(0, |endpoint| endpoint.secrets());
-        let is_new = before.is_none();
-        for position in secrets..surplus {
-            self.families.forget_secret(name, position);
+        let previous_secrets = existing.map_or(0, |endpoint| endpoint.secrets());
+        let is_new = existing.is_none();
+        for position in secrets..previous_secrets {
+            self.families.remove_secret(name, position);
         }
         let endpoint = Arc::new(EndpointMetrics::new(&self.families, name, secrets));
         if is_new {
             endpoint.set_enforced(true);
         }
-        known.insert(name.to_owned(), endpoint.clone());
+        endpoints.insert(name.to_owned(), endpoint.clone());
         endpoint
     }
 
-    /// Drops the series of every endpoint that is not among `names`. Called after a reload: otherwise an endpoint that is
-    /// gone would be shown as a dry run for ever.
+    /// Removes the series of every endpoint that is not in `names`. It is called after a reload: otherwise the gauges of a
+    /// removed endpoint would show its last state until the next restart.
     pub fn retain(&self, names: &[&str]) {
-        self.known().retain(|name, endpoint| {
-            let stays = names.contains(&name.as_str());
-            if !stays {
-                self.families.forget_endpoint(name, endpoint.secrets());
+        self.lock_endpoints().retain(|name, endpoint| {
+            let is_configured = names.contains(&name.as_str());
+            if !is_configured {
+                self.families.remove_endpoint(name, endpoint.secrets());
             }
-            stays
+            is_configured
         });
     }
 
-    /// The names of all endpoints with metrics, in no particular order.
+    /// Returns the names of all endpoints with metrics, in no particular order.
     pub fn endpoints(&self) -> Vec<String> {
-        self.known().keys().cloned().collect()
+        self.lock_endpoints().keys().cloned().collect()
     }
 
-    /// Says which reasons [`Metrics::guard_rejected`] may be given, so that each of them counts from 0.
+    /// Creates a series for each reason of [`Metrics::guard_rejected`], so that it counts from 0.
     pub fn guard_reasons(&self, reasons: &[&'static str]) {
         for reason in reasons {
             self.families.guard_rejections.with_label_values(&[reason]);
         }
     }
 
-    /// The guard refused a request.
+    /// Counts a request that the guard rejected, or would have rejected without the dry run.
     pub fn guard_rejected(&self, reason: &'static str) {
         self.families.guard_rejections.with_label_values(&[reason]).inc();
     }
 
-    /// A request that is no webhook was passed through, or ended on the way.
+    /// Counts a passed-through request that is over, with or without a finished response.
     pub fn proxied(&self, class: StatusClass, took: Duration) {
-        self.proxied[class as usize].inc();
+        self.proxy_requests[class as usize].inc();
         self.proxy_seconds.observe(took.as_secs_f64());
     }
 
-    /// A request is being dealt with for as long as the guard lives.
+    /// Counts a request as in progress until the returned guard is dropped.
     pub fn in_flight(&self) -> InFlight {
         self.in_flight.inc();
         InFlight(self.in_flight.clone())
     }
 
-    /// A call of the ledger came back; `ok` is false only if the ledger itself failed, or is not fit.
+    /// Counts a ledger call. `ok` is false only if the ledger itself failed, or is less durable than required.
     pub fn ledger(&self, op: LedgerOp, took: Duration, ok: bool) {
         let (seconds, errors) = &self.ledger[op as usize];
         seconds.observe(took.as_secs_f64());
@@ -151,29 +154,29 @@ impl Metrics {
         }
     }
 
-    /// The backend answered 2xx and the ledger could not record it in time.
+    /// Counts a delivery with a 2xx response that the ledger could not record in time.
     pub fn settle_failed(&self) {
         self.settle_failures.inc();
     }
 
-    /// The ledger's server came back without what it had recorded.
+    /// Counts that the ledger's server came back without its recorded events.
     pub fn ledger_reset(&self) {
         self.ledger_resets.inc();
     }
 
-    /// A request to a checkout path was answered; `took` counts from its head.
+    /// Counts a request to a checkout path that got its response; `took` is the time since its head.
     pub fn checked_out(&self, outcome: CheckoutOutcome, took: Duration) {
-        self.checkouts[outcome as usize].inc();
+        self.checkout_requests[outcome as usize].inc();
         self.checkout_seconds.observe(took.as_secs_f64());
     }
 
-    /// One attempt at Stripe's API is over.
+    /// Counts a finished attempt to call Stripe's API.
     pub fn stripe_called(&self, result: ApiResult, took: Duration) {
-        self.stripe_api[result as usize].observe(took.as_secs_f64());
+        self.stripe_api_seconds[result as usize].observe(took.as_secs_f64());
     }
 
-    /// How many events of an endpoint are not settled, as the ledger has it, and how long the oldest of those that wait
-    /// has been here; zero if none does.
+    /// Sets how many events of an endpoint the ledger has in each unsettled state, and the age of the oldest pending one;
+    /// zero if none is pending.
     pub fn set_backlog(&self, endpoint: &str, running: u64, pending: u64, dead: u64, oldest: Duration) {
         for (state, count) in [("running", running), ("pending", pending), ("dead", dead)] {
             let gauge = self.families.events.with_label_values(&[endpoint, state]);
@@ -182,29 +185,30 @@ impl Metrics {
         self.families.oldest_pending.with_label_values(&[endpoint]).set(oldest.as_secs_f64());
     }
 
-    /// Nobody knows what is not settled: leaves the series out until [`Metrics::set_backlog`] says it again.
+    /// Removes the series of [`Metrics::set_backlog`] until its next call, because the ledger does not respond. A stale
+    /// number would hide a growing backlog.
     pub fn backlog_unknown(&self) {
         self.families.events.reset();
         self.families.oldest_pending.reset();
     }
 
-    /// Everything in Prometheus' text format ([`CONTENT_TYPE`]).
+    /// Renders all metrics in Prometheus' text format ([`CONTENT_TYPE`]).
     pub fn render(&self) -> String {
         let mut text = String::with_capacity(16 * 1024);
-        // The encoder fails only for a family without a name or without a series, and the registry gathers neither.
-        let whole = TextEncoder::new().encode_utf8(&self.registry.gather(), &mut text);
-        debug_assert!(whole.is_ok(), "{whole:?}");
+        // The encoder fails only for a family without a name or a series, and the registry gathers neither.
+        let result = TextEncoder::new().encode_utf8(&self.registry.gather(), &mut text);
+        debug_assert!(result.is_ok(), "{result:?}");
         text
     }
 
-    fn known(&self) -> MutexGuard<'_, HashMap<String, Arc<EndpointMetrics>>> {
-        // The map is whole at every step, so a panic elsewhere does not spoil it.
+    fn lock_endpoints(&self) -> MutexGuard<'_, HashMap<String, Arc<EndpointMetrics>>> {
+        // No step leaves the map incomplete, so it is valid after a panic of another thread.
         self.endpoints.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A request being dealt with; dropping it says that it is over.
-#[must_use = "dropped at once, it says that the request is over"]
+/// A request in progress; dropping it ends the count.
+#[must_use = "the request counts as over when this is dropped"]
 pub struct InFlight(IntGauge);
 
 impl Drop for InFlight {
@@ -219,7 +223,7 @@ mod tests {
     use crate::delivery_mode::DeliveryMode;
     use crate::outcome::Outcome;
 
-    /// The value of one series, written as the text format has it.
+    /// Returns the value of one series, named as in the text format.
     fn value(metrics: &Metrics, series: &str) -> Option<f64> {
         let text = metrics.render();
         let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?;
@@ -234,10 +238,11 @@ mod tests {
         metrics
     }
 
+    /// A call that counts one thing.
     type Count<'a> = Box<dyn Fn() + 'a>;
 
     #[test]
-    fn outcomes_are_laid_out_in_the_order_of_their_enum() {
+    fn outcomes_are_in_the_order_of_their_enum() {
         assert!(Outcome::ALL.iter().enumerate().all(|(i, outcome)| *outcome as usize == i));
     }
 
@@ -337,11 +342,16 @@ mod tests {
         for (series, count) in &table {
             let before = counts();
             count();
-            let moved: Vec<_> = counts().into_iter().filter(|(name, value)| before[name] != *value).collect();
-            // A counter and the histogram beside it move together.
-            assert!(moved.iter().any(|(name, value)| name == series && *value == 1.0), "{series}: {moved:?}");
-            let others = moved.iter().filter(|(name, _)| name != series && !name.contains("_seconds_count"));
-            assert_eq!(others.count(), 0, "{series}: {moved:?}");
+            let changed: Vec<_> =
+                counts().into_iter().filter(|(name, value)| before[name] != *value).collect();
+            // A counter and its histogram change together.
+            assert!(
+                changed.iter().any(|(name, value)| name == series && *value == 1.0),
+                "{series}: {changed:?}"
+            );
+            let others =
+                changed.iter().filter(|(name, _)| name != series && !name.contains("_seconds_count"));
+            assert_eq!(others.count(), 0, "{series}: {changed:?}");
         }
     }
 
@@ -357,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reload_keeps_the_counts_and_drops_the_secrets_that_are_gone() {
+    fn a_reload_preserves_the_counts_and_removes_the_series_of_removed_secrets() {
         let metrics = full();
         let before = metrics.endpoint("/webhooks/stripe", 2);
         before.matched(0);
@@ -384,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_that_is_gone_leaves_no_series_behind() {
+    fn a_removed_endpoint_leaves_no_series() {
         let metrics = full();
         metrics.endpoint("old", 3).set_enforced(false);
         metrics.set_backlog("old", 1, 0, 0, Duration::ZERO);
@@ -404,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_knowing_what_runs_leaves_the_series_out() {
+    fn an_unknown_backlog_has_no_series() {
         let metrics = full();
         metrics.set_backlog("/webhooks/stripe", 3, 0, 0, Duration::ZERO);
         let series = r#"countersign_events{endpoint="/webhooks/stripe",state="running"}"#;
@@ -414,37 +424,37 @@ mod tests {
     }
 
     #[test]
-    fn an_odd_endpoint_name_cannot_break_out_of_its_label() {
+    fn special_characters_in_an_endpoint_name_are_escaped() {
         let metrics = Metrics::new();
         metrics.endpoint("a\"b\\c\nd", 1);
         let text = metrics.render();
         assert!(text.contains(r#"countersign_webhook_enforced{endpoint="a\"b\\c\nd"} 1"#), "{text}");
     }
 
-    /// The table rows of the page's section `heading`: of each cell, the words in backticks.
+    /// Returns the table rows of the page's section `heading`: for each cell, the texts in backticks.
     fn rows(page: &str, heading: &str) -> Vec<Vec<Vec<String>>> {
         let section = page.split_once(heading).unwrap().1.split("\n## ").next().unwrap();
-        let words = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+        let quoted = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect();
         let rows = section.lines().filter(|line| line.starts_with("| `"));
-        rows.map(|row| row.trim_matches('|').split('|').map(words).collect()).collect()
+        rows.map(|row| row.trim_matches('|').split('|').map(quoted).collect()).collect()
     }
 
     const PAGE: &str = include_str!("../../docs/metrics.md");
 
     #[test]
-    fn the_page_lists_each_metric_with_its_type_and_labels_and_nothing_else() {
+    fn the_page_lists_exactly_the_registered_metrics_with_type_and_labels() {
         let text = full().render();
         let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
         let mut registered: Vec<String> = types
             .map(|line| {
-                let (name, kind) = line.split_once(' ').unwrap();
+                let (name, metric_type) = line.split_once(' ').unwrap();
                 let mut samples = text.lines().filter(|line| line.starts_with(name));
                 let sample = samples.next().unwrap();
                 let labels = sample.split_once('{').map_or("", |(_, rest)| rest.split_once('}').unwrap().0);
-                // Paths hold no comma, so that commas part the labels.
+                // No label value of the test holds a comma, so commas separate the labels.
                 let labels = labels.split(',').map(|label| label.split('=').next().unwrap());
                 let labels: Vec<_> = labels.filter(|label| !matches!(*label, "" | "le")).collect();
-                format!("{name} {kind} {labels:?}")
+                format!("{name} {metric_type} {labels:?}")
             })
             .collect();
         let mut documented: Vec<String> = PAGE
@@ -463,7 +473,7 @@ mod tests {
     }
 
     #[test]
-    fn the_page_lists_the_values_of_every_label_that_has_a_fixed_set() {
+    fn the_page_lists_all_values_of_every_fixed_label() {
         let outcomes: Vec<_> =
             rows(PAGE, "\n## Outcomes\n").into_iter().map(|mut row| row[0].remove(0)).collect();
         assert_eq!(outcomes, Outcome::ALL.map(Outcome::as_str));

@@ -1,47 +1,61 @@
-//! Records for a person at a terminal, or a line of JSON each for a tool. It prints, and asks nobody anything.
+//! The formats of records: a table or a line of JSON each, and the description of a single record. It sends no request.
 
+use crate::cli::output::{display_value, println_ok};
 use serde_json::Value;
-use std::io::Write;
 
-/// Records on standard output, a line each.
-pub(super) struct Printer {
-    pub(super) json: bool,
-    pub(super) printed: usize,
+/// Prints records to standard output, one line each, and counts them.
+pub(super) struct RecordPrinter {
+    json: bool,
+    printed: usize,
 }
 
-impl Printer {
-    /// Prints one more.
-    pub(super) fn line(&mut self, record: &Value) {
+impl RecordPrinter {
+    /// Prints JSON if `json`, else a table for a terminal.
+    pub(super) fn new(json: bool) -> RecordPrinter {
+        RecordPrinter { json, printed: 0 }
+    }
+
+    /// Returns how many records were printed.
+    pub(super) fn printed(&self) -> usize {
+        self.printed
+    }
+
+    /// Prints one record. The first record of a table prints the heading as well.
+    pub(super) fn print(&mut self, record: &Value) {
         if self.json {
-            say(&record.to_string());
+            println_ok(&record.to_string());
         } else {
             if self.printed == 0 {
-                say(&format!(
+                println_ok(&format!(
                     "{:<30} {:<9} {:>5} {:>6}  {:<20}  {:<34} ENDPOINT",
                     "ID", "STATE", "TRIES", "STATUS", "SEEN", "TYPE"
                 ));
             }
-            let word = |field: &str| word(&record[field]);
-            let endpoint = match record["query"].as_str() {
-                None | Some("") => word("endpoint"),
-                Some(_) => format!("{} ?{}", word("endpoint"), word("query")),
-            };
-            let seen = second(&word("seen"));
-            say(&format!(
-                "{:<30} {:<9} {:>5} {:>6}  {seen:<20}  {:<34} {endpoint}",
-                word("id"),
-                word("state"),
-                word("attempts"),
-                word("status"),
-                word("type")
-            ));
+            println_ok(&table_row(record));
         }
         self.printed += 1;
     }
 }
 
-/// A record for a person: a line for all that there is to say.
-pub(super) fn described(record: &Value) -> String {
+fn table_row(record: &Value) -> String {
+    let field = |name: &str| display_value(&record[name]);
+    let endpoint = match record["query"].as_str() {
+        None | Some("") => field("endpoint"),
+        Some(_) => format!("{} ?{}", field("endpoint"), field("query")),
+    };
+    format!(
+        "{:<30} {:<9} {:>5} {:>6}  {:<20}  {:<34} {endpoint}",
+        field("id"),
+        field("state"),
+        field("attempts"),
+        field("status"),
+        without_fraction(&field("seen")),
+        field("type")
+    )
+}
+
+/// Describes a record, one line for each field that it has.
+pub(super) fn describe(record: &Value) -> String {
     let fields = [
         ("key", "key"),
         ("type", "type"),
@@ -59,53 +73,29 @@ pub(super) fn described(record: &Value) -> String {
     let mut lines = String::new();
     for (field, label) in fields {
         if !record[field].is_null() {
-            lines += &format!("{label:<18} {}\n", word(&record[field]));
+            lines += &format!("{label:<18} {}\n", display_value(&record[field]));
         }
     }
     let payload = &record["payload"];
-    let kept = match payload["bytes"].as_u64() {
-        Some(bytes) => format!("kept, {bytes} bytes, {}", word(&payload["delivery"])),
-        None => "not kept".to_owned(),
+    let stored = match payload["bytes"].as_u64() {
+        Some(bytes) => format!("stored, {bytes} bytes, {}", display_value(&payload["delivery"])),
+        None => "not stored".to_owned(),
     };
-    lines + &format!("{:<18} {kept}", "payload")
+    lines + &format!("{:<18} {stored}", "payload")
 }
 
-/// A value without its quotes, and without what would move a terminal's cursor.
-pub(in crate::cli) fn word(value: &Value) -> String {
-    match value {
-        Value::Null => "-".to_owned(),
-        Value::String(text) => text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect(),
-        other => other.to_string(),
-    }
-}
-
-/// A time of the API, to the second.
-fn second(time: &str) -> String {
-    time.split_once('.').map_or_else(|| time.to_owned(), |(second, _)| format!("{second}Z"))
-}
-
-/// On standard output; a closed pipe leaves nobody to tell.
-pub(in crate::cli) fn say(line: &str) {
-    let _ = writeln!(std::io::stdout(), "{line}");
+/// Drops the fraction of a second from a time of the API.
+fn without_fraction(time: &str) -> String {
+    time.split_once('.').map_or_else(|| time.to_owned(), |(seconds, _)| format!("{seconds}Z"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
-    fn what_a_payload_calls_itself_cannot_move_the_cursor() {
-        assert_eq!(word(&json!("acct\u{1b}[2J")), "acct\u{fffd}[2J");
-        assert_eq!(
-            (word(&json!(null)), word(&json!(3)), word(&json!(true))),
-            ("-".into(), "3".into(), "true".into())
-        );
-    }
-
-    #[test]
-    fn times_are_told_to_the_second() {
-        assert_eq!(second("2026-01-02T03:04:05.678Z"), "2026-01-02T03:04:05Z");
-        assert_eq!(second("-"), "-");
+    fn times_are_printed_to_the_second() {
+        assert_eq!(without_fraction("2026-01-02T03:04:05.678Z"), "2026-01-02T03:04:05Z");
+        assert_eq!(without_fraction("-"), "-");
     }
 }

@@ -359,7 +359,7 @@ async fn check_probe_says_whether_stripe_accepts_the_key_and_creates_nothing() {
     };
     let (code, output) = check().await;
     assert_eq!(code, Some(0), "{output}");
-    assert!(output.contains(&format!("stripe         reached: {base}, which takes the key")), "{output}");
+    assert!(output.contains(&format!("stripe         ok: {base} accepts the key")), "{output}");
     stripe.next(Fault::named("bad_key"));
     let (code, output) = check().await;
     assert_eq!(code, Some(1), "{output}");

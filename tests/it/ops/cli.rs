@@ -210,7 +210,7 @@ fn check_prints_every_error_to_standard_error() {
     );
     assert_eq!((output.code(), output.out().as_str()), (78, ""));
     let golden = std::fs::read_to_string("tests/config/everything_at_once.txt").unwrap();
-    assert_eq!(output.err(), format!("{}6 faults\n", golden.replace("everything_at_once.toml", file)));
+    assert_eq!(output.err(), format!("{}6 errors\n", golden.replace("everything_at_once.toml", file)));
     let output = countersign(&["check", "--config", "/nonexistent/c.toml"]);
     assert_eq!(output.code(), 78);
     assert!(
@@ -232,11 +232,11 @@ fn check_probe_reaches_backend_and_ledger_or_names_the_unreachable_one() {
     };
     let output = probe(&backend, &ledger);
     assert_eq!(output.code(), 0, "{}", output.out());
-    assert_eq!(output.out().matches(" reached: ").count(), 2);
+    assert_eq!(output.out().matches(" ok: ").count(), 2);
     let output = probe(&backend, "sqlite:/proc/self/none/l.db");
     assert_eq!(output.code(), 1);
     assert_eq!(
-        (output.out().matches(" reached: ").count(), output.out().matches("ledger         FAILED: ").count()),
+        (output.out().matches(" ok: ").count(), output.out().matches("ledger         FAILED: ").count()),
         (1, 1)
     );
     drop(listener);
@@ -253,7 +253,7 @@ fn check_live_asks_the_running_program_and_ignores_the_rest_of_the_file() {
     let file =
         write(folder.path(), "c.toml", &format!("[admin]\nlisten = \"{address}\"\n[[webhook]]\nno = 1\n"));
     let output = countersign_with(&["check", "--live", "--config", &file], &[], b"");
-    assert_eq!((output.code(), output.out()), (0, format!("{address} lives\n")), "{}", output.err());
+    assert_eq!((output.code(), output.out()), (0, format!("{address} is alive\n")), "{}", output.err());
     assert!(server.request().head.starts_with("GET /livez HTTP/1.1\r\n"));
     let draining = Server::answering("503 Service Unavailable", "", "");
     let address = draining.url.trim_start_matches("http://").split('/').next().unwrap().to_owned();
@@ -381,7 +381,7 @@ fn send_forge_and_alter_succeed_only_if_refused() {
         assert!(!refusing.request().is_genuine());
         let accepting = Server::answering("200 OK", "delivered", "");
         let output = countersign(&["send", &accepting.url, flag]);
-        assert_eq!((output.code(), output.err().as_str()), (1, "1 of 1 not refused (4xx)\n"));
+        assert_eq!((output.code(), output.err().as_str()), (1, "1 of 1 not rejected (4xx)\n"));
         // A connection that breaks is not a refusal.
         let failing = Server::answering("502 Bad Gateway", "backend_unreachable", "");
         assert_eq!(countersign(&["send", &failing.url, flag]).code(), 1);
@@ -403,7 +403,7 @@ fn send_fails_if_an_event_is_refused_or_gets_no_response() {
     let output = countersign(&["send", &format!("http://{unused}/")]);
     assert_eq!(output.code(), 1);
     assert!(
-        output.out().contains("  no answer after ") && output.out().contains("Connection refused"),
+        output.out().contains("  no response after ") && output.out().contains("Connection refused"),
         "{}",
         output.out()
     );

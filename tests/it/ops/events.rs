@@ -263,7 +263,7 @@ async fn command_line_lists_shows_redelivers_and_deletes_events() {
     let (program, setup) = without_retries(Setup::new(&backend)).await;
     let operator = Operator::new(&program, &setup);
     let output = operator.run(&["events", "list"]).await;
-    assert_eq!((output.code, output.out.as_str(), output.err.as_str()), (0, "", "no such events\n"));
+    assert_eq!((output.code, output.out.as_str(), output.err.as_str()), (0, "", "no event matches\n"));
 
     let events = dead_letters(&program, &backend).await;
     let [one, two, three] = &events;
@@ -300,7 +300,7 @@ async fn command_line_lists_shows_redelivers_and_deletes_events() {
     let output = operator.run(&["events", "redeliver", &one.id, "evt_9"]).await;
     assert!(output.code == 1 && output.out.contains(&one.id) && output.err.contains("1 of 2"), "{output:?}");
     let output = operator.run(&["events", "redeliver", "--type", "invoice.*", "--yes"]).await;
-    assert_eq!((output.code, output.out.as_str()), (0, "2 events due now\n"));
+    assert_eq!((output.code, output.out.as_str()), (0, "2 events scheduled for redelivery\n"));
     backend.await_request(before + 3).await;
     for event in &events {
         in_state(&program, &event.id, "delivered").await;
@@ -308,11 +308,11 @@ async fn command_line_lists_shows_redelivers_and_deletes_events() {
     let output = operator.run(&["events", "redeliver", &one.id]).await;
     assert!(output.code == 1 && output.err.contains("no longer stored"), "{output:?}");
     let output = operator.run(&["events", "redeliver", "--state", "dead"]).await;
-    assert_eq!((output.code, output.out.as_str()), (0, "0 events due now\n"));
+    assert_eq!((output.code, output.out.as_str()), (0, "0 events scheduled for redelivery\n"));
 
-    let output = operator.run(&["events", "forget", &one.id, &two.id]).await;
+    let output = operator.run(&["events", "delete", &one.id, &two.id]).await;
     assert!(output.code == 2 && output.err.contains("--yes"), "{output:?}");
-    assert_eq!(operator.run(&["events", "forget", &one.id, &two.id, "--yes"]).await.code, 0);
+    assert_eq!(operator.run(&["events", "delete", &one.id, &two.id, "--yes"]).await.code, 0);
     assert_eq!(list_ids(&program, "").await, sorted(&[three]));
 }
 

@@ -101,7 +101,7 @@ async fn missing_events_are_listed_and_apply_imports_each_once(ledger: TestLedge
     assert_eq!(backend.count(), seen, "nothing was taken in yet");
 
     let output = fixture.reconcile(&["--apply"]).await;
-    assert_eq!((output.code, last_line(&output)), (0, "230 of 230 taken in."), "{output:?}");
+    assert_eq!((output.code, last_line(&output)), (0, "230 of 230 imported."), "{output:?}");
     backend.await_request(seen + 230).await;
     let got: BTreeSet<_> = backend.requests()[seen..]
         .iter()
@@ -135,7 +135,7 @@ async fn event_that_failed_inline_is_missing_and_a_delivered_one_is_not(ledger: 
     assert!(output.code == 0 && !output.out.contains(&came), "{output:?}");
     let line = |id: &str| output.out.lines().find(|line| line.starts_with(id)).unwrap_or_default();
     assert!(line(&failed).contains(" failed ") && line(&undelivered).contains(" missing "), "{output:?}");
-    assert_eq!(last_line(&output), "2 of 2 taken in.");
+    assert_eq!(last_line(&output), "2 of 2 imported.");
     // Stripe's own retry of the imported event is a copy.
     let event = fixture.stripe.events().into_iter().find(|event| event["id"] == failed.as_str()).unwrap();
     let body = event.to_string();
@@ -162,7 +162,7 @@ async fn rate_limits_are_respected_and_an_oversized_page_is_fetched_in_parts() {
     assert!(output.code == 0 && output.out.contains("60 events are missing"), "{output:?}");
     assert!(started.elapsed() >= std::time::Duration::from_millis(1500));
     let output = fixture.reconcile(&["--apply"]).await;
-    assert_eq!((output.code, last_line(&output)), (0, "60 of 60 taken in."));
+    assert_eq!((output.code, last_line(&output)), (0, "60 of 60 imported."));
 }
 
 #[tokio::test]
