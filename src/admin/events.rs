@@ -93,7 +93,7 @@ async fn authorize(State(token): State<Token>, request: Request, next: Next) -> 
         _ => None,
     };
     match presented {
-        Some(presented) if token.is(presented) => next.run(request).await,
+        Some(presented) if token.matches(presented) => next.run(request).await,
         Some(_) | None => EventsApiError::Unauthorized.into_response(),
     }
 }

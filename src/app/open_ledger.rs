@@ -32,7 +32,7 @@ impl OpenLedger {
                 OpenLedger::Sqlite(Arc::new(SqliteLedger::start(path.clone(), config.ledger.retention)))
             }
             LedgerUrl::Redis(url) => {
-                let options = RedisOptions::new(url, &config.ledger, config.keeps());
+                let options = RedisOptions::new(url, &config.ledger, config.queues_events());
                 OpenLedger::Redis(Arc::new(RedisLedger::start(options, metrics.clone())))
             }
         }

@@ -33,7 +33,7 @@ impl App {
                 return;
             }
         }
-        self.ledger.set_queueing_enabled(config.keeps());
+        self.ledger.set_queueing_enabled(config.queues_events());
         announce::checkout(&config.checkout);
         // Series of endpoints that left the configuration would stay at their last value for ever.
         self.metrics.retain(&config.webhooks.iter().map(|w| w.name.as_str()).collect::<Vec<_>>());

@@ -1,44 +1,44 @@
-//! `[backend]`: the app behind us.
+//! `[backend]`: the program behind Countersign, to which webhooks are delivered and other requests are passed through.
 
-use super::section::Section;
-use super::units;
+use super::reader::{InvalidValue, Section, bare_host, decimal_port, timeout, unix_socket};
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Where the app listens.
+/// The address of the backend.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BackendUrl {
-    /// `http://host:port` (port 80 if none is given), without a path.
+    /// A TCP address `http://host:port`, without a path. The port defaults to 80.
     Http {
-        /// A name or an address; IPv6 without brackets.
+        /// A host name or an address. IPv6 addresses have no brackets.
         host: String,
-        /// The port.
+        /// The port, never 0.
         port: u16,
     },
-    /// `unix//run/app.sock`, as Caddy writes it.
+    /// The absolute path of a Unix socket: `unix//run/app.sock`, as in Caddy.
     Unix(PathBuf),
 }
 
-/// `[backend]`.
+/// The section `[backend]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BackendConfig {
-    /// Where the app listens. Default `http://backend:8081`.
+    /// The address of the backend. Defaults to `http://backend:8081`.
     pub url: BackendUrl,
-    /// To connect, deliveries and passed-through requests alike. Default 2 s.
+    /// The time limit for connecting, for deliveries and passed-through requests alike. Defaults to 2 seconds.
     pub connect_timeout: Duration,
-    /// For a delivery once it is connected, the whole answer included. Default 30 s.
+    /// The time limit for a delivery on an open connection, including the whole response. Defaults to 30 seconds.
     pub response_timeout: Duration,
-    /// How long an idle connection is kept; keep it below the app's own keep-alive. Default 4 s.
+    /// The time for which an idle connection stays pooled. Defaults to 4 seconds. It must be shorter than the backend's
+    /// own keep-alive.
     pub idle_timeout: Duration,
 }
 
 impl BackendConfig {
     pub(super) fn read(section: &mut Section) -> Option<BackendConfig> {
-        let url = section.text("url", "{$BACKEND_URL:http://backend:8081}", units::backend_url);
-        let connect_timeout = section.text("connect_timeout", "2s", units::timeout);
-        let response_timeout = section.text("response_timeout", "30s", units::timeout);
-        let idle_timeout = section.text("idle_timeout", "4s", units::timeout);
+        let url = section.text("url", "{$BACKEND_URL:http://backend:8081}", BackendUrl::parse);
+        let connect_timeout = section.text("connect_timeout", "2s", timeout);
+        let response_timeout = section.text("response_timeout", "30s", timeout);
+        let idle_timeout = section.text("idle_timeout", "4s", timeout);
         Some(BackendConfig {
             url: url?,
             connect_timeout: connect_timeout?,
@@ -48,7 +48,64 @@ impl BackendConfig {
     }
 }
 
-/// As it is written in the file.
+impl BackendUrl {
+    /// Parses `http://host`, `http://host:port` or `unix//path`. One slash at the end of a URL is ignored.
+    fn parse(text: &str) -> Result<BackendUrl, InvalidValue> {
+        if let Some(path) = unix_socket(text) {
+            return path.map(BackendUrl::Unix);
+        }
+        let Some((scheme, rest)) = text.split_once("://") else {
+            let help = match text.is_empty() {
+                true => "set the address on which the backend listens",
+                false => "start it with http://",
+            };
+            return Err(invalid_url().help(help));
+        };
+        match scheme {
+            "http" => {}
+            "https" => {
+                return Err(invalid_url().help(
+                    "TLS to the backend is not supported: run Countersign beside it, on the same machine or private \
+                     network",
+                ));
+            }
+            "h2c" => {
+                return Err(invalid_url().help("Countersign speaks HTTP/1.1 to the backend: write http://"));
+            }
+            _ => return Err(invalid_url()),
+        }
+        BackendUrl::parse_authority(rest.strip_suffix('/').unwrap_or(rest))
+    }
+
+    fn parse_authority(authority: &str) -> Result<BackendUrl, InvalidValue> {
+        if authority.contains('@') {
+            return Err(invalid_url()
+                .found("a URL with a user name")
+                .help("remove it: credentials for the backend are not supported"));
+        }
+        if authority.contains(['/', '?', '#']) {
+            return Err(invalid_url().help(
+                "remove everything after the port: requests keep their own path; to change it, use Caddy's rewrite",
+            ));
+        }
+        let (host, port) = match authority.rsplit_once(':') {
+            // The last colon of "[::1]" is part of the address.
+            Some((host, port)) if !port.ends_with(']') => {
+                (host, decimal_port(port).filter(|port| *port != 0))
+            }
+            Some(_) | None => (authority, Some(80)),
+        };
+        let host = bare_host(host).ok_or_else(invalid_url)?;
+        let port = port.ok_or_else(|| invalid_url().help("a port is a number from 1 to 65535"))?;
+        Ok(BackendUrl::Http { host: host.to_owned(), port })
+    }
+}
+
+fn invalid_url() -> InvalidValue {
+    InvalidValue::expected(r#""http://host:port" or "unix//path""#)
+}
+
+/// Writes the address as the file spells it.
 impl fmt::Display for BackendUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -56,5 +113,46 @@ impl fmt::Display for BackendUrl {
             BackendUrl::Http { host, port } => write!(f, "http://{host}:{port}"),
             BackendUrl::Unix(path) => write!(f, "unix/{}", path.display()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backend_is_http_or_a_socket_without_a_path() {
+        let http = |host: &str, port| Ok(BackendUrl::Http { host: host.to_owned(), port });
+        for (text, expected) in [
+            ("http://backend:8081", http("backend", 8081)),
+            ("http://backend:8081/", http("backend", 8081)),
+            ("http://backend", http("backend", 80)),
+            ("http://10.0.0.1:1", http("10.0.0.1", 1)),
+            ("http://[::1]:81", http("::1", 81)),
+            ("http://[::1]", http("::1", 80)),
+            ("unix//run/app.sock", Ok(BackendUrl::Unix("/run/app.sock".into()))),
+        ] {
+            assert_eq!(BackendUrl::parse(text), expected, "{text}");
+        }
+        let help = |text: &str| BackendUrl::parse(text).unwrap_err().help;
+        for (text, expected) in [
+            ("", "set the address on which the backend listens"),
+            ("backend:8081", "start it with http://"),
+            ("http://backend:0", "a port is a number from 1 to 65535"),
+            ("http://backend:99999", "a port is a number from 1 to 65535"),
+            ("h2c://backend", "Countersign speaks HTTP/1.1 to the backend: write http://"),
+            ("http://", ""),
+            ("http://:80", ""),
+            ("http://a b", ""),
+            ("http://::1", ""),
+            ("ftp://backend", ""),
+            ("http://u:p@backend", "remove it: credentials for the backend are not supported"),
+        ] {
+            assert_eq!(help(text), expected, "{text}");
+        }
+        for text in ["http://b/x", "http://b?x", "http://b#x", "http://b//"] {
+            assert!(help(text).starts_with("remove everything after the port"), "{text}");
+        }
+        assert!(help("https://b").starts_with("TLS to the backend is not supported"));
     }
 }

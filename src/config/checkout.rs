@@ -1,112 +1,120 @@
-//! `[checkout]`: what is sold, to whom it is said, and how Stripe is reached. A checkout that is off is a configuration
-//! like any other; why it is off is said by [`CheckoutConfig::state`].
+//! `[checkout]`: what may be ordered, by whom, and how Stripe is reached. A checkout that is off is a valid configuration;
+//! [`CheckoutConfig::state`] says why it is off.
+//!
+//! - `values`: how the section's values are written
+//! - `price`: `[[checkout.price]]`
+//! - `params`: `[checkout.params]`
 
 mod params;
 mod price;
-mod words;
+mod values;
 
 pub use price::PriceConfig;
-pub use words::{CheckoutMode, RateConfig, UiMode};
+pub use values::{CheckoutMode, RateConfig, UiMode};
 
-use super::section::Section;
-use super::units;
+use super::reader::{Section, one_of, timeout};
 use crate::stripe::form::{Param, Params};
 use secrecy::{ExposeSecret, SecretString};
 use std::time::Duration;
 
-/// `[checkout]` with `[[checkout.price]]`, `[checkout.identity]` and `[checkout.params]`.
+/// The largest `max_body`, in bytes. A body is held in memory as a whole.
+const MAX_BODY: u64 = 1 << 30;
+
+/// How an error calls a URL that is missing.
+const NO_URL: &str = "no URL";
+
+/// The help for a URL that is missing.
+const URL_IS_CONFIGURED: &str =
+    "clients cannot choose where customers are sent after the payment, so it is set here";
+
+/// The section `[checkout]` with `[[checkout.price]]`, `[checkout.identity]` and `[checkout.params]`.
 #[derive(Debug, Clone)]
 pub struct CheckoutConfig {
-    /// The paths that orders are posted to; a session's status is asked for beneath each. Never empty. Default
+    /// The paths to which orders are posted. Below each, a client asks for a session's status. Never empty. Defaults to
     /// `/api/checkout` and `/api/create-checkout-session`.
     pub paths: Vec<String>,
-    /// The key to Stripe's API (`sk_…`, `rk_…`); `None` if blank, which turns the checkout off.
+    /// The key to Stripe's API (`sk_…`, `rk_…`). `None` if it is blank, which turns the checkout off.
     pub secret_key: Option<SecretString>,
-    /// What sessions do, unless a price says otherwise. Default `payment`.
+    /// What sessions do, unless a price says otherwise. Defaults to `payment`.
     pub mode: CheckoutMode,
-    /// Where the buyer pays. Default: on Stripe's page.
+    /// Where the customer pays. Defaults to Stripe's page.
     pub ui_mode: UiMode,
-    /// Where Stripe's page sends a buyer who has paid.
+    /// The page to which Stripe sends a customer who has paid. Required unless `ui_mode` is embedded.
     pub success_url: Option<String>,
-    /// Where it sends one who has not; `None` shows no way back.
+    /// The page to which Stripe sends a customer who has not paid. `None` shows no way back.
     pub cancel_url: Option<String>,
-    /// Where an embedded form sends a buyer.
+    /// The page to which an embedded form sends a customer.
     pub return_url: Option<String>,
-    /// Stripe's API, without a slash at the end. Default `https://api.stripe.com`.
+    /// The base URL of Stripe's API, without a slash at the end. Defaults to `https://api.stripe.com`.
     pub api_base: String,
-    /// The version of the API that is spoken: `Stripe-Version`.
+    /// The version of Stripe's API, sent as `Stripe-Version`. Defaults to `2026-10-28.endive`.
     pub api_version: String,
-    /// The connected account that sells: `Stripe-Account`; `None` for one's own.
+    /// The connected account that sells, sent as `Stripe-Account`. `None` is the key's own account.
     pub account: Option<String>,
-    /// For each attempt at Stripe, connecting included. Default 10 s.
+    /// The time limit for each attempt at a call to Stripe, including the connection. Defaults to 10 seconds.
     pub timeout: Duration,
-    /// Origins whose pages may order, in lower case; empty for the page's own.
+    /// The origins whose pages may order, in lower case. If empty, only pages of the same origin may.
     pub allowed_origins: Vec<String>,
-    /// How often one customer or address may ask; `None` for no limit.
+    /// How often one customer or address may order. `None` is no limit.
     pub rate_limit: Option<RateConfig>,
-    /// Keys of `metadata` that clients may set.
+    /// The keys of `metadata` that clients may set.
     pub metadata: Vec<String>,
-    /// The longest order, in bytes. Default 64 KiB.
+    /// The longest order, in bytes. Defaults to 64 KiB.
     pub max_body: u64,
-    /// What is sold; empty turns the checkout off.
+    /// The prices that may be ordered. An empty list turns the checkout off.
     pub prices: Vec<PriceConfig>,
-    /// Who buys.
+    /// The headers that identify the customer.
     pub identity: IdentityConfig,
-    /// Further parameters, as Stripe gets them.
+    /// Further parameters, sent to Stripe as they are.
     pub params: Params,
 }
 
-/// `[checkout.identity]`: the headers, set by Caddy, that say who buys.
+/// The section `[checkout.identity]`: headers, set by Caddy, that identify the customer.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct IdentityConfig {
-    /// The header with the app's own word for the customer.
+    /// The name of the header with the backend's own id of the customer.
     pub client_reference_id: Option<String>,
-    /// The header with the customer's e-mail address.
+    /// The name of the header with the customer's e-mail address.
     pub customer_email: Option<String>,
-    /// The header with the id of a customer in Stripe (`cus_…`).
+    /// The name of the header with the id of a customer in Stripe (`cus_…`).
     pub customer: Option<String>,
 }
 
-/// Whether the checkout is on, and why.
+/// Whether the checkout is on, and if not, why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CheckoutState {
-    /// There is a key, and something is sold.
+    /// The checkout has a key and at least one price.
     On,
-    /// No key.
+    /// The checkout has prices, but no key.
     NoKey,
-    /// A key, and nothing is sold.
+    /// The checkout has a key, but no price.
     NoPrice,
-    /// Neither.
+    /// The checkout has neither a key nor a price.
     Neither,
 }
 
-/// The longest order that may be allowed: it is held in memory whole.
-const MOST_BODY: u64 = 1 << 30;
-
-/// What is written where nothing is.
-const NO_URL: &str = "nothing";
-
 impl CheckoutConfig {
     pub(super) fn read(section: &mut Section) -> Option<CheckoutConfig> {
-        let paths = section.list("paths", &["/api/checkout", "/api/create-checkout-session"], words::path);
-        let paths = paths.and_then(|paths| some_paths(section, paths));
-        let secret_key = section.api_key_or_blank("secret_key", "{$STRIPE_SECRET_KEY:}");
-        let mode = section.text("mode", "payment", |text| units::word(text, words::MODES));
-        let api_version = section.text("api_version", "2026-10-28.endive", words::api_version);
-        let ui_mode = section.text("ui_mode", "", |text| words::ui_mode(text, api_version.as_deref()));
-        let success_url = section.text("success_url", "", words::page);
-        let cancel_url = section.text("cancel_url", "", words::page);
-        let return_url = section.text("return_url", "", words::page);
-        let api_base = section.text("api_base", "{$STRIPE_API_BASE:https://api.stripe.com}", words::api_base);
-        let account = section.text("account", "", words::account);
-        let timeout = section.text("timeout", "10s", units::timeout);
-        let allowed_origins = section.list("allowed_origins", &[], words::origin);
-        let rate_limit = section.text("rate_limit", "", words::rate);
-        let metadata = section.list("metadata", &[], words::metadata_key);
-        let max_body = section.size("max_body", 64 << 10, 1..=MOST_BODY);
-        let prices = prices(section);
+        let paths = section.list("paths", &["/api/checkout", "/api/create-checkout-session"], values::path);
+        let paths = paths.and_then(|paths| check_paths(section, paths));
+        let secret_key = section.secret_or_blank("secret_key", "{$STRIPE_SECRET_KEY:}", values::api_key);
+        let mode = section.text("mode", "payment", |text| one_of(text, values::MODES));
+        let api_version = section.text("api_version", "2026-10-28.endive", values::api_version);
+        let ui_mode = section.text("ui_mode", "", |text| values::ui_mode(text, api_version.as_deref()));
+        let success_url = section.text("success_url", "", values::page_url);
+        let cancel_url = section.text("cancel_url", "", values::page_url);
+        let return_url = section.text("return_url", "", values::page_url);
+        let api_base =
+            section.text("api_base", "{$STRIPE_API_BASE:https://api.stripe.com}", values::api_base);
+        let account = section.text("account", "", values::account);
+        let timeout = section.text("timeout", "10s", timeout);
+        let allowed_origins = section.list("allowed_origins", &[], values::origin);
+        let rate_limit = section.text("rate_limit", "", values::rate);
+        let metadata = section.list("metadata", &[], values::metadata_key);
+        let max_body = section.size("max_body", 64 << 10, 1..=MAX_BODY);
+        let prices = read_prices(section);
         let identity = IdentityConfig::read(section);
-        let params = params(section);
+        let params = params::read(&section.table("params", "checkout.params"));
         let checkout = CheckoutConfig {
             paths: paths?,
             secret_key: secret_key?,
@@ -127,10 +135,12 @@ impl CheckoutConfig {
             identity: identity?,
             params: params?,
         };
-        checkout.agrees(section).then_some(checkout)
+        // Both are evaluated, so that all errors are reported at once.
+        let (key_fits, urls_fit) = (checkout.check_key(section), checkout.check_urls(section));
+        (key_fits && urls_fit).then_some(checkout)
     }
 
-    /// Whether it is on.
+    /// Returns whether the checkout is on, and if not, why.
     pub fn state(&self) -> CheckoutState {
         match (self.secret_key.is_some(), self.prices.is_empty()) {
             (true, false) => CheckoutState::On,
@@ -140,7 +150,7 @@ impl CheckoutConfig {
         }
     }
 
-    /// Whether the key takes real money.
+    /// Whether the key is a live one, with which customers pay real money.
     pub fn live(&self) -> bool {
         let live = |key: &SecretString| {
             ["sk_live_", "rk_live_"].iter().any(|prefix| key.expose_secret().starts_with(prefix))
@@ -148,71 +158,66 @@ impl CheckoutConfig {
         self.secret_key.as_ref().is_some_and(live)
     }
 
-    /// What its keys may not say together: of the key and where it goes in any case, since `reconcile` uses it too; of the
-    /// rest only where it is on.
-    fn agrees(&self, section: &Section) -> bool {
-        let mut fine = true;
-        if self.live() && self.api_base.starts_with("http://") {
-            let (expected, help) =
-                ("https://, since the key is a live one", "it would be sent for all to read");
-            section.fault("api_base", "http://".to_owned(), expected, help);
-            fine = false;
+    /// Reports a live key that would be sent unencrypted. This applies to a checkout that is off as well, because
+    /// `reconcile` uses the key.
+    fn check_key(&self, section: &Section) -> bool {
+        let unencrypted = self.live() && self.api_base.starts_with("http://");
+        if unencrypted {
+            let expected = "https://, because secret_key is a live key";
+            section.report("api_base", "http://", expected, "over http:// the key would be sent unencrypted");
         }
+        !unencrypted
+    }
+
+    /// Reports pages that do not fit `ui_mode`, unless the checkout is off.
+    fn check_urls(&self, section: &Section) -> bool {
         if self.state() != CheckoutState::On {
-            return fine;
+            return true;
         }
-        let mut wrong = |key, found: &str, expected: &str, help: &str| {
-            section.fault(key, found.to_owned(), expected, help);
-            fine = false;
+        let mut fit = true;
+        let mut report = |key, found: &str, expected: &str, help: &str| {
+            section.report(key, found, expected, help);
+            fit = false;
         };
-        let ours = "where buyers go afterwards is never theirs to say";
         if self.ui_mode.embedded() {
-            let stays = self
-                .params
-                .iter()
-                .any(|(key, value)| key == "redirect_on_completion" && *value == Param::from("never"));
+            // Without a redirect the customer stays on the shop's page.
+            let never = Param::from("never");
+            let stays =
+                self.params.iter().any(|(key, value)| key == "redirect_on_completion" && *value == never);
             match &self.return_url {
                 None if !stays => {
-                    wrong("return_url", NO_URL, "a URL, since ui_mode is an embedded one", ours)
+                    report("return_url", NO_URL, "a URL, because ui_mode is embedded", URL_IS_CONFIGURED);
                 }
                 Some(_) if stays => {
-                    wrong("return_url", "a URL", "none, since redirect_on_completion is \"never\"", "")
+                    report("return_url", "a URL", "no URL, because redirect_on_completion is \"never\"", "");
                 }
                 None | Some(_) => {}
             }
             for (key, url) in [("success_url", &self.success_url), ("cancel_url", &self.cancel_url)] {
                 if url.is_some() {
-                    wrong(
-                        key,
-                        "a URL",
-                        "none, since ui_mode is an embedded one",
-                        "return_url takes its place",
-                    );
+                    let expected = "no URL, because ui_mode is embedded";
+                    report(key, "a URL", expected, "use return_url instead");
                 }
             }
         } else {
             if self.success_url.is_none() {
-                wrong("success_url", NO_URL, "a URL, since there is a price to sell", ours);
+                report("success_url", NO_URL, "a URL, because the checkout has a price", URL_IS_CONFIGURED);
             }
             if self.return_url.is_some() {
-                wrong(
-                    "return_url",
-                    "a URL",
-                    "none, unless ui_mode is an embedded one",
-                    "success_url takes its place",
-                );
+                let expected = "no URL, because ui_mode is not embedded";
+                report("return_url", "a URL", expected, "use success_url instead");
             }
         }
-        fine
+        fit
     }
 }
 
 impl IdentityConfig {
     fn read(checkout: &mut Section) -> Option<IdentityConfig> {
         let mut section = checkout.table("identity", "checkout.identity");
-        let client_reference_id = section.text("client_reference_id", "", words::header);
-        let customer_email = section.text("customer_email", "", words::header);
-        let customer = section.text("customer", "", words::header);
+        let client_reference_id = section.text("client_reference_id", "", values::header_name);
+        let customer_email = section.text("customer_email", "", values::header_name);
+        let customer = section.text("customer", "", values::header_name);
         section.finish();
         Some(IdentityConfig {
             client_reference_id: client_reference_id?,
@@ -222,32 +227,27 @@ impl IdentityConfig {
     }
 }
 
-fn some_paths(section: &Section, paths: Vec<String>) -> Option<Vec<String>> {
-    let help = "a checkout without a secret key, or without a price, is off";
-    if paths.is_empty() {
-        section.fault("paths", "an empty list".to_owned(), "one path at least", help);
-        return None;
-    }
+fn check_paths(section: &Section, paths: Vec<String>) -> Option<Vec<String>> {
+    let help = "to turn the checkout off, leave secret_key blank or list no price";
+    let paths = section.non_empty("paths", paths, "at least one path", help)?;
     if let Some(path) = paths.iter().find(|path| path.ends_with('/')) {
-        let found = format!("\"{path}\"");
-        section.fault("paths", found, "paths without a slash at the end", "a session's id follows one");
+        let expected = "paths without a slash at the end";
+        section.report(
+            "paths",
+            format!("\"{path}\""),
+            expected,
+            "a slash and a session's id may follow the path",
+        );
         return None;
     }
     Some(paths)
 }
 
-fn prices(checkout: &mut Section) -> Option<Vec<PriceConfig>> {
+fn read_prices(checkout: &mut Section) -> Option<Vec<PriceConfig>> {
     let mut sections = checkout.tables("price", "checkout.price")?;
     let mut prices: Vec<Option<PriceConfig>> = Vec::new();
     for section in &mut sections {
-        let price = PriceConfig::read(section).filter(|price| {
-            let mut words = [("id", &price.id), ("name", &price.name)].into_iter();
-            let taken = words.find(|(_, word)| prices.iter().flatten().any(|other| other.is_called(word)));
-            if let Some((key, word)) = taken {
-                section.fault(key, format!("\"{word}\" a second time"), "one price for each id and name", "");
-            }
-            taken.is_none()
-        });
+        let price = PriceConfig::read(section).filter(|price| is_unique(section, price, &prices));
         prices.push(price);
     }
     for section in sections {
@@ -256,6 +256,13 @@ fn prices(checkout: &mut Section) -> Option<Vec<PriceConfig>> {
     prices.into_iter().collect()
 }
 
-fn params(checkout: &mut Section) -> Option<Params> {
-    params::read(&checkout.table("params", "checkout.params"))
+/// Whether no earlier price has this one's id or name. Reports one that has.
+fn is_unique(section: &Section, price: &PriceConfig, earlier: &[Option<PriceConfig>]) -> bool {
+    let mut words = [("id", &price.id), ("name", &price.name)].into_iter();
+    let used = words.find(|(_, word)| earlier.iter().flatten().any(|other| other.is_called(word)));
+    if let Some((key, word)) = used {
+        let expected = "an id and a name that no other price has";
+        section.report(key, format!("\"{word}\" a second time"), expected, "");
+    }
+    used.is_none()
 }

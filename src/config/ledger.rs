@@ -1,89 +1,86 @@
-//! `[ledger]`: what remembers which events were seen and applied.
+//! `[ledger]`: where the state of every event is stored.
 
+use super::reader::{DAY, InvalidValue, SECOND, SECRETS_STAY_OUTSIDE, Section, duration, one_of, timeout};
 use super::redis_url::RedisUrl;
-use super::section::Section;
-use super::units;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Where the ledger is.
+/// The longest prefix of Redis keys, in bytes.
+const MAX_PREFIX: usize = 64;
+
+/// The place of the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LedgerUrl {
-    /// `none`: no ledger, no dedup.
+    /// No ledger (`none`): nothing is recorded, and an event that Stripe sends twice is delivered twice.
     None,
-    /// `sqlite:PATH`, relative to the working directory.
+    /// A SQLite file (`sqlite:PATH`). A relative path starts at the working directory.
     Sqlite(PathBuf),
-    /// `redis://…` and its kin.
+    /// A Redis server, or sentinels that know one.
     Redis(RedisUrl),
 }
 
-/// What a webhook gets while the ledger is out of reach.
+/// How a webhook is handled while the ledger is unavailable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnOutage {
-    /// 503, nothing delivered (default).
+    /// The response is 503, and nothing is delivered. This is the default.
     Refuse,
-    /// Delivered without dedup, and counted.
+    /// The event is delivered without deduplication, and counted.
     Deliver,
 }
 
-/// What a Redis server must promise before events are kept on it: acknowledged and not yet delivered.
+/// The durability that a Redis server must have before events are queued on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
-    /// `appendfsync always`: on disk before the answer (default).
+    /// Redis syncs to disk before it replies (`appendfsync always`). This is the default.
     Always,
-    /// `appendfsync everysec`: a crash may cost the last second's.
+    /// Redis syncs every second (`appendfsync everysec`). A crash may lose the last second.
     EverySecond,
-    /// Whatever it does.
+    /// Any durability is accepted.
     None,
 }
 
-/// `[ledger]`.
+const DURABILITIES: &[(&str, Durability)] =
+    &[("always", Durability::Always), ("everysec", Durability::EverySecond), ("none", Durability::None)];
+
+/// The section `[ledger]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LedgerConfig {
-    /// Where it is. Default `sqlite:data/ledger.db`.
+    /// The place of the ledger. Defaults to `sqlite:data/ledger.db`.
     pub url: LedgerUrl,
-    /// What Redis keys begin with. Default `countersign`.
+    /// The beginning of every Redis key. Defaults to `countersign`.
     pub prefix: String,
-    /// For a connection to Redis, all its first commands included. Default 2 s.
+    /// The time limit for a connection to Redis, including its first commands. Defaults to 2 seconds.
     pub connect_timeout: Duration,
-    /// For the answer to one command of Redis'. Default 1 s.
+    /// The time limit for the reply to one Redis command. Defaults to 1 second.
     pub command_timeout: Duration,
-    /// How long settled events are remembered; Stripe resends for 30 days. Default 35 d.
+    /// The time for which settled events are remembered. Defaults to 35 days; Stripe resends for 30.
     pub retention: Duration,
-    /// Default `refuse`.
+    /// How webhooks are handled while the ledger is unavailable. Defaults to `refuse`.
     pub on_outage: OnOutage,
-    /// Default `always`. SQLite always keeps it.
+    /// The durability that Redis must have for queued events. Defaults to `always`. SQLite always syncs.
     pub durability: Durability,
 }
 
 impl LedgerConfig {
     pub(super) fn read(section: &mut Section) -> Option<LedgerConfig> {
-        let url = section.text("url", "{$LEDGER_URL:sqlite:data/ledger.db}", units::ledger_url);
-        let written_out = section.raw("url").filter(|text| RedisUrl::password_written_out(text));
-        if written_out.is_some() {
-            section.fault(
+        let url = section.text("url", "{$LEDGER_URL:sqlite:data/ledger.db}", LedgerUrl::parse);
+        if section.raw_str("url").is_some_and(RedisUrl::has_literal_password) {
+            section.report(
                 "url",
-                "a password written out".to_owned(),
+                "a password in plain text",
                 "a placeholder in its place, as in \"redis://:{$REDIS_PASSWORD}@redis:6379\"",
-                "a secret does not stand in this file: put it into an environment variable or a file of its own",
+                SECRETS_STAY_OUTSIDE,
             );
         }
-        let prefix = section.text("prefix", "countersign", units::key_prefix);
-        let connect_timeout = section.text("connect_timeout", "2s", units::timeout);
-        let command_timeout = section.text("command_timeout", "1s", units::timeout);
-        let retention = section.text("retention", "35d", units::retention);
+        let prefix = section.text("prefix", "countersign", key_prefix);
+        let connect_timeout = section.text("connect_timeout", "2s", timeout);
+        let command_timeout = section.text("command_timeout", "1s", timeout);
+        let retention = section.text("retention", "35d", retention);
         let on_outage = section.text("on_outage", "refuse", |text| {
-            units::word(text, &[("refuse", OnOutage::Refuse), ("deliver", OnOutage::Deliver)])
+            one_of(text, &[("refuse", OnOutage::Refuse), ("deliver", OnOutage::Deliver)])
         });
-        let durability = section.text("durability", "always", |text| {
-            let words = [
-                ("always", Durability::Always),
-                ("everysec", Durability::EverySecond),
-                ("none", Durability::None),
-            ];
-            units::word(text, &words)
-        });
+        let durability = section.text("durability", "always", |text| one_of(text, DURABILITIES));
         Some(LedgerConfig {
             url: url?,
             prefix: prefix?,
@@ -96,7 +93,61 @@ impl LedgerConfig {
     }
 }
 
-/// As it is written in the file; a Redis URL without user and password.
+impl LedgerUrl {
+    /// Parses `sqlite:PATH`, a Redis URL or `none`.
+    fn parse(text: &str) -> Result<LedgerUrl, InvalidValue> {
+        let invalid = || InvalidValue::expected(r#""sqlite:PATH", "redis://host:port" or "none""#);
+        if text == "none" {
+            return Ok(LedgerUrl::None);
+        }
+        if RedisUrl::has_redis_scheme(text) {
+            return RedisUrl::parse(text).map(LedgerUrl::Redis);
+        }
+        let Some(path) = text.strip_prefix("sqlite:") else {
+            return Err(match text.split_once("://") {
+                // The URL may hold a password, so it is not shown.
+                Some(_) => invalid()
+                    .found("a URL of another scheme")
+                    .help("use redis, rediss, redis+unix, redis+sentinel or rediss+sentinel"),
+                None => {
+                    invalid().help("write the file's path after sqlite:, as in \"sqlite:data/ledger.db\"")
+                }
+            });
+        };
+        if path.starts_with("//") {
+            let path = path.trim_start_matches('/');
+            return Err(invalid().help(format!(
+                "sqlite: itself takes no slashes: \"sqlite:{path}\" is relative to the working directory, \
+                 \"sqlite:/{path}\" is absolute"
+            )));
+        }
+        if path.starts_with(':') {
+            return Err(invalid().help(
+                "a ledger in memory would lose every event at a restart; to measure without one, write \"none\"",
+            ));
+        }
+        if path.is_empty() || path.ends_with('/') || path.contains(['?', '\0']) {
+            return Err(invalid().help("name a file without parameters, as in \"sqlite:data/ledger.db\""));
+        }
+        Ok(LedgerUrl::Sqlite(PathBuf::from(path)))
+    }
+}
+
+/// Parses a retention from 1 hour to 10 years.
+fn retention(text: &str) -> Result<Duration, InvalidValue> {
+    duration(text, 3600 * SECOND..=3650 * DAY, "1h to 3650d")
+}
+
+/// Parses the beginning of Redis keys. It holds nothing that an ACL pattern, a hash tag or a shell reads differently.
+fn key_prefix(text: &str) -> Result<String, InvalidValue> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b':');
+    if text.is_empty() || text.len() > MAX_PREFIX || !text.bytes().all(plain) {
+        return Err(InvalidValue::expected("1 to 64 letters, digits and _ - . :"));
+    }
+    Ok(text.to_owned())
+}
+
+/// Writes the URL as the file spells it. A Redis URL has neither user nor password.
 impl fmt::Display for LedgerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -104,5 +155,42 @@ impl fmt::Display for LedgerUrl {
             LedgerUrl::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
             LedgerUrl::Redis(url) => url.fmt(f),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_retention_is_at_least_an_hour() {
+        assert_eq!(retention("35d"), Ok(35 * DAY));
+        assert_eq!(retention("3650d"), Ok(3650 * DAY));
+        for text in ["59m", "3651d"] {
+            assert_eq!(retention(text).unwrap_err().expected, "a duration from 1h to 3650d", "{text}");
+        }
+    }
+
+    #[test]
+    fn a_ledger_is_a_file_a_redis_url_or_none() {
+        assert_eq!(LedgerUrl::parse("none"), Ok(LedgerUrl::None));
+        for path in ["data/ledger.db", "/var/lib/l.db", "./l"] {
+            assert_eq!(LedgerUrl::parse(&format!("sqlite:{path}")), Ok(LedgerUrl::Sqlite(path.into())));
+        }
+        for text in [
+            "",
+            "data/l.db",
+            "sqlite:",
+            "sqlite:x/",
+            "sqlite:x?mode=ro",
+            "sqlite://x",
+            "sqlite::memory:",
+            "redis://",
+            "redis:r",
+            "memcached://r",
+        ] {
+            LedgerUrl::parse(text).unwrap_err();
+        }
+        assert_eq!(LedgerUrl::parse("redis://r:6379").unwrap().to_string(), "redis://r:6379");
     }
 }

@@ -1,51 +1,46 @@
-//! From a file to a [`Config`]: where the file is, what stands in it, and what its sections may not say together.
-//! How a section is read stands in the section's own file. Loading changes nothing and may be repeated.
+//! From a file to a [`Config`]: where the file is, and the TOML of it. Loading changes nothing and may be repeated, which a
+//! reload does. What the sections mean is decided in `file` and in the section files.
 
-use super::faults::{ConfigError, ConfigErrors};
-use super::placeholder::Env;
-use super::section::{Reading, Section};
-use super::webhook::UniqueNames;
-use super::{
-    AdminConfig, BackendConfig, BackendUrl, CheckoutConfig, CheckoutState, Config, LedgerConfig, LedgerUrl,
-    Listen, LogConfig, ServerConfig, WebhookConfig,
-};
+use super::admin::AdminConfig;
+use super::file::{Config, ConfigFile};
+use super::reader::{ConfigError, Diagnostic, Environment, Reading};
 use std::fmt;
 use std::path::{Path, PathBuf};
-use toml::de::{DeTable, DeValue};
+use toml::de::DeTable;
 
 /// The configuration without any file: every key with its default, `config/countersign.toml`.
 pub const BUILT_IN: &str = include_str!("../../config/countersign.toml");
 
-/// Where a file is looked for when none is named.
+/// The file that is used if none is named.
 const SYSTEM_FILE: &str = "/etc/countersign/countersign.toml";
 
-/// Names the file when `--config` does not.
+/// The environment variable that names the file if `--config` does not.
 const VARIABLE: &str = "COUNTERSIGN_CONFIG";
 
-/// Where the configuration comes from. [`Source::load`] may be called again: on SIGHUP it reads the file, and the
-/// files its placeholders name, anew; the environment is the one it was given.
+/// The origin of the configuration. Each [`Source::load`] reads the file, and the files that its placeholders name,
+/// again. The environment stays the one that it was created with.
 #[derive(Clone)]
 pub struct Source {
-    /// `None` for the built-in default.
+    /// The file's path. `None` stands for the built-in configuration.
     path: Option<PathBuf>,
-    env: Env,
+    environment: Environment,
 }
 
 impl Source {
-    /// `path` if given, else the file that `COUNTERSIGN_CONFIG` names, else `/etc/countersign/countersign.toml` if
-    /// there is one, else the built-in default.
-    pub fn new(path: Option<PathBuf>, env: impl IntoIterator<Item = (String, String)>) -> Source {
-        Source::find(path, env.into_iter().collect(), Path::new(SYSTEM_FILE))
+    /// Creates a source from `path` if given, else the file that `COUNTERSIGN_CONFIG` names, else
+    /// `/etc/countersign/countersign.toml` if it exists, else the built-in configuration.
+    pub fn new(path: Option<PathBuf>, environment: impl IntoIterator<Item = (String, String)>) -> Source {
+        Source::find(path, environment.into_iter().collect(), Path::new(SYSTEM_FILE))
     }
 
-    fn find(path: Option<PathBuf>, env: Env, system: &Path) -> Source {
-        let named = || env.get(VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
-        // Whether it can be read is for `load` to say: a file that is there is meant.
+    fn find(path: Option<PathBuf>, environment: Environment, system: &Path) -> Source {
+        let named = || environment.get(VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
+        // Only presence counts here. A file that exists but cannot be read is an error, which `load` reports.
         let present = || system.symlink_metadata().is_ok().then(|| system.to_owned());
-        Source { path: path.or_else(named).or_else(present), env }
+        Source { path: path.or_else(named).or_else(present), environment }
     }
 
-    /// The file's path as it was given, or `built-in configuration`.
+    /// Returns the file's path as it was given, or `built-in configuration`.
     pub fn name(&self) -> String {
         match &self.path {
             Some(path) => path.display().to_string(),
@@ -56,71 +51,66 @@ impl Source {
     /// Reads the configuration.
     ///
     /// # Errors
-    /// Everything that is wrong with it, at once.
-    pub fn load(&self) -> Result<Config, ConfigErrors> {
+    /// Returns everything that is wrong with it, at once.
+    pub fn load(&self) -> Result<Config, ConfigError> {
         self.read(|file| file.config())
     }
 
-    /// Reads where the running program answers for its health, and nothing else: a fault elsewhere in a file that
-    /// the program has not taken up says nothing about its health.
+    /// Reads `[admin]` alone, for commands that ask the running program. Errors in other sections do not matter to them:
+    /// the running program may never have loaded this version of the file.
     ///
     /// # Errors
-    /// Everything that is wrong with `[admin]`, or a file that cannot be read.
-    pub fn load_admin(&self) -> Result<AdminConfig, ConfigErrors> {
-        self.read(|file| {
-            let mut section = file.section("admin");
-            let admin = AdminConfig::read(&mut section);
-            section.finish();
-            admin
-        })
+    /// Returns everything that is wrong with `[admin]`, or that the file cannot be read.
+    pub fn load_admin(&self) -> Result<AdminConfig, ConfigError> {
+        self.read(|file| file.admin())
     }
 
-    fn read<T>(&self, take: impl FnOnce(&ConfigFile) -> Option<T>) -> Result<T, ConfigErrors> {
+    fn read<T>(&self, take: impl FnOnce(&ConfigFile) -> Option<T>) -> Result<T, ConfigError> {
         let text = match &self.path {
             None => BUILT_IN.to_owned(),
             Some(path) => std::fs::read_to_string(path).map_err(|error| {
-                let help = match &self.env.get(VARIABLE) {
-                    Some(named) if Path::new(named) == path => "COUNTERSIGN_CONFIG names it",
-                    _ => "",
+                let help = match self.environment.get(VARIABLE) {
+                    Some(named) if Path::new(named) == path => "COUNTERSIGN_CONFIG names this file",
+                    Some(_) | None => "",
                 };
-                ConfigErrors::of_file(self.name(), format!("a file that cannot be read: {error}"), help)
+                ConfigError::of_file(self.name(), format!("a file that cannot be read: {error}"), help)
             })?,
         };
-        self.judge(&text, take)
+        self.parse(&text, take)
     }
 
-    fn judge<T>(&self, text: &str, take: impl FnOnce(&ConfigFile) -> Option<T>) -> Result<T, ConfigErrors> {
-        let reading = Reading::new(text, &self.env);
+    fn parse<T>(&self, text: &str, take: impl FnOnce(&ConfigFile) -> Option<T>) -> Result<T, ConfigError> {
+        let reading = Reading::new(text, &self.environment);
         let (table, errors) = DeTable::parse_recoverable(text);
         for error in &errors {
-            reading.fault(syntax(&reading, error));
+            reading.report(syntax_error(&reading, error));
         }
-        let config = take(&ConfigFile { reading: &reading, table: table.get_ref() });
-        let mut faults = reading.finish();
+        let taken = take(&ConfigFile::new(&reading, table.get_ref()));
+        let mut diagnostics = reading.finish();
         if !errors.is_empty() {
-            // What follows from half a file would mislead.
-            faults.retain(|fault| fault.key.is_empty());
+            // The parser dropped parts of the file, so errors about keys would mislead. Syntax errors have no key.
+            diagnostics.retain(|diagnostic| diagnostic.key.is_empty());
         }
-        match config {
-            Some(config) if faults.is_empty() => Ok(config),
-            _ => Err(ConfigErrors::new(self.name(), faults)),
+        match taken {
+            Some(taken) if diagnostics.is_empty() => Ok(taken),
+            Some(_) | None => Err(ConfigError::new(self.name(), diagnostics)),
         }
     }
 }
 
-/// The environment holds secrets: only where the configuration comes from is shown.
+/// Shows the source's name alone, because the environment holds secrets.
 impl fmt::Debug for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Source").field(&self.name()).finish()
     }
 }
 
-/// A fault of the TOML itself. Its text is the parser's own description, which quotes nothing of the file.
-fn syntax(reading: &Reading, error: &toml::de::Error) -> ConfigError {
+/// Describes an error of the TOML syntax with the parser's own message, which quotes nothing of the file.
+fn syntax_error(reading: &Reading, error: &toml::de::Error) -> Diagnostic {
     let message = error.message();
     let (found, expected) = message.split_once(", expected ").unwrap_or((message, ""));
-    ConfigError {
-        line: error.span().map(|span| reading.line(span.start)),
+    Diagnostic {
+        line: error.span().map(|span| reading.line_at(span.start)),
         key: String::new(),
         found: format!("malformed TOML: {found}"),
         expected: expected.to_owned(),
@@ -128,188 +118,18 @@ fn syntax(reading: &Reading, error: &toml::de::Error) -> ConfigError {
     }
 }
 
-/// A parsed file.
-struct ConfigFile<'r, 'a, 'i> {
-    reading: &'r Reading<'a>,
-    table: &'r DeTable<'i>,
-}
-
-impl<'r, 'a, 'i> ConfigFile<'r, 'a, 'i> {
-    fn section(&self, name: &'static str) -> Section<'r, 'a, 'i> {
-        Section::new(self.reading, name, self.table.get(name))
-    }
-
-    fn config(&self) -> Option<Config> {
-        let mut top = Section::top(self.reading, self.table);
-        for name in ["server", "admin", "log", "backend", "ledger", "webhook", "checkout"] {
-            top.know(name);
-        }
-        top.finish();
-
-        let mut sections = ["server", "admin", "log", "backend", "ledger"].map(|name| self.section(name));
-        let [server_section, admin_section, log_section, backend_section, ledger_section] = &mut sections;
-        let server = ServerConfig::read(server_section);
-        let admin = AdminConfig::read(admin_section);
-        let log = LogConfig::read(log_section);
-        let backend = BackendConfig::read(backend_section);
-        let ledger = LedgerConfig::read(ledger_section);
-        let webhooks = self.webhooks();
-        let mut checkout_section = self.section("checkout");
-        let checkout = CheckoutConfig::read(&mut checkout_section);
-
-        if let (Some(server), Some(admin)) = (&server, &admin)
-            && same_address(&server.listen, &admin.listen)
-        {
-            admin_section.fault(
-                "listen",
-                format!("\"{}\"", admin.listen),
-                "another address than that of server.listen",
-                "health and metrics have a listener of their own, which Caddy does not pass on",
-            );
-        }
-        if let (Some(server), Some(backend)) = (&server, &backend)
-            && reaches(&backend.url, &server.listen)
-        {
-            backend_section.fault(
-                "url",
-                format!("\"{}\"", backend.url),
-                "another address than that of server.listen",
-                "the program would hand every request to itself",
-            );
-        }
-        if let (Some(checkout), Some(webhooks)) = (&checkout, &webhooks) {
-            no_path_twice(&checkout_section, checkout, webhooks);
-        }
-        checkout_section.finish();
-        if let (Some(ledger), Some(webhooks)) = (&ledger, &webhooks)
-            && ledger.url == LedgerUrl::None
-            && let Some(webhook) = webhooks.iter().find(|webhook| webhook.keeps())
-        {
-            ledger_section.fault(
-                "url",
-                "\"none\"".to_owned(),
-                "a ledger that keeps events",
-                &format!(
-                    "webhook \"{}\" has delivery queued or hybrid, for some types at least",
-                    webhook.name
-                ),
-            );
-        }
-        for section in sections {
-            section.finish();
-        }
-        Some(Config {
-            server: server?,
-            admin: admin?,
-            log: log?,
-            backend: backend?,
-            ledger: ledger?,
-            webhooks: webhooks?,
-            checkout: checkout?,
-        })
-    }
-
-    /// The endpoints: those of the file, or the default one if it names none.
-    fn webhooks(&self) -> Option<Vec<WebhookConfig>> {
-        let value = self.table.get("webhook");
-        let mut sections: Vec<Section> = match value.map(|value| (value, value.get_ref())) {
-            None => vec![self.section("webhook")],
-            Some((_, DeValue::Array(list))) if !list.is_empty() => {
-                list.iter().map(|value| Section::new(self.reading, "webhook", Some(value))).collect()
-            }
-            Some((value, other)) => {
-                let found = match other {
-                    DeValue::Array(_) => "an empty list",
-                    DeValue::Table(_) => "a table",
-                    _ => "a value",
-                };
-                self.reading.fault(ConfigError {
-                    line: Some(self.reading.line(value.span().start)),
-                    key: "webhook".to_owned(),
-                    found: found.to_owned(),
-                    expected: "a list of tables".to_owned(),
-                    help: "there may be several: write [[webhook]]".to_owned(),
-                });
-                return None;
-            }
-        };
-        let mut taken = UniqueNames::default();
-        let webhooks: Vec<_> =
-            sections.iter_mut().map(|section| WebhookConfig::read(section, &mut taken)).collect();
-        for section in sections {
-            section.finish();
-        }
-        webhooks.into_iter().collect()
-    }
-}
-
-/// A checkout's path must not mean a webhook's, nor lie beneath one, where the guard would refuse it.
-fn no_path_twice(section: &Section, checkout: &CheckoutConfig, webhooks: &[WebhookConfig]) {
-    if checkout.state() != CheckoutState::On {
-        return;
-    }
-    for path in &checkout.paths {
-        let low = path.to_ascii_lowercase();
-        let guarded = webhooks.iter().find(|webhook| {
-            let guarded = webhook.path.trim_end_matches('/').to_ascii_lowercase();
-            let rest = low.strip_prefix(&guarded);
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '.']))
-        });
-        if let Some(webhook) = guarded {
-            let expected = "a path that is not a webhook's, nor beneath one";
-            let help = format!("the webhook \"{}\" guards it", webhook.path);
-            section.fault("paths", format!("\"{path}\""), expected, &help);
-        }
-    }
-}
-
-/// Whether two listeners would ask for one address. Port 0 takes a free one.
-fn same_address(one: &Listen, other: &Listen) -> bool {
-    if let (Listen::Unix { path, .. }, Listen::Unix { path: other, .. }) = (one, other) {
-        return path == other;
-    }
-    match (one.host_and_port(), other.host_and_port()) {
-        (Some((host, port)), Some((other_host, other_port))) => {
-            port != 0
-                && port == other_port
-                && (host == other_host || is_unspecified(host) || is_unspecified(other_host))
-        }
-        _ => false,
-    }
-}
-
-/// Whether the backend is the listener itself, as far as that shows without resolving names.
-fn reaches(backend: &BackendUrl, listen: &Listen) -> bool {
-    match (backend, listen.host_and_port()) {
-        (BackendUrl::Http { host, port }, Some((listen_host, listen_port))) => {
-            *port == listen_port
-                && is_loopback(host)
-                && (is_unspecified(listen_host) || is_loopback(listen_host))
-        }
-        (BackendUrl::Unix(backend), None) => matches!(listen, Listen::Unix { path, .. } if path == backend),
-        (BackendUrl::Http { .. }, None) | (BackendUrl::Unix(_), Some(_)) => false,
-    }
-}
-
-fn is_unspecified(host: &str) -> bool {
-    matches!(host, "" | "0.0.0.0" | "::")
-}
-
-fn is_loopback(host: &str) -> bool {
-    host == "localhost" || host == "::1" || host.starts_with("127.")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{BackendUrl, LedgerUrl, Listen, WebhookConfig};
     use proptest::prelude::*;
     use secrecy::ExposeSecret;
 
-    fn env(pairs: &[(&str, &str)]) -> Env {
+    fn env(pairs: &[(&str, &str)]) -> Environment {
         pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
     }
 
-    fn load(text: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
+    fn load(text: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("c.toml");
         std::fs::write(&path, text).unwrap();
@@ -323,7 +143,7 @@ mod tests {
     const SECRET: (&str, &str) = ("STRIPE_WEBHOOK_SECRET", "whsec_test");
 
     #[test]
-    fn the_built_in_file_says_what_is_taken_for_missing_keys() {
+    fn missing_keys_have_the_values_of_the_built_in_file() {
         let missing = Path::new("/nonexistent");
         let built_in = Source::find(None, env(&[SECRET]), missing).load().unwrap();
         assert_eq!(secrets(&built_in.webhooks[0]), ["whsec_test"]);
@@ -337,11 +157,11 @@ mod tests {
     #[test]
     fn the_built_in_file_names_every_key() {
         for section in ["server", "admin", "log", "backend", "ledger", "webhook", "checkout"] {
-            let wrong =
+            let text =
                 if section == "webhook" { "[[webhook]]\nx = 1" } else { &format!("[{section}]\nx = 1") };
-            let faults = load(wrong, &[SECRET]).unwrap_err();
-            let known = faults.iter().next().unwrap().expected.strip_prefix("one of ").unwrap().to_owned();
-            // What has no default stands there as an example, behind a # without a space.
+            let error = load(text, &[SECRET]).unwrap_err();
+            let known = error.iter().next().unwrap().expected.strip_prefix("one of ").unwrap().to_owned();
+            // A key without a default is there as an example, after a # without a space.
             let plain = |line: &str| match line.strip_prefix('#') {
                 Some(example) if !example.starts_with(' ') => example.to_owned(),
                 Some(_) | None => line.to_owned(),
@@ -369,30 +189,30 @@ mod tests {
         let config = Source::find(None, env(&variables), Path::new("/nonexistent")).load().unwrap();
         assert_eq!(secrets(&config.webhooks[0]), ["whsec_new", "whsec_old"]);
         assert_eq!(config.backend.url, BackendUrl::Unix("/run/app.sock".into()));
-        assert_eq!(config.ledger.url, crate::config::LedgerUrl::None);
+        assert_eq!(config.ledger.url, LedgerUrl::None);
         assert_eq!(config.admin.listen, Listen::Tcp(":9464".to_owned()));
     }
 
     #[test]
-    fn the_file_is_the_one_named_else_the_variables_else_the_systems() {
+    fn the_file_is_the_named_one_else_the_variables_else_the_systems() {
         let folder = tempfile::tempdir().unwrap();
         let system = folder.path().join("countersign.toml");
         let absent = folder.path().join("absent");
         std::fs::write(&system, "").unwrap();
         let variable = env(&[(VARIABLE, "/by/variable")]);
         let blank = env(&[(VARIABLE, "")]);
-        let name = |path: Option<&str>, env: &Env, system: &Path| {
+        let name = |path: Option<&str>, env: &Environment, system: &Path| {
             Source::find(path.map(PathBuf::from), env.clone(), system).name()
         };
         assert_eq!(name(Some("/by/flag"), &variable, &system), "/by/flag");
         assert_eq!(name(None, &variable, &system), "/by/variable");
         assert_eq!(name(None, &blank, &system), system.display().to_string());
-        assert_eq!(name(None, &Env::new(), &system), system.display().to_string());
-        assert_eq!(name(None, &Env::new(), &absent), "built-in configuration");
+        assert_eq!(name(None, &Environment::new(), &system), system.display().to_string());
+        assert_eq!(name(None, &Environment::new(), &absent), "built-in configuration");
     }
 
     #[test]
-    fn a_second_load_sees_the_file_as_it_is_then() {
+    fn a_second_load_reads_the_file_again() {
         let folder = tempfile::tempdir().unwrap();
         let (file, secret) = (folder.path().join("c.toml"), folder.path().join("secret"));
         std::fs::write(&file, format!("[[webhook]]\nsecrets = [\"{{file.{}}}\"]", secret.display())).unwrap();
@@ -406,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn the_admin_listener_is_known_whatever_else_is_wrong() {
+    fn load_admin_ignores_errors_of_other_sections() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("c.toml");
         std::fs::write(&path, "[admin]\nlisten = \":1\"\n[server]\nlisten = 3\nx = 1\n").unwrap();
@@ -424,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn what_weakens_the_program_is_warned_of() {
+    fn each_setting_that_weakens_the_program_has_a_warning() {
         let text = "
             [server]
             shutdown_grace = \"1s\"
@@ -442,43 +262,18 @@ mod tests {
         }
         assert_eq!(load("", &[SECRET]).unwrap().warnings(), Vec::<String>::new());
         assert_eq!(load("[ledger]\nurl = \"none\"", &[SECRET]).unwrap().warnings().len(), 1);
-        let selling = "[checkout]\nsuccess_url = \"https://a\"\n[[checkout.price]]\nid = \"price_1\"\n";
+        let checkout = "[checkout]\nsuccess_url = \"https://a\"\n[[checkout.price]]\nid = \"price_1\"\n";
         for (timeout, warned) in [("11s", 0), ("12s", 1)] {
-            let text = selling.replacen("success", &format!("timeout = \"{timeout}\"\nsuccess"), 1);
+            let text = checkout.replacen("success", &format!("timeout = \"{timeout}\"\nsuccess"), 1);
             let warnings = load(&text, &[SECRET, ("STRIPE_SECRET_KEY", "sk_test_1")]).unwrap().warnings();
             assert_eq!(warnings.len(), warned, "{warnings:?}");
         }
     }
 
-    #[test]
-    fn addresses_that_meet_are_known() {
-        let tcp = |text: &str| Listen::Tcp(text.to_owned());
-        let http = |host: &str, port| BackendUrl::Http { host: host.to_owned(), port };
-        for (one, other, expected) in [
-            (":80", ":80", true),
-            (":80", "127.0.0.1:80", true),
-            ("127.0.0.1:80", "127.0.0.1:80", true),
-            ("127.0.0.1:80", "[::1]:80", false),
-            ("127.0.0.1:80", "127.0.0.1:81", false),
-            ("127.0.0.1:0", "127.0.0.1:0", false),
-        ] {
-            assert_eq!(same_address(&tcp(one), &tcp(other)), expected, "{one} {other}");
-        }
-        for (backend, listen, expected) in [
-            (http("localhost", 80), ":80", true),
-            (http("::1", 80), "[::1]:80", true),
-            (http("127.0.0.1", 80), "0.0.0.0:80", true),
-            (http("127.0.0.1", 81), ":80", false),
-            (http("backend", 80), ":80", false),
-            (http("127.0.0.1", 80), "10.0.0.1:80", false),
-        ] {
-            assert_eq!(reaches(&backend, &tcp(listen)), expected, "{backend} {listen}");
-        }
-    }
     proptest! {
-        /// Pieces of a good file, torn and stuck together anyhow.
+        /// Joins pieces of a valid file at random.
         #[test]
-        fn whatever_stands_in_a_file_it_is_a_configuration_or_has_faults(
+        fn any_file_is_a_configuration_or_has_errors(
             pieces in proptest::collection::vec((0..BUILT_IN.len(), 0..80_usize, ".{0,3}"), 0..8)
         ) {
             let bytes = BUILT_IN.as_bytes();
@@ -490,9 +285,9 @@ mod tests {
                 })
                 .collect();
             let source = Source::find(None, env(&[SECRET]), Path::new("/nonexistent"));
-            if let Err(faults) = source.judge(&text, |file| file.config()) {
-                prop_assert!(faults.count() > 0, "{text}");
-                prop_assert!(!faults.to_string().contains("whsec_test"));
+            if let Err(error) = source.parse(&text, |file| file.config()) {
+                prop_assert!(error.count() > 0, "{text}");
+                prop_assert!(!error.to_string().contains("whsec_test"));
             }
         }
     }

@@ -1,26 +1,25 @@
-//! `[log]`: how much is said, and in which shape.
+//! `[log]`: how much the program logs, and in which format.
 
-use super::section::Section;
-use super::units;
+use super::reader::{Section, one_of};
 use tracing::Level;
 
-/// The shape of log lines.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
-    /// Console on a terminal, else JSON.
+    /// [`LogFormat::Console`] on a terminal, otherwise [`LogFormat::Json`].
     Auto,
-    /// For people.
+    /// Text for people to read.
     Console,
     /// One JSON object a line.
     Json,
 }
 
-/// `[log]`.
+/// The section `[log]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LogConfig {
-    /// `error`, `warn`, `info` (default), `debug`, `trace`.
+    /// The lowest level that is logged: `error`, `warn`, `info`, `debug` or `trace`. Defaults to `info`.
     pub level: Level,
-    /// Default `auto`.
+    /// The format of log lines. Defaults to `auto`.
     pub format: LogFormat,
 }
 
@@ -37,8 +36,8 @@ const FORMATS: &[(&str, LogFormat)] =
 
 impl LogConfig {
     pub(super) fn read(section: &mut Section) -> Option<LogConfig> {
-        let level = section.text("level", "info", |text| units::word(text, LEVELS));
-        let format = section.text("format", "auto", |text| units::word(text, FORMATS));
+        let level = section.text("level", "info", |text| one_of(text, LEVELS));
+        let format = section.text("format", "auto", |text| one_of(text, FORMATS));
         Some(LogConfig { level: level?, format: format? })
     }
 }

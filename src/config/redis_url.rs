@@ -1,35 +1,39 @@
-//! Where a Redis ledger is: `redis://`, `rediss://`, `redis+unix://`, as the `redis` crate reads them, and
-//! `redis+sentinel://`, which it has no text for. Pure: text in, a target out, or what was expected. It connects to
-//! nothing, and its password is shown nowhere.
+//! The URL of a Redis ledger. `redis://`, `rediss://` and `redis+unix://` are parsed by the `redis` crate;
+//! `redis+sentinel://`, for which it has no text form, is parsed here. Pure: it connects to nothing, and neither its
+//! errors nor its output show a password.
 
-use super::placeholder::closing;
-use super::units::Wrong;
+use super::reader::{InvalidValue, closing_brace};
 use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo};
 use secrecy::{ExposeSecret, SecretString};
 use std::fmt;
 use std::str::FromStr;
 
-/// A Redis server, or the sentinels that know it. Equal where the text is; shown without user and password.
+/// The port of a sentinel whose URL names none.
+const SENTINEL_PORT: u16 = 26379;
+
+/// A Redis server, or the sentinels that know it. Two are equal if their texts are. `Display` and `Debug` leave out user
+/// and password.
 #[derive(Clone)]
 pub struct RedisUrl {
     text: SecretString,
+    /// The URL without user, password and parameters.
     shown: String,
     target: Box<RedisTarget>,
 }
 
-/// What to connect to.
+/// What a Redis URL leads to.
 #[derive(Clone)]
 pub enum RedisTarget {
     /// One server.
     Server(ConnectionInfo),
-    /// Whatever these sentinels call the primary.
+    /// The server that the sentinels call the primary.
     Sentinel(SentinelTarget),
 }
 
 /// A primary that sentinels know by name.
 #[derive(Clone)]
 pub struct SentinelTarget {
-    /// The sentinels, one at least.
+    /// The addresses of the sentinels. Never empty.
     pub sentinels: Vec<ConnectionAddr>,
     /// The name of the primary (`sentinel monitor NAME …`).
     pub name: String,
@@ -37,31 +41,29 @@ pub struct SentinelTarget {
     pub server: RedisConnectionInfo,
     /// User and password on the sentinels.
     pub sentinel: RedisConnectionInfo,
-    /// Whether sentinels and servers speak TLS.
+    /// Whether connections to sentinels and servers use TLS.
     pub tls: bool,
 }
 
-const SENTINEL_PORT: u16 = 26379;
-
 impl RedisUrl {
-    /// What to connect to.
+    /// Returns what to connect to.
     pub fn target(&self) -> &RedisTarget {
         &self.target
     }
 
-    /// Whether this is how a Redis URL begins.
-    pub(super) fn is_one(text: &str) -> bool {
+    /// Whether a text begins like a Redis URL.
+    pub(super) fn has_redis_scheme(text: &str) -> bool {
         text.split_once("://").is_some_and(|(scheme, _)| {
             matches!(scheme, "redis" | "rediss" | "redis+unix" | "redis+sentinel" | "rediss+sentinel")
         })
     }
 
-    /// Reads a text that [is one](Self::is_one).
-    pub(super) fn parse(text: &str) -> Result<RedisUrl, Wrong> {
+    /// Parses a text that [begins like a Redis URL](Self::has_redis_scheme).
+    pub(super) fn parse(text: &str) -> Result<RedisUrl, InvalidValue> {
         let (scheme, rest) = text.split_once("://").unwrap_or((text, ""));
         let target = match scheme {
-            "redis+sentinel" | "rediss+sentinel" => sentinel(scheme == "rediss+sentinel", rest)?,
-            _ => RedisTarget::Server(server(text)?),
+            "redis+sentinel" | "rediss+sentinel" => parse_sentinel(scheme == "rediss+sentinel", rest)?,
+            _ => RedisTarget::Server(parse_server(text)?),
         };
         Ok(RedisUrl {
             text: SecretString::from(text),
@@ -70,30 +72,29 @@ impl RedisUrl {
         })
     }
 
-    /// Whether a password stands in a text of the file itself, and not in what a placeholder brings.
-    pub(super) fn password_written_out(text: &str) -> bool {
+    /// Whether the text, as the file spells it, holds a password outside a placeholder.
+    pub(super) fn has_literal_password(text: &str) -> bool {
         let text = without_placeholders(text);
         let Some((_, rest)) = text.split_once("://") else { return false };
-        let (authority, rest) = rest.split_once('/').unwrap_or((rest, ""));
-        let user = authority.rsplit_once('@').map_or("", |(user, _)| user);
-        let (user, query) = (user.split_once(':').map_or("", |(_, password)| password), rest);
-        let in_query = query.split(['?', '&']).filter_map(|pair| pair.split_once('='));
-        !user.is_empty()
-            || in_query
-                .clone()
+        let (authority, query) = rest.split_once('/').unwrap_or((rest, ""));
+        let credentials = authority.rsplit_once('@').map_or("", |(credentials, _)| credentials);
+        let password = credentials.split_once(':').map_or("", |(_, password)| password);
+        let mut parameters = query.split(['?', '&']).filter_map(|pair| pair.split_once('='));
+        !password.is_empty()
+            || parameters
                 .any(|(name, value)| matches!(name, "pass" | "sentinel_password") && !value.is_empty())
     }
 }
 
-fn server(text: &str) -> Result<ConnectionInfo, Wrong> {
+fn parse_server(text: &str) -> Result<ConnectionInfo, InvalidValue> {
     text.into_connection_info().map_err(|error| {
         let error = error.detail().map_or_else(|| error.to_string(), str::to_owned);
-        wrong().help(format!("{error}; a password with any of @ / : ? # % in it is percent-encoded"))
+        invalid_url().help(format!("{error}; percent-encode any of @ / : ? # % in a password"))
     })
 }
 
-/// `[user:password@]host[:port],…/name[/db][?sentinel_user=…&sentinel_password=…]`.
-fn sentinel(tls: bool, rest: &str) -> Result<RedisTarget, Wrong> {
+/// Parses `[user:password@]host[:port],…/name[/db][?sentinel_user=…&sentinel_password=…]`.
+fn parse_sentinel(tls: bool, rest: &str) -> Result<RedisTarget, InvalidValue> {
     let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
     let (credentials, hosts) = match authority.rsplit_once('@') {
@@ -102,42 +103,46 @@ fn sentinel(tls: bool, rest: &str) -> Result<RedisTarget, Wrong> {
     };
     let (name, db) = path.split_once('/').unwrap_or((path, ""));
     if name.is_empty() {
-        return Err(
-            wrong().help("the primary's name follows the sentinels: \"redis+sentinel://s1,s2,s3/mymaster\"")
-        );
+        return Err(invalid_url()
+            .help("write the primary's name after the sentinels: \"redis+sentinel://s1,s2,s3/mymaster\""));
     }
     let scheme = if tls { "rediss" } else { "redis" };
     let mut sentinels = Vec::new();
     for host in hosts.split(',') {
         let host = if has_port(host) { host.to_owned() } else { format!("{host}:{SENTINEL_PORT}") };
-        sentinels.push(server(&format!("{scheme}://{host}"))?.addr().clone());
+        sentinels.push(parse_server(&format!("{scheme}://{host}"))?.addr().clone());
     }
     let (mut user, mut password) = ("", "");
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         match pair.split_once('=') {
             Some(("sentinel_user", value)) => user = value,
             Some(("sentinel_password", value)) => password = value,
-            _ => return Err(wrong().help("after the ? stand sentinel_user and sentinel_password alone")),
+            Some(_) | None => {
+                return Err(
+                    invalid_url().help("only sentinel_user and sentinel_password are allowed after the ?")
+                );
+            }
         }
     }
+    // The crate decodes percent-encoded credentials only as part of a URL, so a URL is built around them.
     Ok(RedisTarget::Sentinel(SentinelTarget {
         sentinels,
         name: name.to_owned(),
-        server: server(&format!("redis://{credentials}server/{db}"))?.redis_settings().clone(),
+        server: parse_server(&format!("redis://{credentials}server/{db}"))?.redis_settings().clone(),
         sentinel: match password {
             "" => RedisConnectionInfo::default(),
-            _ => server(&format!("redis://{user}:{password}@sentinel"))?.redis_settings().clone(),
+            _ => parse_server(&format!("redis://{user}:{password}@sentinel"))?.redis_settings().clone(),
         },
         tls,
     }))
 }
 
-/// Whether a host is followed by a port; an IPv6 address stands in brackets.
+/// Whether a host is followed by a port. An IPv6 address is in brackets.
 fn has_port(host: &str) -> bool {
     host.rsplit_once(':').is_some_and(|(before, _)| !before.contains(':') || before.ends_with(']'))
 }
 
-/// Scheme, servers, name and database; neither user nor password nor parameters.
+/// Returns scheme, servers, name and database of a URL, without user, password and parameters.
 fn without_credentials(scheme: &str, rest: &str) -> String {
     let rest = rest.split('?').next().unwrap_or_default();
     let (authority, path) =
@@ -149,30 +154,30 @@ fn without_credentials(scheme: &str, rest: &str) -> String {
     }
 }
 
-/// The text without `{$NAME}` and `{file.…}`; of `{$NAME:default}` the default stays, which may have placeholders too.
+/// Removes `{$NAME}` and `{file.…}` from a text. The default of `{$NAME:default}` stays, without its own placeholders.
 fn without_placeholders(text: &str) -> String {
     let Some((before, inside)) = text.split_once('{') else { return text.to_owned() };
-    let Some(end) = closing(inside) else { return text.to_owned() };
+    let Some(end) = closing_brace(inside) else { return text.to_owned() };
     let (placeholder, after) = (&inside[..end], &inside[end + 1..]);
-    let default = placeholder.strip_prefix('$').and_then(|named| named.split_once(':'));
+    let default = placeholder.strip_prefix('$').and_then(|variable| variable.split_once(':'));
     let default = default.map_or_else(String::new, |(_, default)| without_placeholders(default));
     [before, &default, &without_placeholders(after)].concat()
 }
 
-fn wrong() -> Wrong {
-    Wrong::expected(
+fn invalid_url() -> InvalidValue {
+    InvalidValue::expected(
         "\"redis://host:port/db\", \"rediss://…\", \"redis+unix:///path\" or \"redis+sentinel://host:port,…/name\"",
     )
-    // It may hold a password.
+    // The URL may hold a password, so it is not shown.
     .found("a Redis URL that cannot be read")
 }
 
 impl FromStr for RedisUrl {
     type Err = String;
 
-    /// Reads a URL of one of the schemes above; the error says what was expected, and shows nothing of the text.
+    /// Parses a Redis URL. The error says what is expected, and shows nothing of the text.
     fn from_str(text: &str) -> Result<RedisUrl, String> {
-        RedisUrl::parse(text).map_err(|wrong| format!("expected {}; {}", wrong.expected, wrong.help))
+        RedisUrl::parse(text).map_err(|error| format!("expected {}; {}", error.expected, error.help))
     }
 }
 
@@ -229,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn sentinels_stand_between_commas_before_the_primarys_name() {
+    fn sentinels_are_separated_by_commas_before_the_primarys_name() {
         let target = sentinel(
             "redis+sentinel://app:pw@s1,s2:7000,[::1]/shop/4?sentinel_password=spw&sentinel_user=su",
         );
@@ -244,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said_without_the_text() {
+    fn an_error_does_not_show_the_url() {
         for text in [
             "redis://",
             "redis://:hush@",
@@ -256,15 +261,15 @@ mod tests {
             "redis+sentinel://:hush@/m",
             "redis+sentinel://:hush@s1/m?x=hush",
         ] {
-            let wrong = RedisUrl::parse(text).unwrap_err();
-            assert!(!format!("{wrong:?}").contains("hush"), "{wrong:?}");
-            assert!(wrong.found.is_some() && !wrong.help.is_empty(), "{wrong:?}");
+            let error = RedisUrl::parse(text).unwrap_err();
+            assert!(!format!("{error:?}").contains("hush"), "{error:?}");
+            assert!(error.found.is_some() && !error.help.is_empty(), "{error:?}");
         }
     }
 
     #[test]
-    fn a_password_comes_from_a_placeholder() {
-        for (text, written_out) in [
+    fn a_password_outside_a_placeholder_is_found() {
+        for (text, literal) in [
             ("redis://:pw@r", true),
             ("redis://me:pw@r/1", true),
             ("{$URL:redis://:pw@r}", true),
@@ -281,7 +286,7 @@ mod tests {
             ("redis+sentinel://s1/m?sentinel_password={$PW}", false),
             ("sqlite:data/a@b.db", false),
         ] {
-            assert_eq!(RedisUrl::password_written_out(text), written_out, "{text}");
+            assert_eq!(RedisUrl::has_literal_password(text), literal, "{text}");
         }
     }
 }

@@ -1,57 +1,43 @@
-//! `[server]`: the listener that Caddy talks to, and its limits.
+//! `[server]`: the public listener that Caddy forwards to, and its limits.
 
-use super::section::Section;
-use super::units;
+use super::listen::Listen;
+use super::reader::{InvalidValue, Section, timeout};
 use ipnet::IpNet;
-use std::fmt;
-use std::path::PathBuf;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-/// Where to listen.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Listen {
-    /// `host:port`; `:port` is every address (`[::]:port`, dual stack). Port 0 takes a free one.
-    Tcp(String),
-    /// `unix//run/countersign.sock` or `unix//run/countersign.sock|0660`, as Caddy writes them.
-    Unix {
-        /// The socket's file.
-        path: PathBuf,
-        /// Its permissions; without, what the umask leaves.
-        mode: Option<u32>,
-    },
-}
+/// The largest limit of connections or webhooks. It is far above what one process can hold open.
+const MAX_LIMIT: u64 = 1_000_000;
 
-/// `[server]`.
+/// The section `[server]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ServerConfig {
-    /// Where to listen. Default `:8080`.
+    /// The address of the public listener. Defaults to `:8080`. A change needs a restart.
     pub listen: Listen,
-    /// Peers whose `X-Forwarded-*` is believed and extended. `private_ranges` stands for Caddy's list of them. A peer on a Unix socket is always trusted.
+    /// Peers whose `X-Forwarded-*` headers are trusted and extended. Defaults to Caddy's `private_ranges`. A peer on a
+    /// Unix socket is always trusted.
     pub trusted_proxies: Vec<IpNet>,
-    /// For the whole head of a request, from its first byte. Default 10 s.
+    /// The time limit for the whole head of a request, from its first byte. Defaults to 10 seconds.
     pub header_timeout: Duration,
-    /// How long a kept-alive connection may idle between requests. Default 60 s.
+    /// The time for which a connection may idle between two requests. Defaults to 60 seconds.
     pub idle_timeout: Duration,
-    /// Open connections at most; further ones get 503. Default 4096.
+    /// The maximum of open connections. One more gets 503. Defaults to 4096.
     pub max_connections: usize,
-    /// Webhooks being read or delivered at most; further ones get 503. Default 256.
+    /// The maximum of webhooks being read or delivered. One more gets 503. Defaults to 256.
     pub max_webhooks: usize,
-    /// How long in-flight work may take after SIGTERM. Default 35 s.
+    /// The time that work in progress may take after SIGTERM. Defaults to 35 seconds.
     pub shutdown_grace: Duration,
 }
 
-/// Far above what one process can hold open.
-const MOST: u64 = 1_000_000;
-
 impl ServerConfig {
     pub(super) fn read(section: &mut Section) -> Option<ServerConfig> {
-        let listen = section.text("listen", ":8080", units::listen);
-        let trusted_proxies = section.list("trusted_proxies", &["private_ranges"], units::networks);
-        let header_timeout = section.text("header_timeout", "10s", units::timeout);
-        let idle_timeout = section.text("idle_timeout", "60s", units::timeout);
-        let max_connections = section.whole("max_connections", 4096, 1..=MOST);
-        let max_webhooks = section.whole("max_webhooks", 256, 1..=MOST);
-        let shutdown_grace = section.text("shutdown_grace", "35s", units::timeout);
+        let listen = section.text("listen", ":8080", Listen::parse);
+        let trusted_proxies = section.list("trusted_proxies", &["private_ranges"], networks);
+        let header_timeout = section.text("header_timeout", "10s", timeout);
+        let idle_timeout = section.text("idle_timeout", "60s", timeout);
+        let max_connections = section.integer("max_connections", 4096, 1..=MAX_LIMIT);
+        let max_webhooks = section.integer("max_webhooks", 256, 1..=MAX_LIMIT);
+        let shutdown_grace = section.text("shutdown_grace", "35s", timeout);
         Some(ServerConfig {
             listen: listen?,
             trusted_proxies: trusted_proxies?.into_iter().flatten().collect(),
@@ -64,22 +50,56 @@ impl ServerConfig {
     }
 }
 
-impl Listen {
-    /// Host, without brackets and blank for every address, and port; `None` for a Unix socket.
-    pub fn host_and_port(&self) -> Option<(&str, u16)> {
-        let Listen::Tcp(address) = self else { return None };
-        let (host, port) = address.rsplit_once(':')?;
-        Some((host.trim_start_matches('[').trim_end_matches(']'), port.parse().ok()?))
+/// Parses a network, an address, or `private_ranges` for Caddy's list.
+fn networks(text: &str) -> Result<Vec<IpNet>, InvalidValue> {
+    if text == "private_ranges" {
+        return Ok(private_ranges().to_vec());
     }
+    let network = match text.parse::<IpNet>() {
+        Ok(network) => Some(network.trunc()),
+        Err(_) => text.parse::<IpAddr>().ok().map(IpNet::from),
+    };
+    network.map(|network| vec![network]).ok_or_else(|| {
+        InvalidValue::expected(r#""private_ranges", an address or a network"#)
+            .help(r#"write a network as in "10.0.0.0/8" or "fd00::/8"; host names are not resolved here"#)
+    })
 }
 
-/// As it is written in the file.
-impl fmt::Display for Listen {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Listen::Tcp(address) => f.write_str(address),
-            Listen::Unix { path, mode: None } => write!(f, "unix/{}", path.display()),
-            Listen::Unix { path, mode: Some(mode) } => write!(f, "unix/{}|{mode:04o}", path.display()),
+/// Returns the `private_ranges` of Caddy's `trusted_proxies`
+/// (<https://caddyserver.com/docs/caddyfile/options#trusted-proxies>).
+fn private_ranges() -> [IpNet; 6] {
+    let v4 = |a, b, c, d, prefix| IpNet::new_assert(Ipv4Addr::new(a, b, c, d).into(), prefix);
+    [
+        v4(192, 168, 0, 0, 16),
+        v4(172, 16, 0, 0, 12),
+        v4(10, 0, 0, 0, 8),
+        v4(127, 0, 0, 0, 8),
+        IpNet::new_assert(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0).into(), 8),
+        IpNet::new_assert(Ipv6Addr::LOCALHOST.into(), 128),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_are_addresses_ranges_or_caddys_list() {
+        let list: Vec<_> = networks("private_ranges").unwrap().iter().map(ToString::to_string).collect();
+        assert_eq!(
+            list,
+            ["192.168.0.0/16", "172.16.0.0/12", "10.0.0.0/8", "127.0.0.0/8", "fd00::/8", "::1/128"]
+        );
+        for (text, expected) in [
+            ("10.1.2.3/8", "10.0.0.0/8"),
+            ("10.1.2.3", "10.1.2.3/32"),
+            ("::1", "::1/128"),
+            ("2001:db8::/32", "2001:db8::/32"),
+        ] {
+            assert_eq!(networks(text).unwrap()[0].to_string(), expected);
+        }
+        for text in ["", "caddy", "10.0.0.0/33", "private"] {
+            networks(text).unwrap_err();
         }
     }
 }

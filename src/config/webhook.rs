@@ -1,71 +1,13 @@
-//! `[[webhook]]`: one guarded path with its secrets.
+//! `[[webhook]]`: one guarded path with its secrets, its filter and its way of delivery. The file `values` says how the
+//! values are written.
 
-use super::names;
-use super::section::Section;
-use super::units::{self, Wrong};
+pub(super) mod values;
+
+use super::reader::{InvalidValue, Section, one_of, timeout};
 use crate::delivery_mode::DeliveryMode;
 use secrecy::SecretString;
 use std::collections::BTreeMap;
 use std::time::Duration;
-
-/// Which mode's events are forwarded.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Livemode {
-    /// Both (default).
-    Any,
-    /// `livemode: true` only.
-    Live,
-    /// `livemode: false` only.
-    Test,
-}
-
-/// One `[[webhook.rule]]`: another way to deliver for some event types. The first that matches counts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeliveryRule {
-    /// Event types; `*` at the end of one matches any rest. Never empty.
-    pub types: Vec<String>,
-    /// How they reach the backend.
-    pub delivery: DeliveryMode,
-}
-
-/// One `[[webhook]]`.
-#[derive(Debug, Clone)]
-pub struct WebhookConfig {
-    /// The guarded path, as the backend knows it. Default `/webhooks/stripe`.
-    pub path: String,
-    /// The endpoint's name: ledger key and metric label. Default: the path.
-    pub name: String,
-    /// Stripe's signing secrets, tried in order. Never empty, none blank.
-    pub secrets: Vec<SecretString>,
-    /// With it, every delivery is signed with this alone; `None` if blank.
-    pub delivery_secret: Option<SecretString>,
-    /// How old, or how far ahead, a signature may be. Default 5 min, never 0.
-    pub tolerance: Duration,
-    /// The longest body, in bytes. Default 1 MiB.
-    pub max_body: u64,
-    /// For the whole body. Default 10 s.
-    pub body_timeout: Duration,
-    /// `false` is a dry run. Default `true`.
-    pub enforce: bool,
-    /// Event types that are forwarded; `*` at the end of one matches any rest. Default `["*"]`.
-    pub types: Vec<String>,
-    /// Default `any`.
-    pub livemode: Livemode,
-    /// Connect accounts that are forwarded, `*` for all and for none. Default `["*"]`.
-    pub accounts: Vec<String>,
-    /// Default `inline`.
-    pub delivery: DeliveryMode,
-    /// How long Stripe waits for a hybrid delivery, from the request's head. Default 8 s.
-    pub deadline: Duration,
-    /// The waits between attempts at a kept event; after the last it is dead. Default 5 s to 24 h.
-    pub retry: Vec<Duration>,
-    /// By how much of itself a wait may vary, 0 to 1. Default 0.2.
-    pub jitter: f64,
-    /// Deliveries of kept events at once, in this process. Default 8.
-    pub max_concurrent: usize,
-    /// Other ways for some types, in the file's order.
-    pub rules: Vec<DeliveryRule>,
-}
 
 /// The default of `retry`: ten attempts over two days.
 pub const DEFAULT_RETRY: [&str; 9] = ["5s", "30s", "2m", "10m", "1h", "3h", "6h", "12h", "24h"];
@@ -73,37 +15,108 @@ pub const DEFAULT_RETRY: [&str; 9] = ["5s", "30s", "2m", "10m", "1h", "3h", "6h"
 /// The default of `jitter`, as a fraction of each wait.
 pub const DEFAULT_JITTER: f64 = 0.2;
 
-/// The longest body that may be allowed: it is held in memory whole.
-const MOST_BODY: u64 = 1 << 30;
+/// The largest `max_body`, in bytes. A body is held in memory as a whole.
+const MAX_BODY: u64 = 1 << 30;
+
+/// The largest `max_concurrent`.
+const MAX_CONCURRENT: u64 = 1024;
+
+/// The modes that the configuration can choose. [`DeliveryMode::Redelivery`] is for operators alone.
+const DELIVERIES: &[(&str, DeliveryMode)] =
+    &[("inline", DeliveryMode::Inline), ("queued", DeliveryMode::Queued), ("hybrid", DeliveryMode::Hybrid)];
+
+const LIVEMODES: &[(&str, Livemode)] =
+    &[("any", Livemode::Any), ("live", Livemode::Live), ("test", Livemode::Test)];
+
+/// The `livemode` of the events that are forwarded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Livemode {
+    /// Events of either mode. This is the default.
+    Any,
+    /// Events with `livemode: true` only.
+    Live,
+    /// Events with `livemode: false` only.
+    Test,
+}
+
+/// One `[[webhook.rule]]`: another delivery for some event types. The first rule that matches an event applies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeliveryRule {
+    /// Event types. A `*` at the end matches any rest. Never empty.
+    pub types: Vec<String>,
+    /// How events of these types reach the backend.
+    pub delivery: DeliveryMode,
+}
+
+/// One section `[[webhook]]`.
+#[derive(Debug, Clone)]
+pub struct WebhookConfig {
+    /// The guarded path, as the backend knows it. Defaults to `/webhooks/stripe`.
+    pub path: String,
+    /// The endpoint's name in ledger, metrics and logs. Defaults to the path.
+    pub name: String,
+    /// Stripe's signing secrets, tried in this order. Never empty, and none is blank.
+    pub secrets: Vec<SecretString>,
+    /// The secret that signs every delivery again. `None` forwards Stripe's own signature.
+    pub delivery_secret: Option<SecretString>,
+    /// How far a signature's timestamp may be from now, in either direction. Defaults to 5 minutes, never 0.
+    pub tolerance: Duration,
+    /// The longest body, in bytes. Defaults to 1 MiB.
+    pub max_body: u64,
+    /// The time limit for the whole body. Defaults to 10 seconds.
+    pub body_timeout: Duration,
+    /// Whether invalid webhooks are rejected. `false` is a dry run. Defaults to `true`.
+    pub enforce: bool,
+    /// Event types that are forwarded. A `*` at the end matches any rest. Defaults to `["*"]`.
+    pub types: Vec<String>,
+    /// The `livemode` of the events that are forwarded. Defaults to `any`.
+    pub livemode: Livemode,
+    /// Connected accounts whose events are forwarded. `*` stands for all of them and for events without an account.
+    /// Defaults to `["*"]`.
+    pub accounts: Vec<String>,
+    /// How events reach the backend, unless a rule says otherwise. Defaults to `inline`.
+    pub delivery: DeliveryMode,
+    /// The time for which Stripe waits for a hybrid delivery, from the request's head. Defaults to 8 seconds.
+    pub deadline: Duration,
+    /// The delays before the further attempts at a queued event. After the last one fails, the event is dead. Defaults
+    /// to nine delays from 5 seconds to 24 hours.
+    pub retry: Vec<Duration>,
+    /// The part of a delay by which it may vary, from 0 to 1. Defaults to 0.2.
+    pub jitter: f64,
+    /// The maximum of simultaneous deliveries of queued events in this process. Defaults to 8.
+    pub max_concurrent: usize,
+    /// Other deliveries for some event types, in the order of the file.
+    pub rules: Vec<DeliveryRule>,
+}
 
 impl WebhookConfig {
-    pub(super) fn read(section: &mut Section, taken: &mut UniqueNames) -> Option<WebhookConfig> {
-        let path = section.text("path", "/webhooks/stripe", names::path);
+    pub(super) fn read(section: &mut Section, unique: &mut UniqueNames) -> Option<WebhookConfig> {
+        let path = section.text("path", "/webhooks/stripe", values::path);
         let name = section
-            .text("name", "", names::endpoint)
+            .text("name", "", values::endpoint_name)
             .and_then(|name| if name.is_empty() { path.clone() } else { Some(name) });
-        taken.take(section, path.as_deref(), name.as_deref());
-        let secrets = section.secrets("secrets", &["{$STRIPE_WEBHOOK_SECRET}"]);
-        let delivery_secret = section.secret_or_blank("delivery_secret");
-        let tolerance = section.text("tolerance", "5m", units::tolerance);
-        let max_body = section.size("max_body", 1 << 20, 1..=MOST_BODY);
-        let body_timeout = section.text("body_timeout", "10s", units::timeout);
-        let enforce = section.flag("enforce", true);
-        let types = section
-            .list("types", &["*"], names::type_pattern)
-            .and_then(|types| some(section, "types", types, "[\"*\"] forwards every type"));
-        let livemode = section.text("livemode", "any", |text| {
-            units::word(text, &[("any", Livemode::Any), ("live", Livemode::Live), ("test", Livemode::Test)])
+        unique.insert(section, path.as_deref(), name.as_deref());
+        let secrets = read_secrets(section);
+        let delivery_secret = section.secret_or_blank("delivery_secret", "", values::signing_secret);
+        let tolerance = section.text("tolerance", "5m", values::tolerance);
+        let max_body = section.size("max_body", 1 << 20, 1..=MAX_BODY);
+        let body_timeout = section.text("body_timeout", "10s", timeout);
+        let enforce = section.bool("enforce", true);
+        let types = section.list("types", &["*"], values::type_pattern).and_then(|types| {
+            section.non_empty("types", types, "at least one entry", "[\"*\"] forwards every type")
         });
-        let accounts = section.list("accounts", &["*"], names::account).and_then(|accounts| {
-            some(section, "accounts", accounts, "[\"*\"] forwards every account's events")
+        let livemode = section.text("livemode", "any", |text| one_of(text, LIVEMODES));
+        let accounts = section.list("accounts", &["*"], values::account).and_then(|accounts| {
+            let help = "[\"*\"] forwards every account's events";
+            section.non_empty("accounts", accounts, "at least one entry", help)
         });
-        let delivery = section.text("delivery", "inline", way);
-        let deadline = section.text("deadline", "8s", units::timeout);
-        let retry = section.list("retry", &DEFAULT_RETRY, units::wait);
-        let jitter = section.share("jitter", DEFAULT_JITTER);
-        let max_concurrent = section.whole("max_concurrent", 8, 1..=1024);
+        let delivery = section.text("delivery", "inline", parse_delivery);
+        let deadline = section.text("deadline", "8s", timeout);
+        let retry = section.list("retry", &DEFAULT_RETRY, values::retry_delay);
+        let jitter = section.ratio("jitter", DEFAULT_JITTER);
+        let max_concurrent = section.integer("max_concurrent", 8, 1..=MAX_CONCURRENT);
         let rules = section.tables("rule", "webhook.rule").and_then(|tables| {
+            // Every rule is read before the first error returns, so that all errors are reported at once.
             let rules: Vec<_> = tables.into_iter().map(DeliveryRule::read).collect();
             rules.into_iter().collect::<Option<Vec<_>>>()
         });
@@ -128,42 +141,36 @@ impl WebhookConfig {
         })
     }
 
-    /// Whether events are kept here, for some types at least.
-    pub fn keeps(&self) -> bool {
-        let keeps = |delivery| matches!(delivery, DeliveryMode::Queued | DeliveryMode::Hybrid);
-        keeps(self.delivery) || self.rules.iter().any(|rule| keeps(rule.delivery))
+    /// Whether events of some types, at least, are queued here.
+    pub fn queues_events(&self) -> bool {
+        self.delivery.is_stored() || self.rules.iter().any(|rule| rule.delivery.is_stored())
     }
+}
+
+fn read_secrets(section: &mut Section) -> Option<Vec<SecretString>> {
+    let default = &["{$STRIPE_WEBHOOK_SECRET}"];
+    let secrets = section.secret_list("secrets", default, values::SIGNING_SECRET, values::signing_secret)?;
+    let help = "without a secret no webhook can be verified; omit the key to use {$STRIPE_WEBHOOK_SECRET}";
+    section.non_empty("secrets", secrets, "at least one secret", help)
 }
 
 impl DeliveryRule {
     fn read(mut section: Section) -> Option<DeliveryRule> {
-        let types = section.list("types", &[], names::type_pattern);
-        let types = types
-            .and_then(|types| some(&section, "types", types, "a rule is for some types: [\"invoice.*\"]"));
-        let delivery = section.required("delivery", "\"inline\", \"queued\" or \"hybrid\"", way);
+        let types = section.list("types", &[], values::type_pattern).and_then(|types| {
+            let help = "list the event types of this rule, as in [\"invoice.*\"]";
+            section.non_empty("types", types, "at least one entry", help)
+        });
+        let delivery = section.required("delivery", "\"inline\", \"queued\" or \"hybrid\"", parse_delivery);
         section.finish();
         Some(DeliveryRule { types: types?, delivery: delivery? })
     }
 }
 
-fn way(text: &str) -> Result<DeliveryMode, Wrong> {
-    let ways = [
-        ("inline", DeliveryMode::Inline),
-        ("queued", DeliveryMode::Queued),
-        ("hybrid", DeliveryMode::Hybrid),
-    ];
-    units::word(text, &ways)
+fn parse_delivery(text: &str) -> Result<DeliveryMode, InvalidValue> {
+    one_of(text, DELIVERIES)
 }
 
-fn some(section: &Section, key: &'static str, list: Vec<String>, help: &str) -> Option<Vec<String>> {
-    if list.is_empty() {
-        section.fault(key, "an empty list".to_owned(), "one entry at least", help);
-        return None;
-    }
-    Some(list)
-}
-
-/// The paths and names that endpoints have so far, each with the line of its endpoint.
+/// The paths and names of the endpoints read so far, each with the line of its endpoint.
 #[derive(Default)]
 pub(super) struct UniqueNames {
     paths: BTreeMap<String, Option<usize>>,
@@ -171,25 +178,32 @@ pub(super) struct UniqueNames {
 }
 
 impl UniqueNames {
-    /// Takes an endpoint's path and name, and notes where another has them.
-    fn take(&mut self, section: &Section, path: Option<&str>, name: Option<&str>) {
-        let at = |line: Option<usize>| line.map(|line| format!(" of line {line}")).unwrap_or_default();
-        // What a path means to a backend that minds neither case nor a slash at the end.
-        let meaning = |path: &str| path.trim_end_matches('/').to_ascii_lowercase();
+    /// Adds an endpoint's path and name, and reports one that an earlier endpoint has.
+    fn insert(&mut self, section: &Section, path: Option<&str>, name: Option<&str>) {
+        let on_line = |line: Option<usize>| line.map(|line| format!(" on line {line}")).unwrap_or_default();
+        // Many backends ignore case and a slash at the end, so paths are compared without them.
+        let canonical = |path: &str| path.trim_end_matches('/').to_ascii_lowercase();
         if let Some(path) = path
-            && let Some(first) = self.paths.insert(meaning(path), section.line())
+            && let Some(first) = self.paths.insert(canonical(path), section.line())
         {
-            let found = format!("the path \"{path}\" a second time");
-            let help = format!("give the endpoint{} this one's secrets as well", at(first));
-            section.fault("path", found, "one endpoint a path", &help);
-            // Its name, the path by default, would only repeat that.
+            section.report(
+                "path",
+                format!("the path \"{path}\" a second time"),
+                "one endpoint per path",
+                format!("add this endpoint's secrets to the endpoint{}", on_line(first)),
+            );
+            // The name defaults to the path, so a second report would only repeat the first.
             return;
         }
         if let Some(name) = name
             && let Some(first) = self.names.insert(name.to_owned(), section.line())
         {
-            let help = format!("the endpoint{} has this one", at(first));
-            section.fault("name", format!("the name \"{name}\" a second time"), "a name of its own", &help);
+            section.report(
+                "name",
+                format!("the name \"{name}\" a second time"),
+                "a name that no other endpoint has",
+                format!("the endpoint{} has this name", on_line(first)),
+            );
         }
     }
 }

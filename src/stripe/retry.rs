@@ -43,6 +43,12 @@ pub(crate) fn again(seen: Seen, made: u32, random: f64) -> Option<Duration> {
     (asked <= LONGEST).then(|| Duration::from_secs_f64(backoff.max(asked)))
 }
 
+/// Returns the longest time that one call can take, with every retry and the delays between them.
+pub(crate) fn max_call_duration(attempt_timeout: Duration) -> Duration {
+    let waits: Duration = (1..=RETRIES).filter_map(|n| again(Seen::Lost, n, 1.0)).sum();
+    attempt_timeout.saturating_mul(RETRIES + 1) + waits
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -180,8 +180,7 @@ impl Api {
 
     /// The longest that one call can take once it has a lane, retries and the waits between them included.
     pub fn longest(timeout: Duration) -> Duration {
-        let waits: Duration = (1..=retry::RETRIES).filter_map(|n| retry::again(Seen::Lost, n, 1.0)).sum();
-        timeout.saturating_mul(retry::RETRIES + 1) + waits
+        retry::max_call_duration(timeout)
     }
 
     /// Creates something. The key makes that happen once, however often the call is made.

@@ -61,7 +61,7 @@ pub(super) fn run(args: Args, env: EnvVars) -> Result<ExitCode, CliError> {
 fn run_probes(config: &Config) -> ExitCode {
     let mut probes = vec![
         ("backend", probe::backend(&config.backend)),
-        ("ledger", probe::ledger(&config.ledger, config.keeps())),
+        ("ledger", probe::ledger(&config.ledger, config.queues_events())),
     ];
     probes.extend(checkout::probe(&config.checkout).map(|result| ("stripe", result)));
     let mut code = ExitCode::SUCCESS;

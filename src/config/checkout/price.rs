@@ -1,67 +1,81 @@
-//! `[[checkout.price]]`: one thing that may be bought, and how many of it.
+//! `[[checkout.price]]`: one price that may be ordered, and in which quantities.
 
-use super::words::{self, CheckoutMode};
-use crate::config::section::Section;
-use crate::config::units::{self, Wrong};
+use crate::config::checkout::values::{CheckoutMode, MODES};
+use crate::config::reader::{InvalidValue, Section, one_of};
 
-/// One `[[checkout.price]]`.
+/// The largest quantity that Stripe accepts for a line item.
+const MAX_QUANTITY: u64 = 999_999;
+
+/// The longest id of a price, in bytes.
+const MAX_ID: usize = 255;
+
+/// The longest name of a price, in bytes.
+const MAX_NAME: usize = 100;
+
+/// What the id of a price is expected to be.
+const PRICE_ID: &str = "the id of a price in Stripe (price_…)";
+
+/// One section `[[checkout.price]]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PriceConfig {
-    /// Stripe's id of the price (`price_…`), by which clients may call it too.
+    /// Stripe's id of the price (`price_…`). Clients may order by it.
     pub id: String,
-    /// What clients may call it; blank for nothing but the id.
+    /// Another name by which clients may order. May be blank.
     pub name: String,
-    /// The session's mode for orders of this price; `None` for the checkout's own.
+    /// The session's mode for orders of this price. `None` uses the mode of the checkout.
     pub mode: Option<CheckoutMode>,
-    /// The least that may be ordered at once. Default 1.
+    /// The smallest quantity of an order. Defaults to 1.
     pub min: u64,
-    /// The most. Default 1.
+    /// The largest quantity of an order. Defaults to `min`.
     pub max: u64,
 }
 
-/// Stripe's own limit of a line item's quantity.
-const MOST: u64 = 999_999;
-
 impl PriceConfig {
     pub(super) fn read(section: &mut Section) -> Option<PriceConfig> {
-        let id = section.required("id", "the id of a price in Stripe (price_…)", id);
-        let name = section.text("name", "", name);
+        let id = section.required("id", PRICE_ID, parse_id);
+        let name = section.text("name", "", parse_name);
         let mode = section.text("mode", "", |text| match text {
             "" => Ok(None),
-            word => units::word(word, words::MODES).map(Some),
+            mode => one_of(mode, MODES).map(Some),
         });
-        let min = section.whole("min", 1, 1..=MOST);
-        let max = section.whole("max", min.unwrap_or(1).max(1), 1..=MOST);
+        let min = section.integer("min", 1, 1..=MAX_QUANTITY);
+        let max = section.integer("max", min.unwrap_or(1).max(1), 1..=MAX_QUANTITY);
         let (min, max) = (min?, max?);
         if min > max {
-            section.fault("max", format!("the number {max}"), &format!("at least min, which is {min}"), "");
+            section.report("max", format!("the number {max}"), format!("at least min, which is {min}"), "");
             return None;
         }
         Some(PriceConfig { id: id?, name: name?, mode: mode?, min, max })
     }
 
-    /// Whether a client that says this word means this price.
+    /// Whether `word`, by which a client orders, is this price's id or name.
     pub fn is_called(&self, word: &str) -> bool {
+        // A blank name is no name, so a blank word orders nothing.
         !word.is_empty() && (word == self.id || word == self.name)
     }
 }
 
-fn id(text: &str) -> Result<String, Wrong> {
-    let wrong = || Wrong::expected("the id of a price in Stripe (price_…)");
+fn parse_id(text: &str) -> Result<String, InvalidValue> {
+    let invalid = || InvalidValue::expected(PRICE_ID);
     if text.starts_with("prod_") {
-        return Err(
-            wrong().help("that is a product; Stripe's dashboard shows the ids of its prices below it")
-        );
+        return Err(invalid()
+            .help("this is the id of a product: Stripe's dashboard lists its prices on the product's page"));
     }
-    // Prices made by hand may have ids of any letters (https://docs.stripe.com/upgrades#what-changes-does-stripe-consider-to-be-backwards-compatible).
-    let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));
-    if text.is_empty() || text.len() > 255 || !plain { Err(wrong()) } else { Ok(text.to_owned()) }
-}
-
-fn name(text: &str) -> Result<String, Wrong> {
-    let plain = text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'));
-    if text.len() > 100 || !plain {
-        return Err(Wrong::expected("a name of letters, digits and -._, 100 at most"));
+    // A price created through the API may have an id of any letters
+    // (https://docs.stripe.com/upgrades#what-changes-does-stripe-consider-to-be-backwards-compatible).
+    if text.is_empty() || text.len() > MAX_ID || !is_plain(text) {
+        return Err(invalid());
     }
     Ok(text.to_owned())
+}
+
+fn parse_name(text: &str) -> Result<String, InvalidValue> {
+    if text.len() > MAX_NAME || !is_plain(text) {
+        return Err(InvalidValue::expected("a name of at most 100 letters, digits and -._"));
+    }
+    Ok(text.to_owned())
+}
+
+fn is_plain(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
 }

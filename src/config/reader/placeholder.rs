@@ -1,61 +1,61 @@
-//! Caddy's placeholders in strings: `{$NAME}`, `{$NAME:default}` and `{file./path}`. They may stand inside one
-//! another (`{file.{$CREDENTIALS_DIRECTORY}/stripe}`). As with Caddy, the default counts when the variable is
-//! not set, not when it is blank. `{CHECKOUT_SESSION_ID}` is Stripe's own and stays. It never decides what a value means.
+//! Caddy's placeholders in strings: `{$NAME}`, `{$NAME:default}` and `{file./path}`. They can be nested:
+//! `{file.{$CREDENTIALS_DIRECTORY}/stripe}`. As in Caddy, the default applies to a variable that is not set, not to a
+//! blank one. `{CHECKOUT_SESSION_ID}` is Stripe's own and stays. This file never decides what a value means.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 
-/// The environment, read once by `main.rs`.
-pub(super) type Env = BTreeMap<String, String>;
+/// The environment by name, read once when the program starts.
+pub(crate) type Environment = BTreeMap<String, String>;
 
-/// The largest file that `{file.…}` takes in, in bytes: Caddy's own limit.
-const FILE_LIMIT: u64 = 1 << 20;
+/// The largest file that `{file.…}` reads, in bytes. Caddy has the same limit.
+const MAX_FILE: u64 = 1 << 20;
 
-/// What Stripe itself replaces, in the URLs of a CheckoutConfig Session
+/// The placeholder that Stripe replaces in the URLs of a Checkout Session
 /// (<https://docs.stripe.com/payments/checkout/custom-success-page>).
-const STRIPES_OWN: &str = "CHECKOUT_SESSION_ID";
+const STRIPE_PLACEHOLDER: &str = "CHECKOUT_SESSION_ID";
 
 /// A string with its placeholders replaced.
 #[derive(Debug, Default, PartialEq)]
-pub(super) struct Expanded {
-    /// The result.
+pub(crate) struct Expanded {
+    /// The string after replacement. It has no meaning while there are `errors`.
     pub text: String,
-    /// The outermost placeholders as they were written, defaults left out: `{$NAME}`, `{file./path}`.
+    /// The outermost placeholders as the file spells them, without their defaults: `{$NAME}`, `{file./path}`.
     pub placeholders: Vec<String>,
-    /// Whether anything but white space and commas was written out, in a default as well.
+    /// Whether the string holds literal text, other than white space and commas. Defaults count, used or not.
     pub literal: bool,
-    /// Whether any of it came from a file, whose content is not to be shown.
+    /// Whether any of the text comes from a file. Such text is never shown.
     pub file: bool,
-    /// Why some of it could not be replaced. While there are any, `text` has no meaning.
-    pub faults: Vec<PlaceholderError>,
+    /// The placeholders that could not be replaced.
+    pub errors: Vec<PlaceholderError>,
 }
 
-/// Why a placeholder could not be replaced.
+/// A placeholder that cannot be replaced.
 #[derive(Debug, PartialEq)]
-pub(super) enum PlaceholderError {
-    /// A `{` without its `}`.
+pub(crate) enum PlaceholderError {
+    /// A `{` has no matching `}`.
     Unclosed,
-    /// Braces around something that is none of the three.
+    /// The braces hold none of the three forms. Carries the text with its braces.
     Unknown(String),
-    /// A variable that is not set, without a default.
+    /// The variable is not set and has no default. Carries the variable's name.
     Unset(String),
-    /// A file that cannot be read; why.
+    /// The file cannot be read. Carries the path and the reason.
     File(String, String),
 }
 
 /// Replaces every placeholder of `text`.
-pub(super) fn expand(text: &str, env: &Env) -> Expanded {
+pub(crate) fn expand(text: &str, environment: &Environment) -> Expanded {
     let mut all = Expanded::default();
     let mut rest = text;
     while let Some(start) = rest.find('{') {
         all.push_literal(&rest[..start]);
         let inside = &rest[start + 1..];
-        let Some(end) = closing(inside) else {
-            all.faults.push(PlaceholderError::Unclosed);
+        let Some(end) = closing_brace(inside) else {
+            all.errors.push(PlaceholderError::Unclosed);
             return all;
         };
-        all.push_placeholder(&inside[..end], env);
+        all.push_placeholder(&inside[..end], environment);
         rest = &inside[end + 1..];
     }
     all.push_literal(rest);
@@ -68,52 +68,56 @@ impl Expanded {
         self.text.push_str(text);
     }
 
-    fn push_placeholder(&mut self, inside: &str, env: &Env) {
+    fn push_placeholder(&mut self, inside: &str, environment: &Environment) {
         if let Some(variable) = inside.strip_prefix('$') {
-            let (name, default) = match variable.split_once(':') {
-                Some((name, default)) => (name, Some(expand(default, env))),
-                None => (variable, None),
-            };
-            if !is_name(name) {
-                self.faults.push(PlaceholderError::Unknown(format!("{{{inside}}}")));
-                return;
-            }
-            self.placeholders.push(format!("{{${name}}}"));
-            // A literal default is judged whether or not it is used.
-            self.literal |= default.as_ref().is_some_and(|default| default.literal);
-            match (env.get(name), default) {
-                (Some(value), _) => self.text.push_str(value),
-                (None, Some(default)) => self.append(default),
-                (None, None) => self.faults.push(PlaceholderError::Unset(name.to_owned())),
-            }
+            self.push_variable(inside, variable, environment);
         } else if let Some(path) = inside.strip_prefix("file.") {
-            let path = expand(path, env);
+            let path = expand(path, environment);
             self.placeholders.push(format!("{{{inside}}}"));
             self.file = true;
-            if !path.faults.is_empty() {
-                self.faults.extend(path.faults);
+            if !path.errors.is_empty() {
+                self.errors.extend(path.errors);
                 return;
             }
-            match content(&path.text) {
+            match read_file(&path.text) {
                 Ok(text) => self.text.push_str(&text),
-                Err(error) => self.faults.push(PlaceholderError::File(path.text, error.to_string())),
+                Err(error) => self.errors.push(PlaceholderError::File(path.text, error.to_string())),
             }
-        } else if inside == STRIPES_OWN {
+        } else if inside == STRIPE_PLACEHOLDER {
             self.push_literal(&format!("{{{inside}}}"));
         } else {
-            self.faults.push(PlaceholderError::Unknown(format!("{{{inside}}}")));
+            self.errors.push(PlaceholderError::Unknown(format!("{{{inside}}}")));
+        }
+    }
+
+    fn push_variable(&mut self, inside: &str, variable: &str, environment: &Environment) {
+        let (name, default) = match variable.split_once(':') {
+            Some((name, default)) => (name, Some(expand(default, environment))),
+            None => (variable, None),
+        };
+        if !is_variable_name(name) {
+            self.errors.push(PlaceholderError::Unknown(format!("{{{inside}}}")));
+            return;
+        }
+        self.placeholders.push(format!("{{${name}}}"));
+        // A literal default counts even if it is not used: a secret must not be in the file at all.
+        self.literal |= default.as_ref().is_some_and(|default| default.literal);
+        match (environment.get(name), default) {
+            (Some(value), _) => self.text.push_str(value),
+            (None, Some(default)) => self.append(default),
+            (None, None) => self.errors.push(PlaceholderError::Unset(name.to_owned())),
         }
     }
 
     fn append(&mut self, inner: Expanded) {
         self.text.push_str(&inner.text);
         self.file |= inner.file;
-        self.faults.extend(inner.faults);
+        self.errors.extend(inner.errors);
     }
 }
 
-/// Where the brace closes that was opened just before `text`.
-pub(super) fn closing(text: &str) -> Option<usize> {
+/// Returns the position of the brace that closes the one just before `text`.
+pub(crate) fn closing_brace(text: &str) -> Option<usize> {
     let mut depth = 0_usize;
     for (position, byte) in text.bytes().enumerate() {
         match byte {
@@ -126,17 +130,18 @@ pub(super) fn closing(text: &str) -> Option<usize> {
     None
 }
 
-fn is_name(name: &str) -> bool {
+fn is_variable_name(name: &str) -> bool {
     !name.is_empty()
         && !name.starts_with(|c: char| c.is_ascii_digit())
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
-/// A file's text without one trailing line end, which editors and `echo` leave.
-fn content(path: &str) -> io::Result<String> {
+/// Reads a file without one line end at its end, which editors and `echo` add.
+fn read_file(path: &str) -> io::Result<String> {
     let mut text = String::new();
-    File::open(path)?.take(FILE_LIMIT + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > FILE_LIMIT {
+    // One byte more than allowed tells a file of exactly the limit from a larger one.
+    File::open(path)?.take(MAX_FILE + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_FILE {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 1 MiB"));
     }
     if text.ends_with('\n') {
@@ -152,12 +157,12 @@ fn content(path: &str) -> io::Result<String> {
 mod tests {
     use super::*;
 
-    fn env() -> Env {
+    fn environment() -> Environment {
         [("A", "1"), ("BLANK", ""), ("PORT", "80")].map(|(k, v)| (k.to_owned(), v.to_owned())).into()
     }
 
     #[test]
-    fn variables_and_defaults_are_replaced_as_caddy_does() {
+    fn variables_and_defaults_are_replaced_as_in_caddy() {
         for (text, expected, literal) in [
             ("plain", "plain", true),
             ("", "", false),
@@ -171,14 +176,14 @@ mod tests {
             ("{$NONE:http://b:{$PORT}}", "http://b:80", true),
             ("{$NONE:{$A}}", "1", false),
         ] {
-            let got = expand(text, &env());
+            let got = expand(text, &environment());
             assert_eq!((got.text.as_str(), got.literal), (expected, literal), "{text}");
-            assert_eq!(got.faults, [], "{text}");
+            assert_eq!(got.errors, [], "{text}");
         }
     }
 
     #[test]
-    fn what_is_no_placeholder_is_a_fault() {
+    fn a_malformed_or_unset_placeholder_is_an_error() {
         use PlaceholderError::*;
         for (text, expected) in [
             ("{$A", Unclosed),
@@ -192,7 +197,7 @@ mod tests {
             ("{file.{$NONE}/x}", Unset("NONE".to_owned())),
             ("{$OTHER:{$NONE}}", Unset("NONE".to_owned())),
         ] {
-            assert_eq!(expand(text, &env()).faults, [expected], "{text}");
+            assert_eq!(expand(text, &environment()).errors, [expected], "{text}");
         }
     }
 
@@ -204,24 +209,24 @@ mod tests {
         {
             let path = folder.path().join("secret");
             std::fs::write(&path, stored).unwrap();
-            let got = expand(&format!("{{file.{}}}", path.display()), &env());
+            let got = expand(&format!("{{file.{}}}", path.display()), &environment());
             assert_eq!((got.text.as_str(), got.literal, got.file), (expected, false, true), "{stored:?}");
         }
     }
 
     #[test]
-    fn a_variable_may_stand_in_a_files_path() {
+    fn a_files_path_may_hold_a_variable() {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("1"), "s").unwrap();
-        let got = expand(&format!("{{file.{}/{{$A}}}}", folder.path().display()), &env());
+        let got = expand(&format!("{{file.{}/{{$A}}}}", folder.path().display()), &environment());
         assert_eq!((got.text.as_str(), got.literal), ("s", false));
     }
 
     #[test]
-    fn a_file_that_cannot_be_read_says_why() {
+    fn an_unreadable_file_is_an_error_with_its_reason() {
         let folder = tempfile::tempdir().unwrap();
         let big = folder.path().join("big");
-        std::fs::write(&big, "x".repeat(FILE_LIMIT as usize + 1)).unwrap();
+        std::fs::write(&big, "x".repeat(MAX_FILE as usize + 1)).unwrap();
         let binary = folder.path().join("binary");
         std::fs::write(&binary, [0xff]).unwrap();
         for (path, reason) in [
@@ -230,8 +235,8 @@ mod tests {
             (binary, "stream did not contain valid UTF-8"),
         ] {
             let path = path.display().to_string();
-            let got = expand(&format!("{{file.{path}}}"), &env());
-            assert_eq!(got.faults, [PlaceholderError::File(path, reason.to_owned())]);
+            let got = expand(&format!("{{file.{path}}}"), &environment());
+            assert_eq!(got.errors, [PlaceholderError::File(path, reason.to_owned())]);
         }
     }
 }

@@ -1,0 +1,204 @@
+//! How the values of `[[webhook]]` are written: paths, names, event types, accounts, secrets, durations. Pure: a text
+//! becomes a value, or an [`InvalidValue`].
+
+use crate::config::reader::{DAY, InvalidValue, SECOND, duration};
+use secrecy::SecretString;
+use std::time::Duration;
+
+/// What a key that holds signing secrets expects.
+pub(crate) const SIGNING_SECRET: &str = "a webhook's signing secret (whsec_…)";
+
+/// The longest endpoint name, in bytes.
+const MAX_NAME: usize = 100;
+
+/// The longest event type, in bytes.
+const MAX_TYPE: usize = 255;
+
+/// Parses a path that can be compared byte for byte with a request's: nothing in it is encoded, resolved or dropped on
+/// the way to its meaning.
+pub(crate) fn path(text: &str) -> Result<String, InvalidValue> {
+    let invalid = |help: &str| Err(InvalidValue::expected("a path such as \"/webhooks/stripe\"").help(help));
+    let odd = |c: char| !c.is_ascii_alphanumeric() && !"/-._~!$&'()+,=:@".contains(c);
+    let segments = || text.split('/').skip(1);
+    let trimmed = text.trim_end_matches('/').to_ascii_lowercase();
+    if !text.starts_with('/') {
+        return invalid("start it with a slash, without scheme or host");
+    }
+    if text.contains(['?', '#']) {
+        return invalid("remove the query: the path is guarded and forwarded with any query");
+    }
+    if text.contains('*') {
+        return invalid(
+            "a webhook has one path: every spelling of it, and everything below it, is guarded as well",
+        );
+    }
+    if text.contains(odd) {
+        return invalid("use letters, digits and -._~!$&'()+,=:@ between slashes, without percent-encoding");
+    }
+    if trimmed.is_empty() {
+        return invalid("the whole site cannot be one webhook");
+    }
+    if trimmed.contains("//")
+        || text.ends_with("//")
+        || segments().any(|segment| segment == "." || segment == "..")
+        || trimmed.ends_with('.')
+    {
+        return invalid(
+            "write it as the backend knows it, without empty or dot segments and without a dot at its end",
+        );
+    }
+    Ok(text.to_owned())
+}
+
+/// Parses an endpoint's name. Ledger keys, metrics and logs show it, so it has to be readable on one line.
+pub(super) fn endpoint_name(text: &str) -> Result<String, InvalidValue> {
+    if text.len() > MAX_NAME || text.chars().any(char::is_control) || text.trim() != text {
+        return Err(InvalidValue::expected(
+            "a name of at most 100 bytes, without control characters and without spaces around it",
+        ));
+    }
+    Ok(text.to_owned())
+}
+
+/// Parses an event type, or the beginning of one followed by `*`.
+pub(super) fn type_pattern(text: &str) -> Result<String, InvalidValue> {
+    let stem = text.strip_suffix('*').unwrap_or(text);
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b'[' | b']');
+    if text.is_empty() || text.len() > MAX_TYPE || !stem.bytes().all(plain) {
+        let help = "as in \"invoice.paid\", \"checkout.session.*\" or \"*\"; a * is allowed only at the end";
+        return Err(InvalidValue::expected("an event type").help(help));
+    }
+    Ok(text.to_owned())
+}
+
+/// Parses the id of a connected account, or `*`.
+pub(super) fn account(text: &str) -> Result<String, InvalidValue> {
+    let id = text.starts_with("acct_") && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    if text == "*" || (id && text.len() > "acct_".len()) {
+        return Ok(text.to_owned());
+    }
+    Err(InvalidValue::expected("an account id (acct_…) or \"*\""))
+}
+
+/// Parses a signing secret. Rejects what Stripe never issues as one; an error describes it without quoting it.
+pub(super) fn signing_secret(text: &str) -> Result<SecretString, InvalidValue> {
+    let invalid =
+        |found: &str, help: &str| Err(InvalidValue::expected(SIGNING_SECRET).found(found).help(help));
+    if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return invalid("white space inside a secret", "separate several secrets by commas");
+    }
+    if !text.is_ascii() || text.ends_with("...") {
+        return invalid(
+            "a secret with characters that Stripe's secrets never have",
+            "copy the whole secret: an ellipsis marks a cut, and some editors start a file with an invisible mark",
+        );
+    }
+    if text.starts_with(['"', '\'']) {
+        return invalid("a secret in quotes", "remove the quotes: the value is used as it is");
+    }
+    if ["sk_", "rk_", "pk_"].iter().any(|prefix| text.starts_with(prefix)) {
+        return invalid(
+            "an API key",
+            "Stripe's dashboard shows the signing secret on the page of the webhook endpoint",
+        );
+    }
+    Ok(SecretString::from(text))
+}
+
+/// Parses a tolerance from 1 second to 1 day. It has whole seconds, as a signature's timestamp has.
+pub(super) fn tolerance(text: &str) -> Result<Duration, InvalidValue> {
+    let tolerance = duration(text, SECOND..=DAY, "1s to 1d").map_err(|error| {
+        error.help("a tolerance of zero would reject genuine events; omit the key for 5m")
+    })?;
+    if tolerance.subsec_nanos() != 0 {
+        return Err(InvalidValue::expected("whole seconds").help("Stripe's timestamps count whole seconds"));
+    }
+    Ok(tolerance)
+}
+
+/// Parses the delay before an attempt, from 0 to 30 days.
+pub(super) fn retry_delay(text: &str) -> Result<Duration, InvalidValue> {
+    duration(text, Duration::ZERO..=30 * DAY, "0s to 30d")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_spelled_as_requests_spell_it() {
+        for text in [
+            "/webhooks/stripe",
+            "/Stripe/Hook/",
+            "/a",
+            "/api.v1/stripe_hook-2",
+            "/index.php/stripe",
+            "/s.json",
+            "/shop/stripe.php",
+        ] {
+            assert_eq!(path(text).as_deref(), Ok(text));
+        }
+        for text in [
+            "",
+            "/",
+            "//",
+            "stripe",
+            "http://x/stripe",
+            "/a?b",
+            "/a#b",
+            "/a%20b",
+            "/a*",
+            "/a b",
+            "/a;b",
+            "/a\\b",
+            "/ä",
+            "//a",
+            "/a//b",
+            "/a//",
+            "/./a",
+            "/a/..",
+            "/a.",
+            "/a./",
+        ] {
+            path(text).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn a_type_pattern_has_a_star_only_at_its_end() {
+        for text in
+            ["*", "invoice.paid", "checkout.session.*", "invoice*", "v2.core.account[requirements].updated"]
+        {
+            assert_eq!(type_pattern(text).as_deref(), Ok(text));
+        }
+        for text in ["", "**", "*.paid", "invoice.*.x", "invoice paid", &"x".repeat(256)] {
+            type_pattern(text).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn an_account_is_an_id_or_a_star() {
+        for text in ["*", "acct_1NConnected"] {
+            assert_eq!(account(text).as_deref(), Ok(text));
+        }
+        for text in ["", "acct_", "acct_*", "cus_1", "acct_1-2"] {
+            account(text).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn a_name_is_short_and_readable() {
+        assert_eq!(endpoint_name("shop 1").as_deref(), Ok("shop 1"));
+        for text in [" x", "x ", "a\nb", &"x".repeat(101)] {
+            endpoint_name(text).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn a_tolerance_is_whole_seconds_and_never_zero() {
+        assert_eq!(tolerance("5m"), Ok(Duration::from_secs(300)));
+        for text in ["0s", "999ms", "1s500ms", "2d", "x"] {
+            tolerance(text).unwrap_err();
+        }
+    }
+}
