@@ -15,7 +15,7 @@
 //!
 //! - [`stripe::signature`]: which signatures are valid; [`stripe::event`]: which payloads are events
 //! - [`guard`]: which paths are spellings of a webhook path
-//! - [`edge::reply`]: the response to each outcome
+//! - [`edge::response`]: the response to each outcome
 //! - [`ledger`]: the states and leases of events; how duplicates are recognised
 //! - [`delivery::retry_schedule`]: when a failed event is retried
 //! - [`checkout::order`]: what can be ordered

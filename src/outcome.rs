@@ -1,5 +1,5 @@
 //! What a caller can be told, as one enum: the codes of the answer table, of the `outcome` label and of the logs.
-//! It never says how an answer looks: statuses, headers and bodies are `edge::reply`'s.
+//! It never says how an answer looks: statuses, headers and bodies are `edge::response`'s.
 
 pub mod checkout;
 

@@ -6,7 +6,7 @@
 
 #![no_main]
 
-use countersign::guard::{Guard, Judgement};
+use countersign::guard::{Classification, Guard};
 use libfuzzer_sys::fuzz_target;
 use std::sync::LazyLock;
 
@@ -17,14 +17,14 @@ static GUARD: LazyLock<Guard> = LazyLock::new(|| Guard::new(["/webhooks/stripe"]
 fuzz_target!(|data: &[u8]| {
     let Some((choices, rest)) = data.split_first_chunk::<3>() else { return };
     let path: Vec<u8> = b"/".iter().chain(rest.iter().take_while(|byte| **byte != b'?')).copied().collect();
-    let found = GUARD.judge(&path);
-    assert_eq!(path == WEBHOOK, found == Judgement::Webhook(0), "{}", path.escape_ascii());
-    assert_eq!(GUARD.judge(&[&path[..], b"?a=/../b%00;c"].concat()), found, "{}", path.escape_ascii());
+    let found = GUARD.classify(&path);
+    assert_eq!(path == WEBHOOK, found == Classification::Webhook(0), "{}", path.escape_ascii());
+    assert_eq!(GUARD.classify(&[&path[..], b"?a=/../b%00;c"].concat()), found, "{}", path.escape_ascii());
     let backend = Backend(u32::from_le_bytes([choices[0], choices[1], choices[2], 0]));
     if backend.is_webhook(&path) {
         assert_ne!(
             found,
-            Judgement::Other,
+            Classification::Other,
             "{} is the webhook to backend {:b}",
             path.escape_ascii(),
             backend.0

@@ -176,7 +176,7 @@ pub(super) fn routes(
         };
         Arc::new(endpoint)
     });
-    Ok(Routes::new(endpoints.collect(), config.server.trusted_proxies.clone()).selling(checkout))
+    Ok(Routes::new(endpoints.collect(), config.server.trusted_proxies.clone()).with_checkout(checkout))
 }
 
 /// Returns the `Host` of imported events: the backend's own, since they came with no request that would name one.

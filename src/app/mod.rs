@@ -114,7 +114,7 @@ impl App {
     async fn shut_down(self, signals: &mut Signals) -> ExitCode {
         tracing::info!(grace = ?self.config.server.shutdown_grace, "shutting down: draining requests in flight");
         self.readiness.set_draining();
-        self.drain.begin();
+        self.drain.start();
         let _ = self.accepting.await;
         let drained = tokio::select! {
             drained = drained(&self.drain, &self.connections, &self.background) => drained,
@@ -148,7 +148,7 @@ async fn ledger_ready(ledger: &dyn Ledger) {
 
 /// Waits for connections and background tasks. Returns false if the grace expired first.
 async fn drained(drain: &Drain, connections: &TaskTracker, background: &TaskTracker) -> bool {
-    let Some(deadline) = drain.until() else { return true };
+    let Some(deadline) = drain.deadline() else { return true };
     connections.close();
     background.close();
     let all = async {

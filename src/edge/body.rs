@@ -4,8 +4,8 @@ use bytes::{Bytes, BytesMut};
 use std::time::Duration;
 use tokio::time::timeout;
 
+use super::admission::AdmissionPermit;
 use super::connection::Connection;
-use super::gate::Pass;
 use crate::http1::chunked::{Decoder, Step};
 use crate::http1::framing::Framing;
 use crate::http1::head::RequestHead;
@@ -44,7 +44,7 @@ pub async fn read(
     connection: &mut Connection,
     head: &RequestHead,
     limits: ReadLimits,
-    permit: &mut Pass,
+    permit: &mut AdmissionPermit,
 ) -> Result<Bytes, BodyError> {
     if head.expects_continue() && connection.send(b"HTTP/1.1 100 Continue\r\n\r\n", b"").await.is_err() {
         return Err(BodyError::Disconnected);
@@ -53,9 +53,9 @@ pub async fn read(
         // In this order a body that came with its head is read without becoming evictable.
         biased;
         body = timeout(limits.timeout, read_framed(connection, head.framing(), limits.max_bytes)) => body,
-        () = permit.sent_away() => return Err(BodyError::Evicted),
+        () = permit.evicted() => return Err(BodyError::Evicted),
     };
-    permit.stay();
+    permit.pin();
     body.unwrap_or(Err(BodyError::TooSlow))
 }
 

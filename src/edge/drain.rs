@@ -1,4 +1,4 @@
-//! The end of the program as the edge sees it: whether it has begun, and how long it may take.
+//! The shutdown as the edge sees it: whether draining has started, and the deadline for work in flight. It ends no work.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -6,55 +6,60 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// Shared by everything that has to know. Begins once.
+/// The state of the shutdown, shared by everything that has to know it. Draining starts once and never stops.
 #[derive(Debug)]
 pub struct Drain {
+    /// Cancelled when draining starts.
     token: CancellationToken,
-    flag: watch::Sender<bool>,
-    until: OnceLock<Instant>,
+    /// Set to `true` when draining starts, for pingora.
+    draining: watch::Sender<bool>,
+    /// When the grace period ends; set when draining starts.
+    deadline: OnceLock<Instant>,
+    /// How long work in flight may take after draining starts.
     grace: Duration,
 }
 
 impl Drain {
-    /// Not begun; when it does, work in flight has `grace`.
+    /// Creates the state of a program that serves. Work in flight gets `grace` once draining starts.
     pub fn new(grace: Duration) -> Drain {
         Drain {
             token: CancellationToken::new(),
-            flag: watch::Sender::new(false),
-            until: OnceLock::new(),
+            draining: watch::Sender::new(false),
+            deadline: OnceLock::new(),
             grace,
         }
     }
 
-    /// Begins: from here on connections end with their request.
-    pub fn begin(&self) {
-        let _ = self.until.set(Instant::now() + self.grace);
-        self.flag.send_replace(true);
+    /// Starts draining: each connection closes after the request that it is serving.
+    pub fn start(&self) {
+        // The deadline comes first, so that code woken by the token finds it.
+        let _ = self.deadline.set(Instant::now() + self.grace);
+        self.draining.send_replace(true);
         self.token.cancel();
     }
 
-    /// Whether it has begun.
-    pub fn begun(&self) -> bool {
+    /// Returns whether draining has started.
+    pub fn is_draining(&self) -> bool {
         self.token.is_cancelled()
     }
 
-    /// Whether work that may take `time` can still be begun.
+    /// Returns whether work that may take `time` would end before the deadline.
     pub fn has_time_for(&self, time: Duration) -> bool {
-        self.until.get().is_none_or(|until| until.saturating_duration_since(Instant::now()) >= time)
+        self.deadline.get().is_none_or(|deadline| deadline.saturating_duration_since(Instant::now()) >= time)
     }
 
-    /// When the grace is over; `None` before it began.
-    pub fn until(&self) -> Option<Instant> {
-        self.until.get().copied()
+    /// Returns when the grace period ends, or `None` before draining starts.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.deadline.get().copied()
     }
 
-    /// Resolves when it begins.
+    /// Returns the token that is cancelled when draining starts.
     pub fn token(&self) -> &CancellationToken {
         &self.token
     }
 
-    /// The same as pingora wants it.
+    /// Returns a receiver that turns `true` when draining starts, the signal that pingora takes.
     pub(super) fn watch(&self) -> watch::Receiver<bool> {
-        self.flag.subscribe()
+        self.draining.subscribe()
     }
 }

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
 use super::Context;
+use super::admission::AdmissionPermit;
 use super::body::{self, BodyError, ReadLimits};
 use super::connection::{Connection, LINGER_TIMEOUT};
-use super::gate::Pass;
-use super::reply::{self, Response};
+use super::response::{self, Response};
 use crate::clock;
 use crate::http1::framing::Framing;
 use crate::http1::head::RequestHead;
@@ -84,7 +84,7 @@ impl<'a> Exchange<'a> {
     /// Responds before the body is read. A short body is discarded to keep the connection.
     pub(super) async fn reject(&mut self, response: &Response) -> ConnectionAction {
         if self.head.validate().is_err() {
-            let _ = self.connection.send(&reply::raw(Outcome::RequestMalformed), b"").await;
+            let _ = self.connection.send(&response::closing_response(Outcome::RequestMalformed), b"").await;
             return ConnectionAction::LingeringClose;
         }
         let discarded = self.discarded_length();
@@ -120,7 +120,7 @@ impl<'a> Exchange<'a> {
         &mut self,
         limits: ReadLimits,
         work_time: Duration,
-        permit: &mut Pass,
+        permit: &mut AdmissionPermit,
     ) -> Result<Bytes, BodyError> {
         let body = body::read(self.connection, &self.head, limits, permit).await?;
         // The body may have taken what time there was.
@@ -159,6 +159,6 @@ impl<'a> Exchange<'a> {
     }
 
     fn keeps_alive(&self) -> bool {
-        self.head.keep_alive() && !self.context.drain.begun()
+        self.head.keep_alive() && !self.context.drain.is_draining()
     }
 }

@@ -1,5 +1,5 @@
-//! Accepts connections, as many as may be open. When the program drains, what the kernel has already accepted is
-//! still taken, so that a client which got through is answered.
+//! Accepts connections up to a limit, and starts a task for each. It reads no request. While draining it still accepts the
+//! connections that the kernel has already queued, so that these clients get a response.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -9,42 +9,42 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::TaskTracker;
 
 use super::connection::{Connection, Limits};
-use super::reply;
+use super::response;
 use super::{Server, serve};
 use crate::outcome::Outcome;
 use crate::socket::{Listener, Socket};
 
-/// How many clients are told at once that there is no room; further ones are just closed.
-const TURNED_AWAY: usize = 64;
-/// How long such a client may take to read it.
-const FAREWELL: Duration = Duration::from_secs(1);
-/// A pause after a failed accept: most often there are no file descriptors left, and trying at once would spin.
-const AFTER_FAILURE: Duration = Duration::from_millis(50);
-/// While draining, no connection is taken later than this, however many keep coming.
-const LAST_CALL: Duration = Duration::from_millis(500);
+/// How many clients over the limit may get a response at once; further ones are closed without one.
+const MAX_REJECTIONS: usize = 64;
+/// How long a client over the limit may take to read its response.
+const REJECTION_TIMEOUT: Duration = Duration::from_secs(1);
+/// The pause after a failed accept. Usually no file descriptors are left, and an immediate retry would spin.
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(50);
+/// How long connections are accepted while draining, however many keep coming.
+const MAX_DRAIN_ACCEPT: Duration = Duration::from_millis(500);
 
-/// Serves on `listener` until the program drains. Each connection is a task on `tasks`.
+/// Accepts connections on `listener` until the program drains, and serves each in a task of `tasks`.
 pub async fn accept(
     listener: Listener,
-    front: Server,
+    server: Server,
     limits: Arc<Limits>,
     max_connections: usize,
     tasks: TaskTracker,
 ) {
-    let places = Arc::new(Semaphore::new(max_connections));
-    let turned_away = Arc::new(Semaphore::new(TURNED_AWAY));
-    let take = |(socket, peer): (Socket, Option<IpAddr>)| match places.clone().try_acquire_owned() {
+    let permits = Arc::new(Semaphore::new(max_connections));
+    let rejections = Arc::new(Semaphore::new(MAX_REJECTIONS));
+    let start = |(socket, peer): (Socket, Option<IpAddr>)| match permits.clone().try_acquire_owned() {
         Ok(permit) => {
             let connection = Connection::new(socket, peer, limits.clone(), permit);
-            let front = front.clone();
+            let server = server.clone();
             tasks.spawn(async move {
-                serve::serve(&front.context, &front.pass_through, Box::new(connection)).await
+                serve::serve(&server.context, &server.pass_through, Box::new(connection)).await
             });
         }
         Err(_) => {
-            if let Ok(permit) = turned_away.clone().try_acquire_owned() {
+            if let Ok(permit) = rejections.clone().try_acquire_owned() {
                 tasks.spawn(async move {
-                    let _ = timeout(FAREWELL, turn_away(socket)).await;
+                    let _ = timeout(REJECTION_TIMEOUT, reject_over_capacity(socket)).await;
                     drop(permit);
                 });
             }
@@ -52,34 +52,41 @@ pub async fn accept(
     };
     loop {
         let accepted = tokio::select! {
+            // Under load a connection is always ready; draining must come first.
             biased;
             () = limits.drain.cancelled() => break,
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok(accepted) => take(accepted),
+            Ok(accepted) => start(accepted),
             Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
-                sleep(AFTER_FAILURE).await;
+                tracing::warn!(
+                    %error,
+                    "failed to accept a connection on the public listener, retrying; if no file descriptors are left, \
+                     raise the limit of open files or lower server.max_connections"
+                );
+                sleep(ACCEPT_RETRY_DELAY).await;
             }
         }
     }
-    let last_call = Instant::now() + LAST_CALL;
+    let deadline = Instant::now() + MAX_DRAIN_ACCEPT;
     let Ok(closing) = listener.closing() else { return };
-    // Under a steady load there is no quiet moment to wait for: it closes the moment that the kernel holds none.
+    // Under a steady load no quiet moment comes. The listener closes as soon as the kernel's queue is empty.
     while let Ok(accepted) = closing.accept() {
-        take(accepted);
-        if Instant::now() > last_call {
+        start(accepted);
+        if Instant::now() > deadline {
             break;
         }
     }
     drop(closing);
 }
 
-/// Says that there is no room, and reads on until the client has closed: else the kernel takes the answer back.
-async fn turn_away(mut socket: Socket) -> std::io::Result<()> {
+/// Responds that all connections are in use, and reads on until the client closes.
+///
+/// Closing a socket with unread data makes the kernel send RST, which can destroy the response before the client reads it.
+async fn reject_over_capacity(mut socket: Socket) -> std::io::Result<()> {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    socket.write_all(&reply::raw(Outcome::Overloaded)).await?;
+    socket.write_all(&response::closing_response(Outcome::Overloaded)).await?;
     socket.shutdown().await?;
     let mut sink = [0; 1024];
     while socket.read(&mut sink).await? > 0 {}

@@ -2,26 +2,27 @@
 //! and only `proxy` knows pingora.
 //!
 //! A request's way: `listener` accepts, `connection` reads the head, and `serve` routes it by `route`. `exchange` reads
-//! the `body` and responds; `webhook` and `checkout` use it within the places of a `gate`. Everything else goes to
-//! pingora through `proxy`. `headers` says who the client is and what no client may send, `client` finds its address, `page`
-//! judges which page sent an order, `reply` is the table, and `drain` is the end of the program.
+//! the `body` and responds; `webhook` and `checkout` use it within the places of `admission`. Everything else goes to
+//! pingora through `proxy`. `headers` says who the client is and what no client may send, `client_addr` finds its address,
+//! `cors` decides which page may send an order, `response` is the table, and `drain` is the end of the program.
 
+mod admission;
 mod body;
 mod checkout;
-mod client;
+mod client_addr;
 pub mod connection;
+mod cors;
 pub mod drain;
 mod exchange;
-mod gate;
 mod headers;
 pub mod listener;
-mod page;
 mod proxy;
-pub mod reply;
+pub mod response;
 pub mod route;
 mod serve;
 mod webhook;
 
+use admission::AdmissionLimiter;
 use arc_swap::ArcSwap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,7 +32,6 @@ use crate::config::Config;
 use crate::intake::Intake;
 use crate::metrics::Metrics;
 use drain::Drain;
-use gate::Gate;
 use proxy::PassThrough;
 use route::Routes;
 
@@ -52,9 +52,9 @@ struct Context {
     routes: Arc<ArcSwap<Routes>>,
     intake: Arc<Intake>,
     /// The places of webhooks.
-    gate: Arc<Gate>,
+    webhooks: Arc<AdmissionLimiter>,
     /// The places of orders.
-    orders: Arc<Gate>,
+    orders: Arc<AdmissionLimiter>,
     metrics: Arc<Metrics>,
     drain: Arc<Drain>,
     /// How long one delivery to the backend may take.
@@ -72,9 +72,10 @@ impl Server {
         drain: Arc<Drain>,
     ) -> Server {
         let pass_through = PassThrough::new(backend, metrics.clone(), drain.watch());
-        let (gate, orders) = (Gate::new(config.server.max_webhooks), Gate::new(MAX_ORDERS));
+        let webhooks = AdmissionLimiter::new(config.server.max_webhooks);
+        let orders = AdmissionLimiter::new(MAX_ORDERS);
         let attempt_timeout = config.backend.connect_timeout + config.backend.response_timeout;
-        let context = Context { routes, intake, gate, orders, metrics, drain, attempt_timeout };
+        let context = Context { routes, intake, webhooks, orders, metrics, drain, attempt_timeout };
         Server { context: Arc::new(context), pass_through }
     }
 }

@@ -1,94 +1,97 @@
-//! A request's target → where it goes. Pure.
+//! Routing: a request's target → what handles the request. It knows no method, no header and no body. Pure.
 
 use ipnet::IpNet;
 use std::sync::Arc;
 
 use crate::checkout::{Checkout, session};
 use crate::endpoint::Endpoint;
-use crate::guard::{Guard, Judgement, Reason};
+use crate::guard::{Classification, Guard, Reason};
 
-/// What routing needs to know; replaced as a whole on a reload.
+/// All that routing needs to know; a reload replaces it as a whole.
 pub struct Routes {
     guard: Guard,
     endpoints: Vec<Arc<Endpoint>>,
+    /// The checkout, if one is configured.
     checkout: Option<Arc<Checkout>>,
-    /// Peers whose `X-Forwarded-*` is believed.
+    /// The peers that may set `X-Forwarded-*` and the identity headers.
     pub trusted_proxies: Vec<IpNet>,
 }
 
-/// Where a request goes.
+/// The part of the program that handles a request.
 pub enum Route<'a> {
-    /// To the intake.
+    /// The intake handles it as a webhook of this endpoint.
     Webhook(&'a Arc<Endpoint>),
-    /// A spelling of a webhook path that is not the path.
+    /// The target is ambiguous with the path of an endpoint.
     Ambiguous {
-        /// Which rule found it.
+        /// The guard's rule that found it.
         reason: Reason,
-        /// Whether the endpoint that it would be taken for refuses.
+        /// Whether that endpoint rejects ambiguous paths; if not, they are only counted.
         enforce: bool,
     },
-    /// To the checkout.
-    Checkout(&'a Arc<Checkout>, Errand),
-    /// To the backend, untouched.
+    /// The checkout handles it.
+    Checkout(&'a Arc<Checkout>, CheckoutRoute),
+    /// The backend handles it, unchanged.
     Pass,
 }
 
-/// What is wanted of the checkout.
+/// What a target within the checkout's paths asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Errand {
-    /// To buy.
-    Order,
-    /// To know what became of the session with this id.
-    Status(Box<str>),
-    /// Nothing that there is.
-    Unknown,
+pub enum CheckoutRoute {
+    /// The checkout path itself: to create a Checkout Session.
+    CreateSession,
+    /// A session's id beneath the path: to read the status of that session.
+    SessionStatus(Box<str>),
+    /// Anything else beneath the path.
+    NotFound,
 }
 
 impl Routes {
-    /// Builds the routes to these endpoints.
+    /// Creates routes to these endpoints, and no checkout.
     pub fn new(endpoints: Vec<Arc<Endpoint>>, trusted_proxies: Vec<IpNet>) -> Routes {
         let guard = Guard::new(endpoints.iter().map(|endpoint| endpoint.path.as_str()));
         Routes { guard, endpoints, checkout: None, trusted_proxies }
     }
 
-    /// Every endpoint.
+    /// Returns every endpoint, in the order of the configuration.
     pub fn endpoints(&self) -> Vec<Arc<Endpoint>> {
         self.endpoints.clone()
     }
 
-    /// The same, and this checkout.
-    pub fn selling(mut self, checkout: Option<Arc<Checkout>>) -> Routes {
+    /// Returns these routes with a checkout.
+    pub fn with_checkout(mut self, checkout: Option<Arc<Checkout>>) -> Routes {
         self.checkout = checkout;
         self
     }
 
-    /// Where a request with this raw target goes.
+    /// Returns what handles a request with this target, given as it stands in the request line.
     pub fn route(&self, target: &[u8]) -> Route<'_> {
-        match self.guard.judge(target) {
-            Judgement::Other => match &self.checkout {
-                Some(checkout) => match errand(&checkout.terms.paths, target) {
-                    Some(errand) => Route::Checkout(checkout, errand),
+        match self.guard.classify(target) {
+            // The guard comes first, because a webhook path may lie beneath a checkout path.
+            Classification::Other => match &self.checkout {
+                Some(checkout) => match checkout_route(&checkout.terms.paths, target) {
+                    Some(route) => Route::Checkout(checkout, route),
                     None => Route::Pass,
                 },
                 None => Route::Pass,
             },
-            Judgement::Webhook(index) => Route::Webhook(&self.endpoints[index]),
-            Judgement::Ambiguous { reason, webhook } => {
+            Classification::Webhook(index) => Route::Webhook(&self.endpoints[index]),
+            Classification::Ambiguous { reason, webhook } => {
                 Route::Ambiguous { reason, enforce: self.endpoints[webhook].enforce }
             }
         }
     }
 }
 
-/// What a target asks of a checkout at these paths; `None` if it is none of its targets.
-fn errand(paths: &[String], target: &[u8]) -> Option<Errand> {
+/// Returns what a target asks of a checkout at these paths, or `None` if it lies outside them.
+fn checkout_route(paths: &[String], target: &[u8]) -> Option<CheckoutRoute> {
     let rest = paths.iter().find_map(|path| {
         let rest = target.strip_prefix(path.as_bytes())?;
         matches!(rest.first(), None | Some(b'/' | b'?')).then_some(rest)
     })?;
-    let Some(below) = rest.strip_prefix(b"/") else { return Some(Errand::Order) };
+    let Some(below) = rest.strip_prefix(b"/") else { return Some(CheckoutRoute::CreateSession) };
     let id = below.split(|&byte| byte == b'?').next().and_then(|id| str::from_utf8(id).ok());
-    Some(id.filter(|id| session::is_id(id)).map_or(Errand::Unknown, |id| Errand::Status(id.into())))
+    let id = id.filter(|id| session::is_id(id));
+    Some(id.map_or(CheckoutRoute::NotFound, |id| CheckoutRoute::SessionStatus(id.into())))
 }
 
 #[cfg(test)]
@@ -96,25 +99,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_checkouts_paths_and_what_lies_beneath_are_its_own() {
+    fn a_checkout_has_its_paths_and_everything_beneath_them() {
         let paths = ["/api/checkout".to_owned(), "/buy".to_owned()];
         for (target, expected) in [
-            ("/api/checkout", Some(Errand::Order)),
-            ("/api/checkout?x=/y", Some(Errand::Order)),
-            ("/buy", Some(Errand::Order)),
-            ("/api/checkout/cs_test_1", Some(Errand::Status("cs_test_1".into()))),
-            ("/buy/cs_live_a?x", Some(Errand::Status("cs_live_a".into()))),
-            ("/api/checkout/", Some(Errand::Unknown)),
-            ("/api/checkout/x", Some(Errand::Unknown)),
-            ("/api/checkout/cs_test_1/x", Some(Errand::Unknown)),
-            ("/api/checkout/cs_test_%31", Some(Errand::Unknown)),
+            ("/api/checkout", Some(CheckoutRoute::CreateSession)),
+            ("/api/checkout?x=/y", Some(CheckoutRoute::CreateSession)),
+            ("/buy", Some(CheckoutRoute::CreateSession)),
+            ("/api/checkout/cs_test_1", Some(CheckoutRoute::SessionStatus("cs_test_1".into()))),
+            ("/buy/cs_live_a?x", Some(CheckoutRoute::SessionStatus("cs_live_a".into()))),
+            ("/api/checkout/", Some(CheckoutRoute::NotFound)),
+            ("/api/checkout/x", Some(CheckoutRoute::NotFound)),
+            ("/api/checkout/cs_test_1/x", Some(CheckoutRoute::NotFound)),
+            ("/api/checkout/cs_test_%31", Some(CheckoutRoute::NotFound)),
             ("/api/checkouts", None),
             ("/api/checkout.json", None),
             ("/API/checkout", None),
             ("/api", None),
             ("/", None),
         ] {
-            assert_eq!(errand(&paths, target.as_bytes()), expected, "{target}");
+            assert_eq!(checkout_route(&paths, target.as_bytes()), expected, "{target}");
         }
     }
 }

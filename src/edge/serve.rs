@@ -9,8 +9,8 @@ use super::connection::{Connection, ReadHeadError};
 use super::exchange::{ConnectionAction, Exchange, Handling};
 use super::headers;
 use super::proxy::PassThrough;
-use super::reply::{self, Response};
-use super::route::{Errand, Route};
+use super::response::{self, Response};
+use super::route::{CheckoutRoute, Route};
 use super::webhook;
 use crate::checkout::Checkout;
 use crate::endpoint::Endpoint;
@@ -23,7 +23,7 @@ enum Destination {
     /// The webhook endpoint.
     Webhook(Arc<Endpoint>),
     /// The checkout, and what the path asks of it.
-    Checkout(Arc<Checkout>, Errand),
+    Checkout(Arc<Checkout>, CheckoutRoute),
     /// Nothing: the request is refused.
     Refuse(Outcome),
     /// The backend, through pingora, with a verdict in a dry run.
@@ -64,9 +64,9 @@ async fn handle(context: &Context, connection: &mut Connection, head: RequestHea
         Destination::Webhook(endpoint) => {
             webhook::handle(Exchange::new(context, connection, head), &endpoint).await
         }
-        Destination::Checkout(checkout, errand) => {
+        Destination::Checkout(checkout, checkout_route) => {
             let exchange = Exchange::new(context, connection, head);
-            Handling::Responded(checkout::handle(exchange, &checkout, errand).await)
+            Handling::Responded(checkout::handle(exchange, &checkout, checkout_route).await)
         }
         Destination::Refuse(outcome) => Handling::Responded(reject(context, connection, head, outcome).await),
         Destination::Backend(verdict) => Handling::Forward(head, verdict),
@@ -83,7 +83,7 @@ fn route(context: &Context, head: &RequestHead) -> Destination {
         }
         Route::Pass => Destination::Backend(None),
         Route::Webhook(endpoint) => Destination::Webhook(endpoint.clone()),
-        Route::Checkout(checkout, errand) => Destination::Checkout(checkout.clone(), errand),
+        Route::Checkout(checkout, checkout_route) => Destination::Checkout(checkout.clone(), checkout_route),
         Route::Ambiguous { reason, enforce } => {
             context.metrics.guard_rejected(reason.as_str());
             if enforce {
@@ -129,6 +129,6 @@ async fn reject(
 
 /// Answers a head that cannot be read and ends the connection: where the next request begins is not known.
 async fn reject_and_close(connection: &mut Connection, outcome: Outcome) {
-    let _ = connection.send(&reply::raw(outcome), b"").await;
+    let _ = connection.send(&response::closing_response(outcome), b"").await;
     connection.linger_and_close().await;
 }

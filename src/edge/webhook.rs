@@ -4,11 +4,11 @@
 use bytes::Bytes;
 use std::sync::Arc;
 
+use super::admission::AdmissionPermit;
 use super::body::{BodyError, ReadLimits};
 use super::exchange::{Exchange, ExchangeResult, Handling};
-use super::gate::Pass;
 use super::headers::{self, Origin};
-use super::reply::Response;
+use super::response::Response;
 use crate::backend::RequestHeadBuilder;
 use crate::endpoint::Endpoint;
 use crate::http1::framing::Framing;
@@ -68,7 +68,7 @@ impl WebhookExchange<'_, '_> {
                 Ok(self.reject(outcome).await)
             };
         }
-        let Some(mut permit) = self.exchange.context.gate.enter().await else {
+        let Some(mut permit) = self.exchange.context.webhooks.acquire().await else {
             return Ok(self.reject(Outcome::Overloaded).await);
         };
         let body = match self.read_body(&mut permit).await {
@@ -84,7 +84,7 @@ impl WebhookExchange<'_, '_> {
             WebhookDisposition::Refused(rejection) if !self.endpoint.enforce => {
                 self.pass_on(rejection.outcome(), body).await
             }
-            disposition => Response::to_webhook(disposition),
+            disposition => Response::from_webhook(disposition),
         };
         drop(permit);
         let action = self.exchange.respond(&response).await;
@@ -124,7 +124,7 @@ impl WebhookExchange<'_, '_> {
         ExchangeResult { action, outcome, status: Some(response.status), result: None }
     }
 
-    async fn read_body(&mut self, permit: &mut Pass) -> Result<Bytes, BodyError> {
+    async fn read_body(&mut self, permit: &mut AdmissionPermit) -> Result<Bytes, BodyError> {
         let limits = ReadLimits {
             max_bytes: self.endpoint.limits.max_body,
             timeout: self.endpoint.limits.body_timeout,
@@ -194,7 +194,7 @@ impl WebhookExchange<'_, '_> {
         self.add_origin(&mut request);
         request.add("Countersign-Verdict", verdict.as_str().as_bytes());
         match self.exchange.context.intake.pass_unverified(request, body).await {
-            Ok(answer) => Response::passed_on(&answer),
+            Ok(answer) => Response::from_backend(&answer),
             Err(error) => Response::from_outcome(intake::outcome_of(&error)),
         }
     }

@@ -1,5 +1,5 @@
 //! How a request to the checkout ended, as one enum: the codes of its answers, of the `outcome` label and of its log
-//! line. It never says how an answer looks: that is `edge::reply`'s.
+//! line. It never says how an answer looks: that is `edge::response`'s.
 
 /// What became of a request to a checkout path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -6,12 +6,12 @@ mod request;
 use bytes::Bytes;
 use std::time::Duration;
 
+use super::admission::AdmissionPermit;
 use super::body::{BodyError, ReadLimits};
+use super::cors::CorsDecision;
 use super::exchange::{ConnectionAction, Exchange, ExchangeResult};
-use super::gate::Pass;
-use super::page::Page;
-use super::reply::Response;
-use super::route::Errand;
+use super::response::Response;
+use super::route::CheckoutRoute;
 use crate::checkout::order::Shape;
 use crate::checkout::{Checkout, OrderDisposition, OrderRequest, OrderResult};
 use crate::outcome::checkout::CheckoutOutcome;
@@ -28,7 +28,7 @@ struct CheckoutExchange<'a, 'c> {
     exchange: Exchange<'c>,
     checkout: &'a Checkout,
     /// Which page sent the request. Known once its head has been judged.
-    page: Page,
+    cors: CorsDecision,
     /// The methods of the path, for `Allow` and for a preflight.
     methods: &'static str,
     /// True if the client prefers to read HTML.
@@ -36,14 +36,18 @@ struct CheckoutExchange<'a, 'c> {
 }
 
 /// Handles a request to a path of `checkout`, counts it and logs it.
-pub(super) async fn handle(exchange: Exchange<'_>, checkout: &Checkout, errand: Errand) -> ConnectionAction {
+pub(super) async fn handle(
+    exchange: Exchange<'_>,
+    checkout: &Checkout,
+    route: CheckoutRoute,
+) -> ConnectionAction {
     let context = exchange.context;
     let _in_flight = context.metrics.in_flight();
     let started = exchange.started;
-    let order = errand == Errand::Order;
+    let order = route == CheckoutRoute::CreateSession;
     let methods = if order { "POST, OPTIONS" } else { "GET, HEAD, OPTIONS" };
-    let mut handler = CheckoutExchange { exchange, checkout, page: Page::Any, methods, html: false };
-    let result = handler.run(errand).await;
+    let mut handler = CheckoutExchange { exchange, checkout, cors: CorsDecision::Any, methods, html: false };
+    let result = handler.run(route).await;
     let took = started.elapsed();
     context.metrics.checked_out(result.outcome, took);
     log(&result, order, took.as_micros() as f64 / 1e3);
@@ -51,11 +55,11 @@ pub(super) async fn handle(exchange: Exchange<'_>, checkout: &Checkout, errand: 
 }
 
 impl CheckoutExchange<'_, '_> {
-    async fn run(&mut self, errand: Errand) -> CheckoutExchangeResult {
+    async fn run(&mut self, route: CheckoutRoute) -> CheckoutExchangeResult {
         if self.exchange.head.validate().is_err() {
             return self.reject(EarlyReply::new(CheckoutOutcome::RequestMalformed)).await;
         }
-        let action = match self.judge_head(errand) {
+        let action = match self.judge_head(route) {
             Ok(action) => action,
             Err(reply) => return self.reject(reply).await,
         };
@@ -63,7 +67,7 @@ impl CheckoutExchange<'_, '_> {
         if !self.exchange.has_time_for(self.checkout.longest()) {
             return self.reject(EarlyReply::new(CheckoutOutcome::ShuttingDown)).await;
         }
-        let Some(mut permit) = self.exchange.context.orders.enter().await else {
+        let Some(mut permit) = self.exchange.context.orders.acquire().await else {
             return self.reject(EarlyReply::new(CheckoutOutcome::Overloaded)).await;
         };
         let body = match self.read_body(&mut permit).await {
@@ -76,7 +80,7 @@ impl CheckoutExchange<'_, '_> {
         };
         let (result, follows_redirect) = self.perform(action, &body).await;
         drop(permit);
-        let response = self.finish(Response::to_checkout(&result.disposition, follows_redirect));
+        let response = self.finish(Response::from_order(&result.disposition, follows_redirect));
         ExchangeResult {
             action: self.exchange.respond(&response).await,
             outcome: result.disposition.outcome(),
@@ -86,7 +90,7 @@ impl CheckoutExchange<'_, '_> {
     }
 
     /// Judges the head, and learns from it who reads the response.
-    fn judge_head(&mut self, errand: Errand) -> Result<Action, EarlyReply> {
+    fn judge_head(&mut self, route: CheckoutRoute) -> Result<Action, EarlyReply> {
         let routes = self.exchange.context.routes.load();
         let request = Request {
             checkout: self.checkout,
@@ -94,12 +98,12 @@ impl CheckoutExchange<'_, '_> {
             peer: self.exchange.peer(),
             head: &self.exchange.head,
         };
-        self.page = request.page();
+        self.cors = request.cors();
         self.html = request.prefers_html();
-        request.action(errand, &self.page, self.methods)
+        request.action(route, &self.cors, self.methods)
     }
 
-    async fn read_body(&mut self, permit: &mut Pass) -> Result<Bytes, BodyError> {
+    async fn read_body(&mut self, permit: &mut AdmissionPermit) -> Result<Bytes, BodyError> {
         let limits = ReadLimits { max_bytes: self.checkout.terms.max_body, timeout: BODY_TIMEOUT };
         self.exchange.read_body(limits, self.checkout.longest(), permit).await
     }
@@ -132,14 +136,14 @@ impl CheckoutExchange<'_, '_> {
             BodyError::Evicted => CheckoutOutcome::Overloaded,
             BodyError::ShuttingDown => CheckoutOutcome::ShuttingDown,
         };
-        let response = self.finish(Response::of_checkout(outcome, None));
+        let response = self.finish(Response::from_checkout_outcome(outcome, None));
         self.exchange.fail_body(error, outcome, &response).await
     }
 
     /// Finishes a response for the client and the page that read it.
     fn finish(&self, response: Response) -> Response {
-        let response = if self.html && response.status >= 400 { response.for_people() } else { response };
-        response.for_page(&self.page, self.methods)
+        let response = if self.html && response.status >= 400 { response.into_html() } else { response };
+        response.with_cors(&self.cors, self.methods)
     }
 }
 

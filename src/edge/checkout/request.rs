@@ -9,11 +9,11 @@ use crate::checkout::identity::{Identity, Unreadable};
 use crate::checkout::limit::Who;
 use crate::checkout::order::Shape;
 use crate::clock;
-use crate::edge::client;
+use crate::edge::client_addr;
+use crate::edge::cors::{CorsDecision, OriginPolicy, PageHeaders};
 use crate::edge::headers::{Origin, X_FORWARDED_FOR, peer_trusted};
-use crate::edge::page::{Page, Said};
-use crate::edge::reply::Response;
-use crate::edge::route::{Errand, Routes};
+use crate::edge::response::Response;
+use crate::edge::route::{CheckoutRoute, Routes};
 use crate::http1::accept;
 use crate::http1::head::RequestHead;
 use crate::outcome::checkout::CheckoutOutcome;
@@ -42,7 +42,7 @@ impl EarlyReply {
 
     /// The response that names the header or field at fault.
     fn with_param(outcome: CheckoutOutcome, param: Option<&str>) -> EarlyReply {
-        EarlyReply { response: Box::new(Response::of_checkout(outcome, param)), outcome }
+        EarlyReply { response: Box::new(Response::from_checkout_outcome(outcome, param)), outcome }
     }
 
     fn map(self, change: impl FnOnce(Response) -> Response) -> EarlyReply {
@@ -64,14 +64,14 @@ pub struct Request<'a> {
 
 impl Request<'_> {
     /// Determines which page sent the request.
-    pub fn page(&self) -> Page {
+    pub fn cors(&self) -> CorsDecision {
         let origin = Origin::new(self.head, self.peer, &self.routes.trusted_proxies);
-        let said = Said {
+        let page = PageHeaders {
             origins: self.head.values("origin").collect(),
             fetch_site: self.head.value("sec-fetch-site"),
             host: origin.host,
         };
-        Page::of(&said, &self.checkout.terms.allowed_origins)
+        OriginPolicy { allowed_origins: &self.checkout.terms.allowed_origins }.check(&page)
     }
 
     /// Returns true if the client prefers to read HTML.
@@ -80,32 +80,37 @@ impl Request<'_> {
     }
 
     /// Decides what is to be done. `methods` are those that the path has.
-    pub fn action(&self, errand: Errand, page: &Page, methods: &'static str) -> Result<Action, EarlyReply> {
-        if *page == Page::Foreign {
+    pub fn action(
+        &self,
+        route: CheckoutRoute,
+        cors: &CorsDecision,
+        methods: &'static str,
+    ) -> Result<Action, EarlyReply> {
+        if *cors == CorsDecision::Deny {
             return Err(EarlyReply::new(CheckoutOutcome::OriginForbidden));
         }
         let method = self.head.method();
-        let allowed = match &errand {
-            Errand::Order => method == b"POST",
-            Errand::Status(_) | Errand::Unknown => matches!(method, b"GET" | b"HEAD"),
+        let allowed = match &route {
+            CheckoutRoute::CreateSession => method == b"POST",
+            CheckoutRoute::SessionStatus(_) | CheckoutRoute::NotFound => matches!(method, b"GET" | b"HEAD"),
         };
         if !allowed {
             let preflight = method == b"OPTIONS";
             let outcome =
                 if preflight { CheckoutOutcome::Preflight } else { CheckoutOutcome::MethodNotAllowed };
-            return Err(EarlyReply::new(outcome).map(|response| response.allowing(methods)));
+            return Err(EarlyReply::new(outcome).map(|response| response.with_allow(methods)));
         }
         let buyer = self.buyer().map_err(|Unreadable(header)| {
             EarlyReply::with_param(CheckoutOutcome::IdentityInvalid, Some(&header))
         })?;
         // Counted before the rest is looked at, so that probing for valid orders is limited too.
         self.check_rate(&buyer).map_err(|wait| {
-            EarlyReply::new(CheckoutOutcome::RateLimited).map(|response| response.after(wait))
+            EarlyReply::new(CheckoutOutcome::RateLimited).map(|response| response.with_retry_after(wait))
         })?;
-        match errand {
-            Errand::Status(id) => Ok(Action::SessionStatus(id)),
-            Errand::Unknown => Err(EarlyReply::new(CheckoutOutcome::SessionUnknown)),
-            Errand::Order => self.encoding().map(|shape| Action::CreateSession(shape, buyer)),
+        match route {
+            CheckoutRoute::SessionStatus(id) => Ok(Action::SessionStatus(id)),
+            CheckoutRoute::NotFound => Err(EarlyReply::new(CheckoutOutcome::SessionUnknown)),
+            CheckoutRoute::CreateSession => self.encoding().map(|shape| Action::CreateSession(shape, buyer)),
         }
     }
 
@@ -141,7 +146,7 @@ impl Request<'_> {
     fn check_rate(&self, buyer: &Identity) -> Result<(), Duration> {
         let Some(limit) = &self.checkout.limit else { return Ok(()) };
         let proxies = &self.routes.trusted_proxies;
-        let address = || client::address(self.peer, proxies, self.head.values(X_FORWARDED_FOR));
+        let address = || client_addr::address(self.peer, proxies, self.head.values(X_FORWARDED_FOR));
         let key = match buyer.principal() {
             Some(principal) => Some(Who::known(principal)),
             None => address().map(Who::at),

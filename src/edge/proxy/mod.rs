@@ -22,7 +22,7 @@ use tokio::sync::watch;
 
 use super::connection::Connection;
 use super::headers::RewrittenHead;
-use super::reply::Response;
+use super::response::Response;
 use crate::backend::Backend;
 use crate::clock;
 use crate::http1::accept;
@@ -146,7 +146,7 @@ impl ProxyHttp for ProxyHooks {
         let response = Response::from_outcome(outcome);
         let accept = session.req_header().headers.get_all(http::header::ACCEPT);
         let html = accept::prefers_html(&accept.iter().map(|value| value.as_bytes()).collect::<Vec<_>>());
-        let response = if html { response.for_people() } else { response };
+        let response = if html { response.into_html() } else { response };
         // pingora ends the connection after this, whatever it is told.
         session.set_keepalive(None);
         // A client that has left is no error: there is nobody else to tell.

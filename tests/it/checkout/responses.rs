@@ -32,7 +32,7 @@ async fn errors_are_html_for_a_browser_and_json_for_a_script() {
     let response = shop.program.send(&form("price=gold").header("Accept", "text/html")).await;
     assert_eq!((response.status, response.outcome()), (400, "price_unknown"));
     assert_eq!(response.header("content-type"), Some("text/html; charset=utf-8"));
-    assert!(response.text().contains("There is no such price."), "{}", response.text());
+    assert!(response.text().contains("Unknown price."), "{}", response.text());
     shop.program.send(&form("price=gold")).await.expect_error(400, "price_unknown");
 }
 

@@ -1,12 +1,14 @@
-//! Which address a request came from, as far as the proxies on its way are believed. Pure.
+//! The client's address, from the connection and the trusted part of `X-Forwarded-For`. It reads no headers itself. Pure.
 
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 
 use super::headers::peer_trusted;
 
-/// The client's address: reading `X-Forwarded-For` from the right, the first that is no trusted proxy's. `None` where that
-/// is not known: all that is written there is trusted, or it cannot be read.
+/// Returns the client's address: the rightmost in `X-Forwarded-For` that does not belong to a trusted proxy.
+///
+/// `forwarded_for` holds the values of that header in their order. Returns `None` if all addresses are trusted ones, or one
+/// of them cannot be parsed.
 pub fn address<'a>(
     peer: Option<IpAddr>,
     proxies: &[IpNet],
@@ -15,10 +17,12 @@ pub fn address<'a>(
     if !peer_trusted(peer, proxies) {
         return peer;
     }
+    // Each proxy appends its peer's address to the right. Clients can invent everything to the left.
     let values: Vec<_> = forwarded_for.collect();
     let hops = values.iter().rev().flat_map(|value| value.rsplit(|&byte| byte == b','));
     for hop in hops {
         let text = str::from_utf8(hop).ok()?.trim();
+        // Some proxies append the port as well.
         let address = text.parse().or_else(|_| text.parse().map(|at: SocketAddr| at.ip())).ok()?;
         if !peer_trusted(Some(address), proxies) {
             return Some(address);
@@ -32,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_client_is_the_first_from_the_right_that_is_no_trusted_proxy() {
+    fn the_client_is_the_rightmost_address_that_is_not_a_trusted_proxy() {
         let proxies: Vec<IpNet> = ["10.0.0.0/8", "127.0.0.1/32"].map(|net| net.parse().unwrap()).into();
         let ip = |text: &str| text.parse::<IpAddr>().unwrap();
         let cases: [(Option<&str>, &[&str], Option<&str>); 12] = [

@@ -1,0 +1,57 @@
+//! Why the guard calls a spelling ambiguous. It holds names only; the rules stand in `guard` and its other files.
+
+/// The rule by which a target is ambiguous: the label `reason` of `guard_rejections_total`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// Another spelling of the path: case, encoding, slashes, dots, parameters or a script name before it.
+    Spelling,
+    /// A path beneath a webhook path: `/webhooks/stripe/x`.
+    Beneath,
+    /// A webhook path with an extension: `/webhooks/stripe.json`.
+    Extension,
+    /// A path with `..` that leads to a webhook path if `..` removes the right segments.
+    Traversal,
+    /// A path that leads to a webhook path only after a fifth round of percent-decoding.
+    TooDeep,
+    /// A path that leads to a webhook path if the decoder accepts overlong UTF-8.
+    OverlongUtf8,
+    /// A path that leads to a webhook path if the reader stops at a NUL, or skips it.
+    Nul,
+}
+
+impl Reason {
+    /// Every reason, in the order of the enum.
+    pub const ALL: [Reason; 7] = [
+        Reason::Spelling,
+        Reason::Beneath,
+        Reason::Extension,
+        Reason::Traversal,
+        Reason::TooDeep,
+        Reason::OverlongUtf8,
+        Reason::Nul,
+    ];
+
+    /// Returns the value of the metric's label.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Reason::Spelling => "spelling",
+            Reason::Beneath => "beneath",
+            Reason::Extension => "extension",
+            Reason::Traversal => "traversal",
+            Reason::TooDeep => "too_deep",
+            Reason::OverlongUtf8 => "overlong_utf8",
+            Reason::Nul => "nul",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Reason;
+
+    #[test]
+    fn each_reason_has_a_label_of_its_own() {
+        let labels: std::collections::HashSet<_> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
+        assert_eq!(labels.len(), Reason::ALL.len());
+    }
+}
