@@ -1,74 +1,78 @@
-//! What a caller can be told, as one enum: the codes of the answer table, of the `outcome` label and of the logs.
-//! It never says how an answer looks: statuses, headers and bodies are `edge::response`'s.
+//! The outcome of a request, as one enum: the codes of the response table, of the `outcome` label and of the log. It never
+//! decides about statuses, headers and bodies of responses: that is the response table in `edge`.
+//!
+//! - [`checkout`]: the outcomes of requests to the checkout
 
 pub mod checkout;
 
-/// What became of a request that this program answered itself or delivered as a webhook.
+use crate::stripe::event::EventRejection;
+use crate::stripe::signature::SignatureRejection;
+
+/// The outcome of a webhook, or of any other request that this program answered itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
-    /// The backend took it with a 2xx; its answer is passed on.
+    /// The backend accepted the event with a 2xx. Its response is passed on.
     Delivered,
-    /// The backend answered, but with no 2xx; its answer is passed on.
+    /// The backend responded without a 2xx. Its response is passed on.
     BackendRefused,
-    /// It is kept, and reaches the backend later.
+    /// The event is stored and will be delivered later.
     Queued,
-    /// Seen before and not to be delivered again.
+    /// The event was received before and is not delivered again.
     Duplicate,
-    /// A type, mode or account that the endpoint does not forward.
+    /// The endpoint does not forward the event's type, mode or account.
     Ignored,
     /// Another delivery of this event holds its lease.
     InFlight,
-    /// No `Stripe-Signature` header.
+    /// The request has no `Stripe-Signature` header.
     SignatureMissing,
-    /// A header that is not of the scheme, or more than one.
+    /// The signature header is malformed or repeated.
     SignatureMalformed,
-    /// A header without a `v1` item.
+    /// The signature header has no `v1` item.
     SignatureNoV1,
     /// No `v1` matches any of the secrets.
     SignatureMismatch,
-    /// Genuine, and older than the tolerance.
+    /// The signature is valid, but older than the tolerance.
     TimestampTooOld,
-    /// Genuine, and further in the future than the tolerance.
+    /// The signature is valid, but further in the future than the tolerance.
     TimestampInFuture,
-    /// Signed, but not an event.
+    /// The signature is valid, but the payload is not an event.
     PayloadInvalid,
-    /// Not a POST.
+    /// The method is not POST.
     MethodNotAllowed,
     /// The body is longer than `max_body`.
     BodyTooLarge,
     /// The body did not arrive within `body_timeout`.
     BodyTooSlow,
-    /// The body broke off, or its framing is faulty.
+    /// The body ended early, or its framing is invalid.
     BodyMalformed,
-    /// A `Content-Encoding` other than `identity`.
+    /// The request has a `Content-Encoding` other than `identity`.
     BodyEncoded,
-    /// The head is faulty: conflicting lengths, bare line feeds, too large.
+    /// The head is malformed, for example with conflicting lengths or a bare line feed.
     RequestMalformed,
     /// The head did not arrive within `header_timeout`.
     HeaderTooSlow,
     /// The head is longer than 64 KiB.
     HeaderTooLarge,
-    /// A spelling of a guarded path that is not the path.
+    /// The path is another spelling of a guarded path.
     AmbiguousPath,
-    /// No connection to the backend, or one that it closed without an answer.
+    /// The connection to the backend failed, or the backend closed it without a response.
     BackendUnreachable,
-    /// The backend did not answer within `response_timeout`.
+    /// The backend did not respond within `response_timeout`.
     BackendTimeout,
-    /// The backend answered something that is not HTTP, or broke off before its head was whole.
+    /// The backend sent something that is not HTTP, or closed the connection within the response head.
     BackendInvalid,
-    /// The ledger is out of reach, and `on_outage = "refuse"`; or it is not fit for what was asked, or too slow for its
-    /// lease.
+    /// The ledger is unreachable and `on_outage = "refuse"`, or it is unsuitable or too slow for a lease.
     LedgerUnavailable,
-    /// Too many connections or webhooks at once.
+    /// There are too many connections or webhooks at once.
     Overloaded,
-    /// The program is draining.
+    /// The program is shutting down.
     ShuttingDown,
-    /// A fault of ours on a passed-through request's way.
+    /// An internal error occurred while a request was passed through.
     InternalError,
 }
 
 impl Outcome {
-    /// Every outcome, in the order of the enum: what metrics are laid out by.
+    /// Every outcome, in the order of the enum. Metrics index their counters by it.
     pub const ALL: [Outcome; 29] = [
         Outcome::Delivered,
         Outcome::BackendRefused,
@@ -101,7 +105,7 @@ impl Outcome {
         Outcome::InternalError,
     ];
 
-    /// The stable word for it: `Countersign-Outcome`, `error.code`, the `outcome` label.
+    /// Returns the stable code that stands in `Countersign-Outcome`, `error.code` and the `outcome` label.
     pub const fn as_str(self) -> &'static str {
         match self {
             Outcome::Delivered => "delivered",
@@ -133,6 +137,48 @@ impl Outcome {
             Outcome::Overloaded => "overloaded",
             Outcome::ShuttingDown => "shutting_down",
             Outcome::InternalError => "internal_error",
+        }
+    }
+}
+
+/// Returns the outcome of a webhook that was not verified.
+pub fn outcome_of_rejection(rejection: EventRejection) -> Outcome {
+    match rejection {
+        EventRejection::Signature(SignatureRejection::Missing) => Outcome::SignatureMissing,
+        EventRejection::Signature(SignatureRejection::Malformed) => Outcome::SignatureMalformed,
+        EventRejection::Signature(SignatureRejection::NoV1) => Outcome::SignatureNoV1,
+        EventRejection::Signature(SignatureRejection::Mismatch) => Outcome::SignatureMismatch,
+        EventRejection::Signature(SignatureRejection::TooOld) => Outcome::TimestampTooOld,
+        EventRejection::Signature(SignatureRejection::InFuture) => Outcome::TimestampInFuture,
+        // Only a holder of the secret can cause this, so one code is enough for every defect of a payload.
+        EventRejection::Payload(_) => Outcome::PayloadInvalid,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stripe::event::{JsonError, PayloadError};
+
+    #[test]
+    fn each_rejection_has_its_outcome() {
+        for (rejection, outcome) in [
+            (SignatureRejection::Missing, Outcome::SignatureMissing),
+            (SignatureRejection::Malformed, Outcome::SignatureMalformed),
+            (SignatureRejection::NoV1, Outcome::SignatureNoV1),
+            (SignatureRejection::Mismatch, Outcome::SignatureMismatch),
+            (SignatureRejection::TooOld, Outcome::TimestampTooOld),
+            (SignatureRejection::InFuture, Outcome::TimestampInFuture),
+        ] {
+            assert_eq!(outcome_of_rejection(rejection.into()), outcome);
+        }
+        for error in [
+            PayloadError::IdMissing,
+            PayloadError::Json(JsonError::NotAnObject),
+            PayloadError::Json(JsonError::Truncated),
+            PayloadError::NotAnEvent,
+        ] {
+            assert_eq!(outcome_of_rejection(error.into()), Outcome::PayloadInvalid);
         }
     }
 }

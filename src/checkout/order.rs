@@ -1,222 +1,219 @@
-//! What a client may order: bytes and their type → an [`Order`], or what is wrong with which field. Pure. Prices, amounts
-//! and where buyers go afterwards are the configuration's; everything that it does not sell is refused here.
+//! The rules of an order: a body and its encoding become an [`Order`], or an error that names the wrong field.
+//!
+//! The configuration alone decides about prices, amounts and redirects. Everything that it does not offer is rejected
+//! here, before Stripe is called.
 
 use std::collections::BTreeMap;
 
-use super::draft::{Draft, Line};
-use crate::config::{self, CheckoutMode, PriceConfig};
+use super::error::{OrderError, OrderErrorKind};
+use super::raw_order::{RawItem, RawOrder};
+use crate::config::{CheckoutConfig, CheckoutMode, PriceConfig};
 
-/// Line items of one session (<https://docs.stripe.com/api/checkout/sessions/create#create_checkout_session-line_items>):
-/// 100 for a payment; 20 recurring ones and 20 others for a subscription.
-const MOST_ITEMS: [usize; 2] = [100, 40];
-/// Stripe's own limits.
-const MOST_REFERENCE: usize = 200;
-const MOST_METADATA: usize = 500;
-/// Longer than any e-mail address (RFC 5321, 4.5.3.1).
-const MOST_EMAIL: usize = 320;
+/// The maximum number of line items of a payment
+/// (<https://docs.stripe.com/api/checkout/sessions/create#create_checkout_session-line_items>).
+const MAX_PAYMENT_ITEMS: usize = 100;
+/// The maximum number of line items of a subscription: 20 recurring prices and 20 others (the same page).
+const MAX_SUBSCRIPTION_ITEMS: usize = 40;
+/// Stripe's limit for `client_reference_id`, in characters.
+const MAX_REFERENCE_CHARS: usize = 200;
+/// Stripe's limit for a metadata value, in characters.
+const MAX_METADATA_CHARS: usize = 500;
+/// The maximum length of an e-mail address, in bytes. It exceeds that of every valid one (RFC 5321, 4.5.3.1).
+const MAX_EMAIL_BYTES: usize = 320;
 
-/// How an order is written.
+/// The encoding of an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shape {
-    /// `application/json`
+pub enum OrderEncoding {
+    /// The body is `application/json`.
     Json,
-    /// `application/x-www-form-urlencoded`: an HTML form.
+    /// The body is `application/x-www-form-urlencoded`: an HTML form.
     Form,
 }
 
-impl Shape {
-    /// The shape that a `Content-Type` names; charset and other parameters change nothing, since both are UTF-8.
-    pub fn of(content_type: &[u8]) -> Option<Shape> {
-        let kind = content_type.split(|&b| b == b';').next().unwrap_or_default().trim_ascii();
-        if kind.eq_ignore_ascii_case(b"application/json") {
-            Some(Shape::Json)
-        } else if kind.eq_ignore_ascii_case(b"application/x-www-form-urlencoded") {
-            Some(Shape::Form)
+impl OrderEncoding {
+    /// Returns the encoding that a `Content-Type` names, or `None` for any other type. Parameters such as `charset` are
+    /// ignored, because both encodings are UTF-8.
+    pub fn from_content_type(content_type: &[u8]) -> Option<OrderEncoding> {
+        let media_type = content_type.split(|&b| b == b';').next().unwrap_or_default().trim_ascii();
+        if media_type.eq_ignore_ascii_case(b"application/json") {
+            Some(OrderEncoding::Json)
+        } else if media_type.eq_ignore_ascii_case(b"application/x-www-form-urlencoded") {
+            Some(OrderEncoding::Form)
         } else {
             None
         }
     }
 }
 
-/// Something that is sold.
+/// A valid order.
 #[derive(Clone, PartialEq, Eq, Default)]
 #[cfg_attr(test, derive(Debug))]
 pub struct Order {
-    /// What, and how much of it; empty where nothing is sold (setup).
-    pub items: Vec<Item>,
-    /// What the session is to do.
+    /// The line items, each price once. Empty in setup mode.
+    pub items: Vec<LineItem>,
+    /// The mode of the session.
     pub mode: CheckoutMode,
-    /// Of the client's own saying, as is everything below.
+    /// The reference that the client gave. Like the fields below, it is not verified.
     pub client_reference_id: Option<String>,
-    /// An e-mail address.
+    /// The e-mail address that the client gave.
     pub customer_email: Option<String>,
-    /// A language.
+    /// The locale that the client gave, such as `en` or `pt-BR`.
     pub locale: Option<String>,
-    /// Listed keys only.
+    /// The metadata that the client gave. Every key is configured.
     pub metadata: Vec<(String, String)>,
 }
 
-/// One line of it.
+/// A line item of a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Item {
+pub struct LineItem {
     /// Stripe's id of the price.
     pub price: String,
-    /// How many.
+    /// The number of units.
     pub quantity: u64,
 }
 
-/// Why an order is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OrderErrorKind {
-    /// No JSON object, no form.
-    Malformed,
-    /// No order has such a field.
-    FieldUnknown,
-    /// It cannot have such a value.
-    FieldInvalid,
-    /// It orders nothing.
-    FieldMissing,
-    /// The configuration sells no such price.
-    PriceUnknown,
-    /// Not so few, or not so many, of it at once.
-    QuantityOutOfRange,
-    /// Prices that do not go into one session.
-    ModesMixed,
-}
-
-/// A fault and the field that has it, spelled as in a form: `items[0][price]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OrderError {
-    /// What is wrong.
-    pub fault: OrderErrorKind,
-    /// With which field; `None` with the whole.
-    pub param: Option<String>,
-}
-
-impl OrderError {
-    pub(super) fn of(fault: OrderErrorKind, param: impl Into<String>) -> OrderError {
-        OrderError { fault, param: Some(param.into()) }
-    }
-}
-
 impl Order {
-    /// Reads an order for what `terms` sell.
-    pub fn read(shape: Shape, body: &[u8], terms: &config::CheckoutConfig) -> Result<Order, OrderError> {
-        let draft = match shape {
-            Shape::Json => Draft::from_json(body)?,
-            Shape::Form => Draft::from_form(body)?,
+    /// Parses an order and checks it against `config`.
+    ///
+    /// # Errors
+    /// Returns the first field that is wrong.
+    pub fn parse(encoding: OrderEncoding, body: &[u8], config: &CheckoutConfig) -> Result<Order, OrderError> {
+        let raw = match encoding {
+            OrderEncoding::Json => RawOrder::from_json(body)?,
+            OrderEncoding::Form => RawOrder::from_form(body)?,
         };
-        let (items, mode) = items(&draft, terms)?;
+        let (items, mode) = items_and_mode(&raw, config)?;
         Ok(Order {
             items,
             mode,
-            client_reference_id: text(&draft, "client_reference_id", |text| {
-                text.chars().count() <= MOST_REFERENCE && !text.chars().any(char::is_control)
-            })?,
-            customer_email: text(&draft, "customer_email", is_email)?,
-            locale: text(&draft, "locale", is_locale)?,
-            metadata: metadata(draft.metadata, terms)?,
+            client_reference_id: text(&raw, "client_reference_id", is_reference)?,
+            customer_email: text(&raw, "customer_email", is_email)?,
+            locale: text(&raw, "locale", is_locale)?,
+            metadata: metadata(raw.metadata, config)?,
         })
     }
 }
 
-/// Everything that is ordered, each price once, in the order in which it was named first.
-fn items(draft: &Draft, terms: &config::CheckoutConfig) -> Result<(Vec<Item>, CheckoutMode), OrderError> {
-    let lines: Vec<(String, &Line)> = match (&draft.single, draft.lines.is_empty()) {
-        (Some(_), false) => return Err(OrderError::of(OrderErrorKind::FieldInvalid, "items")),
-        (Some(line), true) => vec![(String::new(), line)],
-        (None, _) => draft.lines.iter().map(|(at, line)| (format!("items[{at}]"), line)).collect(),
-    };
-    if lines.is_empty() {
-        return match terms.mode {
-            CheckoutMode::Setup => Ok((Vec::new(), CheckoutMode::Setup)),
-            CheckoutMode::Payment | CheckoutMode::Subscription => {
-                Err(OrderError::of(OrderErrorKind::FieldMissing, "price"))
-            }
-        };
-    }
-    let mut ordered: Vec<(&PriceConfig, u64, String)> = Vec::new();
-    let mut known: BTreeMap<&str, usize> = BTreeMap::new();
-    for (place, line) in lines {
-        let field = |name: &str| if place.is_empty() { name.to_owned() } else { format!("{place}[{name}]") };
-        let Some(word) = &line.price else {
-            return Err(OrderError::of(OrderErrorKind::FieldMissing, field("price")));
-        };
-        let price = terms.prices.iter().find(|price| price.is_called(word));
-        let Some(price) = price else {
-            return Err(OrderError::of(OrderErrorKind::PriceUnknown, field("price")));
-        };
-        let quantity = line.quantity.unwrap_or(1);
-        match known.get(&*price.id) {
-            // What is sold up to a number is sold up to that number, in however many pieces.
-            Some(&at) => ordered[at].1 = ordered[at].1.saturating_add(quantity),
-            None => {
-                known.insert(&price.id, ordered.len());
-                ordered.push((price, quantity, field("quantity")));
-            }
-        }
-    }
-    let mode_of = |price: &PriceConfig| price.mode.unwrap_or(terms.mode);
-    let mode = ordered.first().map_or(terms.mode, |(price, ..)| mode_of(price));
-    for (price, quantity, field) in &ordered {
+/// The sum of all items of one price.
+struct PriceTotal<'a> {
+    price: &'a PriceConfig,
+    quantity: u64,
+    /// The `quantity` field of the price's first item, for errors.
+    param: String,
+}
+
+/// Returns the line items, each price once in the order of its first item, and the mode that they share.
+fn items_and_mode(
+    raw: &RawOrder,
+    config: &CheckoutConfig,
+) -> Result<(Vec<LineItem>, CheckoutMode), OrderError> {
+    let totals = totals_by_price(raw, config)?;
+    let mode_of = |price: &PriceConfig| price.mode.unwrap_or(config.mode);
+    let mode = totals.first().map_or(config.mode, |total| mode_of(total.price));
+    for PriceTotal { price, quantity, param } in &totals {
         if !(price.min..=price.max).contains(quantity) {
-            return Err(OrderError::of(OrderErrorKind::QuantityOutOfRange, field));
+            return Err(OrderError::new(OrderErrorKind::QuantityOutOfRange, param));
         }
         if mode_of(price) != mode {
-            return Err(OrderError::of(OrderErrorKind::ModesMixed, "items"));
+            return Err(OrderError::new(OrderErrorKind::ModesMixed, "items"));
         }
     }
-    let most = match mode {
-        CheckoutMode::Payment => MOST_ITEMS[0],
-        CheckoutMode::Subscription => MOST_ITEMS[1],
-        // A price that sets up a payment is only a name for doing so.
+    let max_items = match mode {
+        CheckoutMode::Payment => MAX_PAYMENT_ITEMS,
+        CheckoutMode::Subscription => MAX_SUBSCRIPTION_ITEMS,
+        // Stripe takes no line items in setup mode: a price with this mode only selects it.
         CheckoutMode::Setup => return Ok((Vec::new(), mode)),
     };
-    if ordered.len() > most {
-        return Err(OrderError::of(OrderErrorKind::FieldInvalid, "items"));
+    if totals.is_empty() {
+        return Err(OrderError::new(OrderErrorKind::FieldMissing, "price"));
     }
-    let item = |(price, quantity, _): (&PriceConfig, u64, String)| Item { price: price.id.clone(), quantity };
-    Ok((ordered.into_iter().map(item).collect(), mode))
+    if totals.len() > max_items {
+        return Err(OrderError::new(OrderErrorKind::FieldInvalid, "items"));
+    }
+    let items =
+        totals.into_iter().map(|total| LineItem { price: total.price.id.clone(), quantity: total.quantity });
+    Ok((items.collect(), mode))
+}
+
+/// Looks up each item's price and adds up the quantities of equal prices.
+fn totals_by_price<'a>(
+    raw: &RawOrder,
+    config: &'a CheckoutConfig,
+) -> Result<Vec<PriceTotal<'a>>, OrderError> {
+    let mut totals: Vec<PriceTotal> = Vec::new();
+    let mut index_by_id: BTreeMap<&str, usize> = BTreeMap::new();
+    for (param, item) in items_with_params(raw)? {
+        let field = |name: &str| if param.is_empty() { name.to_owned() } else { format!("{param}[{name}]") };
+        let Some(name) = &item.price else {
+            return Err(OrderError::new(OrderErrorKind::FieldMissing, field("price")));
+        };
+        let Some(price) = config.prices.iter().find(|price| price.is_called(name)) else {
+            return Err(OrderError::new(OrderErrorKind::PriceUnknown, field("price")));
+        };
+        let quantity = item.quantity.unwrap_or(1);
+        match index_by_id.get(&*price.id) {
+            // The maximum of a price holds for the whole order, so repeated items are added up before the check.
+            Some(&index) => totals[index].quantity = totals[index].quantity.saturating_add(quantity),
+            None => {
+                index_by_id.insert(&price.id, totals.len());
+                totals.push(PriceTotal { price, quantity, param: field("quantity") });
+            }
+        }
+    }
+    Ok(totals)
+}
+
+/// Returns the items with the prefix of their fields: empty for `price` and `quantity` at the top level, else `items[0]`.
+fn items_with_params(raw: &RawOrder) -> Result<Vec<(String, &RawItem)>, OrderError> {
+    match (&raw.single, raw.items.is_empty()) {
+        (Some(_), false) => Err(OrderError::new(OrderErrorKind::FieldInvalid, "items")),
+        (Some(item), true) => Ok(vec![(String::new(), item)]),
+        (None, _) => Ok(raw.items.iter().map(|(index, item)| (format!("items[{index}]"), item)).collect()),
+    }
 }
 
 fn text(
-    draft: &Draft,
-    name: &'static str,
-    fine: impl Fn(&str) -> bool,
+    raw: &RawOrder,
+    field: &'static str,
+    is_valid: impl Fn(&str) -> bool,
 ) -> Result<Option<String>, OrderError> {
-    match draft.texts.get(name) {
-        Some(text) if fine(text) => Ok(Some(text.clone())),
-        Some(_) => Err(OrderError::of(OrderErrorKind::FieldInvalid, name)),
+    match raw.texts.get(field) {
+        Some(text) if is_valid(text) => Ok(Some(text.clone())),
+        Some(_) => Err(OrderError::new(OrderErrorKind::FieldInvalid, field)),
         None => Ok(None),
     }
 }
 
 fn metadata(
-    said: Vec<(String, String)>,
-    terms: &config::CheckoutConfig,
+    entries: Vec<(String, String)>,
+    config: &CheckoutConfig,
 ) -> Result<Vec<(String, String)>, OrderError> {
-    for (key, value) in &said {
-        let field = format!("metadata[{key}]");
-        if !terms.metadata.contains(key) {
-            return Err(OrderError::of(OrderErrorKind::FieldUnknown, field));
+    for (key, value) in &entries {
+        let param = format!("metadata[{key}]");
+        if !config.metadata.contains(key) {
+            return Err(OrderError::new(OrderErrorKind::FieldUnknown, param));
         }
-        if value.chars().count() > MOST_METADATA {
-            return Err(OrderError::of(OrderErrorKind::FieldInvalid, field));
+        if value.chars().count() > MAX_METADATA_CHARS {
+            return Err(OrderError::new(OrderErrorKind::FieldInvalid, param));
         }
     }
-    Ok(said)
+    Ok(entries)
 }
 
-/// Whether it can be one; whether it is one is known when something arrives there.
+fn is_reference(text: &str) -> bool {
+    text.chars().count() <= MAX_REFERENCE_CHARS && !text.chars().any(char::is_control)
+}
+
+/// Returns whether the text has the form of an e-mail address. Only a delivered message proves that it is one.
 fn is_email(text: &str) -> bool {
-    let odd = |c: char| c.is_whitespace() || c.is_control();
-    let sides = text.rsplit_once('@');
-    text.len() <= MOST_EMAIL
-        && !text.contains(odd)
-        && sides.is_some_and(|(local, host)| !local.is_empty() && !host.is_empty())
+    let is_forbidden = |c: char| c.is_whitespace() || c.is_control();
+    let parts = text.rsplit_once('@');
+    text.len() <= MAX_EMAIL_BYTES
+        && !text.contains(is_forbidden)
+        && parts.is_some_and(|(local, host)| !local.is_empty() && !host.is_empty())
 }
 
-/// `auto`, or something like `en` or `pt-BR`; Stripe knows which there are.
+/// Returns whether the text is `auto` or has the form of a locale such as `en` or `pt-BR`. Stripe knows the full list.
 fn is_locale(text: &str) -> bool {
     let (language, region) = text.split_once('-').unwrap_or((text, "XX"));
     (2..=4).contains(&language.len())
@@ -228,10 +225,10 @@ fn is_locale(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkout::testing::terms;
+    use crate::checkout::testing::checkout_config;
     use proptest::prelude::*;
 
-    const TERMS: &str = r#"
+    const CONFIG: &str = r#"
         metadata = ["campaign", "size"]
         success_url = "https://shop.example/thanks"
         [[checkout.price]]
@@ -253,17 +250,17 @@ mod tests {
         mode = "setup"
     "#;
 
-    fn read(shape: Shape, body: &str) -> Result<Order, OrderError> {
-        Order::read(shape, body.as_bytes(), &terms(TERMS))
+    fn parse(encoding: OrderEncoding, body: &str) -> Result<Order, OrderError> {
+        Order::parse(encoding, body.as_bytes(), &checkout_config(CONFIG))
     }
 
     fn order(items: &[(&str, u64)], mode: CheckoutMode) -> Order {
-        let item = |(price, quantity): &(&str, u64)| Item { price: (*price).into(), quantity: *quantity };
+        let item = |(price, quantity): &(&str, u64)| LineItem { price: (*price).into(), quantity: *quantity };
         Order { items: items.iter().map(item).collect(), mode, ..Order::default() }
     }
 
     #[test]
-    fn what_is_sold_can_be_ordered_as_json_and_as_a_form() {
+    fn configured_prices_can_be_ordered_as_json_and_as_a_form() {
         let (payment, subscription) = (CheckoutMode::Payment, CheckoutMode::Subscription);
         let cases: [(&str, &str, Order); 11] = [
             (r#"{"price": "pro"}"#, "price=pro", order(&[("price_pro", 1)], payment)),
@@ -322,170 +319,194 @@ mod tests {
             ),
         ];
         for (json, form, expected) in cases {
-            assert_eq!(read(Shape::Json, json).as_ref(), Ok(&expected), "{json}");
-            assert_eq!(read(Shape::Form, form).as_ref(), Ok(&expected), "{form}");
+            assert_eq!(parse(OrderEncoding::Json, json).as_ref(), Ok(&expected), "{json}");
+            assert_eq!(parse(OrderEncoding::Form, form).as_ref(), Ok(&expected), "{form}");
         }
     }
 
     #[test]
-    fn everything_else_is_refused_with_the_field_that_is_wrong() {
+    fn everything_else_is_rejected_with_the_wrong_field() {
         use OrderErrorKind::{
             FieldInvalid, FieldMissing, FieldUnknown, Malformed, ModesMixed, PriceUnknown, QuantityOutOfRange,
         };
         let long = format!(r#"{{"price": "pro", "client_reference_id": "{}"}}"#, "x".repeat(201));
-        let cases: [(Shape, &str, OrderErrorKind, Option<&str>); 54] = [
-            (Shape::Json, "", Malformed, None),
-            (Shape::Json, "[]", Malformed, None),
-            (Shape::Json, "price=pro", Malformed, None),
-            (Shape::Json, r#"{"price": "pro""#, Malformed, None),
-            (Shape::Json, "{}", FieldMissing, Some("price")),
-            (Shape::Form, "", FieldMissing, Some("price")),
-            (Shape::Form, "quantity=2", FieldMissing, Some("price")),
-            (Shape::Json, r#"{"items": []}"#, FieldMissing, Some("price")),
-            (Shape::Json, r#"{"items": [{}]}"#, FieldMissing, Some("items[0][price]")),
-            (Shape::Form, "items[3][quantity]=1", FieldMissing, Some("items[3][price]")),
-            (Shape::Json, r#"{"price": "gold"}"#, PriceUnknown, Some("price")),
-            (Shape::Json, r#"{"price": "PRO"}"#, PriceUnknown, Some("price")),
-            (Shape::Form, "price=price_other", PriceUnknown, Some("price")),
+        let cases: [(OrderEncoding, &str, OrderErrorKind, Option<&str>); 54] = [
+            (OrderEncoding::Json, "", Malformed, None),
+            (OrderEncoding::Json, "[]", Malformed, None),
+            (OrderEncoding::Json, "price=pro", Malformed, None),
+            (OrderEncoding::Json, r#"{"price": "pro""#, Malformed, None),
+            (OrderEncoding::Json, "{}", FieldMissing, Some("price")),
+            (OrderEncoding::Form, "", FieldMissing, Some("price")),
+            (OrderEncoding::Form, "quantity=2", FieldMissing, Some("price")),
+            (OrderEncoding::Json, r#"{"items": []}"#, FieldMissing, Some("price")),
+            (OrderEncoding::Json, r#"{"items": [{}]}"#, FieldMissing, Some("items[0][price]")),
+            (OrderEncoding::Form, "items[3][quantity]=1", FieldMissing, Some("items[3][price]")),
+            (OrderEncoding::Json, r#"{"price": "gold"}"#, PriceUnknown, Some("price")),
+            (OrderEncoding::Json, r#"{"price": "PRO"}"#, PriceUnknown, Some("price")),
+            (OrderEncoding::Form, "price=price_other", PriceUnknown, Some("price")),
             (
-                Shape::Json,
+                OrderEncoding::Json,
                 r#"{"items": [{"price": "pro"}, {"price": "x"}]}"#,
                 PriceUnknown,
                 Some("items[1][price]"),
             ),
-            (Shape::Json, r#"{"price": 1}"#, FieldInvalid, Some("price")),
-            (Shape::Json, r#"{"price": {"unit_amount": 1}}"#, FieldInvalid, Some("price")),
-            (Shape::Json, r#"{"price": "pro", "quantity": 0}"#, QuantityOutOfRange, Some("quantity")),
-            (Shape::Json, r#"{"price": "pro", "quantity": -1}"#, QuantityOutOfRange, Some("quantity")),
-            (Shape::Json, r#"{"price": "pro", "quantity": 6}"#, QuantityOutOfRange, Some("quantity")),
+            (OrderEncoding::Json, r#"{"price": 1}"#, FieldInvalid, Some("price")),
+            (OrderEncoding::Json, r#"{"price": {"unit_amount": 1}}"#, FieldInvalid, Some("price")),
+            (OrderEncoding::Json, r#"{"price": "pro", "quantity": 0}"#, QuantityOutOfRange, Some("quantity")),
             (
-                Shape::Json,
+                OrderEncoding::Json,
+                r#"{"price": "pro", "quantity": -1}"#,
+                QuantityOutOfRange,
+                Some("quantity"),
+            ),
+            (OrderEncoding::Json, r#"{"price": "pro", "quantity": 6}"#, QuantityOutOfRange, Some("quantity")),
+            (
+                OrderEncoding::Json,
                 r#"{"price": "pro", "quantity": 18446744073709551616}"#,
                 FieldInvalid,
                 Some("quantity"),
             ),
-            (Shape::Json, r#"{"price": "pro", "quantity": 1.0}"#, FieldInvalid, Some("quantity")),
-            (Shape::Json, r#"{"price": "pro", "quantity": "2"}"#, FieldInvalid, Some("quantity")),
-            (Shape::Form, "price=pro&quantity=0", QuantityOutOfRange, Some("quantity")),
-            (Shape::Form, "price=pro&quantity=-1", QuantityOutOfRange, Some("quantity")),
-            (Shape::Form, "price=pro&quantity=99999999999999999999", QuantityOutOfRange, Some("quantity")),
-            (Shape::Form, "price=pro&quantity=two", FieldInvalid, Some("quantity")),
-            (Shape::Form, "price=pro&quantity=%2B1", FieldInvalid, Some("quantity")),
-            (Shape::Form, "price=pro&quantity=1e1", FieldInvalid, Some("quantity")),
-            (Shape::Form, "price=mug", QuantityOutOfRange, Some("quantity")),
+            (OrderEncoding::Json, r#"{"price": "pro", "quantity": 1.0}"#, FieldInvalid, Some("quantity")),
+            (OrderEncoding::Json, r#"{"price": "pro", "quantity": "2"}"#, FieldInvalid, Some("quantity")),
+            (OrderEncoding::Form, "price=pro&quantity=0", QuantityOutOfRange, Some("quantity")),
+            (OrderEncoding::Form, "price=pro&quantity=-1", QuantityOutOfRange, Some("quantity")),
             (
-                Shape::Json,
+                OrderEncoding::Form,
+                "price=pro&quantity=99999999999999999999",
+                QuantityOutOfRange,
+                Some("quantity"),
+            ),
+            (OrderEncoding::Form, "price=pro&quantity=two", FieldInvalid, Some("quantity")),
+            (OrderEncoding::Form, "price=pro&quantity=%2B1", FieldInvalid, Some("quantity")),
+            (OrderEncoding::Form, "price=pro&quantity=1e1", FieldInvalid, Some("quantity")),
+            (OrderEncoding::Form, "price=mug", QuantityOutOfRange, Some("quantity")),
+            (
+                OrderEncoding::Json,
                 r#"{"items": [{"price": "pro", "quantity": 3}, {"price": "price_pro", "quantity": 3}]}"#,
                 QuantityOutOfRange,
                 Some("items[0][quantity]"),
             ),
             (
-                Shape::Json,
+                OrderEncoding::Json,
                 r#"{"items": [{"price": "pro", "quantity": 18446744073709551615}, {"price": "pro", "quantity": 2}]}"#,
                 QuantityOutOfRange,
                 Some("items[0][quantity]"),
             ),
             (
-                Shape::Json,
+                OrderEncoding::Json,
                 r#"{"items": [{"price": "pro"}, {"price": "monthly"}]}"#,
                 ModesMixed,
                 Some("items"),
             ),
-            (Shape::Json, r#"{"price": "pro", "items": [{"price": "pro"}]}"#, FieldInvalid, Some("items")),
-            (Shape::Json, r#"{"items": {"price": "pro"}}"#, FieldInvalid, Some("items")),
-            (Shape::Json, r#"{"items": ["pro"]}"#, FieldInvalid, Some("items[0]")),
             (
-                Shape::Json,
+                OrderEncoding::Json,
+                r#"{"price": "pro", "items": [{"price": "pro"}]}"#,
+                FieldInvalid,
+                Some("items"),
+            ),
+            (OrderEncoding::Json, r#"{"items": {"price": "pro"}}"#, FieldInvalid, Some("items")),
+            (OrderEncoding::Json, r#"{"items": ["pro"]}"#, FieldInvalid, Some("items[0]")),
+            (
+                OrderEncoding::Json,
                 r#"{"items": [{"price": "pro", "amount": 1}]}"#,
                 FieldUnknown,
                 Some("items[0][amount]"),
             ),
-            (Shape::Form, "items[0][amount]=1", FieldUnknown, Some("items[0][amount]")),
-            (Shape::Form, "items[x][price]=pro", FieldUnknown, Some("items[x][price]")),
-            (Shape::Form, "items=pro", FieldUnknown, Some("items")),
-            (Shape::Json, r#"{"price": "pro", "amount": 1}"#, FieldUnknown, Some("amount")),
+            (OrderEncoding::Form, "items[0][amount]=1", FieldUnknown, Some("items[0][amount]")),
+            (OrderEncoding::Form, "items[x][price]=pro", FieldUnknown, Some("items[x][price]")),
+            (OrderEncoding::Form, "items=pro", FieldUnknown, Some("items")),
+            (OrderEncoding::Json, r#"{"price": "pro", "amount": 1}"#, FieldUnknown, Some("amount")),
             (
-                Shape::Json,
+                OrderEncoding::Json,
                 r#"{"price": "pro", "success_url": "https://evil.example"}"#,
                 FieldUnknown,
                 Some("success_url"),
             ),
-            (Shape::Form, "price=pro&currency=usd", FieldUnknown, Some("currency")),
-            (Shape::Form, "price=pro&discounts[0][coupon]=", FieldUnknown, Some("discounts[0][coupon]")),
-            (Shape::Form, "price=pro&price=mug", FieldInvalid, Some("price")),
-            (Shape::Form, "price=pro&locale=en&locale=de", FieldInvalid, Some("locale")),
+            (OrderEncoding::Form, "price=pro&currency=usd", FieldUnknown, Some("currency")),
             (
-                Shape::Form,
+                OrderEncoding::Form,
+                "price=pro&discounts[0][coupon]=",
+                FieldUnknown,
+                Some("discounts[0][coupon]"),
+            ),
+            (OrderEncoding::Form, "price=pro&price=mug", FieldInvalid, Some("price")),
+            (OrderEncoding::Form, "price=pro&locale=en&locale=de", FieldInvalid, Some("locale")),
+            (
+                OrderEncoding::Form,
                 "price=pro&metadata[size]=L&metadata[size]=M",
                 FieldInvalid,
                 Some("metadata[size]"),
             ),
             (
-                Shape::Json,
+                OrderEncoding::Json,
                 r#"{"price": "pro", "customer_email": "ada"}"#,
                 FieldInvalid,
                 Some("customer_email"),
             ),
             (
-                Shape::Json,
+                OrderEncoding::Json,
                 r#"{"price": "pro", "customer_email": ["a@b.example"]}"#,
                 FieldInvalid,
                 Some("customer_email"),
             ),
-            (Shape::Json, &long, FieldInvalid, Some("client_reference_id")),
-            (Shape::Json, r#"{"price": "pro", "locale": "../x"}"#, FieldInvalid, Some("locale")),
+            (OrderEncoding::Json, &long, FieldInvalid, Some("client_reference_id")),
+            (OrderEncoding::Json, r#"{"price": "pro", "locale": "../x"}"#, FieldInvalid, Some("locale")),
             (
-                Shape::Json,
+                OrderEncoding::Json,
                 r#"{"price": "pro", "metadata": {"admin": "1"}}"#,
                 FieldUnknown,
                 Some("metadata[admin]"),
             ),
             (
-                Shape::Json,
+                OrderEncoding::Json,
                 r#"{"price": "pro", "metadata": {"size": 1}}"#,
                 FieldInvalid,
                 Some("metadata[size]"),
             ),
-            (Shape::Json, r#"{"price": "pro", "metadata": "x"}"#, FieldInvalid, Some("metadata")),
-            (Shape::Form, "price=pro&metadata=x", FieldUnknown, Some("metadata")),
+            (OrderEncoding::Json, r#"{"price": "pro", "metadata": "x"}"#, FieldInvalid, Some("metadata")),
+            (OrderEncoding::Form, "price=pro&metadata=x", FieldUnknown, Some("metadata")),
         ];
-        for (shape, body, fault, param) in cases {
-            let refusal = OrderError { fault, param: param.map(str::to_owned) };
-            assert_eq!(read(shape, body), Err(refusal), "{body}");
+        for (encoding, body, kind, param) in cases {
+            let error = OrderError { kind, param: param.map(str::to_owned) };
+            assert_eq!(parse(encoding, body), Err(error), "{body}");
         }
     }
 
     #[test]
-    fn setting_up_a_payment_needs_no_price() {
-        let terms = terms(&TERMS.replacen("success_url", "mode = \"setup\"\nsuccess_url", 1));
-        for (shape, body) in [(Shape::Json, "{}"), (Shape::Form, "")] {
-            assert_eq!(Order::read(shape, body.as_bytes(), &terms), Ok(order(&[], CheckoutMode::Setup)));
+    fn an_order_in_setup_mode_needs_no_price() {
+        let config = checkout_config(&CONFIG.replacen("success_url", "mode = \"setup\"\nsuccess_url", 1));
+        for (encoding, body) in [(OrderEncoding::Json, "{}"), (OrderEncoding::Form, "")] {
+            assert_eq!(Order::parse(encoding, body.as_bytes(), &config), Ok(order(&[], CheckoutMode::Setup)));
         }
     }
 
     #[test]
-    fn a_session_has_no_more_lines_than_stripe_takes() {
+    fn more_line_items_than_stripe_allows_are_rejected() {
         let (mut text, mut items) = ("success_url = \"https://shop.example\"\n".to_owned(), Vec::new());
         for n in 0..101 {
             text += &format!("[[checkout.price]]\nid = \"price_{n}\"\n");
             items.push(format!("{{\"price\": \"price_{n}\"}}"));
         }
-        for (count, mode, fine) in [
+        for (count, mode, accepted) in [
             (100, "payment", true),
             (101, "payment", false),
             (40, "subscription", true),
             (41, "subscription", false),
         ] {
-            let terms = terms(&format!("mode = \"{mode}\"\n{text}"));
+            let config = checkout_config(&format!("mode = \"{mode}\"\n{text}"));
             let body = format!("{{\"items\": [{}]}}", items[..count].join(","));
-            assert_eq!(Order::read(Shape::Json, body.as_bytes(), &terms).is_ok(), fine, "{count} {mode}");
+            assert_eq!(
+                Order::parse(OrderEncoding::Json, body.as_bytes(), &config).is_ok(),
+                accepted,
+                "{count} {mode}"
+            );
         }
     }
 
     proptest! {
-        /// Pieces of good orders, torn and stuck together anyhow.
+        /// Concatenates fragments of valid orders at random.
         #[test]
-        fn whatever_is_sent_it_is_an_order_within_the_terms_or_refused(
+        fn any_body_is_an_order_within_the_configuration_or_rejected(
             pieces in proptest::collection::vec((0..PIECES.len(), 0..40_usize, ".{0,2}"), 0..8),
             json: bool,
         ) {
@@ -496,19 +517,19 @@ mod tests {
                     String::from_utf8_lossy(&piece.as_bytes()[..(*length).min(piece.len())]).into_owned() + between
                 })
                 .collect();
-            let shape = if json { Shape::Json } else { Shape::Form };
-            let terms = terms(TERMS);
-            if let Ok(order) = Order::read(shape, body.as_bytes(), &terms) {
+            let encoding = if json { OrderEncoding::Json } else { OrderEncoding::Form };
+            let config = checkout_config(CONFIG);
+            if let Ok(order) = Order::parse(encoding, body.as_bytes(), &config) {
                 for item in &order.items {
-                    let price = terms.prices.iter().find(|price| price.id == item.price).unwrap();
+                    let price = config.prices.iter().find(|price| price.id == item.price).unwrap();
                     prop_assert!((price.min..=price.max).contains(&item.quantity), "{body}");
                 }
-                prop_assert!(order.metadata.iter().all(|(key, _)| terms.metadata.contains(key)), "{body}");
+                prop_assert!(order.metadata.iter().all(|(key, _)| config.metadata.contains(key)), "{body}");
             }
         }
     }
 
-    /// What the order above is made of.
+    /// The fragments that the test above concatenates.
     const PIECES: [&str; 12] = [
         r#"{"price": "pro", "quantity": 2}"#,
         r#"{"items": [{"price": "mug", "quantity": 3}]}"#,
@@ -525,17 +546,17 @@ mod tests {
     ];
 
     #[test]
-    fn a_shape_is_named_by_the_type_alone() {
-        for (text, shape) in [
-            ("application/json", Some(Shape::Json)),
-            ("Application/JSON; charset=utf-8", Some(Shape::Json)),
-            ("application/x-www-form-urlencoded ;charset=UTF-8", Some(Shape::Form)),
+    fn the_encoding_depends_on_the_media_type_alone() {
+        for (text, encoding) in [
+            ("application/json", Some(OrderEncoding::Json)),
+            ("Application/JSON; charset=utf-8", Some(OrderEncoding::Json)),
+            ("application/x-www-form-urlencoded ;charset=UTF-8", Some(OrderEncoding::Form)),
             ("text/plain", None),
             ("multipart/form-data; boundary=x", None),
             ("application/json-patch+json", None),
             ("", None),
         ] {
-            assert_eq!(Shape::of(text.as_bytes()), shape, "{text}");
+            assert_eq!(OrderEncoding::from_content_type(text.as_bytes()), encoding, "{text}");
         }
     }
 }

@@ -1,19 +1,18 @@
-//! An order and a buyer → the parameters of a Checkout Session, and Stripe's answer → what the client needs of it. Pure;
-//! the call itself is `stripe_api`'s.
+//! The parameters of a Checkout Session, and the reader of Stripe's responses about it. Pure: `stripe_api` makes the calls.
 
 use serde::Deserialize;
 
 use super::identity::Identity;
-use super::order::Order;
-use crate::config;
+use super::order::{LineItem, Order};
+use crate::config::CheckoutConfig;
 use crate::stripe::form::{Param, Params};
 
-/// Where sessions are created and read.
+/// The path under which sessions are created and read.
 pub(super) const PATH: &str = "/v1/checkout/sessions";
 
-/// The parameters that create it. What Caddy says of the buyer beats what the client says; what the configuration says
-/// beats both, but for a language and metadata that clients may set.
-pub(super) fn params(order: Order, buyer: &Identity, terms: &config::CheckoutConfig) -> Params {
+/// Returns the parameters that create a session. The buyer's verified identity overrides what the client sent. Configured
+/// parameters are added, but never replace a parameter that the order set: clients may set only `locale` and metadata.
+pub(super) fn params(order: Order, buyer: &Identity, config: &CheckoutConfig) -> Params {
     let mut params = Params::new();
     let mut add = |key: &str, value: Option<Param>| {
         if let Some(value) = value {
@@ -21,82 +20,88 @@ pub(super) fn params(order: Order, buyer: &Identity, terms: &config::CheckoutCon
         }
     };
     let text = |text: &Option<String>| text.as_deref().map(Param::from);
-    let item = |item: super::order::Item| {
+    let line_item = |item: LineItem| {
         let quantity = Param::from(item.quantity);
         Param::Table(vec![("price".to_owned(), Param::Text(item.price)), ("quantity".to_owned(), quantity)])
     };
     add("mode", Some(order.mode.as_str().into()));
-    add("ui_mode", terms.ui_mode.as_str().map(Param::from));
+    add("ui_mode", config.ui_mode.as_str().map(Param::from));
     add(
         "line_items",
-        (!order.items.is_empty()).then(|| Param::List(order.items.into_iter().map(item).collect())),
+        (!order.items.is_empty()).then(|| Param::List(order.items.into_iter().map(line_item).collect())),
     );
-    add("success_url", text(&terms.success_url));
-    add("cancel_url", text(&terms.cancel_url));
-    add("return_url", text(&terms.return_url));
+    add("success_url", text(&config.success_url));
+    add("cancel_url", text(&config.cancel_url));
+    add("return_url", text(&config.return_url));
     add("customer", text(&buyer.customer));
     if buyer.customer.is_none() {
-        // Stripe takes one of the two, and its own customer has an address.
+        // Stripe accepts either `customer` or `customer_email`; a customer already has an address.
         add("customer_email", text(&buyer.customer_email).or_else(|| text(&order.customer_email)));
     }
     let reference = text(&buyer.client_reference_id).or_else(|| text(&order.client_reference_id));
     add("client_reference_id", reference);
-    let said = order.metadata.into_iter().map(|(key, value)| (key, Param::Text(value))).collect();
+    let metadata = order.metadata.into_iter().map(|(key, value)| (key, Param::Text(value))).collect();
     add("locale", text(&order.locale));
-    add("metadata", Some(Param::Table(said)));
-    for (key, value) in &terms.params {
-        match (params.iter_mut().find(|(said, _)| said == key), value) {
+    add("metadata", Some(Param::Table(metadata)));
+    add_configured(&mut params, &config.params);
+    params
+}
+
+/// Adds the configured parameters. In tables such as `metadata` they add the keys that the order did not set.
+fn add_configured(params: &mut Params, configured: &Params) {
+    for (key, value) in configured {
+        match (params.iter_mut().find(|(existing, _)| existing == key), value) {
             (None, value) => params.push((key.clone(), value.clone())),
-            (Some((_, Param::Table(said))), Param::Table(more)) => {
-                let new: Params =
-                    more.iter().filter(|(key, _)| !said.iter().any(|(s, _)| s == key)).cloned().collect();
-                said.extend(new);
+            (Some((_, Param::Table(existing))), Param::Table(more)) => {
+                let is_new = |(key, _): &&(String, Param)| !existing.iter().any(|(other, _)| other == key);
+                let new: Params = more.iter().filter(is_new).cloned().collect();
+                existing.extend(new);
             }
             (Some(_), _) => {}
         }
     }
-    params
 }
 
-/// A session as the client gets it.
+/// A new session, as the client gets it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Session {
-    /// `cs_…`
+pub struct CheckoutSession {
+    /// The id, `cs_…`.
     pub id: String,
-    /// How the buyer pays.
-    pub way: PaymentUi,
+    /// Where the buyer pays.
+    pub payment_ui: PaymentUi,
 }
 
-/// How the buyer pays.
+/// Where the buyer pays.
 #[derive(Clone, PartialEq, Eq)]
 pub enum PaymentUi {
-    /// On Stripe's page, at this URL.
-    Page(String),
-    /// In a form of the shop's own, which needs this secret.
-    Form(String),
+    /// The buyer pays on Stripe's page, at this URL.
+    Hosted(String),
+    /// The buyer pays in a form on the shop's page, which needs this client secret.
+    Embedded(String),
 }
 
-/// Whoever has either can pay in the buyer's place.
+/// Hides the URL and the client secret: either of them is enough to pay in the buyer's place.
 impl std::fmt::Debug for PaymentUi {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            PaymentUi::Page(_) => "Page(…)",
-            PaymentUi::Form(_) => "Form(…)",
+            PaymentUi::Hosted(_) => "Hosted(…)",
+            PaymentUi::Embedded(_) => "Embedded(…)",
         })
     }
 }
 
-/// What is told of a session afterwards: nothing personal.
+/// The status of a session. It holds no personal data.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Status {
-    /// `open`, `complete` or `expired`; Stripe may leave it out.
+pub struct SessionStatus {
+    /// The session's status: `open`, `complete` or `expired`. `None` if Stripe left it out.
     pub status: Option<String>,
-    /// `paid`, `unpaid` or `no_payment_required`.
+    /// The payment's status: `paid`, `unpaid` or `no_payment_required`. `None` if Stripe left it out.
     pub payment_status: Option<String>,
 }
 
+/// The members of Stripe's session object that are used.
 #[derive(Deserialize)]
-struct Answer {
+struct SessionObject {
     id: String,
     url: Option<String>,
     client_secret: Option<String>,
@@ -104,27 +109,28 @@ struct Answer {
     payment_status: Option<String>,
 }
 
-/// The session that Stripe created; `None` if the answer does not say what is needed.
-pub(super) fn created(body: &[u8]) -> Option<Session> {
-    let answer: Answer = serde_json::from_slice(body).ok()?;
-    // The URL becomes a header's value.
-    let url = answer.url.filter(|url| url.bytes().all(|b| b.is_ascii_graphic()) && !url.is_empty());
-    let way = match (url, answer.client_secret) {
-        (Some(url), _) => PaymentUi::Page(url),
-        (None, Some(secret)) => PaymentUi::Form(secret),
+/// Parses the response to the creation of a session. Returns `None` if it has no valid id, or neither URL nor client secret.
+pub(super) fn parse_created(body: &[u8]) -> Option<CheckoutSession> {
+    let object: SessionObject = serde_json::from_slice(body).ok()?;
+    // The URL becomes the value of a `Location` header, so it must not contain a line break.
+    let url = object.url.filter(|url| url.bytes().all(|b| b.is_ascii_graphic()) && !url.is_empty());
+    let payment_ui = match (url, object.client_secret) {
+        (Some(url), _) => PaymentUi::Hosted(url),
+        (None, Some(secret)) => PaymentUi::Embedded(secret),
         (None, None) => return None,
     };
-    is_id(&answer.id).then_some(Session { id: answer.id, way })
+    is_session_id(&object.id).then_some(CheckoutSession { id: object.id, payment_ui })
 }
 
-/// The status that Stripe told.
-pub(super) fn status(body: &[u8]) -> Option<Status> {
-    let answer: Answer = serde_json::from_slice(body).ok()?;
-    Some(Status { status: answer.status, payment_status: answer.payment_status })
+/// Parses the response to a request for a session. Returns `None` if it is not a session object.
+pub(super) fn parse_status(body: &[u8]) -> Option<SessionStatus> {
+    let object: SessionObject = serde_json::from_slice(body).ok()?;
+    Some(SessionStatus { status: object.status, payment_status: object.payment_status })
 }
 
-/// Whether this is a session's id: `cs_test_…` or `cs_live_…`. It becomes part of a path at Stripe.
-pub fn is_id(text: &str) -> bool {
+/// Returns whether the text is a session id: `cs_test_…` or `cs_live_…`. The id becomes part of a path, so nothing else is
+/// accepted.
+pub fn is_session_id(text: &str) -> bool {
     let rest = text.strip_prefix("cs_test_").or_else(|| text.strip_prefix("cs_live_"));
     rest.is_some_and(|rest| {
         (1..=255).contains(&rest.len()) && rest.bytes().all(|b| b.is_ascii_alphanumeric())
@@ -134,15 +140,15 @@ pub fn is_id(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkout::order::Shape;
-    use crate::checkout::testing::terms;
+    use crate::checkout::order::OrderEncoding;
+    use crate::checkout::testing::checkout_config;
     use crate::stripe::form;
 
-    /// The parameters, one a line.
-    fn sent(checkout: &str, buyer: &Identity, body: &str) -> Vec<String> {
-        let terms = terms(checkout);
-        let order = Order::read(Shape::Json, body.as_bytes(), &terms).unwrap();
-        form::encode(&params(order, buyer, &terms)).split('&').map(str::to_owned).collect()
+    /// Returns the encoded parameters of an order, one an element.
+    fn encoded_params(checkout: &str, buyer: &Identity, body: &str) -> Vec<String> {
+        let config = checkout_config(checkout);
+        let order = Order::parse(OrderEncoding::Json, body.as_bytes(), &config).unwrap();
+        form::encode(&params(order, buyer, &config)).split('&').map(str::to_owned).collect()
     }
 
     const HOSTED: &str = r#"
@@ -154,10 +160,10 @@ mod tests {
     "#;
 
     #[test]
-    fn a_hosted_session_is_a_mode_the_items_and_where_to_go() {
-        let sent = sent(HOSTED, &Identity::default(), r#"{"price": "pro", "quantity": 3}"#);
+    fn a_hosted_session_has_mode_line_items_and_success_url() {
+        let params = encoded_params(HOSTED, &Identity::default(), r#"{"price": "pro", "quantity": 3}"#);
         assert_eq!(
-            sent,
+            params,
             [
                 "mode=payment",
                 "line_items[0][price]=price_pro",
@@ -168,8 +174,8 @@ mod tests {
     }
 
     #[test]
-    fn an_embedded_session_says_its_kind_and_where_to_return_to() {
-        let terms = r#"
+    fn an_embedded_session_has_ui_mode_and_return_url() {
+        let config = r#"
             ui_mode = "embedded_page"
             mode = "subscription"
             return_url = "https://shop.example/back"
@@ -177,7 +183,7 @@ mod tests {
             id = "price_1"
         "#;
         assert_eq!(
-            sent(terms, &Identity::default(), r#"{"price": "price_1"}"#),
+            encoded_params(config, &Identity::default(), r#"{"price": "price_1"}"#),
             [
                 "mode=subscription",
                 "ui_mode=embedded_page",
@@ -189,10 +195,10 @@ mod tests {
     }
 
     #[test]
-    fn what_caddy_says_of_the_buyer_beats_what_the_client_says() {
+    fn the_verified_identity_overrides_what_the_client_sent() {
         let body = r#"{"price": "pro", "customer_email": "evil@b.example", "client_reference_id": "admin"}"#;
         let own = |text: &str| Some(text.to_owned());
-        let rest = |buyer: Identity| sent(HOSTED, &buyer, body)[4..].to_vec();
+        let rest = |buyer: Identity| encoded_params(HOSTED, &buyer, body)[4..].to_vec();
         for (buyer, expected) in [
             (Identity::default(), vec!["customer_email=evil%40b.example", "client_reference_id=admin"]),
             (
@@ -217,8 +223,8 @@ mod tests {
     }
 
     #[test]
-    fn further_parameters_go_as_they_are_and_clients_change_only_what_they_may() {
-        let terms = format!(
+    fn configured_parameters_are_added_and_clients_override_only_locale_and_metadata() {
+        let config = format!(
             r#"metadata = ["size"]
             {HOSTED}
             [checkout.params]
@@ -230,7 +236,7 @@ mod tests {
             "#
         );
         let tail = |body: &str| {
-            let mut tail = sent(&terms, &Identity::default(), body)[4..].to_vec();
+            let mut tail = encoded_params(&config, &Identity::default(), body)[4..].to_vec();
             tail.sort();
             tail
         };
@@ -255,32 +261,35 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_a_page_or_a_form_or_nothing() {
-        let page = PaymentUi::Page("https://checkout.stripe.com/c/pay/cs_test_1#x".into());
+    fn a_created_session_is_hosted_or_embedded_or_invalid() {
+        let hosted = PaymentUi::Hosted("https://checkout.stripe.com/c/pay/cs_test_1#x".into());
         for (body, expected) in [
             (
                 r#"{"id": "cs_test_1", "url": "https://checkout.stripe.com/c/pay/cs_test_1#x", "client_secret": null}"#,
-                Some(Session { id: "cs_test_1".into(), way: page }),
+                Some(CheckoutSession { id: "cs_test_1".into(), payment_ui: hosted }),
             ),
             (
                 r#"{"id": "cs_live_1", "url": null, "client_secret": "cs_live_1_secret_x"}"#,
-                Some(Session { id: "cs_live_1".into(), way: PaymentUi::Form("cs_live_1_secret_x".into()) }),
+                Some(CheckoutSession {
+                    id: "cs_live_1".into(),
+                    payment_ui: PaymentUi::Embedded("cs_live_1_secret_x".into()),
+                }),
             ),
             (r#"{"id": "cs_test_1"}"#, None),
             (r#"{"id": "cs_test_1", "url": "https://a\r\nX: y"}"#, None),
             (r#"{"id": "pi_1", "url": "https://a"}"#, None),
             ("<html>", None),
         ] {
-            assert_eq!(created(body.as_bytes()), expected, "{body}");
+            assert_eq!(parse_created(body.as_bytes()), expected, "{body}");
         }
-        let told = status(br#"{"id": "cs_test_1", "status": "complete", "payment_status": "paid", "customer_details": {"email": "a@b.example"}}"#);
-        let expected = Status { status: Some("complete".into()), payment_status: Some("paid".into()) };
-        assert_eq!(told, Some(expected));
+        let status = parse_status(br#"{"id": "cs_test_1", "status": "complete", "payment_status": "paid", "customer_details": {"email": "a@b.example"}}"#);
+        let expected = SessionStatus { status: Some("complete".into()), payment_status: Some("paid".into()) };
+        assert_eq!(status, Some(expected));
     }
 
     #[test]
-    fn only_an_id_is_asked_for() {
-        for (text, is) in [
+    fn only_a_session_id_is_accepted() {
+        for (text, accepted) in [
             ("cs_test_a1B2", true),
             ("cs_live_0", true),
             ("cs_test_", false),
@@ -290,13 +299,16 @@ mod tests {
             ("cs_test_1_secret_2", false),
             ("", false),
         ] {
-            assert_eq!(is_id(text), is, "{text}");
+            assert_eq!(is_session_id(text), accepted, "{text}");
         }
     }
 
     #[test]
-    fn debug_shows_no_way_to_pay() {
-        let session = Session { id: "cs_test_1".into(), way: PaymentUi::Form("cs_test_1_secret_x".into()) };
-        assert_eq!(format!("{session:?}"), r#"Session { id: "cs_test_1", way: Form(…) }"#);
+    fn debug_output_hides_url_and_client_secret() {
+        let session = CheckoutSession {
+            id: "cs_test_1".into(),
+            payment_ui: PaymentUi::Embedded("cs_test_1_secret_x".into()),
+        };
+        assert_eq!(format!("{session:?}"), r#"CheckoutSession { id: "cs_test_1", payment_ui: Embedded(…) }"#);
     }
 }

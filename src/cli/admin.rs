@@ -3,7 +3,7 @@
 
 use super::error::CliError;
 use crate::config::{AdminConfig, Listen, Token};
-use crate::stripe_api::root;
+use crate::stripe_api::root_cause;
 use bytes::Bytes;
 use reqwest::{Client, Method, RequestBuilder, redirect};
 use serde_json::Value;
@@ -46,9 +46,9 @@ impl AdminClient {
                 (client.resolve_to_addrs(HOST_NAME, &addresses), format!("http://{HOST_NAME}:{port}"))
             }
         };
-        let client = client
-            .build()
-            .map_err(|error| CliError::failed(format!("cannot build the HTTP client: {}", root(&error))))?;
+        let client = client.build().map_err(|error| {
+            CliError::failed(format!("cannot build the HTTP client: {}", root_cause(&error)))
+        })?;
         Ok(AdminClient { client, base, listen: listen.clone(), timeout })
     }
 
@@ -69,7 +69,7 @@ impl AdminClient {
         let reason = if error.is_timeout() {
             format!("no response within {} s", self.timeout.as_secs())
         } else {
-            root(error)
+            root_cause(error)
         };
         CliError::failed(format!("{}: {reason}; is the program running?", self.listen))
     }

@@ -9,7 +9,7 @@ use super::sign::{read_payload, unix_now};
 use super::signing_secrets;
 use crate::clock;
 use crate::stripe::signature::{self, Secret};
-use crate::stripe_api::root;
+use crate::stripe_api::root_cause;
 use clap::Parser;
 use clap::builder::PossibleValuesParser;
 use reqwest::{Client, Response, Url, header, redirect};
@@ -165,7 +165,7 @@ fn http_client() -> Result<Client, CliError> {
         .http1_only()
         .no_proxy()
         .build()
-        .map_err(|error| CliError::failed(format!("cannot build the HTTP client: {}", root(&error))))
+        .map_err(|error| CliError::failed(format!("cannot build the HTTP client: {}", root_cause(&error))))
 }
 
 /// Sends an event for the `time`-th time and prints the result. Returns true if the status is the expected one.
@@ -201,7 +201,7 @@ async fn send_one(
             Ok(response.status / 100 == expected_class)
         }
         Err(error) => {
-            println!("  no response after {took} ms: {}", root(&error));
+            println!("  no response after {took} ms: {}", root_cause(&error));
             Ok(false)
         }
     }

@@ -1,64 +1,56 @@
-//! Settings that are allowed but weaken what the program guarantees. None of them is an error: the program starts.
+//! What a configuration may say and rarely should. None of it is a fault: the program starts.
 
-use super::checkout::CheckoutState;
-use super::file::Config;
-use super::ledger::{LedgerUrl, OnOutage};
+use super::{CheckoutState, Config, LedgerUrl, OnOutage};
 use crate::stripe::retry;
 use std::time::Duration;
 
 /// How far back Stripe's dashboard resends an event (<https://docs.stripe.com/webhooks#manual-retries>).
-const STRIPE_RESENDS: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+const RESENDS: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 impl Config {
-    /// Returns one sentence for each setting that weakens a guarantee. No sentence holds a secret.
+    /// One sentence for each choice that weakens what the program is there for. Without secrets.
     pub fn warnings(&self) -> Vec<String> {
-        let dry_runs = self.webhooks.iter().filter(|webhook| !webhook.enforce).map(|webhook| {
-            format!(
+        let mut warnings = Vec::new();
+        for webhook in self.webhooks.iter().filter(|webhook| !webhook.enforce) {
+            warnings.push(format!(
                 "webhook \"{}\" is a dry run (enforce = false): events that fail the check reach the backend",
                 webhook.name
-            )
-        });
-        let ledger = self.ledger_warnings().into_iter().map(str::to_owned);
-        let grace = self.shutdown_warnings().into_iter().map(str::to_owned);
-        dry_runs.chain(ledger).chain(grace).collect()
-    }
-
-    fn ledger_warnings(&self) -> Vec<&'static str> {
+            ));
+        }
         match self.ledger.url {
-            LedgerUrl::None => vec!["ledger.url is none: an event sent twice is delivered twice"],
+            LedgerUrl::None => {
+                warnings.push("ledger.url is none: an event sent twice is delivered twice".to_owned())
+            }
             LedgerUrl::Sqlite(_) | LedgerUrl::Redis(_) => {
-                let mut warnings = Vec::new();
-                if self.ledger.retention < STRIPE_RESENDS {
+                if self.ledger.retention < RESENDS {
                     warnings.push(
                         "ledger.retention is shorter than the 30 days for which Stripe resends events: a later copy \
-                         would be delivered again",
+                         would be delivered again"
+                            .to_owned(),
                     );
                 }
                 if self.ledger.on_outage == OnOutage::Deliver {
                     warnings.push(
-                        "ledger.on_outage is deliver: while the ledger is unavailable, an event sent twice is \
-                         delivered twice",
+                        "ledger.on_outage is deliver: while the ledger is out of reach, an event sent twice is \
+                         delivered twice"
+                            .to_owned(),
                     );
                 }
-                warnings
             }
         }
-    }
-
-    fn shutdown_warnings(&self) -> Vec<&'static str> {
-        let grace = self.server.shutdown_grace;
-        let mut warnings = Vec::new();
-        if grace < self.backend.connect_timeout + self.backend.response_timeout {
+        if self.server.shutdown_grace < self.backend.connect_timeout + self.backend.response_timeout {
             warnings.push(
-                "server.shutdown_grace is shorter than backend.connect_timeout and response_timeout together: during \
-                 shutdown, new webhooks are refused and a slow delivery may be cut short",
+                "server.shutdown_grace is shorter than backend.connect_timeout and response_timeout together: webhooks \
+                 that come while the program stops are refused, and a slow delivery may be cut short"
+                    .to_owned(),
             );
         }
-        let checkout_on = self.checkout.state() == CheckoutState::On;
-        if checkout_on && grace < retry::max_call_duration(self.checkout.timeout) {
+        let selling = self.checkout.state() == CheckoutState::On;
+        if selling && self.server.shutdown_grace < retry::max_call_duration(self.checkout.timeout) {
             warnings.push(
                 "server.shutdown_grace is shorter than an order can take (three times checkout.timeout, and 1.5s): \
-                 new orders are refused during shutdown",
+                 orders that come while the program stops are refused"
+                    .to_owned(),
             );
         }
         warnings

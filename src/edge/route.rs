@@ -68,7 +68,7 @@ impl Routes {
         match self.guard.classify(target) {
             // The guard comes first, because a webhook path may lie beneath a checkout path.
             Classification::Other => match &self.checkout {
-                Some(checkout) => match checkout_route(&checkout.terms.paths, target) {
+                Some(checkout) => match checkout_route(&checkout.config.paths, target) {
                     Some(route) => Route::Checkout(checkout, route),
                     None => Route::Pass,
                 },
@@ -90,7 +90,7 @@ fn checkout_route(paths: &[String], target: &[u8]) -> Option<CheckoutRoute> {
     })?;
     let Some(below) = rest.strip_prefix(b"/") else { return Some(CheckoutRoute::CreateSession) };
     let id = below.split(|&byte| byte == b'?').next().and_then(|id| str::from_utf8(id).ok());
-    let id = id.filter(|id| session::is_id(id));
+    let id = id.filter(|id| session::is_session_id(id));
     Some(id.map_or(CheckoutRoute::NotFound, |id| CheckoutRoute::SessionStatus(id.into())))
 }
 

@@ -13,7 +13,7 @@ use crate::backend::RequestHeadBuilder;
 use crate::endpoint::Endpoint;
 use crate::http1::framing::Framing;
 use crate::intake::{self, WebhookDisposition, WebhookRequest, WebhookResult};
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, outcome_of_rejection};
 
 /// The headers of a verified request that the backend gets as they came, besides the `X-Forwarded-*`.
 const FORWARDED_HEADERS: [&str; 5] = ["Host", "Content-Type", "User-Agent", "traceparent", "tracestate"];
@@ -82,7 +82,7 @@ impl WebhookExchange<'_, '_> {
         let result = self.receive(body.clone()).await;
         let response = match &result.disposition {
             WebhookDisposition::Refused(rejection) if !self.endpoint.enforce => {
-                self.pass_on(rejection.outcome(), body).await
+                self.pass_on(outcome_of_rejection(*rejection), body).await
             }
             disposition => Response::from_webhook(disposition),
         };

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::backend::{BackendError, BackendResponse};
 use crate::delivery::dispatcher::DeliveryError;
 use crate::ledger::LedgerError;
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, outcome_of_rejection};
 use crate::stripe::event::{EventRejection, VerifiedEvent};
 
 /// The result of one webhook request.
@@ -61,7 +61,7 @@ impl WebhookDisposition {
             WebhookDisposition::Duplicate => Outcome::Duplicate,
             WebhookDisposition::Ignored => Outcome::Ignored,
             WebhookDisposition::InFlight { .. } => Outcome::InFlight,
-            WebhookDisposition::Refused(rejection) => rejection.outcome(),
+            WebhookDisposition::Refused(rejection) => outcome_of_rejection(*rejection),
             WebhookDisposition::LedgerUnavailable(_) => Outcome::LedgerUnavailable,
             WebhookDisposition::DeliveryError(DeliveryError::LeaseTooShort) => Outcome::LedgerUnavailable,
             WebhookDisposition::DeliveryError(DeliveryError::Backend(error)) => outcome_of(error),

@@ -1,75 +1,75 @@
-//! How a request to the checkout ended, as one enum: the codes of its answers, of the `outcome` label and of its log
-//! line. It never says how an answer looks: that is `edge::response`'s.
+//! The outcome of a request to the checkout, as one enum: the codes of its responses, of the `outcome` label and of its log
+//! line. It never decides about statuses, headers and bodies of responses: that is the response table in `edge`.
 
-/// What became of a request to a checkout path.
+/// The outcome of a request to a checkout path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CheckoutOutcome {
     /// Stripe created the session.
     Created,
-    /// A session's status was told.
+    /// The response holds the status of a session.
     Status,
-    /// A browser asked what it may send.
+    /// The request is a CORS preflight.
     Preflight,
-    /// A method that the path does not have.
+    /// The path does not support the method.
     MethodNotAllowed,
-    /// A page of another origin sent it.
+    /// A page of an origin that is not allowed sent the request.
     OriginForbidden,
-    /// Too many from one customer or address.
+    /// One buyer or address sent too many requests.
     RateLimited,
-    /// Neither JSON nor an HTML form.
+    /// The body is neither JSON nor an HTML form.
     ContentTypeUnsupported,
-    /// A `Content-Encoding` other than `identity`.
+    /// The request has a `Content-Encoding` other than `identity`.
     BodyEncoded,
     /// The body is longer than `max_body`.
     BodyTooLarge,
     /// The body did not arrive in time.
     BodyTooSlow,
-    /// The body broke off, or its framing is faulty.
+    /// The body ended early, or its framing is invalid.
     BodyMalformed,
-    /// The head cannot be read.
+    /// The request head is malformed.
     RequestMalformed,
-    /// An identity header that came twice, or cannot be read.
+    /// An identity header is repeated or invalid.
     IdentityInvalid,
-    /// The body is no JSON object and no form.
+    /// The body is not a valid JSON object or form.
     OrderMalformed,
-    /// A field that no order has, or a metadata key that is not listed.
+    /// The order has an unknown field, or a metadata key that is not configured.
     FieldUnknown,
-    /// A field with a value that it cannot have.
+    /// A field has an invalid value or is repeated.
     FieldInvalid,
-    /// An order for nothing.
+    /// The order has no price.
     FieldMissing,
-    /// A price that the configuration does not sell.
+    /// The price is not configured.
     PriceUnknown,
-    /// More or less of a price than the configuration sells.
+    /// The quantity is outside the configured range of its price.
     QuantityOutOfRange,
-    /// Prices of different modes in one order.
+    /// The order has prices of different modes.
     ModesMixed,
-    /// What follows a checkout path is no session's id, or Stripe knows none of it.
+    /// The path holds no valid session id, or Stripe has no such session.
     SessionUnknown,
-    /// Stripe refused the order as it stands.
+    /// Stripe rejected a parameter of the order.
     StripeRefused,
-    /// Stripe refused the card.
+    /// Stripe declined the card.
     StripeCardRefused,
-    /// Another request with the same idempotency key is under way at Stripe, or an object is locked.
+    /// Stripe is processing another request with the same idempotency key, or an object is locked.
     StripeConflict,
-    /// Stripe limits the rate of this account.
+    /// Stripe's rate limit for this account was reached.
     StripeRateLimited,
-    /// Stripe does not take the secret key, or not for this.
+    /// Stripe rejected the secret key, or it lacks the permission.
     StripeKeyRefused,
-    /// Stripe failed, or answered something that is none of its answers.
+    /// Stripe failed, or its response was invalid.
     StripeFailed,
-    /// No connection to Stripe.
+    /// The connection to Stripe failed.
     StripeUnreachable,
-    /// Stripe did not answer in time.
+    /// Stripe did not respond in time.
     StripeTimeout,
-    /// Too many checkouts at once.
+    /// There are too many orders at once.
     Overloaded,
-    /// The program is draining.
+    /// The program is shutting down.
     ShuttingDown,
 }
 
 impl CheckoutOutcome {
-    /// Every outcome, in the order of the enum: what metrics are laid out by.
+    /// Every outcome, in the order of the enum. Metrics index their counters by it.
     pub const ALL: [CheckoutOutcome; 31] = [
         CheckoutOutcome::Created,
         CheckoutOutcome::Status,
@@ -104,7 +104,8 @@ impl CheckoutOutcome {
         CheckoutOutcome::ShuttingDown,
     ];
 
-    /// The stable word for it: `Countersign-Outcome`, `error.code` unless Stripe gave one, the `outcome` label.
+    /// Returns the stable code that stands in `Countersign-Outcome`, the `outcome` label, and `error.code` unless Stripe
+    /// gave its own.
     pub const fn as_str(self) -> &'static str {
         match self {
             CheckoutOutcome::Created => "created",
@@ -147,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_outcome_stands_in_the_order_of_the_enum_under_a_code_of_its_own() {
+    fn all_is_in_the_order_of_the_enum_and_every_code_is_unique() {
         let mut codes: Vec<_> = CheckoutOutcome::ALL.map(CheckoutOutcome::as_str).into();
         assert!(CheckoutOutcome::ALL.iter().enumerate().all(|(i, outcome)| *outcome as usize == i));
         codes.sort_unstable();

@@ -1,118 +1,113 @@
-//! The proof that an event is genuine: [`VerifiedEvent`] is made here and nowhere else, by [`verify`] or of what somebody
-//! else vouches for ([`parse_trusted`]), and nothing else can be delivered. What an event is says [`parse`]; whether its
-//! signature holds says `signature`.
+//! The proof that an event is genuine. A [`VerifiedEvent`] is made only by [`verify`] and [`parse_trusted`], and nothing
+//! else can be delivered. `envelope` decides what an event is; `signature` decides whether it is signed.
 
 pub use super::envelope::{Envelope, PayloadError, parse};
-pub use super::json::JsonError;
+pub use super::json::error::JsonError;
 
 use super::signature::{self, Secret, SignatureRejection};
-use crate::outcome::Outcome;
 use bytes::Bytes;
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
-/// An event whose signature holds and whose envelope is sound. It is the body and places in it: making one allocates
-/// nothing.
+/// An event with a valid signature and a valid envelope. It refers to its strings by their position in the body, so
+/// making one allocates nothing.
 #[derive(Clone)]
 pub struct VerifiedEvent {
     body: Bytes,
-    id: Text,
-    kind: Text,
+    id: EnvelopeString,
+    event_type: EnvelopeString,
     created: Option<i64>,
     livemode: Option<bool>,
-    account: Option<Text>,
+    account: Option<EnvelopeString>,
     secret: usize,
 }
 
 impl VerifiedEvent {
     fn new(envelope: Envelope<'_>, body: &Bytes, secret: usize) -> VerifiedEvent {
         VerifiedEvent {
-            id: Text::new(envelope.id, body),
-            kind: Text::new(envelope.kind, body),
+            id: EnvelopeString::new(envelope.id, body),
+            event_type: EnvelopeString::new(envelope.event_type, body),
             created: envelope.created,
             livemode: envelope.livemode,
-            account: envelope.account.map(|account| Text::new(account, body)),
+            account: envelope.account.map(|account| EnvelopeString::new(account, body)),
             secret,
             body: body.clone(),
         }
     }
 
-    /// The payload, byte for byte as it was signed.
+    /// Returns the payload, byte for byte as it was signed.
     pub fn body(&self) -> &Bytes {
         &self.body
     }
 
-    /// `id`: 1 to 255 of `[A-Za-z0-9_]`, so fit for a header or a key.
+    /// Returns the `id`: 1 to 255 characters of `[A-Za-z0-9_]`, so safe in a header or a key.
     pub fn id(&self) -> &str {
-        self.id.read(&self.body)
+        self.id.resolve(&self.body)
     }
 
-    /// `type`: 1 to 255 of `[A-Za-z0-9._\[\]-]`.
+    /// Returns the `type`: 1 to 255 characters of `[A-Za-z0-9._\[\]-]`.
     pub fn event_type(&self) -> &str {
-        self.kind.read(&self.body)
+        self.event_type.resolve(&self.body)
     }
 
-    /// `created` in unix seconds; `None` if Stripe gave no time that can be read.
+    /// Returns the time of creation in Unix seconds, or `None` if `created` is not a valid time.
     pub fn created(&self) -> Option<i64> {
         self.created
     }
 
-    /// `livemode`; `None` if there is none.
+    /// Returns `livemode`, or `None` if it is not a boolean.
     pub fn livemode(&self) -> Option<bool> {
         self.livemode
     }
 
-    /// `account`: the connected account, any string; `None` for an event of the platform's own.
+    /// Returns the connected account, which may be any string. `None` for an event of the platform's own account.
     pub fn account(&self) -> Option<&str> {
-        self.account.as_ref().map(|account| account.read(&self.body))
+        self.account.as_ref().map(|account| account.resolve(&self.body))
     }
 
-    /// Which of the secrets it was signed with, by position.
+    /// Returns the position of the secret that signed the event. 0 for an event from [`parse_trusted`].
     pub fn secret(&self) -> usize {
         self.secret
     }
 }
 
+/// Shows `id` and `type` only: the payload may hold personal data.
 impl fmt::Debug for VerifiedEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("VerifiedEvent")
             .field("id", &self.id())
-            .field("kind", &self.event_type())
+            .field("event_type", &self.event_type())
             .finish_non_exhaustive()
     }
 }
 
-/// Why a webhook is not handed on.
+/// The reason why a webhook is not a genuine event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum EventRejection {
-    /// Its signature does not hold.
+    /// The signature is missing, invalid, or outside the tolerance.
     #[error(transparent)]
     Signature(#[from] SignatureRejection),
-    /// It is signed, but not an event.
+    /// The signature is valid, but the payload is not an event.
     #[error(transparent)]
     Payload(#[from] PayloadError),
 }
 
-impl EventRejection {
-    /// What the sender is told.
-    pub fn outcome(self) -> Outcome {
-        match self {
-            EventRejection::Signature(refusal) => refusal.outcome(),
-            EventRejection::Payload(_) => Outcome::PayloadInvalid,
-        }
-    }
-}
-
-/// Reads an event that needs no signature, since somebody else vouches for it: it was verified before it was kept, or
-/// comes from Stripe's API or from an operator.
+/// Parses an event without checking a signature. The caller guarantees its origin: it was verified before it was stored,
+/// or it comes from Stripe's API or from an operator.
+///
+/// # Errors
+/// Returns [`EventRejection::Payload`] if the body is not an event.
 pub fn parse_trusted(body: Bytes) -> Result<VerifiedEvent, EventRejection> {
     let envelope = parse(&body)?;
     Ok(VerifiedEvent::new(envelope, &body, 0))
 }
 
-/// Judges a webhook as [`signature::verify`] does, with the same arguments, and then reads its envelope: a body that
-/// nobody parse_trusted for is not parsed.
+/// Verifies the signature of a webhook and parses its envelope. The arguments are those of [`signature::verify`]. A body
+/// without a valid signature is not parsed.
+///
+/// # Errors
+/// Returns [`EventRejection::Signature`] or [`EventRejection::Payload`].
 pub fn verify<'h>(
     secrets: &[Secret],
     headers: impl IntoIterator<Item = &'h [u8]>,
@@ -120,36 +115,39 @@ pub fn verify<'h>(
     now: i64,
     tolerance: i64,
 ) -> Result<VerifiedEvent, EventRejection> {
-    let signed = signature::verify(secrets, headers, &body, now, tolerance)?;
+    let signature = signature::verify(secrets, headers, &body, now, tolerance)?;
     let envelope = parse(&body)?;
-    Ok(VerifiedEvent::new(envelope, &body, signed.secret))
+    Ok(VerifiedEvent::new(envelope, &body, signature.secret))
 }
 
 /// A string of the envelope.
 #[derive(Clone)]
-enum Text {
-    /// As it stands in the body, at these bytes.
-    Plain(Range<usize>),
-    /// Spelled with JSON escapes, which Stripe does not do.
-    Resolved(Box<str>),
+enum EnvelopeString {
+    /// The string stands in the body at this range of bytes.
+    InBody(Range<usize>),
+    /// The string is written with JSON escapes, which Stripe does not use. It holds the decoded text.
+    Decoded(Box<str>),
 }
 
-impl Text {
-    fn new(text: Cow<'_, str>, body: &[u8]) -> Text {
+impl EnvelopeString {
+    /// Stores a string that was parsed from `body`.
+    fn new(text: Cow<'_, str>, body: &[u8]) -> EnvelopeString {
         match text {
+            // A borrowed string points into `body`: the difference of the addresses is its position.
             Cow::Borrowed(text) => {
                 let start = text.as_ptr().addr() - body.as_ptr().addr();
-                Text::Plain(start..start + text.len())
+                EnvelopeString::InBody(start..start + text.len())
             }
-            Cow::Owned(text) => Text::Resolved(text.into()),
+            Cow::Owned(text) => EnvelopeString::Decoded(text.into()),
         }
     }
 
-    fn read<'a>(&'a self, body: &'a [u8]) -> &'a str {
+    /// Returns the text. `body` is the body that `new` got.
+    fn resolve<'a>(&'a self, body: &'a [u8]) -> &'a str {
         match self {
             #[expect(clippy::expect_used, reason = "`new` got these bytes of this body as a str")]
-            Text::Plain(range) => str::from_utf8(&body[range.clone()]).expect("checked when parsed"),
-            Text::Resolved(text) => text,
+            EnvelopeString::InBody(range) => str::from_utf8(&body[range.clone()]).expect("valid UTF-8"),
+            EnvelopeString::Decoded(text) => text,
         }
     }
 }
@@ -161,7 +159,7 @@ mod tests {
 
     const NOW: i64 = 1_791_300_000;
 
-    fn judged(body: &[u8]) -> Result<VerifiedEvent, EventRejection> {
+    fn verify_signed(body: &[u8]) -> Result<VerifiedEvent, EventRejection> {
         let secrets = ["whsec_old", "whsec_new"].map(Secret::new);
         let header = sign([&secrets[1]], NOW, body);
         verify(&secrets, [header.as_bytes()], Bytes::copy_from_slice(body), NOW, 300)
@@ -174,9 +172,9 @@ mod tests {
     }
 
     #[test]
-    fn a_signed_event_of_either_kind_shows_its_envelope_and_keeps_its_bytes() {
-        type Row = (&'static [u8], &'static str, &'static str, i64, bool, Option<&'static str>);
-        let table: [Row; 5] = [
+    fn a_signed_snapshot_or_thin_event_exposes_its_envelope_and_unchanged_body() {
+        type EventFixture = (&'static [u8], &'static str, &'static str, i64, bool, Option<&'static str>);
+        let table: [EventFixture; 5] = [
             (
                 fixture!("checkout.session.completed"),
                 "evt_1Qk2Lighthouse0001abcd",
@@ -218,47 +216,45 @@ mod tests {
                 None,
             ),
         ];
-        for (body, id, kind, created, livemode, account) in table {
-            let event = judged(body).unwrap();
+        for (body, id, event_type, created, livemode, account) in table {
+            let event = verify_signed(body).unwrap();
             assert_eq!(event.body(), body, "{id}");
-            assert_eq!((event.id(), event.event_type(), event.account()), (id, kind, account));
+            assert_eq!((event.id(), event.event_type(), event.account()), (id, event_type, account));
             assert_eq!((event.created(), event.livemode()), (Some(created), Some(livemode)), "{id}");
             assert_eq!(event.secret(), 1, "{id}");
         }
     }
 
     #[test]
-    fn an_event_spelled_with_escapes_is_the_same_event() {
+    fn an_event_written_with_escapes_is_the_same_event() {
         let body =
             br#"{"\u0069d": "evt_\u0031", "object": "\u0065vent", "type": "a\u002eb", "account": "\u00e9"}"#;
-        let event = judged(body).unwrap();
+        let event = verify_signed(body).unwrap();
         assert_eq!((event.id(), event.event_type(), event.account()), ("evt_1", "a.b", Some("é")));
     }
 
     #[test]
-    fn what_is_signed_but_no_event_is_refused_as_such() {
+    fn a_signed_payload_that_is_not_an_event_is_rejected() {
         let table: [(&[u8], PayloadError); 4] = [
             (fixture!("customer.created.without_id"), PayloadError::IdMissing),
             (b"", PayloadError::Json(JsonError::NotAnObject)),
             (b"{\"id\": \"evt_1\"", PayloadError::Json(JsonError::Truncated)),
             (b"{\"id\": \"evt_1\", \"type\": \"a\", \"object\": \"charge\"}", PayloadError::NotAnEvent),
         ];
-        for (body, fault) in table {
-            let rejection = judged(body).unwrap_err();
-            assert_eq!(rejection, EventRejection::Payload(fault));
-            assert_eq!(rejection.outcome(), Outcome::PayloadInvalid);
+        for (body, error) in table {
+            let rejection = verify_signed(body).unwrap_err();
+            assert_eq!(rejection, EventRejection::Payload(error));
         }
     }
 
     #[test]
-    fn an_unsigned_body_is_refused_before_it_is_read() {
+    fn a_body_with_a_wrong_signature_is_rejected_before_it_is_parsed() {
         for body in [&b"{}"[..], fixture!("invoice.paid")] {
             let secrets = [Secret::new("whsec_a")];
             let header = sign([&Secret::new("whsec_b")], NOW, body);
             let found = verify(&secrets, [header.as_bytes()], Bytes::from_static(body), NOW, 300);
             let rejection = found.unwrap_err();
             assert_eq!(rejection, EventRejection::Signature(SignatureRejection::Mismatch));
-            assert_eq!(rejection.outcome(), Outcome::SignatureMismatch);
         }
     }
 
@@ -276,9 +272,8 @@ mod tests {
 
     #[test]
     fn debug_shows_no_payload() {
-        let event = judged(fixture!("checkout.session.completed")).unwrap();
-        let shown =
-            r#"VerifiedEvent { id: "evt_1Qk2Lighthouse0001abcd", kind: "checkout.session.completed", .. }"#;
+        let event = verify_signed(fixture!("checkout.session.completed")).unwrap();
+        let shown = r#"VerifiedEvent { id: "evt_1Qk2Lighthouse0001abcd", event_type: "checkout.session.completed", .. }"#;
         assert_eq!(format!("{event:?}"), shown);
     }
 }

@@ -1,17 +1,17 @@
-//! Parameters as Stripe's API takes them: form-encoded, nested by brackets (`line_items[0][price]`), exactly as the
-//! official Node SDK writes them (stripe-node, `utils.ts`, `queryStringifyRequestData`). Pure; it knows no parameter.
+//! Parameters in the form encoding of Stripe's API, nested by brackets (`line_items[0][price]`). The output equals that
+//! of the official Node SDK (stripe-node, `utils.ts`, `queryStringifyRequestData`). It knows no parameter's meaning.
 
-/// Parameters in the order in which they are sent.
+/// Parameters by name, in the order in which they are sent.
 pub type Params = Vec<(String, Param)>;
 
-/// One parameter's value. Numbers and flags are text on the wire.
+/// The value of one parameter. Numbers and booleans are sent as text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Param {
-    /// A plain value.
+    /// A single value: `key=text`.
     Text(String),
-    /// `key[0]`, `key[1]`, …; an empty one says nothing.
+    /// A list: `key[0]=…&key[1]=…`. An empty list sends nothing.
     List(Vec<Param>),
-    /// `key[name]`; an empty one says nothing.
+    /// A table: `key[name]=…`. An empty table sends nothing.
     Table(Params),
 }
 
@@ -27,31 +27,31 @@ impl From<u64> for Param {
     }
 }
 
-/// The parameters as `application/x-www-form-urlencoded`, without a byte that would have to be escaped once more.
+/// Encodes the parameters as `application/x-www-form-urlencoded`. The result is also valid as a URL query.
 pub fn encode(params: &Params) -> String {
     let mut body = String::with_capacity(512);
     for (key, value) in params {
-        push(&mut body, &mut key.clone(), value);
+        append(&mut body, &mut key.clone(), value);
     }
     body
 }
 
-/// Writes `value` under `key`, which comes back as it was.
-fn push(body: &mut String, key: &mut String, value: &Param) {
+/// Appends `value` under `key`. It extends `key` for nested values and restores it before it returns.
+fn append(body: &mut String, key: &mut String, value: &Param) {
     let length = key.len();
     match value {
         Param::Text(text) => {
             if !body.is_empty() {
                 body.push('&');
             }
-            escape(body, key);
+            percent_encode(body, key);
             body.push('=');
-            escape(body, text);
+            percent_encode(body, text);
         }
         Param::List(items) => {
             for (position, item) in items.iter().enumerate() {
                 key.push_str(&format!("[{position}]"));
-                push(body, key, item);
+                append(body, key, item);
                 key.truncate(length);
             }
         }
@@ -60,15 +60,16 @@ fn push(body: &mut String, key: &mut String, value: &Param) {
                 key.push('[');
                 key.push_str(name);
                 key.push(']');
-                push(body, key, value);
+                append(body, key, value);
                 key.truncate(length);
             }
         }
     }
 }
 
-/// Percent-encodes all but unreserved characters (RFC 3986, 2.3) and brackets, which the SDKs leave as they are.
-fn escape(out: &mut String, text: &str) {
+/// Percent-encodes everything except unreserved characters (RFC 3986, 2.3) and brackets, which the SDKs leave as they
+/// are.
+fn percent_encode(out: &mut String, text: &str) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-_.~[]".contains(&byte) {
@@ -89,9 +90,9 @@ mod tests {
         entries.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect()
     }
 
-    /// What stripe-node 23.1 sends for the same trees.
+    /// The expected values were recorded from stripe-node 23.1.
     #[test]
-    fn trees_are_written_as_the_official_sdk_writes_them() {
+    fn nested_parameters_are_encoded_as_the_official_sdk_encodes_them() {
         let item = |price: &str| Param::Table(table(&[("price", price.into()), ("quantity", 2.into())]));
         let cases: [(Params, &str); 6] = [
             (vec![], ""),

@@ -1,102 +1,92 @@
-//! The members of one JSON object (RFC 8259), read strictly: what serde_json would refuse at this level is refused.
-//! Objects and arrays within are stepped over by `skip`, which says what that leaves unread. It knows nothing of
-//! events.
+//! A strict reader of the members of one JSON object (RFC 8259): it rejects what serde_json would reject at this level.
+//! It steps over nested objects and arrays without validating them, and knows nothing of events.
+//!
+//! - `error`: why a body is not a JSON object
+//! - `skip`: finds the end of a nested object or array
 
-use super::skip;
+pub(super) mod error;
+mod skip;
+
+use self::error::JsonError;
 use std::borrow::Cow;
 
-/// Why bytes are not the JSON object they should be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum JsonError {
-    /// The first thing in the body is not `{`: another JSON value, no JSON, or nothing.
-    #[error("the payload is not a JSON object")]
-    NotAnObject,
-    /// The body ends before the object does.
-    #[error("the payload breaks off inside its JSON object")]
-    Truncated,
-    /// Something stands where the grammar has no room for it.
-    #[error("the payload is not valid JSON")]
-    Syntax,
-    /// Brackets nested more than 128 deep, the object's own counted.
-    #[error("the payload is nested more than 128 deep")]
-    TooDeep,
-    /// Something other than white space follows the object.
-    #[error("the payload goes on after its JSON object")]
-    Trailing,
-}
-
-/// A member's value, as far as it is read.
+/// The value of a top-level member.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Value<'a> {
-    /// A string, its escapes resolved.
-    Text(Cow<'a, str>),
-    /// A number as it is spelled.
+pub(super) enum MemberValue<'a> {
+    /// A string with its escapes decoded.
+    String(Cow<'a, str>),
+    /// A number as it is written in the body.
     Number(&'a str),
-    /// `true` or `false`.
+    /// The literal `true` or `false`.
     Bool(bool),
-    /// `null`.
+    /// The literal `null`.
     Null,
-    /// An object or an array, stepped over.
+    /// An object or an array. Its content is not read.
     Nested,
 }
 
-/// Reads the object that `body` is, and hands on each of its members in order, repeated keys included.
-pub(super) fn object<'a>(
+/// Parses `body` as one JSON object and calls `on_member` for each member in order, repeated keys included.
+///
+/// # Errors
+/// Returns the first violation. Members before it have already been passed to `on_member`.
+pub(super) fn parse_object<'a>(
     body: &'a [u8],
-    mut member: impl FnMut(Cow<'a, str>, Value<'a>),
+    mut on_member: impl FnMut(Cow<'a, str>, MemberValue<'a>),
 ) -> Result<(), JsonError> {
-    let mut reader = Reader { body, at: 0 };
-    if reader.after_space() != Some(b'{') {
+    let mut reader = ObjectReader { body, position: 0 };
+    if reader.peek_after_space() != Some(b'{') {
         return Err(JsonError::NotAnObject);
     }
-    reader.at += 1;
-    if reader.after_space() == Some(b'}') {
-        reader.at += 1;
+    reader.position += 1;
+    if reader.peek_after_space() == Some(b'}') {
+        reader.position += 1;
     } else {
         loop {
-            reader.after_space();
-            let key = reader.text()?;
-            reader.after_space();
-            reader.take(b':')?;
-            member(key, reader.value()?);
-            if reader.after_space() == Some(b'}') {
-                reader.at += 1;
+            reader.peek_after_space();
+            let key = reader.string()?;
+            reader.peek_after_space();
+            reader.expect(b':')?;
+            on_member(key, reader.value()?);
+            if reader.peek_after_space() == Some(b'}') {
+                reader.position += 1;
                 break;
             }
-            reader.take(b',')?;
+            // The next iteration requires a key, so a trailing comma is an error.
+            reader.expect(b',')?;
         }
     }
-    match reader.after_space() {
+    match reader.peek_after_space() {
         Some(_) => Err(JsonError::Trailing),
         None => Ok(()),
     }
 }
 
-struct Reader<'a> {
+/// The body and the position of the next byte to read.
+struct ObjectReader<'a> {
     body: &'a [u8],
-    at: usize,
+    position: usize,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> ObjectReader<'a> {
     fn rest(&self) -> &'a [u8] {
-        &self.body[self.at..]
+        &self.body[self.position..]
     }
 
-    /// Steps over white space; the byte that comes next.
-    fn after_space(&mut self) -> Option<u8> {
+    /// Skips white space and returns the next byte without consuming it.
+    fn peek_after_space(&mut self) -> Option<u8> {
         loop {
-            let next = self.body.get(self.at).copied();
+            let next = self.body.get(self.position).copied();
             if !matches!(next, Some(b' ' | b'\t' | b'\n' | b'\r')) {
                 return next;
             }
-            self.at += 1;
+            self.position += 1;
         }
     }
 
-    fn take(&mut self, byte: u8) -> Result<(), JsonError> {
-        match self.body.get(self.at) {
+    fn expect(&mut self, byte: u8) -> Result<(), JsonError> {
+        match self.body.get(self.position) {
             Some(found) if *found == byte => {
-                self.at += 1;
+                self.position += 1;
                 Ok(())
             }
             Some(_) => Err(JsonError::Syntax),
@@ -104,27 +94,28 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn value(&mut self) -> Result<Value<'a>, JsonError> {
-        match self.after_space().ok_or(JsonError::Truncated)? {
-            b'"' => self.text().map(Value::Text),
+    fn value(&mut self) -> Result<MemberValue<'a>, JsonError> {
+        match self.peek_after_space().ok_or(JsonError::Truncated)? {
+            b'"' => self.string().map(MemberValue::String),
             b'{' | b'[' => {
-                self.at += skip::nested(self.rest())?;
-                Ok(Value::Nested)
+                self.position += skip::nested_len(self.rest())?;
+                Ok(MemberValue::Nested)
             }
-            b'-' | b'0'..=b'9' => self.number().map(Value::Number),
-            b't' => self.literal("true", Value::Bool(true)),
-            b'f' => self.literal("false", Value::Bool(false)),
-            b'n' => self.literal("null", Value::Null),
+            b'-' | b'0'..=b'9' => self.number().map(MemberValue::Number),
+            b't' => self.literal("true", MemberValue::Bool(true)),
+            b'f' => self.literal("false", MemberValue::Bool(false)),
+            b'n' => self.literal("null", MemberValue::Null),
             _ => Err(JsonError::Syntax),
         }
     }
 
-    fn literal(&mut self, spelled: &str, value: Value<'a>) -> Result<Value<'a>, JsonError> {
+    fn literal(&mut self, literal: &str, value: MemberValue<'a>) -> Result<MemberValue<'a>, JsonError> {
         let rest = self.rest();
-        if rest.starts_with(spelled.as_bytes()) {
-            self.at += spelled.len();
+        if rest.starts_with(literal.as_bytes()) {
+            self.position += literal.len();
             Ok(value)
-        } else if spelled.as_bytes().starts_with(rest) {
+        } else if literal.as_bytes().starts_with(rest) {
+            // The body ends inside the literal.
             Err(JsonError::Truncated)
         } else {
             Err(JsonError::Syntax)
@@ -133,36 +124,43 @@ impl<'a> Reader<'a> {
 
     fn number(&mut self) -> Result<&'a str, JsonError> {
         let rest = self.rest();
-        let part = |byte: &u8| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
-        let length = rest.iter().position(|byte| !part(byte)).unwrap_or(rest.len());
+        let is_number_byte = |byte: &u8| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
+        let length = rest.iter().position(|byte| !is_number_byte(byte)).unwrap_or(rest.len());
         let text = str::from_utf8(&rest[..length]).map_err(|_| JsonError::Syntax)?;
-        self.at += length;
-        // Whole numbers are all that events have here; whatever else JSON allows is left to serde_json.
-        let whole = length < 19 && !text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit());
-        if whole || serde_json::from_str::<f64>(text).is_ok() { Ok(text) } else { Err(JsonError::Syntax) }
+        self.position += length;
+        // Fast path: events contain only plain integers here. serde_json judges every other spelling.
+        let is_plain_integer =
+            length < 19 && !text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit());
+        if is_plain_integer || serde_json::from_str::<f64>(text).is_ok() {
+            Ok(text)
+        } else {
+            Err(JsonError::Syntax)
+        }
     }
 
-    fn text(&mut self) -> Result<Cow<'a, str>, JsonError> {
-        let opening = self.at;
-        self.take(b'"')?;
-        let mut escapes = false;
+    fn string(&mut self) -> Result<Cow<'a, str>, JsonError> {
+        let opening_quote = self.position;
+        self.expect(b'"')?;
+        let mut has_escapes = false;
         loop {
-            let special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..=0x1f);
-            self.at += self.rest().iter().position(special).ok_or(JsonError::Truncated)?;
-            match self.body[self.at] {
+            let is_special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..=0x1f);
+            self.position += self.rest().iter().position(is_special).ok_or(JsonError::Truncated)?;
+            match self.body[self.position] {
                 b'"' => break,
-                b'\\' if self.at + 1 < self.body.len() => {
-                    escapes = true;
-                    self.at += 2;
+                b'\\' if self.position + 1 < self.body.len() => {
+                    // Skip the escaped byte, so that `\"` does not end the string.
+                    has_escapes = true;
+                    self.position += 2;
                 }
                 b'\\' => return Err(JsonError::Truncated),
+                // RFC 8259 forbids raw control characters in strings.
                 _ => return Err(JsonError::Syntax),
             }
         }
-        self.at += 1;
-        let quoted = &self.body[opening..self.at];
-        if escapes {
-            // Rare at this level, and easy to get wrong: serde_json resolves them.
+        self.position += 1;
+        let quoted = &self.body[opening_quote..self.position];
+        if has_escapes {
+            // Escapes are rare at this level and easy to get wrong (surrogate pairs), so serde_json decodes them.
             return serde_json::from_slice(quoted).map(Cow::Owned).map_err(|_| JsonError::Syntax);
         }
         str::from_utf8(&quoted[1..quoted.len() - 1]).map(Cow::Borrowed).map_err(|_| JsonError::Syntax)
@@ -173,35 +171,35 @@ impl<'a> Reader<'a> {
 mod tests {
     use super::*;
 
-    fn read(body: &str) -> Result<Vec<(String, Value<'_>)>, JsonError> {
+    fn parse(body: &str) -> Result<Vec<(String, MemberValue<'_>)>, JsonError> {
         let mut members = Vec::new();
-        object(body.as_bytes(), |key, value| members.push((key.into_owned(), value)))?;
+        parse_object(body.as_bytes(), |key, value| members.push((key.into_owned(), value)))?;
         Ok(members)
     }
 
     #[test]
-    fn every_kind_of_member_is_read_in_order() {
+    fn members_of_every_type_are_read_in_order() {
         let body = "\r\n{\t\"a\" : \"b\",\"c\":-1.5e+3 ,\"d\": true, \"e\":false,\"f\":null,\n\"g\":[1,[\"]\"]],\
             \"h\":{\"a\":{}} , \"\\u0061\":\"\\ud83d\\ude00\\n\", \"é\": 0, \"\": 18446744073709551616} \n";
         let expected = [
-            ("a", Value::Text("b".into())),
-            ("c", Value::Number("-1.5e+3")),
-            ("d", Value::Bool(true)),
-            ("e", Value::Bool(false)),
-            ("f", Value::Null),
-            ("g", Value::Nested),
-            ("h", Value::Nested),
-            ("a", Value::Text("😀\n".into())),
-            ("é", Value::Number("0")),
-            ("", Value::Number("18446744073709551616")),
+            ("a", MemberValue::String("b".into())),
+            ("c", MemberValue::Number("-1.5e+3")),
+            ("d", MemberValue::Bool(true)),
+            ("e", MemberValue::Bool(false)),
+            ("f", MemberValue::Null),
+            ("g", MemberValue::Nested),
+            ("h", MemberValue::Nested),
+            ("a", MemberValue::String("😀\n".into())),
+            ("é", MemberValue::Number("0")),
+            ("", MemberValue::Number("18446744073709551616")),
         ];
-        assert_eq!(read(body), Ok(expected.map(|(key, value)| (key.to_owned(), value)).to_vec()));
-        assert_eq!(read("{}"), Ok(vec![]));
-        assert_eq!(read(" { } "), Ok(vec![]));
+        assert_eq!(parse(body), Ok(expected.map(|(key, value)| (key.to_owned(), value)).to_vec()));
+        assert_eq!(parse("{}"), Ok(vec![]));
+        assert_eq!(parse(" { } "), Ok(vec![]));
     }
 
     #[test]
-    fn each_departure_from_the_grammar_has_its_fault() {
+    fn each_violation_of_the_grammar_has_its_error() {
         let table: &[(&str, JsonError)] = &[
             ("", JsonError::NotAnObject),
             ("  ", JsonError::NotAnObject),
@@ -253,10 +251,10 @@ mod tests {
             ("{}{}", JsonError::Trailing),
             ("{}\0", JsonError::Trailing),
         ];
-        for (body, fault) in table {
-            assert_eq!(read(body), Err(*fault), "{body}");
+        for (body, error) in table {
+            assert_eq!(parse(body), Err(*error), "{body}");
         }
-        assert_eq!(object(b"{\"\xff\":1}", |_, _| {}), Err(JsonError::Syntax));
-        assert_eq!(object(b"{\"a\":\"\xed\xa0\x80\"}", |_, _| {}), Err(JsonError::Syntax));
+        assert_eq!(parse_object(b"{\"\xff\":1}", |_, _| {}), Err(JsonError::Syntax));
+        assert_eq!(parse_object(b"{\"a\":\"\xed\xa0\x80\"}", |_, _| {}), Err(JsonError::Syntax));
     }
 }

@@ -1,104 +1,121 @@
-//! Whether a call to Stripe is made again, and after how long: the rules of Stripe's own SDKs
-//! (stripe-node 23.1, `RequestSender.ts`, `_shouldRetry`). Pure: randomness is an argument.
+//! Retries of calls to Stripe's API: whether a call is repeated, and after what delay. The rules are those of Stripe's own
+//! SDKs (stripe-node 23.1, `RequestSender.ts`, `_shouldRetry`). It never sleeps; randomness is an argument.
 
 use std::time::Duration;
 
-/// A call is made again so often at most.
-pub(crate) const RETRIES: u32 = 2;
-/// Before the first retry.
-const FIRST: f64 = 0.5;
-/// Before any retry. A buyer is waiting: whoever is asked to wait longer than this is told so instead.
-const LONGEST: f64 = 5.0;
+/// The maximum number of retries after the first attempt.
+pub(crate) const MAX_RETRIES: u32 = 2;
+/// The longest delay before the first retry, in seconds. It doubles with each retry.
+const INITIAL_DELAY: f64 = 0.5;
+/// The longest delay before any retry, in seconds. A buyer is waiting: a longer `Retry-After` ends the call instead.
+const MAX_DELAY: f64 = 5.0;
 
-/// What came of one attempt.
+/// The outcome of one attempt, as far as it decides about a retry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Seen {
-    /// No whole answer: no connection, a time-out, an answer that broke off.
-    Lost,
-    /// An answer.
-    Answer {
-        /// Its status.
+pub(crate) enum AttemptOutcome {
+    /// No complete response arrived: the connection failed, timed out, or closed early.
+    NoResponse,
+    /// Stripe, or an intermediary, responded.
+    Response {
+        /// The HTTP status.
         status: u16,
-        /// `Stripe-Should-Retry`: Stripe knows whether it would do any good.
+        /// The value of `Stripe-Should-Retry`, which overrides the status.
         should_retry: Option<bool>,
-        /// `Retry-After`, in seconds.
+        /// The value of `Retry-After`, in seconds.
         retry_after: Option<u64>,
     },
 }
 
-/// How long to wait before the next attempt, `made` having been made; `None`: there is none. `random` is from 0 to 1.
-pub(crate) fn again(seen: Seen, made: u32, random: f64) -> Option<Duration> {
-    if made > RETRIES {
+/// Returns how long to wait before the next attempt, or `None` if there is no next attempt. `attempts` counts those
+/// already made; `random` is between 0 and 1.
+pub(crate) fn retry_delay(outcome: AttemptOutcome, attempts: u32, random: f64) -> Option<Duration> {
+    if attempts > MAX_RETRIES {
         return None;
     }
-    let asked = match seen {
-        Seen::Lost => 0.0,
-        Seen::Answer { status, should_retry, retry_after } => {
-            // A plain 429 is not among them: it says that there are too many already.
+    let requested = match outcome {
+        AttemptOutcome::NoResponse => 0.0,
+        AttemptOutcome::Response { status, should_retry, retry_after } => {
+            // A plain 429 is not retried: the account is over its limit, and a retry would add to it.
             should_retry.unwrap_or(status == 409 || status >= 500).then_some(())?;
             retry_after.unwrap_or(0) as f64
         }
     };
-    let backoff = (FIRST * f64::from(1 << made.saturating_sub(1))).min(LONGEST) * (0.5 + 0.5 * random);
-    (asked <= LONGEST).then(|| Duration::from_secs_f64(backoff.max(asked)))
+    // Jitter of up to half the delay spreads clients that failed together.
+    let backoff =
+        (INITIAL_DELAY * f64::from(1 << attempts.saturating_sub(1))).min(MAX_DELAY) * (0.5 + 0.5 * random);
+    (requested <= MAX_DELAY).then(|| Duration::from_secs_f64(backoff.max(requested)))
 }
 
-/// Returns the longest time that one call can take, with every retry and the delays between them.
+/// Returns the longest time that one call can take, including its retries and their delays. `attempt_timeout` bounds each
+/// attempt. A longer `Retry-After` than the backoff is not included.
 pub(crate) fn max_call_duration(attempt_timeout: Duration) -> Duration {
-    let waits: Duration = (1..=RETRIES).filter_map(|n| again(Seen::Lost, n, 1.0)).sum();
-    attempt_timeout.saturating_mul(RETRIES + 1) + waits
+    let delays: Duration =
+        (1..=MAX_RETRIES).filter_map(|attempts| retry_delay(AttemptOutcome::NoResponse, attempts, 1.0)).sum();
+    attempt_timeout.saturating_mul(MAX_RETRIES + 1) + delays
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn answer(status: u16, should_retry: Option<bool>) -> Seen {
-        Seen::Answer { status, should_retry, retry_after: None }
+    fn response(status: u16, should_retry: Option<bool>) -> AttemptOutcome {
+        AttemptOutcome::Response { status, should_retry, retry_after: None }
     }
 
     #[test]
-    fn stripes_word_decides_first_and_a_plain_429_never() {
-        for (seen, retried) in [
-            (Seen::Lost, true),
-            (answer(409, None), true),
-            (answer(500, None), true),
-            (answer(503, None), true),
-            (answer(400, None), false),
-            (answer(401, None), false),
-            (answer(402, None), false),
-            (answer(404, None), false),
-            (answer(429, None), false),
-            (answer(200, None), false),
-            (answer(429, Some(true)), true),
-            (answer(400, Some(true)), true),
-            (answer(500, Some(false)), false),
-            (answer(409, Some(false)), false),
+    fn stripe_should_retry_overrides_the_status_and_a_plain_429_is_not_retried() {
+        for (outcome, retried) in [
+            (AttemptOutcome::NoResponse, true),
+            (response(409, None), true),
+            (response(500, None), true),
+            (response(503, None), true),
+            (response(400, None), false),
+            (response(401, None), false),
+            (response(402, None), false),
+            (response(404, None), false),
+            (response(429, None), false),
+            (response(200, None), false),
+            (response(429, Some(true)), true),
+            (response(400, Some(true)), true),
+            (response(500, Some(false)), false),
+            (response(409, Some(false)), false),
         ] {
-            assert_eq!(again(seen, 1, 0.0).is_some(), retried, "{seen:?}");
-            assert_eq!(again(seen, 2, 0.0).is_some(), retried, "{seen:?}");
-            assert_eq!(again(seen, 3, 0.0), None, "{seen:?}");
+            assert_eq!(retry_delay(outcome, 1, 0.0).is_some(), retried, "{outcome:?}");
+            assert_eq!(retry_delay(outcome, 2, 0.0).is_some(), retried, "{outcome:?}");
+            assert_eq!(retry_delay(outcome, 3, 0.0), None, "{outcome:?}");
         }
     }
 
     #[test]
-    fn each_wait_is_half_to_all_of_twice_the_one_before() {
-        for (made, random, millis) in [(1, 0.0, 250), (1, 1.0, 500), (2, 0.0, 500), (2, 1.0, 1000)] {
+    fn each_delay_is_between_half_and_all_of_a_backoff_that_doubles() {
+        for (attempts, random, millis) in [(1, 0.0, 250), (1, 1.0, 500), (2, 0.0, 500), (2, 1.0, 1000)] {
             assert_eq!(
-                again(Seen::Lost, made, random),
+                retry_delay(AttemptOutcome::NoResponse, attempts, random),
                 Some(Duration::from_millis(millis)),
-                "{made} {random}"
+                "{attempts} {random}"
             );
         }
     }
 
     #[test]
-    fn a_wait_that_stripe_asks_for_is_kept_unless_no_buyer_would_wait_so_long() {
-        let asked =
-            |retry_after| Seen::Answer { status: 503, should_retry: None, retry_after: Some(retry_after) };
+    fn retry_after_is_respected_and_ends_the_call_above_the_maximum_delay() {
+        let requested = |retry_after| AttemptOutcome::Response {
+            status: 503,
+            should_retry: None,
+            retry_after: Some(retry_after),
+        };
         for (seconds, expected) in [(0, Some(250)), (2, Some(2000)), (5, Some(5000)), (6, None), (3600, None)]
         {
-            assert_eq!(again(asked(seconds), 1, 0.0), expected.map(Duration::from_millis), "{seconds}");
+            assert_eq!(
+                retry_delay(requested(seconds), 1, 0.0),
+                expected.map(Duration::from_millis),
+                "{seconds}"
+            );
         }
+    }
+
+    #[test]
+    fn the_longest_call_is_three_attempts_and_two_delays() {
+        assert_eq!(max_call_duration(Duration::from_secs(10)), Duration::from_millis(31_500));
     }
 }

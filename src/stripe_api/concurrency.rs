@@ -1,82 +1,84 @@
-//! How many calls talk to Stripe at once, so that a burst of orders opens few connections and does not run into Stripe's
-//! own limits; whoever finds every lane taken waits for his turn. It knows no call; the time is an argument.
+//! Limits concurrent Stripe calls; excess callers queue. Pure bookkeeping: callers pass the time, and it knows no call.
 //!
-//! Over HTTP/1.1 each call has a connection to itself, and a connection is back in the pool a moment after its answer:
-//! [`NARROW`] lanes and as many connections on their way back are the sixteen that a burst opens at most. Over HTTP/2 all
-//! share one, so there are [`WIDE`] lanes once Stripe has spoken it, until nothing has been heard for so long that the
-//! connection may be gone.
+//! A burst of orders must open few connections and stay below Stripe's own limits. Over HTTP/1.1 each call occupies one
+//! connection, which returns to the pool shortly after the response. A call that starts before that opens another
+//! connection. [`HTTP1_LIMIT`] calls and as many connections that are being returned make sixteen. Over HTTP/2 all calls
+//! share one connection, so the limit rises to [`HTTP2_LIMIT`] once Stripe has used it.
+//!
+//! A plain semaphore of 16 is not enough: it releases a permit before the connection is back in the pool.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 
-/// Lanes over HTTP/1.1, and before anything is known.
-const NARROW: usize = 8;
-/// Lanes over HTTP/2. An answer takes Stripe some 0.4 s: that is 80 orders a second, of the 100 calls that it allows
-/// (<https://docs.stripe.com/rate-limits>).
-const WIDE: usize = 32;
-/// How long Stripe may be silent before its connection counts as gone.
-const SILENCE: Duration = Duration::from_secs(30);
-/// How long a call may wait for a lane.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// How long a lane stays taken after its answer: by then its connection is back in the pool.
-const CLEARING: Duration = Duration::from_millis(2);
+/// The limit over HTTP/1.1, and before the protocol is known.
+const HTTP1_LIMIT: usize = 8;
+/// The limit over HTTP/2. Stripe takes about 0.4 s to respond: 32 calls make 80 orders a second, below the 100 calls that
+/// Stripe allows (<https://docs.stripe.com/rate-limits>).
+const HTTP2_LIMIT: usize = 32;
+/// How long after its last response Stripe's HTTP/2 connection counts as closed.
+const CONNECTION_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a call waits for a permit.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a permit is held after the response. By then the connection is back in the pool.
+const RELEASE_DELAY: Duration = Duration::from_millis(2);
 
-/// The lanes.
+/// The limit on concurrent calls.
 #[derive(Debug)]
-pub(super) struct Lanes {
-    free: Arc<Semaphore>,
-    /// When HTTP/2 was spoken last, while there are [`WIDE`] lanes.
-    wide: Mutex<Option<Instant>>,
+pub(super) struct ConcurrencyLimit {
+    semaphore: Arc<Semaphore>,
+    /// The time of the last HTTP/2 response. `Some` while the limit is [`HTTP2_LIMIT`].
+    last_http2: Mutex<Option<Instant>>,
 }
 
-/// A lane, given back when dropped.
+/// The right to make one call. It is released when dropped.
 #[derive(Debug)]
-pub(super) struct Lane(Option<OwnedSemaphorePermit>);
+pub(super) struct CallPermit(Option<OwnedSemaphorePermit>);
 
-impl Lanes {
-    pub(super) fn new() -> Lanes {
-        Lanes { free: Arc::new(Semaphore::new(NARROW)), wide: Mutex::new(None) }
+impl ConcurrencyLimit {
+    pub(super) fn new() -> ConcurrencyLimit {
+        ConcurrencyLimit { semaphore: Arc::new(Semaphore::new(HTTP1_LIMIT)), last_http2: Mutex::new(None) }
     }
 
-    /// A lane, once one is free; `None` if that takes too long.
-    pub(super) async fn take(&self, now: Instant) -> Option<Lane> {
-        self.take_within(PATIENCE, now).await
+    /// Waits for a permit. Returns `None` after [`ACQUIRE_TIMEOUT`].
+    pub(super) async fn acquire(&self, now: Instant) -> Option<CallPermit> {
+        self.acquire_within(ACQUIRE_TIMEOUT, now).await
     }
 
-    async fn take_within(&self, patience: Duration, now: Instant) -> Option<Lane> {
-        self.forget(now);
-        let permit = timeout(patience, self.free.clone().acquire_owned()).await.ok()?.ok()?;
-        Some(Lane(Some(permit)))
+    async fn acquire_within(&self, limit: Duration, now: Instant) -> Option<CallPermit> {
+        self.lower_limit_if_idle(now);
+        let permit = timeout(limit, self.semaphore.clone().acquire_owned()).await.ok()?.ok()?;
+        Some(CallPermit(Some(permit)))
     }
 
-    /// Stripe has answered over HTTP/2.
-    pub(super) fn widen(&self, now: Instant) {
-        let mut wide = self.wide.lock().unwrap_or_else(PoisonError::into_inner);
-        if wide.replace(now).is_none() {
-            self.free.add_permits(WIDE - NARROW);
+    /// Raises the limit, because Stripe responded over HTTP/2.
+    pub(super) fn raise_limit(&self, now: Instant) {
+        let mut last_http2 = self.last_http2.lock().unwrap_or_else(PoisonError::into_inner);
+        if last_http2.replace(now).is_none() {
+            self.semaphore.add_permits(HTTP2_LIMIT - HTTP1_LIMIT);
         }
     }
 
-    /// After a long silence whoever comes first finds out anew what Stripe speaks.
-    fn forget(&self, now: Instant) {
-        let mut wide = self.wide.lock().unwrap_or_else(PoisonError::into_inner);
-        let silent = wide.is_some_and(|last| now.saturating_duration_since(last) > SILENCE);
-        // Where a lane is taken, something is under way, and there is a connection or will be one.
-        if silent && self.free.available_permits() == WIDE {
-            self.free.forget_permits(WIDE - NARROW);
-            *wide = None;
+    /// Lowers the limit if the HTTP/2 connection may be closed: the next response tells again what Stripe speaks.
+    fn lower_limit_if_idle(&self, now: Instant) {
+        let mut last_http2 = self.last_http2.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_idle =
+            last_http2.is_some_and(|last| now.saturating_duration_since(last) > CONNECTION_IDLE_TIMEOUT);
+        // A permit in use means that a call is running, so a connection exists or is being opened.
+        if is_idle && self.semaphore.available_permits() == HTTP2_LIMIT {
+            self.semaphore.forget_permits(HTTP2_LIMIT - HTTP1_LIMIT);
+            *last_http2 = None;
         }
     }
 }
 
-impl Lane {
-    /// Gives it back when its connection can have been put away.
-    pub(super) fn clear(mut self) {
+impl CallPermit {
+    /// Releases the permit after [`RELEASE_DELAY`], so that the next call finds the connection in the pool.
+    pub(super) fn release_later(mut self) {
         let permit = self.0.take();
         tokio::spawn(async move {
-            sleep(CLEARING).await;
+            sleep(RELEASE_DELAY).await;
             drop(permit);
         });
     }
@@ -87,43 +89,43 @@ mod tests {
     use super::*;
     use crate::clock;
 
-    fn free(lanes: &Lanes) -> usize {
-        lanes.free.available_permits()
+    fn available(limit: &ConcurrencyLimit) -> usize {
+        limit.semaphore.available_permits()
     }
 
     #[tokio::test]
-    async fn there_are_more_lanes_while_http2_is_spoken() {
-        let (lanes, start) = (Lanes::new(), clock::instant());
+    async fn the_limit_is_higher_while_http2_is_in_use() {
+        let (limit, start) = (ConcurrencyLimit::new(), clock::instant());
         let after = |seconds| start + Duration::from_secs(seconds);
-        let first = lanes.take(start).await.unwrap();
-        assert_eq!(free(&lanes), NARROW - 1);
-        lanes.widen(start);
-        lanes.widen(after(1));
-        assert_eq!(free(&lanes), WIDE - 1);
+        let first = limit.acquire(start).await.unwrap();
+        assert_eq!(available(&limit), HTTP1_LIMIT - 1);
+        limit.raise_limit(start);
+        limit.raise_limit(after(1));
+        assert_eq!(available(&limit), HTTP2_LIMIT - 1);
         drop(first);
 
-        let second = lanes.take(after(31)).await.unwrap();
-        assert_eq!(free(&lanes), WIDE - 1, "a second is missing to the silence");
-        let third = lanes.take(after(99)).await.unwrap();
-        assert_eq!(free(&lanes), WIDE - 2, "something is under way");
+        let second = limit.acquire(after(31)).await.unwrap();
+        assert_eq!(available(&limit), HTTP2_LIMIT - 1, "the idle timeout has not quite passed");
+        let third = limit.acquire(after(99)).await.unwrap();
+        assert_eq!(available(&limit), HTTP2_LIMIT - 2, "a call is running");
         drop((second, third));
-        let fourth = lanes.take(after(99)).await.unwrap();
-        assert_eq!(free(&lanes), NARROW - 1, "all was silent");
-        lanes.widen(after(100));
+        let fourth = limit.acquire(after(99)).await.unwrap();
+        assert_eq!(available(&limit), HTTP1_LIMIT - 1, "no call was running");
+        limit.raise_limit(after(100));
         drop(fourth);
-        assert_eq!(free(&lanes), WIDE);
+        assert_eq!(available(&limit), HTTP2_LIMIT);
     }
 
     #[tokio::test]
-    async fn a_lane_is_free_again_a_moment_after_its_answer_and_nobody_waits_for_ever() {
-        let (lanes, now, soon) = (Lanes::new(), clock::instant(), Duration::from_millis(1));
-        let mut taken = Vec::new();
-        for _ in 0..NARROW {
-            taken.push(lanes.take(now).await.unwrap());
+    async fn a_permit_is_released_shortly_after_the_response_and_no_caller_waits_forever() {
+        let (limit, now, soon) = (ConcurrencyLimit::new(), clock::instant(), Duration::from_millis(1));
+        let mut permits = Vec::new();
+        for _ in 0..HTTP1_LIMIT {
+            permits.push(limit.acquire(now).await.unwrap());
         }
-        assert!(lanes.take_within(soon, now).await.is_none());
-        taken.pop().unwrap().clear();
-        assert_eq!(free(&lanes), 0);
-        assert!(lanes.take(now).await.is_some());
+        assert!(limit.acquire_within(soon, now).await.is_none());
+        permits.pop().unwrap().release_later();
+        assert_eq!(available(&limit), 0);
+        assert!(limit.acquire(now).await.is_some());
     }
 }

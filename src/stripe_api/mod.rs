@@ -1,9 +1,17 @@
-//! The client of Stripe's API. Owns connections, retries and the limit on concurrent calls; it never logs a key or a message of Stripe.
+//! The client of Stripe's API. It owns connections, retries and the limit on concurrent calls. It never logs the key or a
+//! message of Stripe.
 //!
-//! - [`client`]: one call with its retries
-//! - `concurrency`: the limit on calls that are open at once
+//! - `client`: one call with its retries
+//! - `transport`: the connections that survive a reload
+//! - `concurrency`: the limit on concurrent calls
+//! - `error`: why a call failed, and the error object of Stripe's responses
 
 mod client;
 mod concurrency;
+mod error;
+mod transport;
 
-pub use client::*;
+pub use client::{Api, ApiConfig, CallResult};
+pub use error::{ApiError, StripeError};
+pub use transport::HttpTransport;
+pub(crate) use transport::root_cause;

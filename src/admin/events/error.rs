@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::super::error;
 use crate::intake::ImportError;
 use crate::ledger::{Health, LedgerError};
+use crate::outcome::outcome_of_rejection;
 use crate::stripe::event::EventRejection;
 
 /// Why the events API refuses a request.
@@ -94,7 +95,7 @@ impl EventsApiError {
             EventsApiError::NoEndpoint => "endpoint_unknown",
             EventsApiError::TooLarge(_) => "body_too_large",
             EventsApiError::Broken => "body_malformed",
-            EventsApiError::Rejected(rejection) => rejection.outcome().as_str(),
+            EventsApiError::Rejected(rejection) => outcome_of_rejection(*rejection).as_str(),
             EventsApiError::Ledger(_) => "ledger_unavailable",
         }
     }

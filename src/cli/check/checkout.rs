@@ -33,12 +33,12 @@ pub(super) fn probe(checkout: &CheckoutConfig) -> Option<ProbeResult> {
     };
     let base = &checkout.api_base;
     Some(match block_on(open.status(NONEXISTENT_SESSION)).map(|result| result.disposition) {
-        Ok(OrderDisposition::Unknown | OrderDisposition::Told(_)) => {
+        Ok(OrderDisposition::SessionNotFound | OrderDisposition::Status(_)) => {
             ProbeResult::Ok(format!("{base} accepts the key"))
         }
         Ok(OrderDisposition::Failed(error)) => ProbeResult::Failed(format!("{base}: {error}")),
         // Only an order has these results, and this is a request for a status.
-        Ok(OrderDisposition::Created(_) | OrderDisposition::Refused(_)) => {
+        Ok(OrderDisposition::Created(_) | OrderDisposition::Rejected(_)) => {
             ProbeResult::Failed(format!("{base}: unexpected response"))
         }
         Err(error) => ProbeResult::Failed(error.message),

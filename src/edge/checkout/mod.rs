@@ -12,7 +12,7 @@ use super::cors::CorsDecision;
 use super::exchange::{ConnectionAction, Exchange, ExchangeResult};
 use super::response::Response;
 use super::route::CheckoutRoute;
-use crate::checkout::order::Shape;
+use crate::checkout::order::OrderEncoding;
 use crate::checkout::{Checkout, OrderDisposition, OrderRequest, OrderResult};
 use crate::outcome::checkout::CheckoutOutcome;
 use request::{Action, EarlyReply, Request};
@@ -64,7 +64,7 @@ impl CheckoutExchange<'_, '_> {
             Err(reply) => return self.reject(reply).await,
         };
         // Stripe may have to be asked more than once before the program ends.
-        if !self.exchange.has_time_for(self.checkout.longest()) {
+        if !self.exchange.has_time_for(self.checkout.max_call_duration()) {
             return self.reject(EarlyReply::new(CheckoutOutcome::ShuttingDown)).await;
         }
         let Some(mut permit) = self.exchange.context.orders.acquire().await else {
@@ -104,8 +104,8 @@ impl CheckoutExchange<'_, '_> {
     }
 
     async fn read_body(&mut self, permit: &mut AdmissionPermit) -> Result<Bytes, BodyError> {
-        let limits = ReadLimits { max_bytes: self.checkout.terms.max_body, timeout: BODY_TIMEOUT };
-        self.exchange.read_body(limits, self.checkout.longest(), permit).await
+        let limits = ReadLimits { max_bytes: self.checkout.config.max_body, timeout: BODY_TIMEOUT };
+        self.exchange.read_body(limits, self.checkout.max_call_duration(), permit).await
     }
 
     /// Performs the action. Also returns whether the client follows a redirect.
@@ -113,8 +113,8 @@ impl CheckoutExchange<'_, '_> {
         match action {
             Action::CreateSession(shape, buyer) => {
                 let idempotency_key = self.exchange.head.value("idempotency-key");
-                let order = OrderRequest { shape, body, idempotency_key, buyer: &buyer };
-                (self.checkout.order(order).await, shape == Shape::Form || self.html)
+                let order = OrderRequest { encoding: shape, body, idempotency_key, buyer: &buyer };
+                (self.checkout.order(order).await, shape == OrderEncoding::Form || self.html)
             }
             Action::SessionStatus(id) => (self.checkout.status(&id).await, false),
         }
@@ -166,7 +166,7 @@ fn log(ended: &CheckoutExchangeResult, order: bool, duration_ms: f64) {
             )
         };
     }
-    if disposition.is_some_and(OrderDisposition::is_ours) {
+    if disposition.is_some_and(OrderDisposition::is_operator_error) {
         line!(error);
     } else if order {
         line!(info);

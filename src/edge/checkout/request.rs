@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::checkout::Checkout;
-use crate::checkout::identity::{Identity, Unreadable};
-use crate::checkout::limit::Who;
-use crate::checkout::order::Shape;
+use crate::checkout::identity::{Identity, InvalidHeader};
+use crate::checkout::order::OrderEncoding;
+use crate::checkout::rate_limit::RateKey;
 use crate::clock;
 use crate::edge::client_addr;
 use crate::edge::cors::{CorsDecision, OriginPolicy, PageHeaders};
@@ -21,7 +21,7 @@ use crate::outcome::checkout::CheckoutOutcome;
 /// What is to be done once the body has been read.
 pub enum Action {
     /// Create a session for an order in this encoding, for this buyer.
-    CreateSession(Shape, Identity),
+    CreateSession(OrderEncoding, Identity),
     /// Ask Stripe for the status of the session with this id.
     SessionStatus(Box<str>),
 }
@@ -71,7 +71,7 @@ impl Request<'_> {
             fetch_site: self.head.value("sec-fetch-site"),
             host: origin.host,
         };
-        OriginPolicy { allowed_origins: &self.checkout.terms.allowed_origins }.check(&page)
+        OriginPolicy { allowed_origins: &self.checkout.config.allowed_origins }.check(&page)
     }
 
     /// Returns true if the client prefers to read HTML.
@@ -100,7 +100,7 @@ impl Request<'_> {
                 if preflight { CheckoutOutcome::Preflight } else { CheckoutOutcome::MethodNotAllowed };
             return Err(EarlyReply::new(outcome).map(|response| response.with_allow(methods)));
         }
-        let buyer = self.buyer().map_err(|Unreadable(header)| {
+        let buyer = self.buyer().map_err(|InvalidHeader(header)| {
             EarlyReply::with_param(CheckoutOutcome::IdentityInvalid, Some(&header))
         })?;
         // Counted before the rest is looked at, so that probing for valid orders is limited too.
@@ -115,9 +115,10 @@ impl Request<'_> {
     }
 
     /// Determines the encoding of the order, if there is one that can be read.
-    fn encoding(&self) -> Result<Shape, EarlyReply> {
+    fn encoding(&self) -> Result<OrderEncoding, EarlyReply> {
         let mut types = self.head.values("content-type");
-        let shape = types.next().and_then(Shape::of).filter(|_| types.next().is_none());
+        let shape =
+            types.next().and_then(OrderEncoding::from_content_type).filter(|_| types.next().is_none());
         let shape = shape.ok_or_else(|| EarlyReply::new(CheckoutOutcome::ContentTypeUnsupported))?;
         if self.head.values("content-encoding").any(|coding| !coding.eq_ignore_ascii_case(b"identity")) {
             return Err(EarlyReply::new(CheckoutOutcome::BodyEncoded));
@@ -130,7 +131,7 @@ impl Request<'_> {
     }
 
     /// Reads who buys. Only a trusted proxy may say so.
-    fn buyer(&self) -> Result<Identity, Unreadable> {
+    fn buyer(&self) -> Result<Identity, InvalidHeader> {
         if !peer_trusted(self.peer, &self.routes.trusted_proxies) {
             return Ok(Identity::default());
         }
@@ -139,7 +140,7 @@ impl Request<'_> {
             let named = move |(found, _): &(&[u8], &[u8])| found.eq_ignore_ascii_case(&name);
             self.head.headers().filter(named).map(|(_, value)| value)
         };
-        Identity::read(&self.checkout.terms.identity, values)
+        Identity::from_headers(&self.checkout.config.identity, values)
     }
 
     /// Counts the request for its sender. Over the limit it returns how long to wait.
@@ -148,13 +149,13 @@ impl Request<'_> {
         let proxies = &self.routes.trusted_proxies;
         let address = || client_addr::address(self.peer, proxies, self.head.values(X_FORWARDED_FOR));
         let key = match buyer.principal() {
-            Some(principal) => Some(Who::known(principal)),
-            None => address().map(Who::at),
+            Some(principal) => Some(RateKey::from_principal(principal)),
+            None => address().map(RateKey::from_address),
         };
         match key {
-            Some(key) => limit.take(key, clock::instant()),
+            Some(key) => limit.check(key, clock::instant()),
             None => {
-                if limit.first_unknown() {
+                if limit.warn_once_unknown() {
                     tracing::warn!(
                         "checkout.rate_limit does not limit clients without a known address: every address in \
                          X-Forwarded-For is one of server.trusted_proxies. Let the outermost proxy add the client's \

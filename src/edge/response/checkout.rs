@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::{JSON, Response, ResponseRow};
-use crate::checkout::session::{PaymentUi, Session};
+use crate::checkout::session::{CheckoutSession, PaymentUi};
 use crate::checkout::{self, OrderDisposition};
 use crate::edge::cors::CorsDecision;
 use crate::outcome::checkout::CheckoutOutcome;
@@ -87,14 +87,14 @@ impl Response {
             OrderDisposition::Created(session) => {
                 Response::from_checkout_outcome(outcome, None).with_session(session, follows_redirects)
             }
-            OrderDisposition::Told(session) => {
+            OrderDisposition::Status(session) => {
                 let body = json!({ "status": session.status, "payment_status": session.payment_status });
                 Response { body: body.to_string().into(), ..Response::from_checkout_outcome(outcome, None) }
             }
-            OrderDisposition::Refused(error) => {
+            OrderDisposition::Rejected(error) => {
                 Response::from_checkout_outcome(outcome, error.param.as_deref())
             }
-            OrderDisposition::Unknown => Response::from_checkout_outcome(outcome, None),
+            OrderDisposition::SessionNotFound => Response::from_checkout_outcome(outcome, None),
             OrderDisposition::Failed(ApiError::Rejected(error)) => Response::from_stripe(outcome, error),
             OrderDisposition::Failed(
                 ApiError::Invalid(_) | ApiError::Unreachable(_) | ApiError::Timeout | ApiError::Busy,
@@ -108,8 +108,7 @@ impl Response {
         // Stripe's message about a card is meant for its owner
         // (https://docs.stripe.com/error-handling#payment-errors). Other messages may name the shop's own data.
         let is_for_client = outcome == CheckoutOutcome::StripeCardRefused
-            || (outcome == CheckoutOutcome::StripeRefused
-                && checkout::refused_for_the_clients_own_words(error));
+            || (outcome == CheckoutOutcome::StripeRefused && checkout::is_client_input_error(error));
         if let (true, Some(message)) = (is_for_client, &error.message) {
             response.message = message.clone().into();
         }
@@ -137,9 +136,9 @@ impl Response {
         self.content_type = Some(Bytes::from_static(JSON));
     }
 
-    fn with_session(mut self, session: &Session, follows_redirects: bool) -> Response {
-        let body = match &session.way {
-            PaymentUi::Page(url) => {
+    fn with_session(mut self, session: &CheckoutSession, follows_redirects: bool) -> Response {
+        let body = match &session.payment_ui {
+            PaymentUi::Hosted(url) => {
                 if follows_redirects {
                     self.status = 303;
                     self.extra_headers.push(("Location", url.clone().into()));
@@ -147,7 +146,7 @@ impl Response {
                 json!({ "id": session.id, "url": url })
             }
             // An embedded form has no URL to redirect to.
-            PaymentUi::Form(secret) => json!({ "id": session.id, "clientSecret": secret }),
+            PaymentUi::Embedded(secret) => json!({ "id": session.id, "clientSecret": secret }),
         };
         self.body = body.to_string().into();
         self
@@ -252,9 +251,10 @@ mod tests {
 
     #[test]
     fn only_a_hosted_session_is_a_redirect() {
-        let session = |way| OrderDisposition::Created(Session { id: "cs_test_1".into(), way });
-        let page = session(PaymentUi::Page("https://pay.example/1".into()));
-        let form = session(PaymentUi::Form("cs_test_1_secret_x".into()));
+        let session =
+            |payment_ui| OrderDisposition::Created(CheckoutSession { id: "cs_test_1".into(), payment_ui });
+        let page = session(PaymentUi::Hosted("https://pay.example/1".into()));
+        let form = session(PaymentUi::Embedded("cs_test_1_secret_x".into()));
         for (disposition, follows_redirects, status, location, body) in [
             (&page, false, 200, false, json!({"id": "cs_test_1", "url": "https://pay.example/1"})),
             (&page, true, 303, true, json!({"id": "cs_test_1", "url": "https://pay.example/1"})),

@@ -1,16 +1,17 @@
-//! A second, slow reading of the envelope, by serde_json: what tests and fuzzing hold `envelope` to. Nested values are
-//! taken out first, one byte at a time, since the fast reading does not judge what is in them. Also compiled into the
-//! fuzz targets, so it names nothing of this crate.
+//! A second, slow reader of the envelope, based on serde_json. Tests and fuzzing compare `envelope` with it.
+//!
+//! It replaces nested values by `null` first, one byte at a time, because `envelope` does not validate them. The fuzz
+//! targets compile this file too, so it never uses anything of this crate.
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 use std::fmt;
 
-/// id, type, created, livemode, account.
-pub type Facts = (String, String, Option<i64>, Option<bool>, Option<String>);
+/// The members `id`, `type`, `created`, `livemode` and `account`, in this order.
+pub type EnvelopeTuple = (String, String, Option<i64>, Option<bool>, Option<String>);
 
-/// The envelope of `body` by the rules, or `None` if it is not an event.
-pub fn read(body: &[u8]) -> Option<Facts> {
+/// Parses the envelope of `body`. Returns `None` if it is not an event.
+pub fn parse(body: &[u8]) -> Option<EnvelopeTuple> {
     let Members(members) = serde_json::from_slice(&flatten(body)?).ok()?;
     let all = |name: &str| members.iter().filter(|(key, _)| key == name).map(|(_, value)| value).collect();
     let last = |name: &str| -> Option<&Value> { Vec::pop(&mut all(name)) };
@@ -18,13 +19,13 @@ pub fn read(body: &[u8]) -> Option<Facts> {
         [id] => id.as_str()?,
         _ => return None,
     };
-    let kind = last("type")?.as_str()?;
-    let fits = |text: &str, extra: &str| {
+    let event_type = last("type")?.as_str()?;
+    let is_name = |text: &str, punctuation: &str| {
         (1..=255).contains(&text.chars().count())
-            && text.chars().all(|c| c.is_ascii_alphanumeric() || extra.contains(c))
+            && text.chars().all(|c| c.is_ascii_alphanumeric() || punctuation.contains(c))
     };
     let object = last("object")?.as_str()?;
-    if !fits(id, "_") || !fits(kind, ".-_[]") || !["event", "v2.core.event"].contains(&object) {
+    if !is_name(id, "_") || !is_name(event_type, ".-_[]") || !["event", "v2.core.event"].contains(&object) {
         return None;
     }
     let created = match last("created") {
@@ -36,30 +37,31 @@ pub fn read(body: &[u8]) -> Option<Facts> {
         _ => None,
     };
     let account = last("account").and_then(Value::as_str).map(str::to_owned);
-    Some((id.into(), kind.into(), created, last("livemode").and_then(Value::as_bool), account))
+    Some((id.into(), event_type.into(), created, last("livemode").and_then(Value::as_bool), account))
 }
 
-/// The body with `null` for each nested object and array.
-pub fn flatten(body: &[u8]) -> Option<Vec<u8>> {
+/// Returns the body with `null` in place of each nested object and array. Returns `None` where `json::skip` rejects it.
+fn flatten(body: &[u8]) -> Option<Vec<u8>> {
     let start = body.iter().position(|byte| !b" \t\r\n".contains(byte)).filter(|at| body[*at] == b'{')?;
     let mut flat = vec![b'{'];
     let mut open = Vec::new();
-    let (mut inside, mut escaped) = (false, false);
+    let (mut in_string, mut escaped) = (false, false);
     for byte in &body[start + 1..] {
         let nested = !open.is_empty();
         match byte {
             _ if escaped => escaped = false,
-            b'\\' if inside => escaped = true,
+            b'\\' if in_string => escaped = true,
             b'\\' if nested => return None,
-            b'"' => inside = !inside,
-            b'{' | b'[' if !inside => {
+            b'"' => in_string = !in_string,
+            b'{' | b'[' if !in_string => {
+                // The closing bracket follows two code points after the opening one.
                 open.push(*byte + 2);
                 if open.len() > 127 {
                     return None;
                 }
                 continue;
             }
-            b'}' | b']' if !inside && nested => {
+            b'}' | b']' if !in_string && nested => {
                 if open.pop() != Some(*byte) {
                     return None;
                 }
@@ -77,7 +79,7 @@ pub fn flatten(body: &[u8]) -> Option<Vec<u8>> {
     open.is_empty().then_some(flat)
 }
 
-/// An object's members as they come, repeated ones too.
+/// The members of an object in their order, repeated keys included.
 struct Members(Vec<(String, Value)>);
 
 impl<'de> Deserialize<'de> for Members {

@@ -1,0 +1,36 @@
+//! The error of an order: what is wrong, and with which field. It never holds a value that the client sent.
+
+/// The reason why an order is rejected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OrderErrorKind {
+    /// The body is not a JSON object.
+    Malformed,
+    /// The order has a field that does not exist, or a metadata key that is not configured.
+    FieldUnknown,
+    /// The value of the field is invalid, or the field is repeated.
+    FieldInvalid,
+    /// The price is missing.
+    FieldMissing,
+    /// The price is not configured.
+    PriceUnknown,
+    /// The quantity is outside the configured range of its price.
+    QuantityOutOfRange,
+    /// The prices have different modes, which one session cannot combine.
+    ModesMixed,
+}
+
+/// An order that is rejected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OrderError {
+    /// The reason.
+    pub kind: OrderErrorKind,
+    /// The field, written as in a form: `items[0][price]`. `None` if the whole body is wrong.
+    pub param: Option<String>,
+}
+
+impl OrderError {
+    /// Creates an error about one field.
+    pub(super) fn new(kind: OrderErrorKind, param: impl Into<String>) -> OrderError {
+        OrderError { kind, param: Some(param.into()) }
+    }
+}
