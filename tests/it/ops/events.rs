@@ -182,7 +182,7 @@ async fn dead_letters_are_listed_shown_redelivered_and_deleted(ledger: TestLedge
         [&json!("admin"), &json!("payload"), &json!(one.id), &json!("shown")],
         [&json!("admin"), &json!("redeliver"), &json!(one.id), &json!("done")],
         [&json!("admin"), &json!("redeliver"), &json!(one.id), &json!("payload_gone")],
-        [&json!("admin"), &json!("forget"), &json!(two.id), &json!("done")],
+        [&json!("admin"), &json!("delete"), &json!(two.id), &json!("done")],
         [&json!("admin"), &json!("redeliver"), &json!(three.id), &json!("done")],
     ];
     assert_eq!(lines, expected);
