@@ -40,7 +40,7 @@ pub struct AdminState {
     pub events: Option<EventsApi>,
 }
 
-/// Serves the listener until `shutdown`, and then for [`SHUTDOWN_TIMEOUT`] at most the requests under way.
+/// Serves the listener until `shutdown`, and then for `SHUTDOWN_TIMEOUT` at most the requests under way.
 pub async fn serve(listener: Listener, state: AdminState, shutdown: CancellationToken) {
     let end = shutdown.clone();
     let serving = axum::serve(listener, router(state)).with_graceful_shutdown(end.cancelled_owned());

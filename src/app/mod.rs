@@ -1,4 +1,4 @@
-//! The running program: configuration → [`App::build`] → announce → serve → drain. This module alone names every
+//! The running program: configuration → `App::build` → announce → serve → drain. This module alone names every
 //! concrete part; it holds no rule about webhooks, orders or events.
 //!
 //! - `build.rs`: builds every part from a configuration, and the routes from its endpoints

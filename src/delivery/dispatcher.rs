@@ -11,7 +11,7 @@
 //!                                                └─ a stored one: PENDING again by its schedule, or DEAD
 //! ```
 //!
-//! A settlement that the ledger does not take within [`SETTLE_WAIT`](super::settlement::SETTLE_WAIT) continues in the
+//! A settlement that the ledger does not take within `SETTLE_WAIT` continues in the
 //! background. The backend's 2xx stands, so the caller gets it at once.
 
 use bytes::Bytes;
