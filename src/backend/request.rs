@@ -8,6 +8,7 @@ use std::pin::pin;
 use std::task::{Context, Poll};
 use tokio::io::AsyncWriteExt;
 
+use crate::http1::headers::write_header;
 use crate::socket::Socket;
 
 /// The longest body that is copied behind its head, in bytes, so that both leave in one buffer.
@@ -41,10 +42,7 @@ impl RequestHeadBuilder {
 
     /// Adds one header.
     pub fn add(&mut self, name: &str, value: &[u8]) {
-        self.0.extend_from_slice(name.as_bytes());
-        self.0.extend_from_slice(b": ");
-        self.0.extend_from_slice(value);
-        self.0.extend_from_slice(b"\r\n");
+        write_header(&mut self.0, name, value);
     }
 
     /// Returns the complete head for a body of `length` bytes, with its `Content-Length` and the blank line.

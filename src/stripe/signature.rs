@@ -7,7 +7,7 @@
 use hmac::digest::CtOutput;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
-use std::fmt::{self, Write};
+use std::fmt;
 
 use crate::hex;
 
@@ -112,10 +112,7 @@ pub fn sign<'s>(secrets: impl IntoIterator<Item = &'s Secret>, timestamp: i64, b
     let mut header = format!("t={timestamp}");
     for secret in secrets {
         header.push_str(",v1=");
-        for byte in secret.tag(timestamp.as_bytes(), body).as_bytes() {
-            // Writing to a String does not fail.
-            let _ = write!(header, "{byte:02x}");
-        }
+        hex::push(&mut header, secret.tag(timestamp.as_bytes(), body).as_bytes());
     }
     header
 }

@@ -1,4 +1,4 @@
-//! Who the client is, as the backend is told: the peer's address, and what trusted proxies said before.
+//! The client's origin as the backend sees it: the peer's address, and what trusted proxies reported before it.
 
 use ipnet::IpNet;
 use std::io::Write as _;
@@ -25,7 +25,7 @@ pub struct Origin<'a> {
 }
 
 impl<'a> Origin<'a> {
-    /// Derives the origin from the peer and from what a trusted peer said. Of any other peer's headers only `Host` counts.
+    /// Derives the origin from the peer and from what a trusted peer said. Only `Host` counts from any other peer.
     pub fn new(head: &'a RequestHead, peer: Option<IpAddr>, proxies: &[IpNet]) -> Origin<'a> {
         let trusted = peer_trusted(peer, proxies);
         let believed = |name| trusted.then(|| head.values(name)).into_iter().flatten();

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::backend::BackendResponse;
 use crate::clock;
+use crate::http1::headers::write_header;
 use crate::intake::{self, WebhookDisposition};
 use crate::outcome::Outcome;
 
@@ -171,17 +172,11 @@ impl Response {
         head.extend_from_slice(b" ");
         head.extend_from_slice(reason.unwrap_or_default().as_bytes());
         head.extend_from_slice(b"\r\n");
-        let mut add = |name: &str, value: &[u8]| {
-            head.extend_from_slice(name.as_bytes());
-            head.extend_from_slice(b": ");
-            head.extend_from_slice(value);
-            head.extend_from_slice(b"\r\n");
-        };
         for (name, value) in self.headers() {
-            add(name, &value);
+            write_header(&mut head, name, &value);
         }
-        add("Date", httpdate::fmt_http_date(clock::wall()).as_bytes());
-        add("Connection", if keep_alive { b"keep-alive" } else { b"close" });
+        write_header(&mut head, "Date", httpdate::fmt_http_date(clock::wall()).as_bytes());
+        write_header(&mut head, "Connection", if keep_alive { b"keep-alive" } else { b"close" });
         head.extend_from_slice(b"\r\n");
         head
     }

@@ -8,6 +8,7 @@ use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType}
 use redis::{AsyncConnectionConfig, Client, RedisError, RedisResult, TlsMode, cmd};
 use tokio::time::timeout;
 
+use super::command::format_token;
 use super::error;
 use super::keys::Keys;
 use super::options::RedisOptions;
@@ -61,7 +62,7 @@ impl RedisConnector {
     /// Writes the server's marker and returns it. A server that has none gets a random one. The write shows whether the
     /// server accepts writes.
     pub(super) async fn write_marker(&self, connection: &mut MultiplexedConnection) -> RedisResult<String> {
-        let fresh = format!("{:016x}", getrandom::u64().map_err(std::io::Error::other)?);
+        let fresh = format_token(getrandom::u64().map_err(std::io::Error::other)?);
         let found: String = self.scripts.probe.key(&self.marker).arg(&fresh).invoke_async(connection).await?;
         Ok(if found.is_empty() { fresh } else { found })
     }
