@@ -26,11 +26,11 @@ pub struct Endpoint {
     pub path: String,
     /// Whether requests that fail verification are refused. `false` is a dry run.
     pub enforce: bool,
-    /// How requests are verified.
+    /// The secrets and the tolerance that signatures are verified with.
     pub verification: Verification,
     /// How large and how slow a body may be.
     pub limits: BodyLimits,
-    /// Which events are forwarded.
+    /// The types, modes and accounts of events that are forwarded.
     pub filter: EventFilter,
     /// How long Stripe waits for a hybrid delivery, counted from the request's head.
     pub hybrid_deadline: Duration,
@@ -78,11 +78,6 @@ impl Endpoint {
     pub fn mode_for(&self, event_type: &str) -> DeliveryMode {
         let names = |rule: &&DeliveryRule| matches_any(&rule.types, event_type);
         self.mode_rules.iter().find(names).map_or(self.default_mode, |rule| rule.delivery)
-    }
-
-    /// Returns whether any event type is stored for later delivery, so that the endpoint needs a queue.
-    pub fn stores_events(&self) -> bool {
-        self.default_mode.is_stored() || self.mode_rules.iter().any(|rule| rule.delivery.is_stored())
     }
 }
 
@@ -213,7 +208,7 @@ mod tests {
         ] {
             assert_eq!(endpoint.mode_for(event_type), delivery, "{event_type}");
         }
-        assert!(endpoint.stores_events());
+        assert!(endpoint.policy.stores_events);
     }
 
     #[test]

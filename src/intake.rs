@@ -248,7 +248,7 @@ impl Intake {
         failpoint::hit("enqueue_after");
         if let Ok(EnqueueResult::Queued) = enqueued {
             // An endpoint that stores nothing by itself has no queue: only a rescan finds its imported events.
-            match incoming.endpoint.stores_events() {
+            match incoming.endpoint.policy.stores_events {
                 true => self.wakeup.wake.notify_one(),
                 false => self.wakeup.rescan.notify_one(),
             }

@@ -1,7 +1,7 @@
 //! Liveness and readiness. The program is ready if the listener is open, the ledger takes claims and no shutdown was
 //! requested. The backend's state never counts.
 
-use super::json;
+use super::response::json;
 use crate::ledger::{Health, Ledger};
 use axum::extract::State;
 use axum::http::StatusCode;

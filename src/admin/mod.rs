@@ -2,43 +2,29 @@
 //! It never asks the backend: a backend that is down must not take the proxy out of service.
 //!
 //! Files: `health` (liveness and [`Readiness`]), `scrape` (`/metrics`), [`events`] (the events API), `listener` (axum's view of
-//! our listener).
+//! our listener), `response` (JSON responses), `state` ([`AdminState`]).
 
 pub mod events;
 mod health;
 mod listener;
+mod response;
 mod scrape;
+mod state;
 
 pub use health::Readiness;
+pub use state::AdminState;
 
-use self::events::EventsApi;
-use crate::ledger::Ledger;
-use crate::metrics::Metrics;
+use self::response::error;
 use crate::socket::Listener;
 use axum::Router;
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::StatusCode;
+use axum::response::Response;
 use axum::routing::get;
-use serde::Serialize;
-use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 /// The maximum time of the responses under way once the listener is to end.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// What the admin listener responds from.
-#[derive(Clone)]
-pub struct AdminState {
-    /// The metrics that `/metrics` shows.
-    pub metrics: Arc<Metrics>,
-    /// The state that `/readyz` shows.
-    pub readiness: Arc<Readiness>,
-    /// The ledger, for the backlog and the events API.
-    pub ledger: Arc<dyn Ledger>,
-    /// The events API; `None` if no token is configured.
-    pub events: Option<EventsApi>,
-}
 
 /// Serves the listener until `shutdown`, and then for `SHUTDOWN_TIMEOUT` at most the requests under way.
 pub async fn serve(listener: Listener, state: AdminState, shutdown: CancellationToken) {
@@ -83,31 +69,18 @@ async fn method_not_allowed() -> Response {
     )
 }
 
-fn error(status: StatusCode, code: &str, message: &str) -> Response {
-    json(status, &serde_json::json!({ "error": { "code": code, "message": message } }))
-}
-
-/// Builds a JSON response. Health and records change at any moment, so no cache may store it.
-fn json(status: StatusCode, body: &impl Serialize) -> Response {
-    let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
-    match serde_json::to_vec(body) {
-        Ok(body) => (status, headers, body).into_response(),
-        // Serialization fails only for maps with other keys than strings, and there are none.
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::ledger::{
-        ActionResult, Arrival, Backlog, Claim, EnqueueResult, EventKey, Health, Lease, LedgerError,
+        ActionResult, Arrival, Backlog, Claim, EnqueueResult, EventKey, Health, Lease, Ledger, LedgerError,
         OperatorAction, Page, Record, RecordFilter, SettleError, Settled, Settlement, StoredRequest,
     };
+    use crate::metrics::Metrics;
     use crate::socket::SocketFile;
     use async_trait::async_trait;
     use serde_json::{Value, json};
-    use std::sync::Mutex;
+    use std::sync::{Arc, Mutex};
     use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 

@@ -1,6 +1,6 @@
 //! `/metrics`: the program's metrics, with the backlog that only the ledger knows. It counts nothing itself.
 
-use super::AdminState;
+use super::state::AdminState;
 use crate::ledger::Backlog;
 use crate::metrics::{self, Metrics};
 use axum::extract::State;

@@ -1,33 +1,29 @@
 //! What the program logs about itself at start and on reload: version, endpoints, listeners, the checkout, warnings.
 
-use super::App;
-use crate::config::{CheckoutConfig, CheckoutState, Config};
+use crate::config::{CheckoutConfig, CheckoutState, Config, Source};
 
-impl App {
-    /// Logs what runs and what it guards. `proxy` and `admin` are the addresses that the listeners are bound to.
-    pub(super) fn announce(&self, proxy: &str, admin: &str) {
-        let config = &self.config;
+/// Logs what runs and what it guards. `proxy` and `admin` are the addresses that the listeners are bound to.
+pub(super) fn start(config: &Config, source: &Source, proxy: &str, admin: &str) {
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        config = %source.name(),
+        backend = %config.backend.url,
+        ledger = %config.ledger.url,
+        "countersign is starting"
+    );
+    for webhook in &config.webhooks {
         tracing::info!(
-            version = env!("CARGO_PKG_VERSION"),
-            config = %self.source.name(),
-            backend = %config.backend.url,
-            ledger = %config.ledger.url,
-            "countersign is starting"
+            endpoint = %webhook.name,
+            path = %webhook.path,
+            secrets = webhook.secrets.len(),
+            "guarding a webhook path"
         );
-        for webhook in &config.webhooks {
-            tracing::info!(
-                endpoint = %webhook.name,
-                path = %webhook.path,
-                secrets = webhook.secrets.len(),
-                "guarding a webhook path"
-            );
-        }
-        checkout(&config.checkout);
-        warnings(config);
-        tracing::info!(listener = "proxy", address = %proxy, "listening for traffic");
-        let events_api = config.admin.token.is_some();
-        tracing::info!(listener = "admin", address = %admin, events_api, "listening for the admin API");
     }
+    checkout(&config.checkout);
+    warnings(config);
+    tracing::info!(listener = "proxy", address = %proxy, "listening for traffic");
+    let events_api = config.admin.token.is_some();
+    tracing::info!(listener = "admin", address = %admin, events_api, "listening for the admin API");
 }
 
 /// Logs whether orders are taken, and if not, why.

@@ -4,30 +4,35 @@
 use arc_swap::ArcSwap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::announce;
 use super::open_ledger::OpenLedger;
-use super::{App, MAX_LEDGER_OPEN, ledger_ready, listener};
+use super::running::App;
 use crate::admin::events::EventsApi;
 use crate::admin::{self, AdminState, Readiness};
 use crate::backend::{Backend, Resolver};
 use crate::checkout::CheckoutResources;
 use crate::config::{BackendUrl, Config, Source};
 use crate::delivery::dispatcher::Dispatcher;
+use crate::delivery::policy::Policies;
 use crate::delivery::wakeup::Wakeup;
 use crate::delivery::worker::Worker;
-use crate::edge::Server;
 use crate::edge::connection::Limits;
 use crate::edge::drain::Drain;
 use crate::edge::route::Routes;
+use crate::edge::{Server, listener};
 use crate::endpoint::{Endpoint, Endpoints};
 use crate::guard::Reason;
 use crate::intake::Intake;
-use crate::ledger::Ledger;
+use crate::ledger::{Health, Ledger};
 use crate::metrics::Metrics;
 use crate::socket::Listener;
+
+/// The longest wait for the ledger to open at start. After it the program serves, unready.
+const MAX_LEDGER_OPEN: Duration = Duration::from_secs(1);
 
 /// The longest wait for the backend's name to resolve at start. After it the program serves without an address.
 const MAX_FIRST_RESOLVE: Duration = Duration::from_secs(2);
@@ -67,15 +72,77 @@ impl App {
         let backend = start_backend(&config, &*ledger).await;
         let drain = Arc::new(Drain::new(config.server.shutdown_grace));
         let (connections, background) = (TaskTracker::new(), TaskTracker::new());
-
         let mut checkout = CheckoutResources::new(metrics.clone());
         let routes = routes(&config, &metrics, &mut checkout, &[])?;
         let routes = Arc::new(ArcSwap::from_pointee(routes));
 
-        let dispatcher =
-            Dispatcher::new(backend.clone(), ledger.clone(), metrics.clone(), background.clone());
-        let dispatcher = Arc::new(dispatcher);
+        let delivery =
+            DeliveryParts { backend: &backend, ledger: &ledger, metrics: &metrics, routes: &routes };
         let wakeup = Wakeup::default();
+        let intake = delivery.start(&config, &wakeup, &background, drain.token().clone());
+
+        let readiness = Arc::new(Readiness::new(ledger.clone()));
+        let admin_shutdown = CancellationToken::new();
+        let addresses = (listeners.proxy.address(), listeners.admin.address());
+        let events = config.admin.token.clone().map(|token| EventsApi {
+            token,
+            intake: intake.clone(),
+            endpoints: endpoints(&routes),
+            rescan: wakeup.rescan,
+        });
+        let state = AdminState { metrics: metrics.clone(), ledger, readiness: readiness.clone(), events };
+        let admin = tokio::spawn(admin::serve(listeners.admin, state, admin_shutdown.clone()));
+        announce::start(&config, &source, &addresses.0, &addresses.1);
+
+        let server = Server::new(&config, routes.clone(), intake, backend, metrics.clone(), drain.clone());
+        let limits = Arc::new(Limits {
+            header_timeout: config.server.header_timeout,
+            idle_timeout: config.server.idle_timeout,
+            drain: drain.token().clone(),
+        });
+        let max_connections = config.server.max_connections;
+        let accept = listener::accept(listeners.proxy, server, limits, max_connections, connections.clone());
+        let accepting = connections.spawn(accept);
+        readiness.set_listening();
+        Ok(App {
+            source,
+            config,
+            metrics,
+            ledger: open_ledger,
+            routes,
+            checkout,
+            readiness,
+            drain,
+            accepting,
+            connections,
+            background,
+            admin,
+            admin_shutdown,
+        })
+    }
+}
+
+/// The parts that delivering events needs.
+struct DeliveryParts<'a> {
+    backend: &'a Backend,
+    ledger: &'a Arc<dyn Ledger>,
+    metrics: &'a Arc<Metrics>,
+    routes: &'a Arc<ArcSwap<Routes>>,
+}
+
+impl DeliveryParts<'_> {
+    /// Starts the worker on `background`, and returns the intake that hands it events.
+    fn start(
+        &self,
+        config: &Config,
+        wakeup: &Wakeup,
+        background: &TaskTracker,
+        shutdown: CancellationToken,
+    ) -> Arc<Intake> {
+        let (ledger, metrics) = (self.ledger.clone(), self.metrics.clone());
+        let dispatcher =
+            Dispatcher::new(self.backend.clone(), ledger.clone(), metrics.clone(), background.clone());
+        let dispatcher = Arc::new(dispatcher);
         let host = import_host(&config.backend.url);
         let on_outage = config.ledger.on_outage;
         let intake = Intake::new(
@@ -86,62 +153,19 @@ impl App {
             wakeup.clone(),
             background.clone(),
         );
-        let intake = Arc::new(intake);
-        let endpoints: Arc<Endpoints> = {
-            let routes = routes.clone();
-            Arc::new(move || routes.load().endpoints())
-        };
-        let shutdown = drain.token().clone();
-        let worker = Worker::new(
-            ledger.clone(),
-            dispatcher,
-            endpoints.clone(),
-            metrics.clone(),
-            wakeup.clone(),
-            shutdown,
-        );
+        let endpoints = endpoints(self.routes);
+        let policies: Arc<Policies> =
+            Arc::new(move || endpoints().iter().map(|endpoint| endpoint.policy.clone()).collect());
+        let worker = Worker::new(ledger, dispatcher, policies, metrics, wakeup.clone(), shutdown);
         background.spawn(worker.run());
-
-        let readiness = Arc::new(Readiness::new(ledger.clone()));
-        let admin_shutdown = CancellationToken::new();
-        let addresses = (listeners.proxy.address(), listeners.admin.address());
-        let events = config.admin.token.clone().map(|token| EventsApi {
-            token,
-            intake: intake.clone(),
-            endpoints,
-            rescan: wakeup.rescan,
-        });
-        let state = AdminState { metrics: metrics.clone(), ledger, readiness: readiness.clone(), events };
-        let admin = tokio::spawn(admin::serve(listeners.admin, state, admin_shutdown.clone()));
-
-        let server = Server::new(&config, routes.clone(), intake, backend, metrics.clone(), drain.clone());
-        let limits = Limits {
-            header_timeout: config.server.header_timeout,
-            idle_timeout: config.server.idle_timeout,
-            drain: drain.token().clone(),
-        };
-        let max_connections = config.server.max_connections;
-        let accept =
-            listener::accept(listeners.proxy, server, Arc::new(limits), max_connections, connections.clone());
-        let app = App {
-            source,
-            config,
-            metrics,
-            ledger: open_ledger,
-            routes,
-            checkout,
-            readiness,
-            drain,
-            accepting: connections.spawn(accept),
-            connections,
-            background,
-            admin,
-            admin_shutdown,
-        };
-        app.announce(&addresses.0, &addresses.1);
-        app.readiness.set_listening();
-        Ok(app)
+        Arc::new(intake)
     }
+}
+
+/// Returns a function that returns the endpoints of the routes in force.
+fn endpoints(routes: &Arc<ArcSwap<Routes>>) -> Arc<Endpoints> {
+    let routes = routes.clone();
+    Arc::new(move || routes.load().endpoints())
 }
 
 /// Starts the backend's client. Gives its name and the ledger a moment each, so that the first webhooks meet both.
@@ -154,6 +178,14 @@ async fn start_backend(config: &Config, ledger: &dyn Ledger) -> Backend {
     tokio::spawn(resolver.keep_resolving());
     tokio::spawn(backend.clone().evict_idle());
     backend
+}
+
+/// Resolves once the ledger takes claims. Webhooks that arrive right after the start should not find it a moment away
+/// from being open.
+async fn ledger_ready(ledger: &dyn Ledger) {
+    while let Health::NotReady { .. } = ledger.health() {
+        sleep(Duration::from_millis(5)).await;
+    }
 }
 
 /// Builds the routes of a configuration with their endpoints and the checkout. An endpoint that was there `before`

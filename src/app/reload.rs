@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use super::{App, announce, build};
+use super::running::App;
+use super::{announce, build};
 use crate::config::{Config, ServerConfig};
 
 impl App {

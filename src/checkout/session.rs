@@ -67,11 +67,11 @@ fn add_configured(params: &mut Params, configured: &Params) {
 pub struct CheckoutSession {
     /// The id, `cs_…`.
     pub id: String,
-    /// Where the buyer pays.
+    /// The page or form in which the buyer pays.
     pub payment_ui: PaymentUi,
 }
 
-/// Where the buyer pays.
+/// The page or form in which the buyer pays.
 #[derive(Clone, PartialEq, Eq)]
 pub enum PaymentUi {
     /// The buyer pays on Stripe's page, at this URL.

@@ -1,4 +1,4 @@
-//! The HTTP client of a running program's admin listener: [`AdminClient`] for any path, [`EventsApi`] for the events API
+//! The HTTP client of a running program's admin listener: [`AdminClient`] for any path, [`EventsClient`] for the events API
 //! with its token. It owns the connection and explains failures of the listener as a whole; the requests are the commands'.
 
 use super::error::CliError;
@@ -84,20 +84,20 @@ impl AdminClient {
 }
 
 /// A client of the events API.
-pub(super) struct EventsApi {
+pub(super) struct EventsClient {
     admin: AdminClient,
     token: Token,
 }
 
 /// A response of the events API.
-pub(super) struct ApiResponse {
+pub(super) struct EventsResponse {
     /// The HTTP status.
     pub(super) status: u16,
     /// The body as JSON; `null` if there is none.
     pub(super) body: Value,
 }
 
-impl ApiResponse {
+impl EventsResponse {
     /// Returns the field `name` if it is a string.
     pub(super) fn text(&self, name: &str) -> Option<&str> {
         self.body.get(name)?.as_str()
@@ -119,28 +119,28 @@ impl ApiResponse {
     }
 }
 
-impl EventsApi {
+impl EventsClient {
     /// Prepares a client for the events API of the listener that `section` names. It connects to nothing yet.
     ///
     /// # Errors
     /// The section has no token, or [`AdminClient::new`] fails.
-    pub(super) fn new(section: &AdminConfig) -> Result<EventsApi, CliError> {
+    pub(super) fn new(section: &AdminConfig) -> Result<EventsClient, CliError> {
         let Some(token) = section.token.clone() else {
             return Err(CliError::config(
                 "the events API needs a token: set COUNTERSIGN_ADMIN_TOKEN (`openssl rand -hex 32` makes one) for the \
                  running program and for this command, or set [admin] token in the configuration",
             ));
         };
-        Ok(EventsApi { admin: AdminClient::new(&section.listen, EVENTS_TIMEOUT)?, token })
+        Ok(EventsClient { admin: AdminClient::new(&section.listen, EVENTS_TIMEOUT)?, token })
     }
 
     /// Sends a GET. `path` lies below `/api/events` and is percent-encoded. A status of 400 or above is an error.
-    pub(super) async fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<ApiResponse, CliError> {
+    pub(super) async fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<EventsResponse, CliError> {
         success(self.try_send(Method::GET, path, query, Vec::new()).await?)
     }
 
-    /// Sends a POST without a body, as [`get`](EventsApi::get) does.
-    pub(super) async fn post(&self, path: &str, query: &[(&str, &str)]) -> Result<ApiResponse, CliError> {
+    /// Sends a POST without a body, as [`get`](EventsClient::get) does.
+    pub(super) async fn post(&self, path: &str, query: &[(&str, &str)]) -> Result<EventsResponse, CliError> {
         success(self.try_send(Method::POST, path, query, Vec::new()).await?)
     }
 
@@ -151,7 +151,7 @@ impl EventsApi {
         path: &str,
         query: &[(&str, &str)],
         body: Vec<u8>,
-    ) -> Result<ApiResponse, CliError> {
+    ) -> Result<EventsResponse, CliError> {
         let (status, body) = self.admin.send(self.request(method, path, query).body(body)).await?;
         self.response(status, &body)
     }
@@ -177,8 +177,8 @@ impl EventsApi {
     }
 
     /// Parses a response, and turns errors that concern the API as a whole into a [`CliError`].
-    fn response(&self, status: u16, body: &[u8]) -> Result<ApiResponse, CliError> {
-        let response = ApiResponse { status, body: serde_json::from_slice(body).unwrap_or_default() };
+    fn response(&self, status: u16, body: &[u8]) -> Result<EventsResponse, CliError> {
+        let response = EventsResponse { status, body: serde_json::from_slice(body).unwrap_or_default() };
         let listen = &self.admin.listen;
         match (status, response.error_code()) {
             (401, "unauthorized") => Err(CliError::failed(format!(
@@ -202,7 +202,7 @@ pub(super) fn path_segment(key: &str) -> String {
     key.bytes().map(escape).collect()
 }
 
-fn success(response: ApiResponse) -> Result<ApiResponse, CliError> {
+fn success(response: EventsResponse) -> Result<EventsResponse, CliError> {
     if response.status < 400 { Ok(response) } else { Err(CliError::failed(response.error_message())) }
 }
 

@@ -13,7 +13,7 @@ mod print;
 
 pub(super) use args::Args;
 
-use super::admin::{EventsApi, path_segment};
+use super::admin::{EventsClient, path_segment};
 use super::config_arg::EnvVars;
 use super::error::CliError;
 use super::output::println_ok;
@@ -26,7 +26,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 pub(super) fn run(args: Args, env: EnvVars) -> Result<ExitCode, CliError> {
-    let api = EventsApi::new(&args.config.load_admin(env)?)?;
+    let api = EventsClient::new(&args.config.load_admin(env)?)?;
     block_on(async {
         match args.command {
             EventsCommand::List(args) => list(&api, &args).await,
@@ -41,7 +41,7 @@ pub(super) fn run(args: Args, env: EnvVars) -> Result<ExitCode, CliError> {
     })?
 }
 
-async fn show(api: &EventsApi, args: &ShowArgs) -> Result<ExitCode, CliError> {
+async fn show(api: &EventsClient, args: &ShowArgs) -> Result<ExitCode, CliError> {
     if args.payload {
         let payload = api.payload(&args.key).await?;
         // If the pipe is closed, there is no reader to inform.

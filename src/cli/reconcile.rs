@@ -16,7 +16,7 @@ mod ledger_snapshot;
 mod missing;
 mod progress;
 
-use super::admin::EventsApi;
+use super::admin::EventsClient;
 use super::config_arg::{ConfigArg, EnvVars};
 use super::error::CliError;
 use super::output::println_ok;
@@ -72,7 +72,7 @@ pub(super) fn run(args: Args, env: EnvVars) -> Result<ExitCode, CliError> {
         ));
     }
     let webhook = find_webhook(&config, endpoint.as_deref())?;
-    let api = EventsApi::new(&config.admin)?;
+    let api = EventsClient::new(&config.admin)?;
     let list = EventList::new(&config.checkout)?;
     let search = Search { since, query: query.as_deref(), apply, config: &config, webhook };
     block_on(reconcile(&search, &api, &list))?
@@ -105,7 +105,7 @@ struct Search<'a> {
     webhook: &'a WebhookConfig,
 }
 
-async fn reconcile(search: &Search<'_>, api: &EventsApi, list: &EventList) -> Result<ExitCode, CliError> {
+async fn reconcile(search: &Search<'_>, api: &EventsClient, list: &EventList) -> Result<ExitCode, CliError> {
     let webhook = search.webhook;
     let progress = Progress::new();
     let snapshot = LedgerSnapshot::read(api, &webhook.name, &progress).await?;

@@ -11,12 +11,12 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::dispatcher::{Delivery, DeliveryError, Dispatcher};
+use super::attempt::{Delivery, DeliveryError};
+use super::dispatcher::Dispatcher;
 use super::pacing::{POLL_INTERVAL, PROBE_INTERVAL, PaceChange, Pacing};
-use super::policy::{DeliveryPolicy, ORPHANED_MAX_CONCURRENT, Slot};
+use super::policy::{DeliveryPolicy, ORPHANED_MAX_CONCURRENT, Policies, Slot};
 use crate::backend::{BackendError, RequestHeadBuilder};
 use crate::clock;
-use crate::endpoint::{Endpoint, Endpoints};
 use crate::failpoint;
 use crate::ledger::{Lease, Ledger, LedgerError, StoredRequest};
 use crate::metrics::Metrics;
@@ -25,12 +25,12 @@ use crate::stripe::event;
 /// The number of successive empty polls after which the queue of an endpoint that stores no events ends.
 const MAX_EMPTY_POLLS: u32 = 3;
 
-/// What all queues share.
+/// The parts that every queue of the worker uses.
 #[derive(Clone)]
 pub(super) struct QueueContext {
     pub(super) ledger: Arc<dyn Ledger>,
     pub(super) dispatcher: Arc<Dispatcher>,
-    pub(super) endpoints: Arc<Endpoints>,
+    pub(super) policies: Arc<Policies>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) drain: CancellationToken,
     /// The number of queues in this process; the worker changes it.
@@ -38,9 +38,9 @@ pub(super) struct QueueContext {
 }
 
 impl QueueContext {
-    /// Returns the endpoint of this name as it is configured now.
-    fn configured(&self, name: &str) -> Option<Arc<Endpoint>> {
-        (self.endpoints)().into_iter().find(|endpoint| &*endpoint.name == name)
+    /// Returns the policy of the endpoint of this name as it is configured now.
+    fn configured(&self, name: &str) -> Option<Arc<DeliveryPolicy>> {
+        (self.policies)().into_iter().find(|policy| &*policy.endpoint == name)
     }
 
     /// Makes one attempt. Returns whether the backend could be reached; `None` if nothing was sent.
@@ -166,17 +166,17 @@ impl EndpointQueue {
     }
 
     fn endpoint_stores_events(&self) -> bool {
-        self.context.configured(&self.endpoint).is_some_and(|endpoint| endpoint.stores_events())
+        self.context.configured(&self.endpoint).is_some_and(|policy| policy.stores_events)
     }
 
     fn max_concurrent(&self) -> usize {
         let configured = self.context.configured(&self.endpoint);
-        configured.map_or(ORPHANED_MAX_CONCURRENT, |endpoint| endpoint.policy.max_concurrent)
+        configured.map_or(ORPHANED_MAX_CONCURRENT, |policy| policy.max_concurrent)
     }
 
     fn policy(&mut self) -> Arc<DeliveryPolicy> {
         match self.context.configured(&self.endpoint) {
-            Some(endpoint) => endpoint.policy.clone(),
+            Some(policy) => policy,
             None => {
                 let orphaned = || Arc::new(DeliveryPolicy::orphaned(&self.endpoint, &self.context.metrics));
                 self.orphaned.get_or_insert_with(orphaned).clone()

@@ -1,6 +1,7 @@
 //! Delivery of events to the backend. Owns attempts, queues and retries; never decides what a caller is told.
 //!
 //! - [`dispatcher`]: one attempt, from a lease to its settlement
+//! - [`attempt`]: an event to deliver, and one attempt at it
 //! - `settlement`: records an attempt's result in the ledger, in the background if the ledger is slow
 //! - [`worker`]: starts one queue for each endpoint that has stored events
 //! - `endpoint_queue`: one endpoint's loop: leases due events and has the dispatcher deliver them
@@ -9,6 +10,7 @@
 //! - [`retry_schedule`]: when a failed event is tried again
 //! - [`wakeup`]: how others wake the worker
 
+pub mod attempt;
 pub mod dispatcher;
 mod endpoint_queue;
 mod pacing;

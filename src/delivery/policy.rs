@@ -15,6 +15,9 @@ use crate::stripe::signature::{self, Secret};
 /// The number of concurrent deliveries of an orphaned endpoint: nothing tells how many its backend can take.
 pub const ORPHANED_MAX_CONCURRENT: usize = 1;
 
+/// Returns the policies of the endpoints in the configuration that is in force now.
+pub type Policies = dyn Fn() -> Vec<Arc<DeliveryPolicy>> + Send + Sync;
+
 /// What delivering one endpoint's events needs.
 #[derive(Clone)]
 pub struct DeliveryPolicy {
@@ -24,6 +27,8 @@ pub struct DeliveryPolicy {
     pub schedule: Schedule,
     /// The maximum number of concurrent deliveries of stored events, in this process.
     pub max_concurrent: usize,
+    /// Whether events of any type are stored for later delivery, so that the endpoint needs a queue.
+    pub stores_events: bool,
     /// The endpoint's counters.
     pub metrics: Arc<EndpointMetrics>,
     signing: Signing,
@@ -58,6 +63,7 @@ impl DeliveryPolicy {
             endpoint,
             schedule: Schedule::new(config.retry.clone(), config.jitter),
             max_concurrent: config.max_concurrent,
+            stores_events: config.queues_events(),
             metrics,
             signing,
             slots: Arc::new(Semaphore::new(config.max_concurrent)),
@@ -71,6 +77,7 @@ impl DeliveryPolicy {
             endpoint: endpoint.into(),
             schedule: Schedule::new(default_retry(), DEFAULT_JITTER),
             max_concurrent: ORPHANED_MAX_CONCURRENT,
+            stores_events: false,
             metrics: metrics.endpoint(endpoint, 0),
             signing: Signing::Never,
             slots: Arc::new(Semaphore::new(ORPHANED_MAX_CONCURRENT)),

@@ -17,8 +17,8 @@ use tokio_util::sync::CancellationToken;
 use super::dispatcher::Dispatcher;
 use super::endpoint_queue::{EndpointQueue, QueueContext};
 use super::pacing::POLL_INTERVAL;
+use super::policy::Policies;
 use super::wakeup::Wakeup;
-use crate::endpoint::Endpoints;
 use crate::ledger::{Backlog, Ledger};
 use crate::metrics::Metrics;
 
@@ -41,18 +41,18 @@ struct RunningQueue {
 }
 
 impl Worker {
-    /// Builds a worker that runs until `drain`. `endpoints` returns the endpoints of the configuration in force;
+    /// Builds a worker that runs until `drain`. `policies` returns the policies of the configuration in force;
     /// `wakeup` is notified by those who queue events.
     pub fn new(
         ledger: Arc<dyn Ledger>,
         dispatcher: Arc<Dispatcher>,
-        endpoints: Arc<Endpoints>,
+        policies: Arc<Policies>,
         metrics: Arc<Metrics>,
         wakeup: Wakeup,
         drain: CancellationToken,
     ) -> Worker {
         let queue_count = Arc::default();
-        let context = QueueContext { ledger, dispatcher, endpoints, metrics, drain, queue_count };
+        let context = QueueContext { ledger, dispatcher, policies, metrics, drain, queue_count };
         Worker { context, wakeup }
     }
 
@@ -93,8 +93,8 @@ impl Worker {
 
     /// Returns the names of the configured endpoints that store events.
     fn queued_endpoints(&self) -> Vec<Arc<str>> {
-        let endpoints = (self.context.endpoints)().into_iter();
-        endpoints.filter(|endpoint| endpoint.stores_events()).map(|endpoint| endpoint.name.clone()).collect()
+        let policies = (self.context.policies)().into_iter();
+        policies.filter(|policy| policy.stores_events).map(|policy| policy.endpoint.clone()).collect()
     }
 
     /// Returns the names of the endpoints that have stored events and that no process polls. On a shared ledger another

@@ -3,7 +3,7 @@
 
 /// What the decoder expects next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum DecoderState {
     /// A line with the size of the next chunk.
     Size,
     /// As many more bytes of the current chunk.
@@ -32,7 +32,7 @@ pub enum Step {
 /// Decodes one body in the chunked transfer coding.
 #[derive(Debug)]
 pub struct Decoder {
-    state: State,
+    state: DecoderState,
     /// The part of a size line or trailer that has arrived so far.
     line: Vec<u8>,
 }
@@ -44,21 +44,21 @@ const MAX_LINE: usize = 4096;
 impl Decoder {
     /// Creates a decoder that stands at the beginning of a body.
     pub fn new() -> Decoder {
-        Decoder { state: State::Size, line: Vec::new() }
+        Decoder { state: DecoderState::Size, line: Vec::new() }
     }
 
     /// Returns true once the whole body has been decoded.
     pub fn is_done(&self) -> bool {
-        self.state == State::Done
+        self.state == DecoderState::Done
     }
 
     /// Takes bytes off the front of `input` and hands the data in them to `data`. Bytes after the body stay in `input`.
     pub fn feed(&mut self, input: &mut &[u8], mut data: impl FnMut(&[u8])) -> Step {
         loop {
             match self.state {
-                State::Done => return Step::Done,
-                State::Faulty => return Step::Faulty,
-                State::Data(left) => {
+                DecoderState::Done => return Step::Done,
+                DecoderState::Faulty => return Step::Faulty,
+                DecoderState::Data(left) => {
                     if input.is_empty() {
                         return Step::More;
                     }
@@ -67,14 +67,14 @@ impl Decoder {
                     data(now);
                     *input = rest;
                     let left = left - n as u64;
-                    self.state = if left == 0 { State::DataEnd } else { State::Data(left) };
+                    self.state = if left == 0 { DecoderState::DataEnd } else { DecoderState::Data(left) };
                 }
-                State::Size | State::DataEnd | State::Trailer => {
+                DecoderState::Size | DecoderState::DataEnd | DecoderState::Trailer => {
                     let Some(line) = self.take_line(input) else {
                         if self.line.len() <= MAX_LINE {
                             return Step::More;
                         }
-                        self.state = State::Faulty;
+                        self.state = DecoderState::Faulty;
                         continue;
                     };
                     self.state = next_state(self.state, &line);
@@ -95,19 +95,19 @@ impl Decoder {
 }
 
 /// Returns the state after a line. A line that ends with a bare line feed is a fault, as in a head: readers differ on it.
-fn next_state(state: State, line: &[u8]) -> State {
-    let Some(line) = line.strip_suffix(b"\r\n") else { return State::Faulty };
+fn next_state(state: DecoderState, line: &[u8]) -> DecoderState {
+    let Some(line) = line.strip_suffix(b"\r\n") else { return DecoderState::Faulty };
     match state {
-        State::Size => match parse_size(line) {
-            Some(0) => State::Trailer,
-            Some(n) => State::Data(n),
-            None => State::Faulty,
+        DecoderState::Size => match parse_size(line) {
+            Some(0) => DecoderState::Trailer,
+            Some(n) => DecoderState::Data(n),
+            None => DecoderState::Faulty,
         },
-        State::DataEnd if line.is_empty() => State::Size,
-        State::DataEnd => State::Faulty,
-        State::Trailer if line.is_empty() => State::Done,
-        State::Trailer => State::Trailer,
-        State::Data(_) | State::Done | State::Faulty => state,
+        DecoderState::DataEnd if line.is_empty() => DecoderState::Size,
+        DecoderState::DataEnd => DecoderState::Faulty,
+        DecoderState::Trailer if line.is_empty() => DecoderState::Done,
+        DecoderState::Trailer => DecoderState::Trailer,
+        DecoderState::Data(_) | DecoderState::Done | DecoderState::Faulty => state,
     }
 }
 

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use std::sync::Arc;
 
 use crate::backend::RequestHeadBuilder;
-use crate::delivery::dispatcher::Delivery;
+use crate::delivery::attempt::Delivery;
 use crate::delivery::policy::Slot;
 use crate::delivery_mode::DeliveryMode;
 use crate::endpoint::Endpoint;

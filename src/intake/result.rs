@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::backend::{BackendError, BackendResponse};
-use crate::delivery::dispatcher::DeliveryError;
+use crate::delivery::attempt::DeliveryError;
 use crate::ledger::LedgerError;
 use crate::outcome::{Outcome, outcome_of_rejection};
 use crate::stripe::event::{EventRejection, VerifiedEvent};

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::arrival::{Arrival, EventKey};
 use super::error::{LedgerError, SettleError};
 use super::lease::Lease;
 use super::record::{ActionResult, Backlog, OperatorAction, Page, Record, RecordFilter, StoredRequest};
-use super::types::{Arrival, Claim, EnqueueResult, EventKey, Health, Settled, Settlement};
+use super::types::{Claim, EnqueueResult, Health, Settled, Settlement};
 
 /// A durable record of events. Cheap to call from many tasks at once.
 #[async_trait]

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use super::types::{Arrival, EventKey};
+use super::arrival::{Arrival, EventKey};
 
 /// The right to deliver one event for a limited time. Not `Clone`, and consumed by settling.
 #[must_use = "a dropped lease blocks its event until the lease expires"]

@@ -2,10 +2,11 @@
 //! the names of the series belong to `metrics`.
 
 use super::api::Ledger;
+use super::arrival::{Arrival, EventKey};
 use super::error::{LedgerError, SettleError};
 use super::lease::Lease;
 use super::record::{ActionResult, Backlog, OperatorAction, Page, Record, RecordFilter, StoredRequest};
-use super::types::{Arrival, Claim, EnqueueResult, EventKey, Health, Settled, Settlement};
+use super::types::{Claim, EnqueueResult, Health, Settled, Settlement};
 use crate::clock;
 use crate::metrics::{LedgerOp, Metrics};
 use async_trait::async_trait;

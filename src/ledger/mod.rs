@@ -4,7 +4,8 @@
 //! | file | what it owns |
 //! |---|---|
 //! | `api` | [`Ledger`], the trait that every backing store implements |
-//! | `types` | [`EventKey`], [`Arrival`], the results of claims, settlements and their results, [`Health`] |
+//! | `arrival` | [`EventKey`], [`Arrival`] |
+//! | `types` | the results of claims, settlements and their results, [`Health`] |
 //! | `record` | [`State`], [`Record`], [`StoredRequest`], pages, operator actions, [`Backlog`] |
 //! | `lease`, `error` | [`Lease`]; [`LedgerError`] and [`SettleError`] |
 //! | `metered`, `none` | a wrapper that measures another ledger; `ledger.url = "none"` |
@@ -35,6 +36,7 @@
 //! holder cannot undo a later lease. RUNNING, PENDING and DEAD events never expire.
 
 mod api;
+mod arrival;
 mod error;
 mod lease;
 mod metered;
@@ -47,9 +49,10 @@ mod tokens;
 mod types;
 
 pub use api::Ledger;
+pub use arrival::{Arrival, EventKey};
 pub use error::{LedgerError, SettleError};
 pub use lease::Lease;
 pub use metered::Metered;
 pub use none::NoLedger;
 pub use record::{ActionResult, Backlog, OperatorAction, Page, Record, RecordFilter, State, StoredRequest};
-pub use types::{Arrival, Claim, EnqueueResult, EventKey, Health, Settled, Settlement};
+pub use types::{Claim, EnqueueResult, Health, Settled, Settlement};

@@ -5,10 +5,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::api::Ledger;
+use super::arrival::{Arrival, EventKey};
 use super::error::{LedgerError, SettleError};
 use super::lease::Lease;
 use super::record::{ActionResult, Backlog, OperatorAction, Page, Record, RecordFilter, StoredRequest};
-use super::types::{Arrival, Claim, EnqueueResult, EventKey, Health, Settled, Settlement};
+use super::types::{Claim, EnqueueResult, Health, Settled, Settlement};
 use crate::clock;
 
 /// No ledger and no deduplication: for benchmarks, and for backends that deduplicate themselves.

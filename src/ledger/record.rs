@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::types::EventKey;
+use super::arrival::EventKey;
 use crate::delivery_mode::DeliveryMode;
 use crate::pattern;
 

@@ -11,13 +11,14 @@ use tokio::task::JoinSet;
 
 use super::error::EventsApiError;
 use super::query::Query;
-use super::{ApiResponse, ApiState, KeyPath, audit_log, json, with_deadline};
+use super::state::{ApiState, HandlerResult, KeyPath, audit_log, with_deadline};
+use crate::admin::response::json;
 use crate::ledger::{ActionResult, EventKey, LedgerError, OperatorAction, State};
 
 /// The number of concurrent actions: enough for a ledger to commit many in one transaction.
 const MAX_CONCURRENT: usize = 64;
 
-pub(super) async fn redeliver(Shared(api): Shared<Arc<ApiState>>, key: KeyPath) -> ApiResponse {
+pub(super) async fn redeliver(Shared(api): Shared<Arc<ApiState>>, key: KeyPath) -> HandlerResult {
     let key = api.key(key).await?;
     match api.apply(&key, OperatorAction::Redeliver).await? {
         ActionResult::Done => {
@@ -30,7 +31,7 @@ pub(super) async fn redeliver(Shared(api): Shared<Arc<ApiState>>, key: KeyPath) 
     }
 }
 
-pub(super) async fn delete(Shared(api): Shared<Arc<ApiState>>, key: KeyPath) -> ApiResponse {
+pub(super) async fn delete(Shared(api): Shared<Arc<ApiState>>, key: KeyPath) -> HandlerResult {
     let key = api.key(key).await?;
     match api.apply(&key, OperatorAction::Delete).await? {
         ActionResult::Done => Ok(StatusCode::NO_CONTENT.into_response()),
@@ -61,7 +62,7 @@ struct BulkResult {
 pub(super) async fn redeliver_many(
     Shared(api): Shared<Arc<ApiState>>,
     RawQuery(query): RawQuery,
-) -> ApiResponse {
+) -> HandlerResult {
     let known = ["endpoint", "state", "type", "id", "limit", "after", "dry_run"];
     let query = Query::parse(query.as_deref(), &known)?;
     let (mut filter, dry_run) = (query.filter()?, query.flag("dry_run")?);

@@ -4,7 +4,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use std::time::Duration;
 
-use super::super::error;
+use crate::admin::response::error;
 use crate::intake::ImportError;
 use crate::ledger::{Health, LedgerError};
 use crate::outcome::outcome_of_rejection;

@@ -10,7 +10,8 @@ use tokio::time::timeout;
 
 use super::error::EventsApiError;
 use super::query::Query;
-use super::{ApiResponse, ApiState, audit_log, json, with_deadline};
+use super::state::{ApiState, HandlerResult, audit_log, with_deadline};
+use crate::admin::response::json;
 use crate::endpoint::{BodyLimits, Endpoint};
 use crate::intake::{ImportResult, ImportTarget};
 
@@ -18,7 +19,7 @@ pub(super) async fn import(
     State(api): State<Arc<ApiState>>,
     RawQuery(query): RawQuery,
     request: Request,
-) -> ApiResponse {
+) -> HandlerResult {
     let params = Query::parse(query.as_deref(), &["endpoint", "query"])?;
     let endpoint = params.one("endpoint").and_then(|name| api.endpoint(name));
     let endpoint = endpoint.ok_or(EventsApiError::NoEndpoint)?;

@@ -9,8 +9,8 @@ use crate::delivery::wakeup::Wakeup;
 use crate::delivery_mode::DeliveryMode;
 use crate::endpoint::Endpoint;
 use crate::ledger::{
-    ActionResult, Arrival, Backlog, Claim, EnqueueResult, Health, Lease, OperatorAction, SettleError,
-    Settled, Settlement, State as At,
+    ActionResult, Arrival, Backlog, Claim, EnqueueResult, EventKey, Health, Lease, LedgerError,
+    OperatorAction, Page, Record, RecordFilter, SettleError, Settled, Settlement, State as At, StoredRequest,
 };
 use crate::metrics::Metrics;
 use async_trait::async_trait;
@@ -20,6 +20,8 @@ use bytes::Bytes;
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use std::sync::Mutex;
+use std::time::Duration;
+use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 use tower_service::Service;
 

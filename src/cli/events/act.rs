@@ -3,7 +3,7 @@
 use super::args::{QueryParams, RedeliverArgs};
 use super::list::{MAX_PAGE_RECORDS, print_matching};
 use super::print::RecordPrinter;
-use crate::cli::admin::{EventsApi, path_segment};
+use crate::cli::admin::{EventsClient, path_segment};
 use crate::cli::error::CliError;
 use crate::cli::output::{count_of, println_ok};
 use reqwest::Method;
@@ -45,7 +45,7 @@ impl SingleAction {
 
 /// Applies an action to each named event. A failure for one event does not stop the others.
 pub(super) async fn apply_to_each(
-    api: &EventsApi,
+    api: &EventsClient,
     keys: &[String],
     action: SingleAction,
 ) -> Result<ExitCode, CliError> {
@@ -68,7 +68,10 @@ pub(super) async fn apply_to_each(
 }
 
 /// Redelivers every event that matches the filter, or lists them in a dry run.
-pub(super) async fn redeliver_matching(api: &EventsApi, args: &RedeliverArgs) -> Result<ExitCode, CliError> {
+pub(super) async fn redeliver_matching(
+    api: &EventsClient,
+    args: &RedeliverArgs,
+) -> Result<ExitCode, CliError> {
     let filter = args.filter();
     if args.dry_run {
         let mut printer = RecordPrinter::new(false);
@@ -109,7 +112,7 @@ struct BulkTotals {
 
 /// Sends the request for every page of a bulk redelivery.
 async fn redeliver_pages(
-    api: &EventsApi,
+    api: &EventsClient,
     filter: &QueryParams<'_>,
     dry_run: bool,
 ) -> Result<BulkTotals, CliError> {

@@ -2,14 +2,14 @@
 
 use super::args::{ListArgs, QueryParams};
 use super::print::RecordPrinter;
-use crate::cli::admin::EventsApi;
+use crate::cli::admin::EventsClient;
 use crate::cli::error::CliError;
 use std::process::ExitCode;
 
 /// The most records of one page; the API allows up to 1000.
 pub(super) const MAX_PAGE_RECORDS: usize = 500;
 
-pub(super) async fn list(api: &EventsApi, args: &ListArgs) -> Result<ExitCode, CliError> {
+pub(super) async fn list(api: &EventsClient, args: &ListArgs) -> Result<ExitCode, CliError> {
     let limit = if args.all { usize::MAX } else { usize::try_from(args.limit).unwrap_or(usize::MAX) };
     let mut printer = RecordPrinter::new(args.json);
     let has_more = print_matching(api, &args.filter(), limit, &mut printer).await?;
@@ -23,7 +23,7 @@ pub(super) async fn list(api: &EventsApi, args: &ListArgs) -> Result<ExitCode, C
 
 /// Prints up to `limit` matching records, page by page. Returns true if there are more.
 pub(super) async fn print_matching(
-    api: &EventsApi,
+    api: &EventsClient,
     filter: &QueryParams<'_>,
     limit: usize,
     printer: &mut RecordPrinter,

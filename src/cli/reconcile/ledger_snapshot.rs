@@ -2,7 +2,7 @@
 //! since when. It changes nothing.
 
 use super::progress::Progress;
-use crate::cli::admin::EventsApi;
+use crate::cli::admin::EventsClient;
 use crate::cli::error::CliError;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashSet};
@@ -23,7 +23,7 @@ pub(super) struct LedgerSnapshot {
 impl LedgerSnapshot {
     /// Reads every record of the endpoint.
     pub(super) async fn read(
-        api: &EventsApi,
+        api: &EventsClient,
         endpoint: &str,
         progress: &Progress,
     ) -> Result<LedgerSnapshot, CliError> {

@@ -2,7 +2,7 @@
 
 use super::event_list::StripeEvent;
 use super::progress::Progress;
-use crate::cli::admin::{EventsApi, path_segment};
+use crate::cli::admin::{EventsClient, path_segment};
 use crate::cli::error::CliError;
 use crate::cli::output::println_ok;
 use crate::ledger::EventKey;
@@ -13,7 +13,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 /// Where missing events belong: an endpoint of the running program, and the query of its URL.
 pub(super) struct ReconcileTarget<'a> {
-    pub(super) api: &'a EventsApi,
+    pub(super) api: &'a EventsClient,
     /// The endpoint's name.
     pub(super) endpoint: &'a str,
     /// The query under which the endpoint's events arrive; blank if there is none.

@@ -6,9 +6,9 @@ use crate::http1::framing::Framing;
 /// What is left of a request's body.
 #[derive(Debug)]
 pub enum BodyLimit {
-    /// As many bytes.
+    /// A body of known length: so many bytes are left.
     Length(u64),
-    /// As much as the decoder takes.
+    /// A chunked body: the decoder knows where it ends.
     Chunked(Decoder),
 }
 

@@ -34,11 +34,11 @@ pub(super) struct PendingSettlement {
 }
 
 type SettleResult = Result<Settled, LedgerError>;
-type Job = (PendingSettlement, oneshot::Sender<SettleResult>);
+type BatchItem = (PendingSettlement, oneshot::Sender<SettleResult>);
 
 /// The handle to the batching task. Settlements are sent even if their caller stops waiting.
 pub(super) struct SettlementBatcher {
-    jobs: mpsc::UnboundedSender<Job>,
+    jobs: mpsc::UnboundedSender<BatchItem>,
 }
 
 impl SettlementBatcher {
@@ -49,7 +49,7 @@ impl SettlementBatcher {
         running: String,
         retention: Duration,
     ) -> SettlementBatcher {
-        let (jobs, mut waiting) = mpsc::unbounded_channel::<Job>();
+        let (jobs, mut waiting) = mpsc::unbounded_channel::<BatchItem>();
         tokio::spawn(async move {
             let mut batch = Vec::new();
             while waiting.recv_many(&mut batch, MAX_BATCH).await > 0 {
@@ -83,7 +83,7 @@ impl SettlementBatcher {
     }
 }
 
-fn settle_command(script: &Script, running: &str, retention: Duration, batch: &[Job]) -> Cmd {
+fn settle_command(script: &Script, running: &str, retention: Duration, batch: &[BatchItem]) -> Cmd {
     let mut keys = vec![running];
     keys.extend(batch.iter().map(|(settlement, _)| &settlement.record[..]));
     let mut command = evalsha(script, &keys);

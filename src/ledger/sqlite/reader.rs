@@ -129,7 +129,7 @@ fn with_connection<T>(
     read(&schema::open_beside(path)?).map_err(|e| sqlite_error(path, &e))
 }
 
-/// Where a page begins.
+/// The place in the file from which a page of records is read.
 enum PageCursor {
     /// In `events`, at the rows before this `seq`.
     Events { before: i64 },

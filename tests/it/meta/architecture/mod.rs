@@ -33,13 +33,11 @@ fn modules_import_from_lower_layers_only() {
 }
 
 #[test]
-#[ignore = "the sources do not satisfy this yet"]
 fn modules_of_one_row_do_not_import_each_other_in_a_circle() {
     assert_none(crate_sources().module_cycles());
 }
 
 #[test]
-#[ignore = "the sources do not satisfy this yet"]
 fn no_files_import_each_other() {
     assert_none(crate_sources().file_cycles());
 }
@@ -55,7 +53,6 @@ fn only_the_proxy_names_pingora() {
 }
 
 #[test]
-#[ignore = "the sources do not satisfy this yet"]
 fn no_two_types_share_a_name() {
     assert_none(names::shared_types(&crate_sources().sources));
 }
@@ -66,19 +63,16 @@ fn every_error_type_is_named_error_or_rejection() {
 }
 
 #[test]
-#[ignore = "the sources do not satisfy this yet"]
 fn no_file_is_longer_than_300_lines_without_its_tests_and_without_a_reason() {
     assert_none(sizes::long_files(&crate_sources().sources));
 }
 
 #[test]
-#[ignore = "the sources do not satisfy this yet"]
 fn no_function_is_longer_than_60_lines() {
     assert_none(sizes::long_functions(&crate_sources().sources));
 }
 
 #[test]
-#[ignore = "the sources do not satisfy this yet"]
 fn every_doc_comment_can_be_read_without_the_line_above_it() {
     assert_none(names::fragments(&crate_sources().sources));
 }

@@ -1,0 +1,128 @@
+//! An event to deliver, and one attempt at it: the headers that the dispatcher adds, what a failure becomes, what is
+//! counted and logged. It sends nothing and settles nothing.
+
+use bytes::Bytes;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::policy::{DeliveryPolicy, Slot};
+use crate::backend::{BackendError, RequestHeadBuilder};
+use crate::clock;
+use crate::delivery_mode::DeliveryMode;
+use crate::ledger::Settlement;
+use crate::metrics::DeliveryResult;
+use crate::random::random_unit;
+use crate::stripe::event::VerifiedEvent;
+
+/// An event to deliver.
+pub struct Delivery {
+    /// The verified event; nothing else can be delivered.
+    pub event: VerifiedEvent,
+    /// How its endpoint's events are signed, counted and retried.
+    pub policy: Arc<DeliveryPolicy>,
+    /// The request's head as far as the original request determines it. The dispatcher adds the other headers.
+    pub head: RequestHeadBuilder,
+    /// The original `Stripe-Signature`.
+    pub signature: Bytes,
+    /// How the event is delivered.
+    pub mode: DeliveryMode,
+    /// Whether Stripe's signature was received just now. If not, the delivery is signed again.
+    pub signature_is_fresh: bool,
+    /// The concurrency slot that the delivery holds; `None` for an inline delivery, which is not limited.
+    pub slot: Option<Slot>,
+}
+
+/// Why an attempt has no response.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DeliveryError {
+    /// The ledger took so long to grant the lease that the attempt would outlive it. Nothing was sent.
+    #[error("the ledger took too long to grant the delivery; nothing was sent")]
+    LeaseTooShort,
+    /// The backend could not be reached, or did not answer.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+}
+
+impl Delivery {
+    /// Begins the attempt of this number. Returns the request's whole head with it.
+    pub(super) fn begin(self, number: u32) -> (Vec<u8>, Attempt) {
+        let Delivery { event, policy, head, signature, mode, signature_is_fresh, slot } = self;
+        let signature = policy.signature(&signature, signature_is_fresh, event.body(), clock::unix_seconds());
+        let attempt = Attempt { event, policy, mode, number, slot, started: clock::instant() };
+        (attempt.finish_head(head, &signature), attempt)
+    }
+}
+
+/// One attempt under way.
+pub(super) struct Attempt {
+    pub(super) event: VerifiedEvent,
+    policy: Arc<DeliveryPolicy>,
+    pub(super) mode: DeliveryMode,
+    /// The attempt's number; 1 is the first.
+    number: u32,
+    /// The concurrency slot, given back when the request to the backend is over.
+    pub(super) slot: Option<Slot>,
+    started: Instant,
+}
+
+impl Attempt {
+    /// Adds to the original request's headers those that the backend learns the delivery from.
+    fn finish_head(&self, mut head: RequestHeadBuilder, signature: &[u8]) -> Vec<u8> {
+        head.add("Stripe-Signature", signature);
+        head.add("Idempotency-Key", self.event.id().as_bytes());
+        head.add("Countersign-Event", self.event.id().as_bytes());
+        head.add("Countersign-Type", self.event.event_type().as_bytes());
+        head.add("Countersign-Attempt", self.number.to_string().as_bytes());
+        head.add("Countersign-Delivery", self.mode.as_str().as_bytes());
+        head.finish(self.event.body().len())
+    }
+
+    pub(super) fn failure_settlement(
+        &self,
+        status: Option<u16>,
+        retry_after: Option<Duration>,
+    ) -> Settlement {
+        self.policy.failure_settlement(self.mode, self.number, status, retry_after, random_unit())
+    }
+
+    /// Counts the attempt, and logs it if it was at a stored event.
+    pub(super) fn record_attempt(&self, result: DeliveryResult, status: Option<u16>) {
+        let took = self.started.elapsed();
+        self.policy.metrics.delivery(self.mode, result, took);
+        // The webhook's own log line tells of an inline attempt. Attempts at a backend that is down would fill the log.
+        if self.mode == DeliveryMode::Inline || result == DeliveryResult::Unreachable {
+            return;
+        }
+        let message = match result {
+            DeliveryResult::Delivered => "stored event delivered",
+            DeliveryResult::Refused
+            | DeliveryResult::Unreachable
+            | DeliveryResult::Timeout
+            | DeliveryResult::Invalid => "delivery of stored event failed",
+        };
+        tracing::info!(
+            endpoint = &*self.policy.endpoint,
+            event.id = self.event.id(),
+            event.r#type = self.event.event_type(),
+            attempt = self.number,
+            delivery = self.mode.as_str(),
+            outcome = result.as_str(),
+            status,
+            duration_ms = took.as_micros() as f64 / 1e3,
+            "{message}"
+        );
+    }
+
+    pub(super) fn warn_if_dead(&self, settlement: Settlement) {
+        if let Settlement::Dead { status } = settlement {
+            tracing::warn!(
+                endpoint = &*self.policy.endpoint,
+                event.id = self.event.id(),
+                event.r#type = self.event.event_type(),
+                attempt = self.number,
+                status,
+                "event is dead: its last retry failed; fix the backend, then run `countersign events redeliver`"
+            );
+        }
+    }
+}
