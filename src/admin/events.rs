@@ -11,7 +11,7 @@
 //! | `GET /api/events/{key}/payload` | its payload, byte for byte |
 //! | `POST /api/events/{key}/redeliver` | redelivers it |
 //!
-//! `{key}` is a percent-encoded [`EventKey`], or the id alone where only one event has it. Every action leaves one line in
+//! `{key}` is a percent-encoded [`EventKey`](crate::ledger::EventKey), or the id alone where only one event has it. Every action leaves one line in
 //! the log. A list never holds a payload or a signature.
 //!
 //! Files: `query` (parameters), `actions` (redeliver, delete), `import`, `views` (JSON shapes), `error` (statuses and codes),
