@@ -246,9 +246,13 @@ class Direct(Contestant):
         pass
 
 
-def all_of(binary, load_core):
-    """Returns every contestant of the measurements that compare."""
-    return [
+def all_of(binary, load_core, before=None):
+    """Returns every contestant of the measurements that compare, with the earlier program `before` if there is one."""
+    earlier = [
+        Countersign("countersign before", before, "none", "warn"),
+        Countersign("countersign sqlite, before", before, "sqlite:ledger.db", "warn"),
+    ]
+    return (earlier if before else []) + [
         Direct("direct"),
         Countersign("countersign", binary, "none", "warn"),
         Countersign("countersign, info", binary, "none", "info"),
