@@ -11,6 +11,9 @@
 //! | 1 | [`ledger`], [`backend`], [`stripe_api`], [`config`], [`socket`] | the state of every event; the HTTP client of the backend; the client of Stripe's API; the configuration; sockets, TCP or Unix |
 //! | 0 | [`guard`], [`stripe`], [`http1`], [`metrics`], [`outcome`], [`delivery_mode`], [`pattern`], [`random`], [`hex`], [`clock`], [`failpoint`] | no I/O, no async, time is an argument |
 //!
+//! `docs/architecture.md` leads from a question to the function that answers it: the states of an event, threads, clocks,
+//! and a walk through the code for each kind of request. It also lists the files that a new delivery mode or key touches.
+//!
 //! Where to find a rule:
 //!
 //! - [`stripe::signature`]: which signatures are valid; [`stripe::event`]: which payloads are events

@@ -81,7 +81,7 @@ def queued(rows, backlog):
     print(f"\n### Queued events of 2 KiB on SQLite, and a backlog of {backlog:,}\n")
     print("| | a second (min to max) | |\n|---|---|---|")
     print(f"| write and fsync of the same payload, one after the other | {figures('fsync')} | |")
-    print(f"| kept and acknowledged, 64 at once | {figures('accepted')} | {ratio('accepted', 'fsync')} × fsync |")
+    print(f"| queued and acknowledged, 64 at once | {figures('accepted')} | {ratio('accepted', 'fsync')} × fsync |")
     print(f"| inline, ledger `none`, 8 at once | {figures('plain')} | |")
     print(f"| the backlog drained, 8 at once | {figures('drained')} | {ratio('drained', 'plain')} × inline |")
     print(f"\nMemory at most {max(row['memory'] for row in rows):.0f} MiB.")
