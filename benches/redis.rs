@@ -127,14 +127,14 @@ struct Server {
 }
 
 impl Server {
-    fn start() -> Server {
+    fn start() -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let child = Command::new("redis-server")
             .args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--appendonly", "no"])
             .stdout(Stdio::null())
             .spawn()
             .expect("redis-server must be installed");
-        Server { port, child }
+        Self { port, child }
     }
 
     fn query(&self, words: &[&str]) -> redis::Value {

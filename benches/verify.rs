@@ -84,10 +84,10 @@ struct SignedPayload {
 }
 
 impl SignedPayload {
-    fn new(size: usize) -> SignedPayload {
+    fn new(size: usize) -> Self {
         let (secrets, body) = ([signature::Secret::new(SECRET)], invoice(size));
         let header = signature::sign(&secrets, NOW, &body);
-        SignedPayload { secrets, body, header }
+        Self { secrets, body, header }
     }
 }
 

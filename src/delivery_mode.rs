@@ -17,24 +17,23 @@ pub enum DeliveryMode {
 
 impl DeliveryMode {
     /// Every mode, in the order of the enum: metrics lay out their arrays by it.
-    pub const ALL: [DeliveryMode; 4] =
-        [DeliveryMode::Inline, DeliveryMode::Queued, DeliveryMode::Hybrid, DeliveryMode::Redelivery];
+    pub const ALL: [Self; 4] = [Self::Inline, Self::Queued, Self::Hybrid, Self::Redelivery];
 
     /// The mode's name in configuration, metrics, headers and the events API.
     pub const fn as_str(self) -> &'static str {
         match self {
-            DeliveryMode::Inline => "inline",
-            DeliveryMode::Queued => "queued",
-            DeliveryMode::Hybrid => "hybrid",
-            DeliveryMode::Redelivery => "redelivery",
+            Self::Inline => "inline",
+            Self::Queued => "queued",
+            Self::Hybrid => "hybrid",
+            Self::Redelivery => "redelivery",
         }
     }
 
     /// Whether an event of this mode is stored, so that the worker can deliver it later.
     pub const fn is_stored(self) -> bool {
         match self {
-            DeliveryMode::Inline => false,
-            DeliveryMode::Queued | DeliveryMode::Hybrid | DeliveryMode::Redelivery => true,
+            Self::Inline => false,
+            Self::Queued | Self::Hybrid | Self::Redelivery => true,
         }
     }
 }

@@ -44,13 +44,13 @@ pub struct Endpoint {
 
 impl Endpoint {
     /// Builds an endpoint from its configuration and registers its metrics.
-    pub fn new(config: &WebhookConfig, metrics: &Metrics) -> Endpoint {
+    pub fn new(config: &WebhookConfig, metrics: &Metrics) -> Self {
         let name: Arc<str> = config.name.as_str().into();
         let counters = metrics.endpoint(&config.name, config.secrets.len());
         counters.set_enforced(config.enforce);
         let verification = Verification::new(config);
         let policy = DeliveryPolicy::new(config, name.clone(), &verification.secrets, counters.clone());
-        Endpoint {
+        Self {
             name,
             path: config.path.clone(),
             enforce: config.enforce,
@@ -66,7 +66,7 @@ impl Endpoint {
     }
 
     /// Takes over the delivery slots of the endpoint that this one replaces, so that deliveries under way still count.
-    pub fn replacing(mut self, old: &Endpoint) -> Endpoint {
+    pub fn replacing(mut self, old: &Self) -> Self {
         if let Some(policy) = self.policy.sharing_slots(&old.policy) {
             self.policy = Arc::new(policy);
         }
@@ -90,9 +90,9 @@ pub struct Verification {
 }
 
 impl Verification {
-    fn new(config: &WebhookConfig) -> Verification {
+    fn new(config: &WebhookConfig) -> Self {
         let secret = |text: &SecretString| Secret::new(text.expose_secret());
-        Verification {
+        Self {
             secrets: config.secrets.iter().map(secret).collect(),
             tolerance_s: i64::try_from(config.tolerance.as_secs()).unwrap_or(i64::MAX),
         }
@@ -136,12 +136,8 @@ pub struct EventFilter {
 
 impl EventFilter {
     /// Builds the filter of an endpoint's configuration.
-    pub fn new(config: &WebhookConfig) -> EventFilter {
-        EventFilter {
-            types: config.types.clone(),
-            livemode: config.livemode,
-            accounts: config.accounts.clone(),
-        }
+    pub fn new(config: &WebhookConfig) -> Self {
+        Self { types: config.types.clone(), livemode: config.livemode, accounts: config.accounts.clone() }
     }
 
     /// Returns whether the endpoint forwards this event.

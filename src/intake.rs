@@ -77,8 +77,8 @@ impl Intake {
         import_host: String,
         wakeup: Wakeup,
         background: TaskTracker,
-    ) -> Intake {
-        Intake { ledger, dispatcher, on_outage, import_host: import_host.into(), wakeup, background }
+    ) -> Self {
+        Self { ledger, dispatcher, on_outage, import_host: import_host.into(), wakeup, background }
     }
 
     /// Verifies a webhook request and delivers or stores its event. `head` builds the backend's request as far as the

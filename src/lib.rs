@@ -23,6 +23,9 @@
 //! - [`delivery::retry_schedule`]: when a failed event is retried
 //! - [`checkout::order`]: what can be ordered
 
+// Tests and examples have no public surface, so these hold for the library alone.
+#![warn(unreachable_pub, clippy::wildcard_enum_match_arm)]
+
 pub mod admin;
 pub mod app;
 pub mod backend;

@@ -66,7 +66,7 @@ impl Listener {
     ///
     /// # Errors
     /// The address is in use, does not belong to this machine, or needs a permission that the process lacks.
-    pub async fn bind(listen: &Listen) -> io::Result<Listener> {
+    pub async fn bind(listen: &Listen) -> io::Result<Self> {
         match listen {
             Listen::Unix { path, mode } => {
                 if UnixStream::connect(path)
@@ -76,7 +76,7 @@ impl Listener {
                     std::fs::remove_file(path)?;
                 }
                 let (file, listener) = listen_at(path, *mode)?;
-                Ok(Listener::Unix(file, UnixListener::from_std(listener)?))
+                Ok(Self::Unix(file, UnixListener::from_std(listener)?))
             }
             Listen::Tcp(address) => match address.strip_prefix(':') {
                 // `[::]` accepts IPv4 as well. A machine without IPv6 cannot bind it, so IPv4 alone is next.
@@ -94,10 +94,8 @@ impl Listener {
     /// Returns the address in the configuration's notation: `127.0.0.1:8080`, `unix//run/x.sock`.
     pub fn address(&self) -> String {
         match self {
-            Listener::Tcp(listener) => {
-                listener.local_addr().map_or_else(|e| e.to_string(), |a| a.to_string())
-            }
-            Listener::Unix(file, _) => format!("unix/{}", file.0.display()),
+            Self::Tcp(listener) => listener.local_addr().map_or_else(|e| e.to_string(), |a| a.to_string()),
+            Self::Unix(file, _) => format!("unix/{}", file.0.display()),
         }
     }
 
@@ -107,8 +105,8 @@ impl Listener {
     /// The kernel refuses.
     pub fn closing(self) -> io::Result<ClosingListener> {
         Ok(match self {
-            Listener::Tcp(listener) => ClosingListener::Tcp(listener.into_std()?),
-            Listener::Unix(file, listener) => ClosingListener::Unix(file, listener.into_std()?),
+            Self::Tcp(listener) => ClosingListener::Tcp(listener.into_std()?),
+            Self::Unix(file, listener) => ClosingListener::Unix(file, listener.into_std()?),
         })
     }
 
@@ -118,12 +116,12 @@ impl Listener {
     /// The kernel refuses, for example because the process has too many open files.
     pub async fn accept(&self) -> io::Result<(Socket, Option<IpAddr>)> {
         match self {
-            Listener::Tcp(listener) => {
+            Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
                 stream.set_nodelay(true)?;
                 Ok((Socket::Left(stream), Some(peer.ip().to_canonical())))
             }
-            Listener::Unix(_, listener) => Ok((Socket::Right(listener.accept().await?.0), None)),
+            Self::Unix(_, listener) => Ok((Socket::Right(listener.accept().await?.0), None)),
         }
     }
 }
@@ -136,13 +134,13 @@ impl ClosingListener {
     /// `WouldBlock` if there is none. Drop the listener at once then: connections that arrive in between are lost.
     pub fn accept(&self) -> io::Result<(Socket, Option<IpAddr>)> {
         match self {
-            ClosingListener::Tcp(listener) => {
+            Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept()?;
                 stream.set_nonblocking(true)?;
                 stream.set_nodelay(true)?;
                 Ok((Socket::Left(TcpStream::from_std(stream)?), Some(peer.ip().to_canonical())))
             }
-            ClosingListener::Unix(_, listener) => {
+            Self::Unix(_, listener) => {
                 let (stream, _) = listener.accept()?;
                 stream.set_nonblocking(true)?;
                 Ok((Socket::Right(UnixStream::from_std(stream)?), None))

@@ -15,7 +15,7 @@ impl axum::serve::Listener for Listener {
 
     async fn accept(&mut self) -> (Socket, Option<IpAddr>) {
         loop {
-            match Listener::accept(self).await {
+            match Self::accept(self).await {
                 Ok(accepted) => return accepted,
                 Err(error) if is_connection_error(&error) => {}
                 Err(error) => {
@@ -28,8 +28,8 @@ impl axum::serve::Listener for Listener {
 
     fn local_addr(&self) -> io::Result<Option<IpAddr>> {
         match self {
-            Listener::Tcp(listener) => listener.local_addr().map(|address| Some(address.ip())),
-            Listener::Unix(..) => Ok(None),
+            Self::Tcp(listener) => listener.local_addr().map(|address| Some(address.ip())),
+            Self::Unix(..) => Ok(None),
         }
     }
 }

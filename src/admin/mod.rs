@@ -155,7 +155,7 @@ mod tests {
     }
 
     impl Admin {
-        async fn start() -> Admin {
+        async fn start() -> Self {
             let ledger = Arc::new(Scripted {
                 health: Mutex::new(Health::Ready),
                 backlog: Mutex::new(Some(Ok(Vec::new()))),
@@ -173,7 +173,7 @@ mod tests {
             };
             let shutdown = CancellationToken::new();
             let served = tokio::spawn(serve(Listener::Tcp(listener), state, shutdown.clone()));
-            Admin { ledger, metrics, readiness, address, shutdown, served }
+            Self { ledger, metrics, readiness, address, shutdown, served }
         }
 
         async fn ask(&self, method: &str, target: &str) -> Answer {

@@ -50,12 +50,12 @@ impl Listeners {
     ///
     /// # Errors
     /// A sentence that names the key, its value and what the system says.
-    pub(super) async fn bind(config: &Config) -> Result<Listeners, String> {
+    pub(super) async fn bind(config: &Config) -> Result<Self, String> {
         let proxy = Listener::bind(&config.server.listen).await;
         let proxy = proxy.map_err(|e| format!("[server] listen = \"{}\": {e}", config.server.listen))?;
         let admin = Listener::bind(&config.admin.listen).await;
         let admin = admin.map_err(|e| format!("[admin] listen = \"{}\": {e}", config.admin.listen))?;
-        Ok(Listeners { proxy, admin })
+        Ok(Self { proxy, admin })
     }
 }
 
@@ -64,7 +64,7 @@ impl App {
     ///
     /// # Errors
     /// The checkout cannot be opened: the system has no certificates to verify Stripe's with.
-    pub(super) async fn build(source: Source, config: Config, listeners: Listeners) -> Result<App, String> {
+    pub(super) async fn build(source: Source, config: Config, listeners: Listeners) -> Result<Self, String> {
         let metrics = Arc::new(Metrics::new());
         metrics.guard_reasons(&Reason::ALL.map(Reason::as_str));
         let open_ledger = OpenLedger::start(&config, &metrics);
@@ -104,7 +104,7 @@ impl App {
         let accept = listener::accept(listeners.proxy, server, limits, max_connections, connections.clone());
         let accepting = connections.spawn(accept);
         readiness.set_listening();
-        Ok(App {
+        Ok(Self {
             source,
             config,
             metrics,

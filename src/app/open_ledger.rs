@@ -25,15 +25,15 @@ pub(super) enum OpenLedger {
 
 impl OpenLedger {
     /// Starts the configured ledger. It opens its file or connects in the background.
-    pub(super) fn start(config: &Config, metrics: &Arc<Metrics>) -> OpenLedger {
+    pub(super) fn start(config: &Config, metrics: &Arc<Metrics>) -> Self {
         match &config.ledger.url {
-            LedgerUrl::None => OpenLedger::None,
+            LedgerUrl::None => Self::None,
             LedgerUrl::Sqlite(path) => {
-                OpenLedger::Sqlite(Arc::new(SqliteLedger::start(path.clone(), config.ledger.retention)))
+                Self::Sqlite(Arc::new(SqliteLedger::start(path.clone(), config.ledger.retention)))
             }
             LedgerUrl::Redis(url) => {
                 let options = RedisOptions::new(url, &config.ledger, config.queues_events());
-                OpenLedger::Redis(Arc::new(RedisLedger::start(options, metrics.clone())))
+                Self::Redis(Arc::new(RedisLedger::start(options, metrics.clone())))
             }
         }
     }
@@ -41,26 +41,26 @@ impl OpenLedger {
     /// The ledger as every other module knows it. Calls are timed, except where there is no ledger.
     pub(super) fn handle(&self, metrics: &Arc<Metrics>) -> Arc<dyn Ledger> {
         match self {
-            OpenLedger::None => Arc::new(NoLedger),
-            OpenLedger::Sqlite(ledger) => Arc::new(Metered::new(ledger.clone(), metrics.clone())),
-            OpenLedger::Redis(ledger) => Arc::new(Metered::new(ledger.clone(), metrics.clone())),
+            Self::None => Arc::new(NoLedger),
+            Self::Sqlite(ledger) => Arc::new(Metered::new(ledger.clone(), metrics.clone())),
+            Self::Redis(ledger) => Arc::new(Metered::new(ledger.clone(), metrics.clone())),
         }
     }
 
     /// Says whether events are queued from now on. A Redis that promises too little durability for that becomes unready.
     pub(super) fn set_queueing_enabled(&self, enabled: bool) {
         match self {
-            OpenLedger::None | OpenLedger::Sqlite(_) => {}
-            OpenLedger::Redis(ledger) => ledger.set_queueing_enabled(enabled),
+            Self::None | Self::Sqlite(_) => {}
+            Self::Redis(ledger) => ledger.set_queueing_enabled(enabled),
         }
     }
 
     /// Closes the ledger. Bounded in time: a disk that hangs must not keep the program from ending.
     pub(super) async fn close(self) {
         match self {
-            OpenLedger::None => {}
-            OpenLedger::Redis(ledger) => ledger.close(),
-            OpenLedger::Sqlite(ledger) => {
+            Self::None => {}
+            Self::Redis(ledger) => ledger.close(),
+            Self::Sqlite(ledger) => {
                 let closing = tokio::task::spawn_blocking(move || ledger.close());
                 let _ = timeout(MAX_CLOSE, closing).await;
             }

@@ -22,8 +22,8 @@ impl Signals {
     ///
     /// # Errors
     /// The system refuses a handler.
-    pub(super) fn new() -> std::io::Result<Signals> {
-        Ok(Signals {
+    pub(super) fn new() -> std::io::Result<Self> {
+        Ok(Self {
             hangup: signal(SignalKind::hangup())?,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,

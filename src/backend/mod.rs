@@ -63,8 +63,8 @@ pub struct PendingResponse {
 
 impl Backend {
     /// Returns a client for the addresses of `resolver`, with at most `max_idle` pooled connections.
-    pub fn new(config: &config::BackendConfig, resolver: Resolver, max_idle: usize) -> Backend {
-        Backend {
+    pub fn new(config: &config::BackendConfig, resolver: Resolver, max_idle: usize) -> Self {
+        Self {
             shared: Arc::new(BackendState {
                 resolver,
                 pool: Pool::new(max_idle, config.idle_timeout),

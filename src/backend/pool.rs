@@ -24,8 +24,8 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    pub(super) fn new(max_idle: usize, idle_timeout: Duration) -> Pool {
-        Pool { idle: Mutex::default(), max_idle, idle_timeout }
+    pub(super) fn new(max_idle: usize, idle_timeout: Duration) -> Self {
+        Self { idle: Mutex::default(), max_idle, idle_timeout }
     }
 
     pub(super) fn idle_timeout(&self) -> Duration {

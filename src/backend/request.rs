@@ -22,17 +22,17 @@ pub struct RequestHeadBuilder(Vec<u8>);
 
 impl RequestHeadBuilder {
     /// Begins a head with the request line `POST <target> HTTP/1.1`.
-    pub fn post(target: &[u8]) -> RequestHeadBuilder {
+    pub fn post(target: &[u8]) -> Self {
         let mut bytes = Vec::with_capacity(1024);
         bytes.extend_from_slice(b"POST ");
         bytes.extend_from_slice(target);
         bytes.extend_from_slice(b" HTTP/1.1\r\n");
-        RequestHeadBuilder(bytes)
+        Self(bytes)
     }
 
     /// Continues a head that [`as_bytes`](RequestHeadBuilder::as_bytes) returned earlier.
-    pub fn from_bytes(bytes: &[u8]) -> RequestHeadBuilder {
-        RequestHeadBuilder(bytes.to_vec())
+    pub fn from_bytes(bytes: &[u8]) -> Self {
+        Self(bytes.to_vec())
     }
 
     /// Returns the unfinished head, for storage.
@@ -66,13 +66,13 @@ pub(super) struct OutgoingRequest {
 }
 
 impl OutgoingRequest {
-    pub(super) fn new(mut head: Vec<u8>, mut body: Bytes) -> OutgoingRequest {
+    pub(super) fn new(mut head: Vec<u8>, mut body: Bytes) -> Self {
         let length = head.len() + body.len();
         if body.len() <= MAX_JOINED_BODY {
             head.extend_from_slice(&body);
             body = Bytes::new();
         }
-        OutgoingRequest { head: head.into(), body, length, abandoned: false }
+        Self { head: head.into(), body, length, abandoned: false }
     }
 
     /// Returns whether no byte has been sent.

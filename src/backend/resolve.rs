@@ -52,7 +52,7 @@ struct ResolverState {
 impl Resolver {
     /// Returns a resolver for the configured backend. An address or a Unix socket is ready at once; a name has no
     /// targets until [`Resolver::resolve`] succeeds.
-    pub fn new(url: &BackendUrl) -> Resolver {
+    pub fn new(url: &BackendUrl) -> Self {
         let (name, targets) = match url {
             BackendUrl::Unix(path) => (None, vec![Target::Unix(path.clone())]),
             BackendUrl::Http { host, port } => match host.parse::<IpAddr>() {
@@ -61,7 +61,7 @@ impl Resolver {
             },
         };
         let targets = ArcSwap::from_pointee(targets);
-        Resolver {
+        Self {
             shared: Arc::new(ResolverState {
                 name,
                 targets,

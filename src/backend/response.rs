@@ -72,8 +72,8 @@ pub(super) struct ResponseReader {
 }
 
 impl ResponseReader {
-    pub(super) fn new() -> ResponseReader {
-        ResponseReader {
+    pub(super) fn new() -> Self {
+        Self {
             buffer: BytesMut::with_capacity(4096),
             head: ResponseHead { status: 0, content_type: None, retry_after: None },
             framing: ResponseFraming::Length(0),

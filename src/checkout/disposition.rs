@@ -21,8 +21,8 @@ pub struct OrderResult {
 
 impl OrderResult {
     /// Creates the result of a request for which Stripe was not called.
-    pub(super) fn without_call(disposition: OrderDisposition) -> OrderResult {
-        OrderResult { disposition, attempts: 0, request_id: None, replayed: false }
+    pub(super) fn without_call(disposition: OrderDisposition) -> Self {
+        Self { disposition, attempts: 0, request_id: None, replayed: false }
     }
 }
 
@@ -45,40 +45,34 @@ impl OrderDisposition {
     /// Returns the outcome, which is the code in responses, metrics and the log.
     pub fn outcome(&self) -> CheckoutOutcome {
         match self {
-            OrderDisposition::Created(_) => CheckoutOutcome::Created,
-            OrderDisposition::Status(_) => CheckoutOutcome::Status,
-            OrderDisposition::Rejected(error) => outcome_of_order_error(error),
-            OrderDisposition::SessionNotFound => CheckoutOutcome::SessionUnknown,
-            OrderDisposition::Failed(error) => outcome_of_api_error(error),
+            Self::Created(_) => CheckoutOutcome::Created,
+            Self::Status(_) => CheckoutOutcome::Status,
+            Self::Rejected(error) => outcome_of_order_error(error),
+            Self::SessionNotFound => CheckoutOutcome::SessionUnknown,
+            Self::Failed(error) => outcome_of_api_error(error),
         }
     }
 
     /// Returns the detail for the log that the outcome does not tell.
     pub fn reason(&self) -> Option<String> {
         match self {
-            OrderDisposition::Failed(error) => Some(error.to_string()),
+            Self::Failed(error) => Some(error.to_string()),
             // The name of a rejected field comes from the client, so it is not logged.
-            OrderDisposition::Created(_)
-            | OrderDisposition::Status(_)
-            | OrderDisposition::Rejected(_)
-            | OrderDisposition::SessionNotFound => None,
+            Self::Created(_) | Self::Status(_) | Self::Rejected(_) | Self::SessionNotFound => None,
         }
     }
 
     /// Returns the id of the created session.
     pub fn session(&self) -> Option<&str> {
         match self {
-            OrderDisposition::Created(session) => Some(&session.id),
-            OrderDisposition::Status(_)
-            | OrderDisposition::Rejected(_)
-            | OrderDisposition::SessionNotFound
-            | OrderDisposition::Failed(_) => None,
+            Self::Created(session) => Some(&session.id),
+            Self::Status(_) | Self::Rejected(_) | Self::SessionNotFound | Self::Failed(_) => None,
         }
     }
 
     /// Returns whether an operator must fix the key or the configuration.
     pub fn is_operator_error(&self) -> bool {
-        let OrderDisposition::Failed(ApiError::Rejected(error)) = self else { return false };
+        let Self::Failed(ApiError::Rejected(error)) = self else { return false };
         let outcome = self.outcome();
         outcome == CheckoutOutcome::StripeKeyRefused
             || (outcome == CheckoutOutcome::StripeRefused

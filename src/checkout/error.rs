@@ -30,7 +30,7 @@ pub struct OrderError {
 
 impl OrderError {
     /// Creates an error about one field.
-    pub(super) fn new(kind: OrderErrorKind, param: impl Into<String>) -> OrderError {
-        OrderError { kind, param: Some(param.into()) }
+    pub(super) fn new(kind: OrderErrorKind, param: impl Into<String>) -> Self {
+        Self { kind, param: Some(param.into()) }
     }
 }

@@ -39,7 +39,7 @@ impl Identity {
     pub fn from_headers<'a, I>(
         config: &config::IdentityConfig,
         values: impl Fn(&str) -> I,
-    ) -> Result<Identity, InvalidHeader>
+    ) -> Result<Self, InvalidHeader>
     where
         I: Iterator<Item = &'a [u8]>,
     {
@@ -54,7 +54,7 @@ impl Identity {
                 (Some(_) | None, _) => Err(InvalidHeader(name.clone())),
             }
         };
-        Ok(Identity {
+        Ok(Self {
             client_reference_id: single(&config.client_reference_id, MAX_REFERENCE_BYTES)?,
             customer_email: single(&config.customer_email, MAX_VALUE_BYTES)?,
             customer: single(&config.customer, MAX_VALUE_BYTES)?,

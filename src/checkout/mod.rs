@@ -63,8 +63,8 @@ pub struct OrderRequest<'a> {
 
 impl CheckoutResources {
     /// Creates the resources. Nothing is opened yet.
-    pub fn new(metrics: Arc<Metrics>) -> CheckoutResources {
-        CheckoutResources { metrics, transport: None, limit: None }
+    pub fn new(metrics: Arc<Metrics>) -> Self {
+        Self { metrics, transport: None, limit: None }
     }
 
     /// Creates the checkout of a configuration, or returns `None` if the configuration has none.

@@ -33,12 +33,12 @@ pub enum OrderEncoding {
 impl OrderEncoding {
     /// Returns the encoding that a `Content-Type` names, or `None` for any other type. Parameters such as `charset` are
     /// ignored, because both encodings are UTF-8.
-    pub fn from_content_type(content_type: &[u8]) -> Option<OrderEncoding> {
+    pub fn from_content_type(content_type: &[u8]) -> Option<Self> {
         let media_type = content_type.split(|&b| b == b';').next().unwrap_or_default().trim_ascii();
         if media_type.eq_ignore_ascii_case(b"application/json") {
-            Some(OrderEncoding::Json)
+            Some(Self::Json)
         } else if media_type.eq_ignore_ascii_case(b"application/x-www-form-urlencoded") {
-            Some(OrderEncoding::Form)
+            Some(Self::Form)
         } else {
             None
         }
@@ -77,13 +77,13 @@ impl Order {
     ///
     /// # Errors
     /// Returns the first field that is wrong.
-    pub fn parse(encoding: OrderEncoding, body: &[u8], config: &CheckoutConfig) -> Result<Order, OrderError> {
+    pub fn parse(encoding: OrderEncoding, body: &[u8], config: &CheckoutConfig) -> Result<Self, OrderError> {
         let raw = match encoding {
             OrderEncoding::Json => RawOrder::from_json(body)?,
             OrderEncoding::Form => RawOrder::from_form(body)?,
         };
         let (items, mode) = items_and_mode(&raw, config)?;
-        Ok(Order {
+        Ok(Self {
             items,
             mode,
             client_reference_id: text(&raw, "client_reference_id", is_reference)?,

@@ -30,18 +30,18 @@ pub enum RateKey {
 
 impl RateKey {
     /// Creates the key of a buyer from the principal of their identity.
-    pub fn from_principal(principal: &str) -> RateKey {
+    pub fn from_principal(principal: &str) -> Self {
         let hash: [u8; 32] = Sha256::digest(principal).into();
         let mut half = [0; 16];
         half.copy_from_slice(&hash[..16]);
-        RateKey::Principal(half)
+        Self::Principal(half)
     }
 
     /// Creates the key of an address. An IPv4-mapped IPv6 address has the key of its IPv4 address.
-    pub fn from_address(address: IpAddr) -> RateKey {
+    pub fn from_address(address: IpAddr) -> Self {
         match address.to_canonical() {
-            IpAddr::V4(address) => RateKey::Ipv4(address.to_bits()),
-            IpAddr::V6(address) => RateKey::Ipv6Prefix((address.to_bits() >> 64) as u64),
+            IpAddr::V4(address) => Self::Ipv4(address.to_bits()),
+            IpAddr::V6(address) => Self::Ipv6Prefix((address.to_bits() >> 64) as u64),
         }
     }
 }
@@ -73,11 +73,11 @@ pub struct RateLimit {
 
 impl RateLimit {
     /// Creates a limit with a full allowance for every key. No later call may pass a time before `start`.
-    pub fn new(rate: RateConfig, start: Instant) -> RateLimit {
-        RateLimit::with_max_keys(rate, start, MAX_KEYS)
+    pub fn new(rate: RateConfig, start: Instant) -> Self {
+        Self::with_max_keys(rate, start, MAX_KEYS)
     }
 
-    fn with_max_keys(rate: RateConfig, start: Instant, max_keys: usize) -> RateLimit {
+    fn with_max_keys(rate: RateConfig, start: Instant, max_keys: usize) -> Self {
         let times = NonZeroU32::new(rate.times).unwrap_or(NonZeroU32::MIN);
         // Never zero: the configuration allows at most a million times in at least a second.
         let interval = rate.period / times.get();
@@ -85,7 +85,7 @@ impl RateLimit {
             Quota::with_period(interval).unwrap_or(Quota::per_second(NonZeroU32::MIN)).allow_burst(times);
         let clock = ManualClock::default();
         let limiter = RwLock::new(RateLimiter::new(quota, HashMapStateStore::default(), clock.clone()));
-        RateLimit { quota, start, clock, limiter, max_keys, unknown_seen: AtomicBool::new(false) }
+        Self { quota, start, clock, limiter, max_keys, unknown_seen: AtomicBool::new(false) }
     }
 
     /// Counts one request at the time `now`.
@@ -137,9 +137,9 @@ mod tests {
     }
 
     impl LimitAtTime {
-        fn new(times: u32, seconds: u64, max_keys: usize) -> LimitAtTime {
+        fn new(times: u32, seconds: u64, max_keys: usize) -> Self {
             let (rate, now) = (RateConfig { times, period: Duration::from_secs(seconds) }, clock::instant());
-            LimitAtTime { limit: RateLimit::with_max_keys(rate, now, max_keys), now }
+            Self { limit: RateLimit::with_max_keys(rate, now, max_keys), now }
         }
 
         fn check(&self, key: RateKey) -> Result<(), Duration> {

@@ -33,11 +33,11 @@ pub(super) struct RawItem {
 
 impl RawOrder {
     /// Parses a JSON object.
-    pub(super) fn from_json(body: &[u8]) -> Result<RawOrder, OrderError> {
+    pub(super) fn from_json(body: &[u8]) -> Result<Self, OrderError> {
         let Ok(Value::Object(fields)) = serde_json::from_slice(body) else {
             return Err(OrderError { kind: OrderErrorKind::Malformed, param: None });
         };
-        let mut order = RawOrder::default();
+        let mut order = Self::default();
         for (name, value) in fields {
             match (name.as_str(), value) {
                 (_, Value::Null) => {}
@@ -86,8 +86,8 @@ impl RawOrder {
     }
 
     /// Parses the body of an HTML form.
-    pub(super) fn from_form(body: &[u8]) -> Result<RawOrder, OrderError> {
-        let mut order = RawOrder::default();
+    pub(super) fn from_form(body: &[u8]) -> Result<Self, OrderError> {
+        let mut order = Self::default();
         for (name, value) in form_urlencoded::parse(body) {
             if value.is_empty() {
                 check_known(&name)?;

@@ -84,8 +84,8 @@ pub enum PaymentUi {
 impl std::fmt::Debug for PaymentUi {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
-            PaymentUi::Hosted(_) => "Hosted(…)",
-            PaymentUi::Embedded(_) => "Embedded(…)",
+            Self::Hosted(_) => "Hosted(…)",
+            Self::Embedded(_) => "Embedded(…)",
         })
     }
 }

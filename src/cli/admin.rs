@@ -31,7 +31,7 @@ impl AdminClient {
     ///
     /// # Errors
     /// The address has no fixed port, or its host cannot be resolved.
-    pub(super) fn new(listen: &Listen, timeout: Duration) -> Result<AdminClient, CliError> {
+    pub(super) fn new(listen: &Listen, timeout: Duration) -> Result<Self, CliError> {
         // The listener speaks plain HTTP: without root certificates none are loaded from the system, which may have none.
         let client = Client::builder()
             .redirect(redirect::Policy::none())
@@ -49,7 +49,7 @@ impl AdminClient {
         let client = client.build().map_err(|error| {
             CliError::failed(format!("cannot build the HTTP client: {}", root_cause(&error)))
         })?;
-        Ok(AdminClient { client, base, listen: listen.clone(), timeout })
+        Ok(Self { client, base, listen: listen.clone(), timeout })
     }
 
     /// Builds a request. `target` is a path with its query, both percent-encoded.
@@ -124,14 +124,14 @@ impl EventsClient {
     ///
     /// # Errors
     /// The section has no token, or [`AdminClient::new`] fails.
-    pub(super) fn new(section: &AdminConfig) -> Result<EventsClient, CliError> {
+    pub(super) fn new(section: &AdminConfig) -> Result<Self, CliError> {
         let Some(token) = section.token.clone() else {
             return Err(CliError::config(
                 "the events API needs a token: set COUNTERSIGN_ADMIN_TOKEN (`openssl rand -hex 32` makes one) for the \
                  running program and for this command, or set [admin] token in the configuration",
             ));
         };
-        Ok(EventsClient { admin: AdminClient::new(&section.listen, EVENTS_TIMEOUT)?, token })
+        Ok(Self { admin: AdminClient::new(&section.listen, EVENTS_TIMEOUT)?, token })
     }
 
     /// Sends a GET. `path` lies below `/api/events` and is percent-encoded. A status of 400 or above is an error.

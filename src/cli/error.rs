@@ -13,17 +13,17 @@ pub(super) struct CliError {
 
 impl CliError {
     /// The command tried its work, and the work failed: exit status 1.
-    pub(super) fn failed(message: impl Into<String>) -> CliError {
-        CliError { exit_code: 1, message: message.into() }
+    pub(super) fn failed(message: impl Into<String>) -> Self {
+        Self { exit_code: 1, message: message.into() }
     }
 
     /// The arguments do not fit together or are not enough: exit status 2, as clap's own.
-    pub(super) fn usage(message: impl Into<String>) -> CliError {
-        CliError { exit_code: 2, message: message.into() }
+    pub(super) fn usage(message: impl Into<String>) -> Self {
+        Self { exit_code: 2, message: message.into() }
     }
 
     /// The configuration or the environment does not allow the work: exit status 78.
-    pub(super) fn config(message: impl Into<String>) -> CliError {
-        CliError { exit_code: EX_CONFIG, message: message.into() }
+    pub(super) fn config(message: impl Into<String>) -> Self {
+        Self { exit_code: EX_CONFIG, message: message.into() }
     }
 }

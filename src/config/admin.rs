@@ -14,9 +14,9 @@ pub struct AdminConfig {
 }
 
 impl AdminConfig {
-    pub(super) fn read(section: &mut Section) -> Option<AdminConfig> {
+    pub(super) fn read(section: &mut Section) -> Option<Self> {
         let listen = section.text("listen", "{$ADMIN_LISTEN:127.0.0.1:9464}", Listen::parse);
         let token = section.secret_or_blank("token", "{$COUNTERSIGN_ADMIN_TOKEN:}", Token::parse);
-        Some(AdminConfig { listen: listen?, token: token? })
+        Some(Self { listen: listen?, token: token? })
     }
 }

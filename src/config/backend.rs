@@ -34,12 +34,12 @@ pub struct BackendConfig {
 }
 
 impl BackendConfig {
-    pub(super) fn read(section: &mut Section) -> Option<BackendConfig> {
+    pub(super) fn read(section: &mut Section) -> Option<Self> {
         let url = section.text("url", "{$BACKEND_URL:http://backend:8081}", BackendUrl::parse);
         let connect_timeout = section.text("connect_timeout", "2s", timeout);
         let response_timeout = section.text("response_timeout", "30s", timeout);
         let idle_timeout = section.text("idle_timeout", "4s", timeout);
-        Some(BackendConfig {
+        Some(Self {
             url: url?,
             connect_timeout: connect_timeout?,
             response_timeout: response_timeout?,
@@ -50,7 +50,7 @@ impl BackendConfig {
 
 impl BackendUrl {
     /// Parses `http://host`, `http://host:port` or `unix//path`. One slash at the end of a URL is ignored.
-    fn parse(text: &str) -> Result<BackendUrl, InvalidValue> {
+    fn parse(text: &str) -> Result<Self, InvalidValue> {
         if let Some(path) = unix_socket(text) {
             return path.map(BackendUrl::Unix);
         }
@@ -74,10 +74,10 @@ impl BackendUrl {
             }
             _ => return Err(invalid_url()),
         }
-        BackendUrl::parse_authority(rest.strip_suffix('/').unwrap_or(rest))
+        Self::parse_authority(rest.strip_suffix('/').unwrap_or(rest))
     }
 
-    fn parse_authority(authority: &str) -> Result<BackendUrl, InvalidValue> {
+    fn parse_authority(authority: &str) -> Result<Self, InvalidValue> {
         if authority.contains('@') {
             return Err(invalid_url()
                 .found("a URL with a user name")
@@ -97,7 +97,7 @@ impl BackendUrl {
         };
         let host = bare_host(host).ok_or_else(invalid_url)?;
         let port = port.ok_or_else(|| invalid_url().help("a port is a number from 1 to 65535"))?;
-        Ok(BackendUrl::Http { host: host.to_owned(), port })
+        Ok(Self::Http { host: host.to_owned(), port })
     }
 }
 
@@ -109,9 +109,9 @@ fn invalid_url() -> InvalidValue {
 impl fmt::Display for BackendUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            BackendUrl::Http { host, port } if host.contains(':') => write!(f, "http://[{host}]:{port}"),
-            BackendUrl::Http { host, port } => write!(f, "http://{host}:{port}"),
-            BackendUrl::Unix(path) => write!(f, "unix/{}", path.display()),
+            Self::Http { host, port } if host.contains(':') => write!(f, "http://[{host}]:{port}"),
+            Self::Http { host, port } => write!(f, "http://{host}:{port}"),
+            Self::Unix(path) => write!(f, "unix/{}", path.display()),
         }
     }
 }

@@ -94,7 +94,7 @@ pub enum CheckoutState {
 }
 
 impl CheckoutConfig {
-    pub(super) fn read(section: &mut Section) -> Option<CheckoutConfig> {
+    pub(super) fn read(section: &mut Section) -> Option<Self> {
         let paths = section.list("paths", &["/api/checkout", "/api/create-checkout-session"], values::path);
         let paths = paths.and_then(|paths| check_paths(section, paths));
         let secret_key = section.secret_or_blank("secret_key", "{$STRIPE_SECRET_KEY:}", values::api_key);
@@ -115,7 +115,7 @@ impl CheckoutConfig {
         let prices = read_prices(section);
         let identity = IdentityConfig::read(section);
         let params = params::read(&section.table("params", "checkout.params"));
-        let checkout = CheckoutConfig {
+        let checkout = Self {
             paths: paths?,
             secret_key: secret_key?,
             mode: mode?,
@@ -213,13 +213,13 @@ impl CheckoutConfig {
 }
 
 impl IdentityConfig {
-    fn read(checkout: &mut Section) -> Option<IdentityConfig> {
+    fn read(checkout: &mut Section) -> Option<Self> {
         let mut section = checkout.table("identity", "checkout.identity");
         let client_reference_id = section.text("client_reference_id", "", values::header_name);
         let customer_email = section.text("customer_email", "", values::header_name);
         let customer = section.text("customer", "", values::header_name);
         section.finish();
-        Some(IdentityConfig {
+        Some(Self {
             client_reference_id: client_reference_id?,
             customer_email: customer_email?,
             customer: customer?,

@@ -45,7 +45,7 @@ pub(super) struct ConfigFile<'r, 'a, 'i> {
 }
 
 impl<'r, 'a, 'i> ConfigFile<'r, 'a, 'i> {
-    pub(super) fn new(reading: &'r Reading<'a>, table: &'r DeTable<'i>) -> ConfigFile<'r, 'a, 'i> {
+    pub(super) fn new(reading: &'r Reading<'a>, table: &'r DeTable<'i>) -> Self {
         ConfigFile { reading, table }
     }
 

@@ -63,7 +63,7 @@ pub struct LedgerConfig {
 }
 
 impl LedgerConfig {
-    pub(super) fn read(section: &mut Section) -> Option<LedgerConfig> {
+    pub(super) fn read(section: &mut Section) -> Option<Self> {
         let url = section.text("url", "{$LEDGER_URL:sqlite:data/ledger.db}", LedgerUrl::parse);
         if section.raw_str("url").is_some_and(RedisUrl::has_literal_password) {
             section.report(
@@ -81,7 +81,7 @@ impl LedgerConfig {
             one_of(text, &[("refuse", OnOutage::Refuse), ("deliver", OnOutage::Deliver)])
         });
         let durability = section.text("durability", "always", |text| one_of(text, DURABILITIES));
-        Some(LedgerConfig {
+        Some(Self {
             url: url?,
             prefix: prefix?,
             connect_timeout: connect_timeout?,
@@ -95,10 +95,10 @@ impl LedgerConfig {
 
 impl LedgerUrl {
     /// Parses `sqlite:PATH`, a Redis URL or `none`.
-    fn parse(text: &str) -> Result<LedgerUrl, InvalidValue> {
+    fn parse(text: &str) -> Result<Self, InvalidValue> {
         let invalid = || InvalidValue::expected(r#""sqlite:PATH", "redis://host:port" or "none""#);
         if text == "none" {
-            return Ok(LedgerUrl::None);
+            return Ok(Self::None);
         }
         if RedisUrl::has_redis_scheme(text) {
             return RedisUrl::parse(text).map(LedgerUrl::Redis);
@@ -129,7 +129,7 @@ impl LedgerUrl {
         if path.is_empty() || path.ends_with('/') || path.contains(['?', '\0']) {
             return Err(invalid().help("name a file without parameters, as in \"sqlite:data/ledger.db\""));
         }
-        Ok(LedgerUrl::Sqlite(PathBuf::from(path)))
+        Ok(Self::Sqlite(PathBuf::from(path)))
     }
 }
 
@@ -151,9 +151,9 @@ fn key_prefix(text: &str) -> Result<String, InvalidValue> {
 impl fmt::Display for LedgerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            LedgerUrl::None => f.write_str("none"),
-            LedgerUrl::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
-            LedgerUrl::Redis(url) => url.fmt(f),
+            Self::None => f.write_str("none"),
+            Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
+            Self::Redis(url) => url.fmt(f),
         }
     }
 }

@@ -21,13 +21,13 @@ pub enum Listen {
 
 impl Listen {
     /// Parses `host:port`, `:port`, `unix//path` or `unix//path|mode`.
-    pub(super) fn parse(text: &str) -> Result<Listen, InvalidValue> {
+    pub(super) fn parse(text: &str) -> Result<Self, InvalidValue> {
         let (address, mode) = match text.split_once('|') {
             Some((address, mode)) => (address, Some(mode)),
             None => (text, None),
         };
         if let Some(path) = unix_socket(address) {
-            return Ok(Listen::Unix { path: path?, mode: mode.map(socket_mode).transpose()? });
+            return Ok(Self::Unix { path: path?, mode: mode.map(socket_mode).transpose()? });
         }
         let invalid = || InvalidValue::expected(r#""host:port", ":port" or "unix//path""#);
         if text.contains("://") {
@@ -43,14 +43,14 @@ impl Listen {
             return Err(invalid().help("write an IPv6 address in brackets: \"[::1]:8080\""));
         }
         match decimal_port(port) {
-            Some(_) => Ok(Listen::Tcp(text.to_owned())),
+            Some(_) => Ok(Self::Tcp(text.to_owned())),
             None => Err(invalid().help("a port is a number from 0 to 65535; 0 picks a free one")),
         }
     }
 
     /// Returns host and port, or `None` for a Unix socket. The host has no brackets, and is blank for every address.
     pub fn host_and_port(&self) -> Option<(&str, u16)> {
-        let Listen::Tcp(address) = self else { return None };
+        let Self::Tcp(address) = self else { return None };
         let (host, port) = address.rsplit_once(':')?;
         Some((host.trim_start_matches('[').trim_end_matches(']'), port.parse().ok()?))
     }
@@ -71,9 +71,9 @@ fn socket_mode(text: &str) -> Result<u32, InvalidValue> {
 impl fmt::Display for Listen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Listen::Tcp(address) => f.write_str(address),
-            Listen::Unix { path, mode: None } => write!(f, "unix/{}", path.display()),
-            Listen::Unix { path, mode: Some(mode) } => write!(f, "unix/{}|{mode:04o}", path.display()),
+            Self::Tcp(address) => f.write_str(address),
+            Self::Unix { path, mode: None } => write!(f, "unix/{}", path.display()),
+            Self::Unix { path, mode: Some(mode) } => write!(f, "unix/{}|{mode:04o}", path.display()),
         }
     }
 }

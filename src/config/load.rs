@@ -29,15 +29,15 @@ pub struct Source {
 impl Source {
     /// Creates a source from `path` if given, else the file that `COUNTERSIGN_CONFIG` names, else
     /// `/etc/countersign/countersign.toml` if it exists, else the built-in configuration.
-    pub fn new(path: Option<PathBuf>, environment: impl IntoIterator<Item = (String, String)>) -> Source {
-        Source::find(path, environment.into_iter().collect(), Path::new(SYSTEM_FILE))
+    pub fn new(path: Option<PathBuf>, environment: impl IntoIterator<Item = (String, String)>) -> Self {
+        Self::find(path, environment.into_iter().collect(), Path::new(SYSTEM_FILE))
     }
 
-    fn find(path: Option<PathBuf>, environment: Environment, system: &Path) -> Source {
+    fn find(path: Option<PathBuf>, environment: Environment, system: &Path) -> Self {
         let named = || environment.get(VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
         // Only presence counts here. A file that exists but cannot be read is an error, which `load` reports.
         let present = || system.symlink_metadata().is_ok().then(|| system.to_owned());
-        Source { path: path.or_else(named).or_else(present), environment }
+        Self { path: path.or_else(named).or_else(present), environment }
     }
 
     /// Returns the file's path as it was given, or `built-in configuration`.
@@ -168,10 +168,8 @@ mod tests {
             };
             let text: Vec<String> = BUILT_IN.lines().map(plain).collect();
             let table: toml::Table = text.join("\n").parse().unwrap();
-            let table = match &table[section] {
-                toml::Value::Array(list) => list[0].as_table().unwrap().clone(),
-                other => other.as_table().unwrap().clone(),
-            };
+            let value = &table[section];
+            let table = value.as_array().map_or(value, |list| &list[0]).as_table().unwrap();
             let mut keys: Vec<_> = table.keys().map(String::as_str).collect();
             keys.sort_unstable();
             assert_eq!(keys.join(", "), known, "[{section}]");

@@ -35,9 +35,9 @@ const FORMATS: &[(&str, LogFormat)] =
     &[("auto", LogFormat::Auto), ("console", LogFormat::Console), ("json", LogFormat::Json)];
 
 impl LogConfig {
-    pub(super) fn read(section: &mut Section) -> Option<LogConfig> {
+    pub(super) fn read(section: &mut Section) -> Option<Self> {
         let level = section.text("level", "info", |text| one_of(text, LEVELS));
         let format = section.text("format", "auto", |text| one_of(text, FORMATS));
-        Some(LogConfig { level: level?, format: format? })
+        Some(Self { level: level?, format: format? })
     }
 }

@@ -59,13 +59,13 @@ impl RedisUrl {
     }
 
     /// Parses a text that [begins like a Redis URL](Self::has_redis_scheme).
-    pub(super) fn parse(text: &str) -> Result<RedisUrl, InvalidValue> {
+    pub(super) fn parse(text: &str) -> Result<Self, InvalidValue> {
         let (scheme, rest) = text.split_once("://").unwrap_or((text, ""));
         let target = match scheme {
             "redis+sentinel" | "rediss+sentinel" => parse_sentinel(scheme == "rediss+sentinel", rest)?,
             _ => RedisTarget::Server(parse_server(text)?),
         };
-        Ok(RedisUrl {
+        Ok(Self {
             text: SecretString::from(text),
             shown: without_credentials(scheme, rest),
             target: Box::new(target),
@@ -176,13 +176,13 @@ impl FromStr for RedisUrl {
     type Err = String;
 
     /// Parses a Redis URL. The error says what is expected, and shows nothing of the text.
-    fn from_str(text: &str) -> Result<RedisUrl, String> {
-        RedisUrl::parse(text).map_err(|error| format!("expected {}; {}", error.expected, error.help))
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::parse(text).map_err(|error| format!("expected {}; {}", error.expected, error.help))
     }
 }
 
 impl PartialEq for RedisUrl {
-    fn eq(&self, other: &RedisUrl) -> bool {
+    fn eq(&self, other: &Self) -> bool {
         self.text.expose_secret() == other.text.expose_secret()
     }
 }

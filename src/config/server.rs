@@ -30,7 +30,7 @@ pub struct ServerConfig {
 }
 
 impl ServerConfig {
-    pub(super) fn read(section: &mut Section) -> Option<ServerConfig> {
+    pub(super) fn read(section: &mut Section) -> Option<Self> {
         let listen = section.text("listen", ":8080", Listen::parse);
         let trusted_proxies = section.list("trusted_proxies", &["private_ranges"], networks);
         let header_timeout = section.text("header_timeout", "10s", timeout);
@@ -38,7 +38,7 @@ impl ServerConfig {
         let max_connections = section.integer("max_connections", 4096, 1..=MAX_LIMIT);
         let max_webhooks = section.integer("max_webhooks", 256, 1..=MAX_LIMIT);
         let shutdown_grace = section.text("shutdown_grace", "35s", timeout);
-        Some(ServerConfig {
+        Some(Self {
             listen: listen?,
             trusted_proxies: trusted_proxies?.into_iter().flatten().collect(),
             header_timeout: header_timeout?,

@@ -13,12 +13,12 @@ const MIN_TOKEN: usize = 16;
 pub struct Token(SecretString);
 
 impl Token {
-    pub(crate) fn new(text: &str) -> Token {
-        Token(SecretString::from(text))
+    pub(crate) fn new(text: &str) -> Self {
+        Self(SecretString::from(text))
     }
 
     /// Parses a token. An error describes it without quoting it.
-    pub(super) fn parse(text: &str) -> Result<Token, InvalidValue> {
+    pub(super) fn parse(text: &str) -> Result<Self, InvalidValue> {
         let invalid = |found: &str| {
             InvalidValue::expected("a token of at least 16 characters without spaces").found(found)
         };
@@ -28,7 +28,7 @@ impl Token {
         if text.len() < MIN_TOKEN {
             return Err(invalid("a token that is too short").help("make one with: openssl rand -hex 32"));
         }
-        Ok(Token::new(text))
+        Ok(Self::new(text))
     }
 
     /// Whether `given` is this token. The time it takes does not depend on how much of it is right.
@@ -46,7 +46,7 @@ impl Token {
 }
 
 impl PartialEq for Token {
-    fn eq(&self, other: &Token) -> bool {
+    fn eq(&self, other: &Self) -> bool {
         self.matches(other.expose().as_bytes())
     }
 }

@@ -90,7 +90,7 @@ pub struct WebhookConfig {
 }
 
 impl WebhookConfig {
-    pub(super) fn read(section: &mut Section, unique: &mut UniqueNames) -> Option<WebhookConfig> {
+    pub(super) fn read(section: &mut Section, unique: &mut UniqueNames) -> Option<Self> {
         let path = section.text("path", "/webhooks/stripe", values::path);
         let name = section
             .text("name", "", values::endpoint_name)
@@ -120,7 +120,7 @@ impl WebhookConfig {
             let rules: Vec<_> = tables.into_iter().map(DeliveryRule::read).collect();
             rules.into_iter().collect::<Option<Vec<_>>>()
         });
-        Some(WebhookConfig {
+        Some(Self {
             path: path?,
             name: name?,
             secrets: secrets?,
@@ -155,14 +155,14 @@ fn read_secrets(section: &mut Section) -> Option<Vec<SecretString>> {
 }
 
 impl DeliveryRule {
-    fn read(mut section: Section) -> Option<DeliveryRule> {
+    fn read(mut section: Section) -> Option<Self> {
         let types = section.list("types", &[], values::type_pattern).and_then(|types| {
             let help = "list the event types of this rule, as in [\"invoice.*\"]";
             section.non_empty("types", types, "at least one entry", help)
         });
         let delivery = section.required("delivery", "\"inline\", \"queued\" or \"hybrid\"", parse_delivery);
         section.finish();
-        Some(DeliveryRule { types: types?, delivery: delivery? })
+        Some(Self { types: types?, delivery: delivery? })
     }
 }
 

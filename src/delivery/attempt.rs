@@ -46,7 +46,7 @@ pub enum DeliveryError {
 impl Delivery {
     /// Begins the attempt of this number. Returns the request's whole head with it.
     pub(super) fn begin(self, number: u32) -> (Vec<u8>, Attempt) {
-        let Delivery { event, policy, head, signature, mode, signature_is_fresh, slot } = self;
+        let Self { event, policy, head, signature, mode, signature_is_fresh, slot } = self;
         let signature = policy.signature(&signature, signature_is_fresh, event.body(), clock::unix_seconds());
         let attempt = Attempt { event, policy, mode, number, slot, started: clock::instant() };
         (attempt.finish_head(head, &signature), attempt)

@@ -52,8 +52,8 @@ impl Dispatcher {
         ledger: Arc<dyn Ledger>,
         metrics: Arc<Metrics>,
         background: TaskTracker,
-    ) -> Dispatcher {
-        Dispatcher { backend, recorder: SettlementRecorder::new(ledger, metrics, background) }
+    ) -> Self {
+        Self { backend, recorder: SettlementRecorder::new(ledger, metrics, background) }
     }
 
     /// Returns whether a 2xx response is not recorded yet. Until it is, its event must not be leased again.

@@ -107,8 +107,8 @@ pub(super) struct EndpointQueue {
 
 impl EndpointQueue {
     /// Builds the queue of the endpoint of this name. `wake` makes it poll at once.
-    pub(super) fn new(context: QueueContext, endpoint: Arc<str>, wake: Arc<Notify>) -> EndpointQueue {
-        EndpointQueue {
+    pub(super) fn new(context: QueueContext, endpoint: Arc<str>, wake: Arc<Notify>) -> Self {
+        Self {
             context,
             endpoint,
             wake,

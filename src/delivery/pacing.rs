@@ -36,8 +36,8 @@ pub(super) enum PaceChange {
 
 impl Pacing {
     /// Returns the pace of a new queue: not paused, and slow until attempts show that the backend is fast.
-    pub(super) fn new() -> Pacing {
-        Pacing { mean_latency: SLOW_DELIVERY, paused: false }
+    pub(super) fn new() -> Self {
+        Self { mean_latency: SLOW_DELIVERY, paused: false }
     }
 
     /// Returns whether the backend could not be reached at the last attempt.

@@ -54,12 +54,12 @@ impl DeliveryPolicy {
         endpoint: Arc<str>,
         secrets: &[Secret],
         metrics: Arc<EndpointMetrics>,
-    ) -> DeliveryPolicy {
+    ) -> Self {
         let signing = match &config.delivery_secret {
             Some(secret) => Signing::Always(Secret::new(secret.expose_secret())),
             None => Signing::WhenStale(secrets.to_vec()),
         };
-        DeliveryPolicy {
+        Self {
             endpoint,
             schedule: Schedule::new(config.retry.clone(), config.jitter),
             max_concurrent: config.max_concurrent,
@@ -72,8 +72,8 @@ impl DeliveryPolicy {
 
     /// Builds the policy of an orphaned endpoint: one that the configuration no longer names and that still has events.
     /// It retries by the default schedule and delivers one event at a time.
-    pub fn orphaned(endpoint: &str, metrics: &Metrics) -> DeliveryPolicy {
-        DeliveryPolicy {
+    pub fn orphaned(endpoint: &str, metrics: &Metrics) -> Self {
+        Self {
             endpoint: endpoint.into(),
             schedule: Schedule::new(default_retry(), DEFAULT_JITTER),
             max_concurrent: ORPHANED_MAX_CONCURRENT,
@@ -86,9 +86,9 @@ impl DeliveryPolicy {
 
     /// Returns this policy with the slots of the one that it replaces. Returns `None` if their numbers differ: a
     /// semaphore in use cannot shrink.
-    pub fn sharing_slots(&self, old: &DeliveryPolicy) -> Option<DeliveryPolicy> {
+    pub fn sharing_slots(&self, old: &Self) -> Option<Self> {
         let same_number = old.max_concurrent == self.max_concurrent;
-        same_number.then(|| DeliveryPolicy { slots: old.slots.clone(), ..self.clone() })
+        same_number.then(|| Self { slots: old.slots.clone(), ..self.clone() })
     }
 
     /// Takes a slot if one is free. `notify` is notified when it is free again.

@@ -24,8 +24,8 @@ pub enum Next {
 impl Schedule {
     /// Builds a schedule; `waits[0]` follows the first attempt. `jitter` is a fraction from 0 to 1: each wait becomes
     /// longer or shorter by up to that much, so that events which failed together are not retried together.
-    pub fn new(waits: Vec<Duration>, jitter: f64) -> Schedule {
-        Schedule { waits, jitter: jitter.clamp(0.0, 1.0) }
+    pub fn new(waits: Vec<Duration>, jitter: f64) -> Self {
+        Self { waits, jitter: jitter.clamp(0.0, 1.0) }
     }
 
     /// Returns what follows the failed attempt of this number (1 is the first). `random` is from 0 to 1. `retry_after` is

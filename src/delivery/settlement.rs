@@ -16,17 +16,17 @@ use crate::ledger::{Lease, Ledger, SettleError, Settled, Settlement};
 use crate::metrics::Metrics;
 
 /// The maximum time that a response waits for its settlement. After it, recording continues in the background.
-pub const SETTLE_WAIT: Duration = Duration::from_secs(1);
+pub(super) const SETTLE_WAIT: Duration = Duration::from_secs(1);
 const FIRST_RETRY: Duration = Duration::from_millis(100);
 const MAX_RETRY: Duration = Duration::from_secs(5);
 
 impl Settlement {
     /// Returns the settlement of an attempt that does not count: a stored event is due again after `wait`.
-    pub(super) fn postpone(mode: DeliveryMode, wait: Duration) -> Settlement {
+    pub(super) fn postpone(mode: DeliveryMode, wait: Duration) -> Self {
         match mode {
-            DeliveryMode::Inline => Settlement::Failed { status: None },
+            DeliveryMode::Inline => Self::Failed { status: None },
             DeliveryMode::Queued | DeliveryMode::Hybrid | DeliveryMode::Redelivery => {
-                Settlement::Retry { status: None, wait, counts: false }
+                Self::Retry { status: None, wait, counts: false }
             }
         }
     }
@@ -34,10 +34,10 @@ impl Settlement {
     /// Returns the names of the failpoints before and after this settlement is recorded.
     fn failpoints(self) -> (&'static str, &'static str) {
         match self {
-            Settlement::Delivered { .. } => ("delivered_before", "delivered_after"),
-            Settlement::Failed { .. } => ("failed_before", "failed_after"),
-            Settlement::Retry { .. } => ("retry_before", "retry_after"),
-            Settlement::Dead { .. } => ("dead_before", "dead_after"),
+            Self::Delivered { .. } => ("delivered_before", "delivered_after"),
+            Self::Failed { .. } => ("failed_before", "failed_after"),
+            Self::Retry { .. } => ("retry_before", "retry_after"),
+            Self::Dead { .. } => ("dead_before", "dead_after"),
         }
     }
 }
@@ -77,12 +77,8 @@ pub(super) struct SettlementRecorder {
 
 impl SettlementRecorder {
     /// Builds a recorder whose slow settlements continue on `background`.
-    pub(super) fn new(
-        ledger: Arc<dyn Ledger>,
-        metrics: Arc<Metrics>,
-        background: TaskTracker,
-    ) -> SettlementRecorder {
-        SettlementRecorder { ledger, metrics, background, unrecorded: Arc::default() }
+    pub(super) fn new(ledger: Arc<dyn Ledger>, metrics: Arc<Metrics>, background: TaskTracker) -> Self {
+        Self { ledger, metrics, background, unrecorded: Arc::default() }
     }
 
     /// Returns whether a 2xx response is not recorded yet. Until it is, its event must not be leased again.
@@ -152,9 +148,9 @@ impl SettlementRecorder {
 struct UnrecordedGuard(Arc<AtomicUsize>);
 
 impl UnrecordedGuard {
-    fn new(unrecorded: &Arc<AtomicUsize>) -> UnrecordedGuard {
+    fn new(unrecorded: &Arc<AtomicUsize>) -> Self {
         unrecorded.fetch_add(1, Ordering::AcqRel);
-        UnrecordedGuard(unrecorded.clone())
+        Self(unrecorded.clone())
     }
 }
 

@@ -50,10 +50,10 @@ impl Worker {
         metrics: Arc<Metrics>,
         wakeup: Wakeup,
         drain: CancellationToken,
-    ) -> Worker {
+    ) -> Self {
         let queue_count = Arc::default();
         let context = QueueContext { ledger, dispatcher, policies, metrics, drain, queue_count };
-        Worker { context, wakeup }
+        Self { context, wakeup }
     }
 
     /// Runs until the program drains, and then until the attempts in flight are settled.

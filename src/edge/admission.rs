@@ -12,7 +12,7 @@ const EVICTION_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// A concurrency limit from which requests that wait for their body can be evicted.
 #[derive(Debug)]
-pub struct AdmissionLimiter {
+pub(super) struct AdmissionLimiter {
     permits: Arc<Semaphore>,
     /// One entry for each request that waits for its body, the oldest first.
     evictable: Mutex<VecDeque<Arc<Notify>>>,
@@ -20,7 +20,7 @@ pub struct AdmissionLimiter {
 
 /// A permit for one request, returned to the limiter when dropped.
 #[derive(Debug)]
-pub struct AdmissionPermit {
+pub(super) struct AdmissionPermit {
     limiter: Arc<AdmissionLimiter>,
     /// This request's entry in the limiter's `evictable`, set while it waits for its body.
     eviction: Option<Arc<Notify>>,
@@ -29,14 +29,14 @@ pub struct AdmissionPermit {
 
 impl AdmissionLimiter {
     /// Creates a limiter that admits up to `max` requests at once.
-    pub fn new(max: usize) -> Arc<AdmissionLimiter> {
-        Arc::new(AdmissionLimiter { permits: Arc::new(Semaphore::new(max)), evictable: Mutex::default() })
+    pub(super) fn new(max: usize) -> Arc<Self> {
+        Arc::new(Self { permits: Arc::new(Semaphore::new(max)), evictable: Mutex::default() })
     }
 
     /// Acquires a permit, if need be that of the request that has waited longest for its body.
     ///
     /// Returns `None` if all permits belong to requests whose bodies have arrived, or the evicted one is slow to leave.
-    pub async fn acquire(self: &Arc<AdmissionLimiter>) -> Option<AdmissionPermit> {
+    pub(super) async fn acquire(self: &Arc<Self>) -> Option<AdmissionPermit> {
         let permit = match self.permits.clone().try_acquire_owned() {
             Ok(permit) => permit,
             Err(_) => {
@@ -58,7 +58,7 @@ impl AdmissionPermit {
     /// Waits until this request is evicted.
     ///
     /// The request is evictable from the first poll until [`AdmissionPermit::pin`]. Poll it only while the body arrives.
-    pub async fn evicted(&mut self) {
+    pub(super) async fn evicted(&mut self) {
         let notify = self.eviction.get_or_insert_with(|| {
             let notify = Arc::new(Notify::new());
             self.limiter.evictable().push_back(notify.clone());
@@ -68,7 +68,7 @@ impl AdmissionPermit {
     }
 
     /// Makes this request safe from eviction until it ends, because its body has arrived.
-    pub fn pin(&mut self) {
+    pub(super) fn pin(&mut self) {
         if let Some(own) = self.eviction.take() {
             self.limiter.evictable().retain(|other| !Arc::ptr_eq(other, &own));
         }

@@ -15,7 +15,7 @@ const READ_SIZE: usize = 16 * 1024;
 
 /// Why a body could not be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BodyError {
+pub(super) enum BodyError {
     /// The body is longer than the limit, by its `Content-Length` or by what arrived.
     TooLarge,
     /// The chunked coding is invalid.
@@ -32,7 +32,7 @@ pub enum BodyError {
 
 /// The limits of a body.
 #[derive(Debug, Clone, Copy)]
-pub struct ReadLimits {
+pub(super) struct ReadLimits {
     /// The longest body, in bytes.
     pub max_bytes: u64,
     /// How long the whole body may take to arrive.
@@ -40,7 +40,7 @@ pub struct ReadLimits {
 }
 
 /// Reads the whole body of the request with this head. It gives up when `permit` is evicted.
-pub async fn read(
+pub(super) async fn read(
     connection: &mut Connection,
     head: &RequestHead,
     limits: ReadLimits,

@@ -9,7 +9,7 @@ use super::headers::peer_trusted;
 ///
 /// `forwarded_for` holds the values of that header in their order. Returns `None` if all addresses are trusted ones, or one
 /// of them cannot be parsed.
-pub fn address<'a>(
+pub(super) fn address<'a>(
     peer: Option<IpAddr>,
     proxies: &[IpNet],
     forwarded_for: impl Iterator<Item = &'a [u8]>,

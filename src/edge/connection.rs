@@ -85,10 +85,10 @@ impl Connection {
         peer: Option<IpAddr>,
         limits: Arc<Limits>,
         permit: OwnedSemaphorePermit,
-    ) -> Connection {
+    ) -> Self {
         let deadline = Box::pin(sleep(limits.header_timeout));
         let draining = Box::pin(limits.drain.clone().cancelled_owned());
-        Connection {
+        Self {
             socket,
             peer,
             limits,

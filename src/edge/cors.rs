@@ -3,7 +3,7 @@
 
 /// What a checkout allows the page that sent a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CorsDecision {
+pub(super) enum CorsDecision {
     /// The request is allowed, and needs no CORS headers: nothing shows that a page of another origin sent it.
     Any,
     /// The request is allowed, and the page of this origin may read the response.
@@ -13,7 +13,7 @@ pub enum CorsDecision {
 }
 
 /// What a request's headers tell about the page that sent it.
-pub struct PageHeaders<'a> {
+pub(super) struct PageHeaders<'a> {
     /// The values of `Origin`; a browser sends at most one.
     pub origins: Vec<&'a [u8]>,
     /// The value of `Sec-Fetch-Site`.
@@ -24,14 +24,14 @@ pub struct PageHeaders<'a> {
 
 /// The origins that may use a checkout.
 #[derive(Debug, Clone, Copy)]
-pub struct OriginPolicy<'a> {
+pub(super) struct OriginPolicy<'a> {
     /// The allowed origins in lower case. If empty, pages of the request's own host are allowed.
     pub allowed_origins: &'a [String],
 }
 
 impl OriginPolicy<'_> {
     /// Decides whether the page that sent a request is allowed.
-    pub fn check(self, page: &PageHeaders) -> CorsDecision {
+    pub(super) fn check(self, page: &PageHeaders) -> CorsDecision {
         let allowed = self.allowed_origins;
         let is_site = |name: &[u8]| page.fetch_site.is_some_and(|site| site.eq_ignore_ascii_case(name));
         match page.origins[..] {

@@ -21,8 +21,8 @@ pub struct Drain {
 
 impl Drain {
     /// Creates the state of a program that serves. Work in flight gets `grace` once draining starts.
-    pub fn new(grace: Duration) -> Drain {
-        Drain {
+    pub fn new(grace: Duration) -> Self {
+        Self {
             token: CancellationToken::new(),
             draining: watch::Sender::new(false),
             deadline: OnceLock::new(),

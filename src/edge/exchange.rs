@@ -63,11 +63,7 @@ pub(super) struct Exchange<'a> {
 
 impl<'a> Exchange<'a> {
     /// Begins the exchange for the request whose head has just been taken from `connection`.
-    pub(super) fn new(
-        context: &'a Context,
-        connection: &'a mut Connection,
-        head: RequestHead,
-    ) -> Exchange<'a> {
+    pub(super) fn new(context: &'a Context, connection: &'a mut Connection, head: RequestHead) -> Self {
         Exchange { context, head, started: clock::instant(), connection }
     }
 

@@ -70,12 +70,12 @@ impl Server {
         backend: Backend,
         metrics: Arc<Metrics>,
         drain: Arc<Drain>,
-    ) -> Server {
+    ) -> Self {
         let pass_through = PassThrough::new(backend, metrics.clone(), drain.watch());
         let webhooks = AdmissionLimiter::new(config.server.max_webhooks);
         let orders = AdmissionLimiter::new(MAX_ORDERS);
         let attempt_timeout = config.backend.connect_timeout + config.backend.response_timeout;
         let context = Context { routes, intake, webhooks, orders, metrics, drain, attempt_timeout };
-        Server { context: Arc::new(context), pass_through }
+        Self { context: Arc::new(context), pass_through }
     }
 }

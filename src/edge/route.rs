@@ -47,9 +47,9 @@ pub enum CheckoutRoute {
 
 impl Routes {
     /// Creates routes to these endpoints, and no checkout.
-    pub fn new(endpoints: Vec<Arc<Endpoint>>, trusted_proxies: Vec<IpNet>) -> Routes {
+    pub fn new(endpoints: Vec<Arc<Endpoint>>, trusted_proxies: Vec<IpNet>) -> Self {
         let guard = Guard::new(endpoints.iter().map(|endpoint| endpoint.path.as_str()));
-        Routes { guard, endpoints, checkout: None, trusted_proxies }
+        Self { guard, endpoints, checkout: None, trusted_proxies }
     }
 
     /// Returns every endpoint, in the order of the configuration.
@@ -58,7 +58,7 @@ impl Routes {
     }
 
     /// Returns these routes with a checkout.
-    pub fn with_checkout(mut self, checkout: Option<Arc<Checkout>>) -> Routes {
+    pub fn with_checkout(mut self, checkout: Option<Arc<Checkout>>) -> Self {
         self.checkout = checkout;
         self
     }

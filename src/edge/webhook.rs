@@ -80,11 +80,12 @@ impl WebhookExchange<'_, '_> {
             }
         };
         let result = self.receive(body.clone()).await;
-        let response = match &result.disposition {
-            WebhookDisposition::Refused(rejection) if !self.endpoint.enforce => {
-                self.pass_on(outcome_of_rejection(*rejection), body).await
-            }
-            disposition => Response::from_webhook(disposition),
+        let response = if let WebhookDisposition::Refused(rejection) = &result.disposition
+            && !self.endpoint.enforce
+        {
+            self.pass_on(outcome_of_rejection(*rejection), body).await
+        } else {
+            Response::from_webhook(&result.disposition)
         };
         drop(permit);
         let action = self.exchange.respond(&response).await;

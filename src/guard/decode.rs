@@ -25,18 +25,18 @@ impl Decoded {
     /// Whenever the last bytes stand for another byte, that byte replaces them, which may complete a further escape. No
     /// two encodings overlap, so the result is that of any number of rounds over the whole path. A long `%252525…`
     /// therefore costs no more than a plain path of its length.
-    pub fn new(path: &[u8]) -> Decoded {
-        Decoded::decode(path, true)
+    pub(super) fn new(path: &[u8]) -> Self {
+        Self::decode(path, true)
     }
 
     /// Decodes a path in one pass, and leaves overlong UTF-8 as it is.
-    pub fn without_overlong(path: &[u8]) -> Decoded {
-        Decoded::decode(path, false)
+    pub(super) fn without_overlong(path: &[u8]) -> Self {
+        Self::decode(path, false)
     }
 
-    fn decode(path: &[u8], decodes_overlong: bool) -> Decoded {
+    fn decode(path: &[u8], decodes_overlong: bool) -> Self {
         let (text, depths) = (Vec::with_capacity(path.len()), Vec::with_capacity(path.len()));
-        let mut decoded = Decoded { text, depths, rounds: 0, overlong: false, decodes_overlong };
+        let mut decoded = Self { text, depths, rounds: 0, overlong: false, decodes_overlong };
         for &byte in path {
             decoded.push(byte.to_ascii_lowercase(), 0);
             while decoded.collapse() {}
@@ -47,7 +47,7 @@ impl Decoded {
     /// Returns the texts of readers that drop parameters after some round of decoding, and decode on afterwards.
     ///
     /// Such a reader drops what is still encoded within the parameters. The iterator is empty if there are none.
-    pub fn without_parameters(&self) -> impl Iterator<Item = Vec<u8>> {
+    pub(super) fn without_parameters(&self) -> impl Iterator<Item = Vec<u8>> {
         let last = self.text.contains(&b';').then_some(self.rounds.min(MAX_SPELLING_ROUNDS + 1));
         last.into_iter().flat_map(|last| 0..=last).map(|round| {
             let mut dropping = false;

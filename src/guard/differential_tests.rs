@@ -486,19 +486,19 @@ impl Change {
             return;
         }
         *path = match *self {
-            Change::Encode(place) => splice(at(place), &format!("%{:02x}", u32::from(chars[at(place)]))),
-            Change::EncodeUpper(place) => splice(at(place), &format!("%{:02X}", u32::from(chars[at(place)]))),
-            Change::Case(place) => {
+            Self::Encode(place) => splice(at(place), &format!("%{:02x}", u32::from(chars[at(place)]))),
+            Self::EncodeUpper(place) => splice(at(place), &format!("%{:02X}", u32::from(chars[at(place)]))),
+            Self::Case(place) => {
                 let c = chars[at(place)];
                 let other =
                     if c.is_ascii_lowercase() { c.to_ascii_uppercase() } else { c.to_ascii_lowercase() };
                 splice(at(place), &other.to_string())
             }
-            Change::Overlong(place, form) => match chars[at(place)] {
+            Self::Overlong(place, form) => match chars[at(place)] {
                 c if c.is_ascii() => splice(at(place), &overlong_forms(u8::try_from(c).unwrap())[form % 5]),
                 _ => return,
             },
-            Change::Fold(place) => {
+            Self::Fold(place) => {
                 let wide = match chars[at(place)] {
                     's' => 'ſ',
                     'k' => 'K',
@@ -509,21 +509,21 @@ impl Change {
                 };
                 splice(at(place), &latin(&wide.to_string()))
             }
-            Change::AtSlash(place, with) => match slash(place) {
+            Self::AtSlash(place, with) => match slash(place) {
                 Some(place) => splice(place, with),
                 None => return,
             },
-            Change::Backslash(place) => match slash(place) {
+            Self::Backslash(place) => match slash(place) {
                 Some(place) => splice(place, "\\"),
                 None => return,
             },
-            Change::Before(with) => format!("{with}{path}"),
-            Change::After(with) => format!("{path}{with}"),
-            Change::Insert(place, with) => {
+            Self::Before(with) => format!("{with}{path}"),
+            Self::After(with) => format!("{path}{with}"),
+            Self::Insert(place, with) => {
                 let before = chars[at(place)].to_string();
                 splice(at(place), &(before + with))
             }
-            Change::Remove(place) => splice(at(place), ""),
+            Self::Remove(place) => splice(at(place), ""),
         };
     }
 }

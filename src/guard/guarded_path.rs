@@ -15,18 +15,18 @@ pub(super) struct GuardedPath {
 }
 
 impl GuardedPath {
-    pub fn new(path: &[u8], webhook: usize) -> GuardedPath {
+    pub(super) fn new(path: &[u8], webhook: usize) -> Self {
         let last_segment = path.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
-        GuardedPath { path: path.to_vec(), last_segment, webhook }
+        Self { path: path.to_vec(), last_segment, webhook }
     }
 
     /// Returns the last segment, without which no other path can relate to this one.
-    pub fn last_segment(&self) -> &[u8] {
+    pub(super) fn last_segment(&self) -> &[u8] {
         &self.path[self.last_segment..]
     }
 
     /// Returns why a path in canonical form is ambiguous with this one, if it is.
-    pub fn relation(&self, canonical: &[u8]) -> Option<Reason> {
+    pub(super) fn relation(&self, canonical: &[u8]) -> Option<Reason> {
         match canonical.strip_prefix(&self.path[..])? {
             [] => Some(Reason::Spelling),
             // Routers mount handlers on a prefix, as Express' `app.use` does.
@@ -38,7 +38,7 @@ impl GuardedPath {
     }
 
     /// Returns whether a decoded text has the segments of this path in this order, with any others between them.
-    pub fn contains_in_order(&self, text: &[u8]) -> bool {
+    pub(super) fn contains_in_order(&self, text: &[u8]) -> bool {
         let leading = &self.path[..self.last_segment];
         let mut wanted = leading.split(|&byte| byte == b'/').filter(|segment| !segment.is_empty());
         let mut next = wanted.next();

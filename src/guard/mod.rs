@@ -66,7 +66,7 @@ struct Match {
 
 impl Guard {
     /// Creates a guard of paths that the configuration has checked: absolute, not `/`, and without `?`, `#` and `%`.
-    pub fn new<'a>(paths: impl IntoIterator<Item = &'a str>) -> Guard {
+    pub fn new<'a>(paths: impl IntoIterator<Item = &'a str>) -> Self {
         let paths: Vec<Box<[u8]>> = paths.into_iter().map(|path| path.as_bytes().into()).collect();
         let canonical: Vec<Canonical> =
             paths.iter().map(|path| Canonical::new(&Decoded::new(path).text)).collect();
@@ -84,7 +84,7 @@ impl Guard {
             }
         }
         guarded.sort_by_key(|path| std::cmp::Reverse(path.path.len()));
-        Guard { paths, guarded }
+        Self { paths, guarded }
     }
 
     /// Classifies a request target as it stands in the request line: origin form (`/a?b`), absolute form

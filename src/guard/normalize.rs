@@ -11,7 +11,7 @@ pub(super) struct Canonical {
 
 impl Canonical {
     /// Brings a decoded text into canonical form.
-    pub fn new(text: &[u8]) -> Canonical {
+    pub(super) fn new(text: &[u8]) -> Self {
         let text = before_question(text);
         let (mut path, mut starts) = (Vec::with_capacity(text.len() + 1), vec![0]);
         for whole in segments_with_parameters(text) {
@@ -36,11 +36,11 @@ impl Canonical {
         let len = trim(&path).len();
         path.truncate(len);
         while starts.pop_if(|start| *start > len).is_some() {}
-        Canonical { path, starts }
+        Self { path, starts }
     }
 
     /// Returns the paths that a server may route on: the whole path first, then the rest after each script name.
-    pub fn routed_paths(&self) -> impl Iterator<Item = &[u8]> {
+    pub(super) fn routed_paths(&self) -> impl Iterator<Item = &[u8]> {
         self.starts.iter().map(|&start| &self.path[start..])
     }
 }

@@ -21,26 +21,26 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of the enum.
-    pub const ALL: [Reason; 7] = [
-        Reason::Spelling,
-        Reason::Beneath,
-        Reason::Extension,
-        Reason::Traversal,
-        Reason::TooDeep,
-        Reason::OverlongUtf8,
-        Reason::Nul,
+    pub const ALL: [Self; 7] = [
+        Self::Spelling,
+        Self::Beneath,
+        Self::Extension,
+        Self::Traversal,
+        Self::TooDeep,
+        Self::OverlongUtf8,
+        Self::Nul,
     ];
 
     /// Returns the value of the metric's label.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Reason::Spelling => "spelling",
-            Reason::Beneath => "beneath",
-            Reason::Extension => "extension",
-            Reason::Traversal => "traversal",
-            Reason::TooDeep => "too_deep",
-            Reason::OverlongUtf8 => "overlong_utf8",
-            Reason::Nul => "nul",
+            Self::Spelling => "spelling",
+            Self::Beneath => "beneath",
+            Self::Extension => "extension",
+            Self::Traversal => "traversal",
+            Self::TooDeep => "too_deep",
+            Self::OverlongUtf8 => "overlong_utf8",
+            Self::Nul => "nul",
         }
     }
 }

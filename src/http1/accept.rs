@@ -20,8 +20,8 @@ struct MediaPreference {
 
 impl MediaPreference {
     /// Finds the most specific range that covers `kind/subtype`.
-    fn parse(accept: &[&[u8]], kind: &[u8], subtype: &[u8]) -> MediaPreference {
-        let mut preference = MediaPreference::default();
+    fn parse(accept: &[&[u8]], kind: &[u8], subtype: &[u8]) -> Self {
+        let mut preference = Self::default();
         for range in accept.iter().flat_map(|value| list_items(value)) {
             let mut parts = range.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
             let mut names = parts.next().unwrap_or_default().splitn(2, |&byte| byte == b'/');
@@ -36,7 +36,7 @@ impl MediaPreference {
             let weight = parts.find_map(|part| part.strip_prefix(b"q=").or_else(|| part.strip_prefix(b"Q=")));
             let quality = weight.map_or(1000, parse_weight);
             if specificity > preference.specificity {
-                preference = MediaPreference { quality, specificity };
+                preference = Self { quality, specificity };
             }
         }
         preference

@@ -43,8 +43,8 @@ const MAX_LINE: usize = 4096;
 #[allow(clippy::new_without_default, reason = "a decoder is made for one body, never as a default")]
 impl Decoder {
     /// Creates a decoder that stands at the beginning of a body.
-    pub fn new() -> Decoder {
-        Decoder { state: DecoderState::Size, line: Vec::new() }
+    pub fn new() -> Self {
+        Self { state: DecoderState::Size, line: Vec::new() }
     }
 
     /// Returns true once the whole body has been decoded.

@@ -68,15 +68,8 @@ pub(super) struct HeaderFacts {
 
 impl HeaderFacts {
     /// Begins with what an empty list of headers says.
-    pub(super) fn new(version: HttpVersion) -> HeaderFacts {
-        HeaderFacts {
-            version,
-            framing: None,
-            close: false,
-            keep_alive: false,
-            expects_continue: false,
-            hosts: 0,
-        }
+    pub(super) fn new(version: HttpVersion) -> Self {
+        Self { version, framing: None, close: false, keep_alive: false, expects_continue: false, hosts: 0 }
     }
 
     /// Adds one header. `first` is the first byte of its line, which rules most headers out without a comparison.

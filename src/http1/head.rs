@@ -76,7 +76,7 @@ impl RequestHead {
     ///
     /// # Errors
     /// The request line cannot be read, a line is not one line to every reader, or the framing of the body is ambiguous.
-    pub fn parse(bytes: BytesMut) -> Result<RequestHead, HeadError> {
+    pub fn parse(bytes: BytesMut) -> Result<Self, HeadError> {
         // Offsets are kept in four bytes.
         u32::try_from(bytes.len()).map_err(|_| HeadError::Syntax)?;
         let mut lines = Lines { head: &bytes, at: 0 };
@@ -112,7 +112,7 @@ impl RequestHead {
             let value_range = value_start..value_start + value.len();
             headers.push(HeaderRange::new(line.start..line.start + colon, value_range));
         }
-        Ok(RequestHead {
+        Ok(Self {
             method_end: method_end as u32,
             target_end: target_end as u32,
             headers_end: headers_end as u32,
@@ -230,8 +230,8 @@ impl RequestHead {
 
 impl HeaderRange {
     /// Callers have checked that a head's length fits into four bytes.
-    fn new(name: Range<usize>, value: Range<usize>) -> HeaderRange {
-        HeaderRange {
+    fn new(name: Range<usize>, value: Range<usize>) -> Self {
+        Self {
             name_start: name.start as u32,
             name_end: name.end as u32,
             value_start: value.start as u32,

@@ -46,39 +46,37 @@ pub enum WebhookDisposition {
 
 impl WebhookDisposition {
     /// Returns the disposition of a finished delivery.
-    pub(super) fn from_delivery(delivered: Result<BackendResponse, DeliveryError>) -> WebhookDisposition {
+    pub(super) fn from_delivery(delivered: Result<BackendResponse, DeliveryError>) -> Self {
         match delivered {
-            Ok(response) => WebhookDisposition::Delivered(response),
-            Err(error) => WebhookDisposition::DeliveryError(error),
+            Ok(response) => Self::Delivered(response),
+            Err(error) => Self::DeliveryError(error),
         }
     }
 
     /// Returns the outcome that the disposition is counted, logged and answered as.
     pub fn outcome(&self) -> Outcome {
         match self {
-            WebhookDisposition::Delivered(response) => outcome_of_answer(response),
-            WebhookDisposition::Queued => Outcome::Queued,
-            WebhookDisposition::Duplicate => Outcome::Duplicate,
-            WebhookDisposition::Ignored => Outcome::Ignored,
-            WebhookDisposition::InFlight { .. } => Outcome::InFlight,
-            WebhookDisposition::Refused(rejection) => outcome_of_rejection(*rejection),
-            WebhookDisposition::LedgerUnavailable(_) => Outcome::LedgerUnavailable,
-            WebhookDisposition::DeliveryError(DeliveryError::LeaseTooShort) => Outcome::LedgerUnavailable,
-            WebhookDisposition::DeliveryError(DeliveryError::Backend(error)) => outcome_of(error),
+            Self::Delivered(response) => outcome_of_answer(response),
+            Self::Queued => Outcome::Queued,
+            Self::Duplicate => Outcome::Duplicate,
+            Self::Ignored => Outcome::Ignored,
+            Self::InFlight { .. } => Outcome::InFlight,
+            Self::Refused(rejection) => outcome_of_rejection(*rejection),
+            Self::LedgerUnavailable(_) => Outcome::LedgerUnavailable,
+            Self::DeliveryError(DeliveryError::LeaseTooShort) => Outcome::LedgerUnavailable,
+            Self::DeliveryError(DeliveryError::Backend(error)) => outcome_of(error),
         }
     }
 
     /// Returns the cause, for the log; `None` where the outcome says everything.
     pub fn reason(&self) -> Option<String> {
         match self {
-            WebhookDisposition::Refused(rejection) => Some(rejection.to_string()),
-            WebhookDisposition::LedgerUnavailable(error) => Some(error.to_string()),
-            WebhookDisposition::DeliveryError(error) => Some(error.to_string()),
-            WebhookDisposition::Delivered(_)
-            | WebhookDisposition::Queued
-            | WebhookDisposition::Duplicate
-            | WebhookDisposition::Ignored
-            | WebhookDisposition::InFlight { .. } => None,
+            Self::Refused(rejection) => Some(rejection.to_string()),
+            Self::LedgerUnavailable(error) => Some(error.to_string()),
+            Self::DeliveryError(error) => Some(error.to_string()),
+            Self::Delivered(_) | Self::Queued | Self::Duplicate | Self::Ignored | Self::InFlight { .. } => {
+                None
+            }
         }
     }
 }
@@ -117,10 +115,10 @@ impl ImportResult {
     /// Returns the result's name in the events API and in the log.
     pub const fn as_str(self) -> &'static str {
         match self {
-            ImportResult::Queued => "queued",
-            ImportResult::Duplicate => "duplicate",
-            ImportResult::Ignored => "ignored",
-            ImportResult::InFlight { .. } => "in_flight",
+            Self::Queued => "queued",
+            Self::Duplicate => "duplicate",
+            Self::Ignored => "ignored",
+            Self::InFlight { .. } => "in_flight",
         }
     }
 }

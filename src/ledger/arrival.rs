@@ -20,7 +20,7 @@ pub struct EventKey {
 /// Writes `ID?QUERY ENDPOINT`. An id contains no `?` and a query no space, so different keys have different texts.
 impl fmt::Display for EventKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let EventKey { endpoint, query, id } = self;
+        let Self { endpoint, query, id } = self;
         write!(f, "{id}?{query} {endpoint}")
     }
 }
@@ -29,10 +29,10 @@ impl fmt::Display for EventKey {
 impl FromStr for EventKey {
     type Err = &'static str;
 
-    fn from_str(text: &str) -> Result<EventKey, Self::Err> {
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
         let parts = text.split_once('?').and_then(|(id, rest)| Some((id, rest.split_once(' ')?)));
         let (id, (query, endpoint)) = parts.ok_or("an event is named ID?QUERY ENDPOINT")?;
-        Ok(EventKey { endpoint: endpoint.into(), query: query.into(), id: id.into() })
+        Ok(Self { endpoint: endpoint.into(), query: query.into(), id: id.into() })
     }
 }
 

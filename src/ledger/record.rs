@@ -32,23 +32,22 @@ pub enum State {
 
 impl State {
     /// Every state.
-    pub const ALL: [State; 5] =
-        [State::Pending, State::Running, State::Delivered, State::Failed, State::Dead];
+    pub const ALL: [Self; 5] = [Self::Pending, Self::Running, Self::Delivered, Self::Failed, Self::Dead];
 
     /// The state's name in metrics and in the events API.
     pub const fn as_str(self) -> &'static str {
         match self {
-            State::Pending => "pending",
-            State::Running => "running",
-            State::Delivered => "delivered",
-            State::Failed => "failed",
-            State::Dead => "dead",
+            Self::Pending => "pending",
+            Self::Running => "running",
+            Self::Delivered => "delivered",
+            Self::Failed => "failed",
+            Self::Dead => "dead",
         }
     }
 
     /// Parses a name written by [`as_str`](State::as_str).
-    pub fn parse(text: &str) -> Option<State> {
-        State::ALL.into_iter().find(|state| state.as_str() == text)
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == text)
     }
 }
 

@@ -20,35 +20,35 @@ pub enum StatusClass {
 
 impl StatusClass {
     /// All classes, in the order of the enum.
-    pub const ALL: [StatusClass; 6] = [
-        StatusClass::Informational,
-        StatusClass::Success,
-        StatusClass::Redirection,
-        StatusClass::ClientError,
-        StatusClass::ServerError,
-        StatusClass::Aborted,
+    pub const ALL: [Self; 6] = [
+        Self::Informational,
+        Self::Success,
+        Self::Redirection,
+        Self::ClientError,
+        Self::ServerError,
+        Self::Aborted,
     ];
 
     /// Returns the class of an HTTP status. A status below 100 or above 599 is invalid, and counts as a server error.
-    pub const fn from_status(status: u16) -> StatusClass {
+    pub const fn from_status(status: u16) -> Self {
         match status {
-            100..=199 => StatusClass::Informational,
-            200..=299 => StatusClass::Success,
-            300..=399 => StatusClass::Redirection,
-            400..=499 => StatusClass::ClientError,
-            _ => StatusClass::ServerError,
+            100..=199 => Self::Informational,
+            200..=299 => Self::Success,
+            300..=399 => Self::Redirection,
+            400..=499 => Self::ClientError,
+            _ => Self::ServerError,
         }
     }
 
     /// Returns the label's value.
     pub const fn as_str(self) -> &'static str {
         match self {
-            StatusClass::Informational => "1xx",
-            StatusClass::Success => "2xx",
-            StatusClass::Redirection => "3xx",
-            StatusClass::ClientError => "4xx",
-            StatusClass::ServerError => "5xx",
-            StatusClass::Aborted => "aborted",
+            Self::Informational => "1xx",
+            Self::Success => "2xx",
+            Self::Redirection => "3xx",
+            Self::ClientError => "4xx",
+            Self::ServerError => "5xx",
+            Self::Aborted => "aborted",
         }
     }
 }
@@ -70,22 +70,17 @@ pub enum DeliveryResult {
 
 impl DeliveryResult {
     /// All results, in the order of the enum.
-    pub const ALL: [DeliveryResult; 5] = [
-        DeliveryResult::Delivered,
-        DeliveryResult::Refused,
-        DeliveryResult::Unreachable,
-        DeliveryResult::Timeout,
-        DeliveryResult::Invalid,
-    ];
+    pub const ALL: [Self; 5] =
+        [Self::Delivered, Self::Refused, Self::Unreachable, Self::Timeout, Self::Invalid];
 
     /// Returns the label's value.
     pub const fn as_str(self) -> &'static str {
         match self {
-            DeliveryResult::Delivered => "delivered",
-            DeliveryResult::Refused => "refused",
-            DeliveryResult::Unreachable => "unreachable",
-            DeliveryResult::Timeout => "timeout",
-            DeliveryResult::Invalid => "invalid",
+            Self::Delivered => "delivered",
+            Self::Refused => "refused",
+            Self::Unreachable => "unreachable",
+            Self::Timeout => "timeout",
+            Self::Invalid => "invalid",
         }
     }
 }
@@ -105,15 +100,15 @@ pub enum LedgerOp {
 
 impl LedgerOp {
     /// All operations, in the order of the enum.
-    pub const ALL: [LedgerOp; 4] = [LedgerOp::Claim, LedgerOp::Settle, LedgerOp::Enqueue, LedgerOp::ClaimDue];
+    pub const ALL: [Self; 4] = [Self::Claim, Self::Settle, Self::Enqueue, Self::ClaimDue];
 
     /// Returns the label's value.
     pub const fn as_str(self) -> &'static str {
         match self {
-            LedgerOp::Claim => "claim",
-            LedgerOp::Settle => "settle",
-            LedgerOp::Enqueue => "enqueue",
-            LedgerOp::ClaimDue => "claim_due",
+            Self::Claim => "claim",
+            Self::Settle => "settle",
+            Self::Enqueue => "enqueue",
+            Self::ClaimDue => "claim_due",
         }
     }
 }
@@ -135,17 +130,16 @@ pub enum ApiResult {
 
 impl ApiResult {
     /// All results, in the order of the enum.
-    pub const ALL: [ApiResult; 5] =
-        [ApiResult::Ok, ApiResult::Refused, ApiResult::Failed, ApiResult::Unreachable, ApiResult::Timeout];
+    pub const ALL: [Self; 5] = [Self::Ok, Self::Refused, Self::Failed, Self::Unreachable, Self::Timeout];
 
     /// Returns the label's value.
     pub const fn as_str(self) -> &'static str {
         match self {
-            ApiResult::Ok => "ok",
-            ApiResult::Refused => "refused",
-            ApiResult::Failed => "failed",
-            ApiResult::Unreachable => "unreachable",
-            ApiResult::Timeout => "timeout",
+            Self::Ok => "ok",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+            Self::Unreachable => "unreachable",
+            Self::Timeout => "timeout",
         }
     }
 }

@@ -24,8 +24,8 @@ pub struct VerifiedEvent {
 }
 
 impl VerifiedEvent {
-    fn new(envelope: Envelope<'_>, body: &Bytes, secret: usize) -> VerifiedEvent {
-        VerifiedEvent {
+    fn new(envelope: Envelope<'_>, body: &Bytes, secret: usize) -> Self {
+        Self {
             id: EnvelopeString::new(envelope.id, body),
             event_type: EnvelopeString::new(envelope.event_type, body),
             created: envelope.created,
@@ -131,14 +131,14 @@ enum EnvelopeString {
 
 impl EnvelopeString {
     /// Stores a string that was parsed from `body`.
-    fn new(text: Cow<'_, str>, body: &[u8]) -> EnvelopeString {
+    fn new(text: Cow<'_, str>, body: &[u8]) -> Self {
         match text {
             // A borrowed string points into `body`: the difference of the addresses is its position.
             Cow::Borrowed(text) => {
                 let start = text.as_ptr().addr() - body.as_ptr().addr();
-                EnvelopeString::InBody(start..start + text.len())
+                Self::InBody(start..start + text.len())
             }
-            Cow::Owned(text) => EnvelopeString::Decoded(text.into()),
+            Cow::Owned(text) => Self::Decoded(text.into()),
         }
     }
 
@@ -146,8 +146,8 @@ impl EnvelopeString {
     fn resolve<'a>(&'a self, body: &'a [u8]) -> &'a str {
         match self {
             #[expect(clippy::expect_used, reason = "`new` got these bytes of this body as a str")]
-            EnvelopeString::InBody(range) => str::from_utf8(&body[range.clone()]).expect("valid UTF-8"),
-            EnvelopeString::Decoded(text) => text,
+            Self::InBody(range) => str::from_utf8(&body[range.clone()]).expect("valid UTF-8"),
+            Self::Decoded(text) => text,
         }
     }
 }

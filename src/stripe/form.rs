@@ -10,20 +10,20 @@ pub enum Param {
     /// A single value: `key=text`.
     Text(String),
     /// A list: `key[0]=…&key[1]=…`. An empty list sends nothing.
-    List(Vec<Param>),
+    List(Vec<Self>),
     /// A table: `key[name]=…`. An empty table sends nothing.
     Table(Params),
 }
 
 impl From<&str> for Param {
-    fn from(text: &str) -> Param {
-        Param::Text(text.to_owned())
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
     }
 }
 
 impl From<u64> for Param {
-    fn from(number: u64) -> Param {
-        Param::Text(number.to_string())
+    fn from(number: u64) -> Self {
+        Self::Text(number.to_string())
     }
 }
 

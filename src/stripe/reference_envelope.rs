@@ -8,10 +8,10 @@ use serde_json::Value;
 use std::fmt;
 
 /// The members `id`, `type`, `created`, `livemode` and `account`, in this order.
-pub type EnvelopeTuple = (String, String, Option<i64>, Option<bool>, Option<String>);
+pub(super) type EnvelopeTuple = (String, String, Option<i64>, Option<bool>, Option<String>);
 
 /// Parses the envelope of `body`. Returns `None` if it is not an event.
-pub fn parse(body: &[u8]) -> Option<EnvelopeTuple> {
+pub(super) fn parse(body: &[u8]) -> Option<EnvelopeTuple> {
     let Members(members) = serde_json::from_slice(&flatten(body)?).ok()?;
     let all = |name: &str| members.iter().filter(|(key, _)| key == name).map(|(_, value)| value).collect();
     let last = |name: &str| -> Option<&Value> { Vec::pop(&mut all(name)) };

@@ -26,10 +26,10 @@ pub struct Secret {
 impl Secret {
     /// Creates a secret from its text, `whsec_` included. The bytes of the text are the key; nothing is decoded. The
     /// configuration rejects blank secrets.
-    pub fn new(text: &str) -> Secret {
+    pub fn new(text: &str) -> Self {
         #[expect(clippy::expect_used, reason = "HMAC takes keys of any length (RFC 2104, section 2)")]
         let keyed = Hmac::new_from_slice(text.as_bytes()).expect("a key of any length");
-        Secret { keyed }
+        Self { keyed }
     }
 
     fn tag(&self, timestamp: &[u8], body: &[u8]) -> CtOutput<Hmac<Sha256>> {

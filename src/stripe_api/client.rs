@@ -77,7 +77,7 @@ impl Api {
         transport: Arc<HttpTransport>,
         config: &ApiConfig,
         metrics: Arc<Metrics>,
-    ) -> Result<Api, String> {
+    ) -> Result<Self, String> {
         let value = |text: &str| HeaderValue::from_str(text).map_err(|error| error.to_string());
         let mut authorization = value(&format!("Bearer {}", config.key.expose_secret()))?;
         // A sensitive value is hidden in `Debug` output.
@@ -91,7 +91,7 @@ impl Api {
         if let Some(account) = config.account {
             headers.insert(STRIPE_ACCOUNT, value(account)?);
         }
-        Ok(Api { transport, base: config.base.to_owned(), headers, timeout: config.timeout, metrics })
+        Ok(Self { transport, base: config.base.to_owned(), headers, timeout: config.timeout, metrics })
     }
 
     /// Sends a POST. Stripe executes all attempts with the same `idempotency_key` only once.

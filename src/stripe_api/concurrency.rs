@@ -37,8 +37,8 @@ pub(super) struct ConcurrencyLimit {
 pub(super) struct CallPermit(Option<OwnedSemaphorePermit>);
 
 impl ConcurrencyLimit {
-    pub(super) fn new() -> ConcurrencyLimit {
-        ConcurrencyLimit { semaphore: Arc::new(Semaphore::new(HTTP1_LIMIT)), last_http2: Mutex::new(None) }
+    pub(super) fn new() -> Self {
+        Self { semaphore: Arc::new(Semaphore::new(HTTP1_LIMIT)), last_http2: Mutex::new(None) }
     }
 
     /// Waits for a permit. Returns `None` after [`ACQUIRE_TIMEOUT`].

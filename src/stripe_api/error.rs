@@ -43,10 +43,10 @@ pub struct StripeError {
 
 impl StripeError {
     /// Parses the body of an error response. Returns `None` if it is not Stripe's error object.
-    pub(super) fn parse(status: u16, retry_after: Option<u64>, body: &[u8]) -> Option<StripeError> {
+    pub(super) fn parse(status: u16, retry_after: Option<u64>, body: &[u8]) -> Option<Self> {
         let ErrorBody { error } = serde_json::from_slice(body).ok()?;
         let ErrorObject { error_type, code, param, message } = error;
-        Some(StripeError { status, error_type, code, param, message, retry_after })
+        Some(Self { status, error_type, code, param, message, retry_after })
     }
 
     /// Returns whether the idempotency key was used before with other parameters.
@@ -58,7 +58,7 @@ impl StripeError {
 /// Leaves out the message.
 impl fmt::Debug for StripeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let StripeError { status, error_type, code, param, .. } = self;
+        let Self { status, error_type, code, param, .. } = self;
         f.debug_struct("StripeError")
             .field("status", status)
             .field("error_type", error_type)

@@ -27,7 +27,7 @@ impl HttpTransport {
     ///
     /// # Errors
     /// Returns a message if the system has no certificates to verify Stripe's with.
-    pub fn new() -> Result<HttpTransport, String> {
+    pub fn new() -> Result<Self, String> {
         let client = Client::builder()
             .user_agent(USER_AGENT)
             .redirect(redirect::Policy::none())
@@ -36,7 +36,7 @@ impl HttpTransport {
             .tcp_nodelay(true)
             .build()
             .map_err(|error| root_cause(&error))?;
-        Ok(HttpTransport { client, concurrency: ConcurrencyLimit::new() })
+        Ok(Self { client, concurrency: ConcurrencyLimit::new() })
     }
 }
 

@@ -19,7 +19,7 @@ pub struct Tool {
 
 impl Tool {
     /// Starts a command.
-    pub fn start(command: &mut Command) -> Tool {
+    pub fn start(command: &mut Command) -> Self {
         let home = TempDir::new().expect("a folder");
         let log = File::create(home.path().join("log")).expect("a log");
         let child = command
@@ -31,7 +31,7 @@ impl Tool {
             .stderr(log)
             .spawn()
             .unwrap_or_else(|error| panic!("{:?}: {error}", command.get_program()));
-        Tool { child, home }
+        Self { child, home }
     }
 
     /// Returns its output so far.
@@ -83,15 +83,15 @@ pub struct Caddy {
 
 impl Caddy {
     /// Starts Caddy in front of the program at this address, which need not listen yet.
-    pub async fn start(program: &Address) -> Caddy {
-        Caddy::start_serving(program, Path::new("examples/site")).await
+    pub async fn start(program: &Address) -> Self {
+        Self::start_serving(program, Path::new("examples/site")).await
     }
 
     /// Starts Caddy with the files of another site.
-    pub async fn start_serving(program: &Address, site: &Path) -> Caddy {
+    pub async fn start_serving(program: &Address, site: &Path) -> Self {
         // A free port is not reserved: another process may take it before Caddy does.
         for _ in 0..5 {
-            let mut caddy = Caddy::launch(program, site, free_port());
+            let mut caddy = Self::launch(program, site, free_port());
             if caddy.listening().await {
                 return caddy;
             }
@@ -100,7 +100,7 @@ impl Caddy {
         panic!("caddy found no port");
     }
 
-    fn launch(program: &Address, site: &Path, port: u16) -> Caddy {
+    fn launch(program: &Address, site: &Path, port: u16) -> Self {
         let mut command = Command::new("caddy");
         command
             .args(["run", "--config", "Caddyfile", "--adapter", "caddyfile"])
@@ -109,7 +109,7 @@ impl Caddy {
             .env("COUNTERSIGN", program.text())
             .env("SITE_ROOT", site);
         let address = Address::Tcp((Ipv4Addr::LOCALHOST, port).into());
-        Caddy { tool: Tool::start(&mut command), address }
+        Self { tool: Tool::start(&mut command), address }
     }
 
     /// Waits until it listens, and returns false if it ended instead.

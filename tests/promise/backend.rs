@@ -59,7 +59,7 @@ pub struct RecordingBackend {
 
 impl RecordingBackend {
     /// Listens on a free port.
-    pub async fn start(script: impl Fn(usize) -> Reaction + Send + Sync + 'static) -> RecordingBackend {
+    pub async fn start(script: impl Fn(usize) -> Reaction + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("bound"));
         let log = Arc::new(watch::Sender::new(RequestLog::new()));
@@ -74,7 +74,7 @@ impl RecordingBackend {
                 while connections.try_join_next().is_some() {}
             }
         });
-        RecordingBackend { url, log, listening }
+        Self { url, log, listening }
     }
 
     /// Returns its address as `[backend] url` takes it.

@@ -139,9 +139,9 @@ struct Protocol {
 }
 
 impl Protocol {
-    fn new(mode: DeliveryMode, flaw: Flaw) -> Protocol {
+    fn new(mode: DeliveryMode, flaw: Flaw) -> Self {
         let holders = if mode == DeliveryMode::Inline { 3 } else { 2 };
-        Protocol { mode, flaw, holders, copies: 3, crashes: 2, redeliveries: 1 }
+        Self { mode, flaw, holders, copies: 3, crashes: 2, redeliveries: 1 }
     }
 
     fn lease(&self) -> u8 {
@@ -416,7 +416,7 @@ impl Model for Protocol {
                 !state.acknowledged || stored || state.applied > 0
             }),
             Property::always(NO_LEASE_AFTER_DELIVERY, |_, state: &State| !state.leased_after_delivery),
-            Property::always(ENDS_DELIVERED_OR_DEAD, |model: &Protocol, state: &State| {
+            Property::always(ENDS_DELIVERED_OR_DEAD, |model: &Self, state: &State| {
                 let (mut steps, mut left) = (vec![], state.acknowledged);
                 model.actions(state, &mut steps);
                 left &= steps.is_empty();

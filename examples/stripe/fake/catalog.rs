@@ -20,8 +20,8 @@ pub struct Price {
 
 impl Price {
     /// Creates a price in euros that is paid once.
-    pub fn once(id: &str, cents: u64, product: &str) -> Price {
-        Price {
+    pub fn once(id: &str, cents: u64, product: &str) -> Self {
+        Self {
             id: id.into(),
             amount: cents,
             currency: "eur".into(),
@@ -31,8 +31,8 @@ impl Price {
     }
 
     /// Creates a price in euros that is paid every month.
-    pub fn monthly(id: &str, cents: u64, product: &str) -> Price {
-        Price { recurring: true, ..Price::once(id, cents, product) }
+    pub fn monthly(id: &str, cents: u64, product: &str) -> Self {
+        Self { recurring: true, ..Self::once(id, cents, product) }
     }
 
     /// Returns the price as the API shows it.
@@ -58,8 +58,8 @@ pub struct Catalog(BTreeMap<String, Price>);
 
 impl Catalog {
     /// Creates a catalog of these prices.
-    pub fn new(prices: Vec<Price>) -> Catalog {
-        Catalog(prices.into_iter().map(|price| (price.id.clone(), price)).collect())
+    pub fn new(prices: Vec<Price>) -> Self {
+        Self(prices.into_iter().map(|price| (price.id.clone(), price)).collect())
     }
 
     /// Returns the price with this id.

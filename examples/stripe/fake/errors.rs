@@ -22,9 +22,9 @@ impl Error {
     /// `idempotency_key_in_use`, `bad_key`, `card_declined`, `permission`, `no_such_session`, `rate_limited`,
     /// `lock_timeout` (429), `lock_conflict` (409), `api_error`, `api_error_no_retry`, `api_error_replayed` and
     /// `unavailable`.
-    pub fn named(name: &str) -> Option<Error> {
+    pub fn named(name: &str) -> Option<Self> {
         let found = NAMED_ERRORS.iter().find(|error| error.name == name)?;
-        let mut error = Error::new(found.status, found.error_type, found.code, found.message);
+        let mut error = Self::new(found.status, found.error_type, found.code, found.message);
         let members = found.members.iter().map(|(member, value)| ((*member).to_owned(), json!(value)));
         error.members.extend(members);
         error.headers.extend(found.headers);
@@ -32,7 +32,7 @@ impl Error {
     }
 
     /// Creates an error with this status, type, code (or `""`) and message.
-    pub fn new(status: u16, error_type: &str, code: &str, message: &str) -> Error {
+    pub fn new(status: u16, error_type: &str, code: &str, message: &str) -> Self {
         let mut members = Map::new();
         members.insert("type".into(), json!(error_type));
         members.insert("message".into(), json!(message));
@@ -41,118 +41,118 @@ impl Error {
             let page = format!("https://stripe.com/docs/error-codes/{}", code.replace('_', "-"));
             members.insert("doc_url".into(), json!(page));
         }
-        Error { status, members, headers: vec![] }
+        Self { status, members, headers: vec![] }
     }
 
     /// Creates a 400 error about a parameter for which Stripe has no error code.
-    pub fn invalid(param: &str, message: &str) -> Error {
-        Error::coded(param, "", message)
+    pub fn invalid(param: &str, message: &str) -> Self {
+        Self::coded(param, "", message)
     }
 
     /// Creates a 400 error about a parameter, with an error code (or `""`).
-    pub fn coded(param: &str, code: &str, message: &str) -> Error {
-        let mut error = Error::new(400, INVALID_REQUEST, code, message);
+    pub fn coded(param: &str, code: &str, message: &str) -> Self {
+        let mut error = Self::new(400, INVALID_REQUEST, code, message);
         error.members.insert("param".into(), json!(param));
         error
     }
 
     /// Appends a header.
-    pub fn header(mut self, name: &'static str, value: &'static str) -> Error {
+    pub fn header(mut self, name: &'static str, value: &'static str) -> Self {
         self.headers.push((name, value));
         self
     }
 
     /// A required parameter is absent.
-    pub(super) fn missing(param: &str) -> Error {
-        Error::coded(param, "parameter_missing", &format!("Missing required param: {param}."))
+    pub(super) fn missing(param: &str) -> Self {
+        Self::coded(param, "parameter_missing", &format!("Missing required param: {param}."))
     }
 
     /// Stripe does not know a parameter of this name.
-    pub(super) fn unknown(param: &str) -> Error {
-        Error::coded(param, "parameter_unknown", &format!("Received unknown parameter: {param}"))
+    pub(super) fn unknown(param: &str) -> Self {
+        Self::coded(param, "parameter_unknown", &format!("Received unknown parameter: {param}"))
     }
 
     /// The value of a parameter is not of its scalar type: `integer`, `number` or `boolean`.
-    pub(super) fn invalid_scalar(param: &str, scalar_type: &str, value: &str) -> Error {
+    pub(super) fn invalid_scalar(param: &str, scalar_type: &str, value: &str) -> Self {
         let code = if scalar_type == "integer" { "parameter_invalid_integer" } else { "" };
-        Error::coded(param, code, &format!("Invalid {scalar_type}: {value}"))
+        Self::coded(param, code, &format!("Invalid {scalar_type}: {value}"))
     }
 
     /// The value of a parameter is not an absolute URL.
-    pub(super) fn invalid_url(param: &str) -> Error {
-        Error::coded(param, "url_invalid", "Not a valid URL")
+    pub(super) fn invalid_url(param: &str) -> Self {
+        Self::coded(param, "url_invalid", "Not a valid URL")
     }
 
     /// The value of a parameter is not an e-mail address.
-    pub(super) fn invalid_email(param: &str, email: &str) -> Error {
-        Error::coded(param, "email_invalid", &format!("Invalid email address: {email}"))
+    pub(super) fn invalid_email(param: &str, email: &str) -> Self {
+        Self::coded(param, "email_invalid", &format!("Invalid email address: {email}"))
     }
 
     /// A parameter names an object that does not exist.
-    pub(super) fn no_such(object_type: &str, id: &str, param: &str) -> Error {
-        Error::coded(param, "resource_missing", &format!("No such {object_type}: '{id}'"))
+    pub(super) fn no_such(object_type: &str, id: &str, param: &str) -> Self {
+        Self::coded(param, "resource_missing", &format!("No such {object_type}: '{id}'"))
     }
 
     /// The path names an object that does not exist.
-    pub(super) fn not_found(object_type: &str, id: &str, param: &str) -> Error {
-        Error { status: 404, ..Error::no_such(object_type, id, param) }
+    pub(super) fn not_found(object_type: &str, id: &str, param: &str) -> Self {
+        Self { status: 404, ..Self::no_such(object_type, id, param) }
     }
 
     /// No endpoint has this method and path.
-    pub(super) fn unrecognized_url(method: &str, segments: &[&str]) -> Error {
+    pub(super) fn unrecognized_url(method: &str, segments: &[&str]) -> Self {
         let message = format!("Unrecognized request URL ({method}: /v1/{}).", segments.join("/"));
-        Error::new(404, INVALID_REQUEST, "", &message)
+        Self::new(404, INVALID_REQUEST, "", &message)
     }
 
     /// The call has no API key.
-    pub(super) fn no_api_key() -> Error {
-        Error::unauthorized("You did not provide an API key.")
+    pub(super) fn no_api_key() -> Self {
+        Self::unauthorized("You did not provide an API key.")
     }
 
     /// The call's API key is malformed. The message shows its last four characters.
-    pub(super) fn invalid_api_key(key: &str) -> Error {
+    pub(super) fn invalid_api_key(key: &str) -> Self {
         let end: String = key.chars().rev().take(4).collect::<Vec<_>>().into_iter().rev().collect();
-        Error::unauthorized(&format!("Invalid API Key provided: ****{end}"))
+        Self::unauthorized(&format!("Invalid API Key provided: ****{end}"))
     }
 
     /// The idempotency key is too long.
-    pub(super) fn idempotency_key_too_long() -> Error {
-        Error::new(400, "idempotency_error", "", "An idempotency key has at most 255 characters.")
+    pub(super) fn idempotency_key_too_long() -> Self {
+        Self::new(400, "idempotency_error", "", "An idempotency key has at most 255 characters.")
     }
 
     /// Another call with the same idempotency key is in progress.
-    pub(super) fn idempotency_key_in_use() -> Error {
-        Error::named_or_api_error("idempotency_key_in_use")
+    pub(super) fn idempotency_key_in_use() -> Self {
+        Self::named_or_api_error("idempotency_key_in_use")
     }
 
     /// The idempotency key was first used with other parameters.
-    pub(super) fn idempotency_params_mismatch() -> Error {
-        Error::named_or_api_error("idempotency_params_mismatch")
+    pub(super) fn idempotency_params_mismatch() -> Self {
+        Self::named_or_api_error("idempotency_params_mismatch")
     }
 
     /// The session to pay for was paid or has expired.
-    pub(super) fn session_not_open() -> Error {
-        Error::invalid("session", "This Checkout Session is no longer open.")
+    pub(super) fn session_not_open() -> Self {
+        Self::invalid("session", "This Checkout Session is no longer open.")
     }
 
     /// The session to expire was paid or has expired.
-    pub(super) fn session_not_expirable() -> Error {
-        Error::invalid("session", "Only Checkout Sessions with a status in [\"open\"] can be expired.")
+    pub(super) fn session_not_expirable() -> Self {
+        Self::invalid("session", "Only Checkout Sessions with a status in [\"open\"] can be expired.")
     }
 
-    fn unauthorized(message: &str) -> Error {
-        Error::new(401, INVALID_REQUEST, "", message).header("WWW-Authenticate", AUTHENTICATE)
+    fn unauthorized(message: &str) -> Self {
+        Self::new(401, INVALID_REQUEST, "", message).header("WWW-Authenticate", AUTHENTICATE)
     }
 
-    fn named_or_api_error(name: &str) -> Error {
-        Error::named(name).unwrap_or_else(|| Error::new(500, "api_error", "", "The fake Stripe is broken."))
+    fn named_or_api_error(name: &str) -> Self {
+        Self::named(name).unwrap_or_else(|| Self::new(500, "api_error", "", "The fake Stripe is broken."))
     }
 }
 
 impl From<Error> for Response {
-    fn from(error: Error) -> Response {
+    fn from(error: Error) -> Self {
         let headers = error.headers.iter();
-        let response = Response::json(error.status, &json!({ "error": error.members }));
+        let response = Self::json(error.status, &json!({ "error": error.members }));
         headers.fold(response, |response, (name, value)| response.header(name, value))
     }
 }
@@ -178,16 +178,16 @@ impl NamedError {
         error_type: &'static str,
         code: &'static str,
         message: &'static str,
-    ) -> NamedError {
-        NamedError { name, status, error_type, code, message, members: &[], headers: &[] }
+    ) -> Self {
+        Self { name, status, error_type, code, message, members: &[], headers: &[] }
     }
 
-    const fn members(self, members: &'static [(&'static str, &'static str)]) -> NamedError {
-        NamedError { members, ..self }
+    const fn members(self, members: &'static [(&'static str, &'static str)]) -> Self {
+        Self { members, ..self }
     }
 
-    const fn headers(self, headers: &'static [(&'static str, &'static str)]) -> NamedError {
-        NamedError { headers, ..self }
+    const fn headers(self, headers: &'static [(&'static str, &'static str)]) -> Self {
+        Self { headers, ..self }
     }
 }
 

@@ -76,14 +76,14 @@ struct EventFilter {
 }
 
 impl EventFilter {
-    fn parse(params: &Tree) -> Result<EventFilter, Error> {
+    fn parse(params: &Tree) -> Result<Self, Error> {
         let delivered = match params.text(&["delivery_success"]) {
             None => None,
             Some("true") => Some(true),
             Some("false") => Some(false),
             Some(_) => return Err(Error::invalid("delivery_success", "Invalid boolean")),
         };
-        Ok(EventFilter { delivered, types: parse_types(params)?, created: parse_created(params)? })
+        Ok(Self { delivered, types: parse_types(params)?, created: parse_created(params)? })
     }
 
     fn matches(&self, event: &Event) -> bool {

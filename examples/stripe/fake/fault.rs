@@ -57,69 +57,69 @@ impl Release {
 
 impl Fault {
     /// No fault: the work is done without a delay.
-    pub(super) const NONE: Fault = Fault { delay: Delay::None, action: FaultAction::Proceed };
+    pub(super) const NONE: Self = Self { delay: Delay::None, action: FaultAction::Proceed };
 
     /// Does the work after a delay.
-    pub fn slow(delay: Duration) -> Fault {
-        Fault { delay: Delay::For(delay), action: FaultAction::Proceed }
+    pub fn slow(delay: Duration) -> Self {
+        Self { delay: Delay::For(delay), action: FaultAction::Proceed }
     }
 
     /// Does the work once the returned [`Release`] is used or dropped.
-    pub fn held() -> (Fault, Release) {
+    pub fn held() -> (Self, Release) {
         let (release, released) = oneshot::channel();
-        (Fault { delay: Delay::Until(released), action: FaultAction::Proceed }, Release(release))
+        (Self { delay: Delay::Until(released), action: FaultAction::Proceed }, Release(release))
     }
 
     /// Responds with a named error ([`Error::named`] lists the names). The idempotency key remembers it as in
     /// [`Fault::error`].
     #[track_caller]
-    pub fn named(name: &str) -> Fault {
-        Fault::error(Error::named(name).unwrap_or_else(|| panic!("no error is named {name}")))
+    pub fn named(name: &str) -> Self {
+        Self::error(Error::named(name).unwrap_or_else(|| panic!("no error is named {name}")))
     }
 
     /// Responds with this error. The idempotency key remembers a 402 and a 500, which happen after work has begun, and no
     /// other error.
-    pub fn error(error: Error) -> Fault {
+    pub fn error(error: Error) -> Self {
         let stored = matches!(error.status, 402 | 500);
-        Fault::respond(error.into(), stored)
+        Self::respond(error.into(), stored)
     }
 
     /// Responds with this response. `stored` says whether the idempotency key remembers it. If the key already has a
     /// response, that one is sent and the fault is left for the next call.
-    pub fn respond(response: Response, stored: bool) -> Fault {
-        Fault::immediate(FaultAction::Respond { response, stored })
+    pub fn respond(response: Response, stored: bool) -> Self {
+        Self::immediate(FaultAction::Respond { response, stored })
     }
 
     /// Responds with 502 and an HTML page, as a proxy in front of Stripe does.
-    pub fn bad_gateway() -> Fault {
+    pub fn bad_gateway() -> Self {
         let page = "<html><body>502 Bad Gateway</body></html>";
-        Fault::respond(Response::new(502, "text/html", page.as_bytes().to_vec()), false)
+        Self::respond(Response::new(502, "text/html", page.as_bytes().to_vec()), false)
     }
 
     /// Closes the connection before the body is read.
-    pub fn drop_unread() -> Fault {
-        Fault::immediate(FaultAction::DropUnread)
+    pub fn drop_unread() -> Self {
+        Self::immediate(FaultAction::DropUnread)
     }
 
     /// Reads the call, then closes the connection. The work is not done.
-    pub fn drop_read() -> Fault {
-        Fault::immediate(FaultAction::DropRead)
+    pub fn drop_read() -> Self {
+        Self::immediate(FaultAction::DropRead)
     }
 
     /// Does the work, then closes the connection in place of a response. The idempotency key remembers the response.
-    pub fn drop_after_work() -> Fault {
-        Fault::immediate(FaultAction::DropAfterWork)
+    pub fn drop_after_work() -> Self {
+        Self::immediate(FaultAction::DropAfterWork)
     }
 
     /// Does the work, then closes the connection halfway through the response. The idempotency key remembers the whole
     /// response.
-    pub fn truncate() -> Fault {
-        Fault::immediate(FaultAction::Truncate)
+    pub fn truncate() -> Self {
+        Self::immediate(FaultAction::Truncate)
     }
 
     /// Returns whether this is [`Fault::NONE`].
     pub(super) fn is_none(&self) -> bool {
-        matches!(self, Fault { delay: Delay::None, action: FaultAction::Proceed })
+        matches!(self, Self { delay: Delay::None, action: FaultAction::Proceed })
     }
 
     /// Returns whether the connection is closed before the body is read.
@@ -127,8 +127,8 @@ impl Fault {
         matches!(self.action, FaultAction::DropUnread)
     }
 
-    pub(super) fn immediate(action: FaultAction) -> Fault {
-        Fault { delay: Delay::None, action }
+    pub(super) fn immediate(action: FaultAction) -> Self {
+        Self { delay: Delay::None, action }
     }
 }
 
@@ -136,10 +136,10 @@ impl Delay {
     /// Waits until the delay is over.
     pub(super) async fn wait(self) {
         match self {
-            Delay::None => {}
-            Delay::For(time) => tokio::time::sleep(time).await,
+            Self::None => {}
+            Self::For(time) => tokio::time::sleep(time).await,
             // An error says that the `Release` was dropped, which ends the delay too.
-            Delay::Until(released) => drop(released.await),
+            Self::Until(released) => drop(released.await),
         }
     }
 }

@@ -33,8 +33,8 @@ impl Tree {
     /// # Errors
     ///
     /// Fails if a name is malformed, is given twice, or is a scalar in one place and an object in another.
-    pub fn parse(form: &str) -> Result<Tree, Error> {
-        let mut tree = Tree::default();
+    pub fn parse(form: &str) -> Result<Self, Error> {
+        let mut tree = Self::default();
         for (name, value) in pairs(form) {
             let path =
                 parse_name(&name).ok_or_else(|| Error::invalid(&name, &format!("Invalid name: {name}")))?;
@@ -59,7 +59,7 @@ impl Tree {
     }
 
     /// Returns the object or list with this name.
-    pub fn tree(&self, name: &str) -> Option<&Tree> {
+    pub fn tree(&self, name: &str) -> Option<&Self> {
         match self.node(name)? {
             Node::Text(_) => None,
             Node::Tree(tree) => Some(tree),
@@ -86,7 +86,7 @@ impl Tree {
             Some(at) => at,
             None => {
                 let node =
-                    if rest.is_empty() { Node::Text(value.clone()) } else { Node::Tree(Tree::default()) };
+                    if rest.is_empty() { Node::Text(value.clone()) } else { Node::Tree(Self::default()) };
                 self.0.push((name, node));
                 self.0.len() - 1
             }
@@ -105,8 +105,8 @@ impl Node {
     /// Returns the parameter as JSON.
     pub fn to_json(&self) -> Value {
         match self {
-            Node::Text(text) => json!(text),
-            Node::Tree(tree) => tree.to_json(),
+            Self::Text(text) => json!(text),
+            Self::Tree(tree) => tree.to_json(),
         }
     }
 }

@@ -51,8 +51,8 @@ pub struct Listeners {
 
 impl Listeners {
     /// Creates the list of listeners, empty, with the signing secret that each session receives.
-    pub fn new(secret: String) -> Listeners {
-        Listeners {
+    pub fn new(secret: String) -> Self {
+        Self {
             secret,
             messages: broadcast::Sender::new(64),
             connected: watch::Sender::new(0),

@@ -94,8 +94,8 @@ pub struct FakeStripe {
 
 impl FakeStripe {
     /// Starts a fake on a free port.
-    pub async fn start() -> FakeStripe {
-        FakeStripe::start_with(Settings::default())
+    pub async fn start() -> Self {
+        Self::start_with(Settings::default())
             .await
             .unwrap_or_else(|error| panic!("cannot start the fake Stripe: {error}"))
     }
@@ -105,13 +105,13 @@ impl FakeStripe {
     /// # Errors
     ///
     /// Fails if the port is taken, or if the OpenAPI description cannot be read.
-    pub async fn start_with(settings: Settings) -> std::io::Result<FakeStripe> {
+    pub async fn start_with(settings: Settings) -> std::io::Result<Self> {
         // The HTTP client needs a provider even without TLS. Another part of the process may have installed one.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let listener = TcpListener::bind(settings.listen).await?;
         let state = Arc::new(State::new(settings, listener.local_addr()?)?);
         let server = tokio::spawn(http::serve(state.clone(), listener));
-        Ok(FakeStripe { state, server })
+        Ok(Self { state, server })
     }
 
     /// Returns the value for `STRIPE_API_BASE` and `--api-base`: `http://127.0.0.1:port`.

@@ -15,27 +15,27 @@ pub struct Response {
 
 impl Response {
     /// Creates a response with one header, `Content-Type`.
-    pub fn new(status: u16, content_type: &str, body: Vec<u8>) -> Response {
-        Response { status, headers: vec![("Content-Type".into(), content_type.into())], body }
+    pub fn new(status: u16, content_type: &str, body: Vec<u8>) -> Self {
+        Self { status, headers: vec![("Content-Type".into(), content_type.into())], body }
     }
 
     /// Creates a JSON response, indented by two spaces as Stripe indents it.
-    pub fn json(status: u16, value: &Value) -> Response {
-        Response::new(status, "application/json", format!("{value:#}").into_bytes())
+    pub fn json(status: u16, value: &Value) -> Self {
+        Self::new(status, "application/json", format!("{value:#}").into_bytes())
     }
 
     /// Creates an HTML response.
-    pub fn html(status: u16, page: &str) -> Response {
-        Response::new(status, "text/html; charset=utf-8", page.as_bytes().to_vec())
+    pub fn html(status: u16, page: &str) -> Self {
+        Self::new(status, "text/html; charset=utf-8", page.as_bytes().to_vec())
     }
 
     /// Creates a 303 response that redirects a browser to `location`.
-    pub fn see_other(location: &str) -> Response {
-        Response::html(303, "").header("Location", location)
+    pub fn see_other(location: &str) -> Self {
+        Self::html(303, "").header("Location", location)
     }
 
     /// Appends a header.
-    pub fn header(mut self, name: &str, value: &str) -> Response {
+    pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.into(), value.into()));
         self
     }

@@ -23,8 +23,8 @@ pub fn find() -> Option<PathBuf> {
 
 impl Schema {
     /// Reads a description from a file.
-    pub fn read(path: &Path) -> std::io::Result<Schema> {
-        Ok(Schema(serde_json::from_slice(&std::fs::read(path)?)?))
+    pub fn read(path: &Path) -> std::io::Result<Self> {
+        Ok(Self(serde_json::from_slice(&std::fs::read(path)?)?))
     }
 
     /// Checks the parameters of a POST to this path. A path without a description has no rules.

@@ -45,8 +45,8 @@ pub struct Settings {
 }
 
 impl Default for Settings {
-    fn default() -> Settings {
-        Settings {
+    fn default() -> Self {
+        Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             public_url: None,
             prices: vec![

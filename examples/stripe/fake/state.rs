@@ -48,13 +48,13 @@ impl State {
     /// # Errors
     ///
     /// Fails if the OpenAPI description cannot be read.
-    pub(super) fn new(settings: Settings, address: SocketAddr) -> std::io::Result<State> {
+    pub(super) fn new(settings: Settings, address: SocketAddr) -> std::io::Result<Self> {
         let client = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .build()
             .map_err(std::io::Error::other)?;
-        Ok(State {
+        Ok(Self {
             address,
             public_url: settings.public_url.unwrap_or_else(|| format!("http://{address}")),
             schema: settings.schema.as_deref().map(Schema::read).transpose()?,
@@ -111,10 +111,10 @@ pub struct Ids {
 }
 
 impl Ids {
-    fn new() -> std::io::Result<Ids> {
+    fn new() -> std::io::Result<Self> {
         let mut run = [0; 6];
         getrandom::fill(&mut run).map_err(std::io::Error::other)?;
-        Ok(Ids { run: run.iter().map(|byte| format!("{byte:02x}")).collect(), count: AtomicU64::new(0) })
+        Ok(Self { run: run.iter().map(|byte| format!("{byte:02x}")).collect(), count: AtomicU64::new(0) })
     }
 
     /// Returns a new id with this prefix.

@@ -39,8 +39,8 @@ pub struct Store {
 
 impl Store {
     /// Creates a store that has these prices and nothing else.
-    pub fn new(prices: Vec<Price>) -> Store {
-        Store {
+    pub fn new(prices: Vec<Price>) -> Self {
+        Self {
             catalog: Catalog::new(prices),
             sessions: BTreeMap::new(),
             objects: BTreeMap::new(),

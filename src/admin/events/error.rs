@@ -42,87 +42,82 @@ pub(super) enum EventsApiError {
 }
 
 impl From<LedgerError> for EventsApiError {
-    fn from(error: LedgerError) -> EventsApiError {
-        EventsApiError::Ledger(error)
+    fn from(error: LedgerError) -> Self {
+        Self::Ledger(error)
     }
 }
 
 impl From<ImportError> for EventsApiError {
-    fn from(error: ImportError) -> EventsApiError {
+    fn from(error: ImportError) -> Self {
         match error {
-            ImportError::Invalid(rejection) => EventsApiError::Rejected(rejection),
-            ImportError::Ledger(error) => EventsApiError::Ledger(error),
+            ImportError::Invalid(rejection) => Self::Rejected(rejection),
+            ImportError::Ledger(error) => Self::Ledger(error),
         }
     }
 }
 
 impl EventsApiError {
     /// Returns why there is no page. A ledger that is ready fails only on an invalid `after`.
-    pub(super) fn from_page_error(error: LedgerError, after: Option<&str>, health: Health) -> EventsApiError {
+    pub(super) fn from_page_error(error: LedgerError, after: Option<&str>, health: Health) -> Self {
         match (after, health) {
-            (Some(_), Health::Ready) => EventsApiError::After(error),
-            (_, Health::Ready | Health::NotReady { .. }) => EventsApiError::Ledger(error),
+            (Some(_), Health::Ready) => Self::After(error),
+            (_, Health::Ready | Health::NotReady { .. }) => Self::Ledger(error),
         }
     }
 
     fn status(&self) -> StatusCode {
         match self {
-            EventsApiError::Unauthorized => StatusCode::UNAUTHORIZED,
-            EventsApiError::Query(_)
-            | EventsApiError::After(_)
-            | EventsApiError::Rejected(_)
-            | EventsApiError::Broken => StatusCode::BAD_REQUEST,
-            EventsApiError::Unknown | EventsApiError::NoEndpoint => StatusCode::NOT_FOUND,
-            EventsApiError::Ambiguous(_) | EventsApiError::InFlight(_) | EventsApiError::PayloadGone => {
-                StatusCode::CONFLICT
-            }
-            EventsApiError::NoPayload => StatusCode::GONE,
-            EventsApiError::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
-            EventsApiError::Ledger(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Query(_) | Self::After(_) | Self::Rejected(_) | Self::Broken => StatusCode::BAD_REQUEST,
+            Self::Unknown | Self::NoEndpoint => StatusCode::NOT_FOUND,
+            Self::Ambiguous(_) | Self::InFlight(_) | Self::PayloadGone => StatusCode::CONFLICT,
+            Self::NoPayload => StatusCode::GONE,
+            Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Ledger(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
     /// Returns the `code` of the error's JSON body.
     pub(super) fn as_str(&self) -> &'static str {
         match self {
-            EventsApiError::Unauthorized => "unauthorized",
-            EventsApiError::Query(_) => "query_invalid",
-            EventsApiError::After(_) => "after_invalid",
-            EventsApiError::Unknown => "event_unknown",
-            EventsApiError::Ambiguous(_) => "event_ambiguous",
-            EventsApiError::InFlight(_) => "in_flight",
-            EventsApiError::PayloadGone | EventsApiError::NoPayload => "payload_gone",
-            EventsApiError::NoEndpoint => "endpoint_unknown",
-            EventsApiError::TooLarge(_) => "body_too_large",
-            EventsApiError::Broken => "body_malformed",
-            EventsApiError::Rejected(rejection) => outcome_of_rejection(*rejection).as_str(),
-            EventsApiError::Ledger(_) => "ledger_unavailable",
+            Self::Unauthorized => "unauthorized",
+            Self::Query(_) => "query_invalid",
+            Self::After(_) => "after_invalid",
+            Self::Unknown => "event_unknown",
+            Self::Ambiguous(_) => "event_ambiguous",
+            Self::InFlight(_) => "in_flight",
+            Self::PayloadGone | Self::NoPayload => "payload_gone",
+            Self::NoEndpoint => "endpoint_unknown",
+            Self::TooLarge(_) => "body_too_large",
+            Self::Broken => "body_malformed",
+            Self::Rejected(rejection) => outcome_of_rejection(*rejection).as_str(),
+            Self::Ledger(_) => "ledger_unavailable",
         }
     }
 
     /// Returns the `message` of the error's JSON body: what is wrong and what to do.
     pub(super) fn message(&self) -> String {
         match self {
-            EventsApiError::Unauthorized => {
+            Self::Unauthorized => {
                 "Send the token of [admin] in the configuration: Authorization: Bearer …".to_owned()
             }
-            EventsApiError::Query(message) => message.clone(),
-            EventsApiError::After(error) => format!("after must be the next of an earlier page, unchanged: {error}"),
-            EventsApiError::Unknown => "The ledger has no such event. Name it by its percent-encoded key, or by its id.".to_owned(),
-            EventsApiError::Ambiguous(keys) => {
+            Self::Query(message) => message.clone(),
+            Self::After(error) => format!("after must be the next of an earlier page, unchanged: {error}"),
+            Self::Unknown => "The ledger has no such event. Name it by its percent-encoded key, or by its id.".to_owned(),
+            Self::Ambiguous(keys) => {
                 format!("Several events have this id. Name one by its percent-encoded key: {}", keys.join(" | "))
             }
-            EventsApiError::InFlight(_) => "A delivery of the event is under way. Try again when it is over.".to_owned(),
-            EventsApiError::PayloadGone => {
+            Self::InFlight(_) => "A delivery of the event is under way. Try again when it is over.".to_owned(),
+            Self::PayloadGone => {
                 "The payload is no longer stored, so the event cannot be delivered from here. Resend it in Stripe's dashboard."
                     .to_owned()
             }
-            EventsApiError::NoPayload => "The payload is stored only until the event is delivered.".to_owned(),
-            EventsApiError::NoEndpoint => "Set ?endpoint= to the name of a [[webhook]] in the configuration.".to_owned(),
-            EventsApiError::TooLarge(max_body) => format!("The body is too long: the endpoint's max_body is {max_body} bytes."),
-            EventsApiError::Broken => "The body ended early, or took longer than the endpoint's body_timeout.".to_owned(),
-            EventsApiError::Rejected(rejection) => format!("The body must be an event as Stripe sends it: {rejection}"),
-            EventsApiError::Ledger(error) => format!("The ledger is unavailable: {error}"),
+            Self::NoPayload => "The payload is stored only until the event is delivered.".to_owned(),
+            Self::NoEndpoint => "Set ?endpoint= to the name of a [[webhook]] in the configuration.".to_owned(),
+            Self::TooLarge(max_body) => format!("The body is too long: the endpoint's max_body is {max_body} bytes."),
+            Self::Broken => "The body ended early, or took longer than the endpoint's body_timeout.".to_owned(),
+            Self::Rejected(rejection) => format!("The body must be an event as Stripe sends it: {rejection}"),
+            Self::Ledger(error) => format!("The ledger is unavailable: {error}"),
         }
     }
 }
@@ -132,25 +127,25 @@ impl IntoResponse for EventsApiError {
         let mut response = error(self.status(), self.as_str(), &self.message());
         let headers = response.headers_mut();
         match self {
-            EventsApiError::Unauthorized => {
+            Self::Unauthorized => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
-            EventsApiError::InFlight(Some(left)) => {
+            Self::InFlight(Some(left)) => {
                 let seconds = left.as_secs() + u64::from(left.subsec_nanos() > 0);
                 headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
             }
-            EventsApiError::Query(_)
-            | EventsApiError::After(_)
-            | EventsApiError::Unknown
-            | EventsApiError::Ambiguous(_)
-            | EventsApiError::InFlight(None)
-            | EventsApiError::PayloadGone
-            | EventsApiError::NoPayload
-            | EventsApiError::NoEndpoint
-            | EventsApiError::TooLarge(_)
-            | EventsApiError::Broken
-            | EventsApiError::Rejected(_)
-            | EventsApiError::Ledger(_) => {}
+            Self::Query(_)
+            | Self::After(_)
+            | Self::Unknown
+            | Self::Ambiguous(_)
+            | Self::InFlight(None)
+            | Self::PayloadGone
+            | Self::NoPayload
+            | Self::NoEndpoint
+            | Self::TooLarge(_)
+            | Self::Broken
+            | Self::Rejected(_)
+            | Self::Ledger(_) => {}
         }
         response
     }

@@ -16,7 +16,7 @@ impl Query {
     ///
     /// # Errors
     /// [`EventsApiError::Query`] for a parameter that is not among `known`, or is given twice.
-    pub(super) fn parse(raw: Option<&str>, known: &[&str]) -> Result<Query, EventsApiError> {
+    pub(super) fn parse(raw: Option<&str>, known: &[&str]) -> Result<Self, EventsApiError> {
         let mut params: Vec<(String, String)> = Vec::new();
         for (name, value) in form_urlencoded::parse(raw.unwrap_or_default().as_bytes()) {
             if !known.contains(&&*name) {
@@ -28,7 +28,7 @@ impl Query {
             }
             params.push((name.into_owned(), value.into_owned()));
         }
-        Ok(Query(params))
+        Ok(Self(params))
     }
 
     /// Returns the value of a parameter.

@@ -162,7 +162,7 @@ struct Api {
 }
 
 impl Api {
-    fn new(records: Vec<(Record, Option<StoredRequest>)>) -> Api {
+    fn new(records: Vec<(Record, Option<StoredRequest>)>) -> Self {
         let ledger = Arc::new(Scripted { records: Mutex::new(records), ..Scripted::default() });
         let webhook = WebhookConfig {
             path: SHOP.into(),
@@ -193,7 +193,7 @@ impl Api {
         let events = Some(EventsApi { token, intake, endpoints, rescan: rescan.clone() });
         let readiness = Arc::new(Readiness::new(ledger.clone()));
         let router = admin_router(AdminState { metrics, readiness, ledger: ledger.clone(), events });
-        Api { ledger, router, rescan }
+        Self { ledger, router, rescan }
     }
 
     async fn send(&self, request: http::Request<Body>) -> (u16, http::HeaderMap, Bytes) {

@@ -22,10 +22,10 @@ pub(super) enum ProbeResult {
 }
 
 impl<E: std::fmt::Display> From<Result<String, E>> for ProbeResult {
-    fn from(result: Result<String, E>) -> ProbeResult {
+    fn from(result: Result<String, E>) -> Self {
         match result {
-            Ok(detail) => ProbeResult::Ok(detail),
-            Err(reason) => ProbeResult::Failed(reason.to_string()),
+            Ok(detail) => Self::Ok(detail),
+            Err(reason) => Self::Failed(reason.to_string()),
         }
     }
 }

@@ -21,24 +21,24 @@ pub(super) enum SingleAction {
 impl SingleAction {
     fn method(self) -> Method {
         match self {
-            SingleAction::Redeliver => Method::POST,
-            SingleAction::Delete => Method::DELETE,
+            Self::Redeliver => Method::POST,
+            Self::Delete => Method::DELETE,
         }
     }
 
     /// Returns what follows the event in the path of the API.
     fn path_suffix(self) -> &'static str {
         match self {
-            SingleAction::Redeliver => "/redeliver",
-            SingleAction::Delete => "",
+            Self::Redeliver => "/redeliver",
+            Self::Delete => "",
         }
     }
 
     /// Describes an event after the action, for messages.
     fn past_participle(self) -> &'static str {
         match self {
-            SingleAction::Redeliver => "scheduled for redelivery",
-            SingleAction::Delete => "deleted",
+            Self::Redeliver => "scheduled for redelivery",
+            Self::Delete => "deleted",
         }
     }
 }

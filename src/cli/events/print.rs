@@ -11,8 +11,8 @@ pub(super) struct RecordPrinter {
 
 impl RecordPrinter {
     /// Prints JSON if `json`, else a table for a terminal.
-    pub(super) fn new(json: bool) -> RecordPrinter {
-        RecordPrinter { json, printed: 0 }
+    pub(super) fn new(json: bool) -> Self {
+        Self { json, printed: 0 }
     }
 
     /// Returns how many records were printed.

@@ -76,7 +76,7 @@ impl EventList {
     ///
     /// # Errors
     /// There is no key, or the system has no root certificates.
-    pub(super) fn new(checkout: &CheckoutConfig) -> Result<EventList, CliError> {
+    pub(super) fn new(checkout: &CheckoutConfig) -> Result<Self, CliError> {
         let Some(key) = &checkout.secret_key else {
             return Err(CliError::config(
                 "a key for Stripe's API is needed: set STRIPE_SECRET_KEY, or [checkout] secret_key in the configuration; a \
@@ -92,7 +92,7 @@ impl EventList {
             timeout: checkout.timeout,
         };
         let api = Api::new(transport, &config, Arc::new(Metrics::new())).map_err(CliError::failed)?;
-        Ok(EventList { api, base: checkout.api_base.clone() })
+        Ok(Self { api, base: checkout.api_base.clone() })
     }
 
     /// Reads every event since `since` (Unix seconds) that Stripe could not deliver, the newest first. Stripe filters by

@@ -26,8 +26,8 @@ impl LedgerSnapshot {
         api: &EventsClient,
         endpoint: &str,
         progress: &Progress,
-    ) -> Result<LedgerSnapshot, CliError> {
-        let (mut snapshot, mut after, mut read) = (LedgerSnapshot::default(), String::new(), 0);
+    ) -> Result<Self, CliError> {
+        let (mut snapshot, mut after, mut read) = (Self::default(), String::new(), 0);
         loop {
             progress.show(|| format!("reading the ledger: {read} records"));
             let query = [("endpoint", endpoint), ("limit", PAGE_RECORDS), ("after", after.as_str())];

@@ -8,8 +8,8 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    pub(super) fn new() -> Progress {
-        Progress { is_terminal: std::io::stderr().is_terminal() }
+    pub(super) fn new() -> Self {
+        Self { is_terminal: std::io::stderr().is_terminal() }
     }
 
     /// Replaces the line.

@@ -31,7 +31,7 @@ pub struct PriceConfig {
 }
 
 impl PriceConfig {
-    pub(super) fn read(section: &mut Section) -> Option<PriceConfig> {
+    pub(super) fn read(section: &mut Section) -> Option<Self> {
         let id = section.required("id", PRICE_ID, parse_id);
         let name = section.text("name", "", parse_name);
         let mode = section.text("mode", "", |text| match text {
@@ -45,7 +45,7 @@ impl PriceConfig {
             section.report("max", format!("the number {max}"), format!("at least min, which is {min}"), "");
             return None;
         }
-        Some(PriceConfig { id: id?, name: name?, mode: mode?, min, max })
+        Some(Self { id: id?, name: name?, mode: mode?, min, max })
     }
 
     /// Whether `word`, by which a client orders, is this price's id or name.

@@ -44,9 +44,9 @@ impl CheckoutMode {
     /// Returns Stripe's name of the mode.
     pub const fn as_str(self) -> &'static str {
         match self {
-            CheckoutMode::Payment => "payment",
-            CheckoutMode::Subscription => "subscription",
-            CheckoutMode::Setup => "setup",
+            Self::Payment => "payment",
+            Self::Subscription => "subscription",
+            Self::Setup => "setup",
         }
     }
 }
@@ -66,14 +66,14 @@ impl UiMode {
     /// Returns Stripe's name of the mode. `None` sends nothing.
     pub const fn as_str(self) -> Option<&'static str> {
         match self {
-            UiMode::Default => None,
-            UiMode::Hosted(name) | UiMode::Embedded(name) => Some(name),
+            Self::Default => None,
+            Self::Hosted(name) | Self::Embedded(name) => Some(name),
         }
     }
 
     /// Whether the customer stays on the shop's page.
     pub const fn embedded(self) -> bool {
-        matches!(self, UiMode::Embedded(_))
+        matches!(self, Self::Embedded(_))
     }
 }
 

@@ -31,14 +31,14 @@ pub struct Diagnostic {
 }
 
 impl ConfigError {
-    pub(crate) fn new(file: String, mut diagnostics: Vec<Diagnostic>) -> ConfigError {
+    pub(crate) fn new(file: String, mut diagnostics: Vec<Diagnostic>) -> Self {
         // A diagnostic without a line is about a key that the file leaves out, so it comes last. The sort is stable.
         diagnostics.sort_by_key(|diagnostic| diagnostic.line.unwrap_or(usize::MAX));
-        ConfigError { file, diagnostics }
+        Self { file, diagnostics }
     }
 
     /// Creates the error of a file that cannot be read at all.
-    pub(crate) fn of_file(file: String, found: String, help: &str) -> ConfigError {
+    pub(crate) fn of_file(file: String, found: String, help: &str) -> Self {
         let diagnostic = Diagnostic {
             line: None,
             key: String::new(),
@@ -46,7 +46,7 @@ impl ConfigError {
             expected: String::new(),
             help: help.to_owned(),
         };
-        ConfigError { file, diagnostics: vec![diagnostic] }
+        Self { file, diagnostics: vec![diagnostic] }
     }
 
     /// Returns the number of diagnostics, at least 1.

@@ -29,18 +29,18 @@ pub(crate) struct InvalidValue {
 
 impl InvalidValue {
     /// Creates an error that shows the value, without help.
-    pub(crate) fn expected(what: impl Into<String>) -> InvalidValue {
-        InvalidValue { found: None, expected: what.into(), help: String::new() }
+    pub(crate) fn expected(what: impl Into<String>) -> Self {
+        Self { found: None, expected: what.into(), help: String::new() }
     }
 
     /// Adds the operator's next step.
-    pub(crate) fn help(mut self, help: impl Into<String>) -> InvalidValue {
+    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
         self.help = help.into();
         self
     }
 
     /// Replaces the value by a description of it.
-    pub(crate) fn found(mut self, found: impl Into<String>) -> InvalidValue {
+    pub(crate) fn found(mut self, found: impl Into<String>) -> Self {
         self.found = Some(found.into());
         self
     }

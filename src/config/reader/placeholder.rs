@@ -109,7 +109,7 @@ impl Expanded {
         }
     }
 
-    fn append(&mut self, inner: Expanded) {
+    fn append(&mut self, inner: Self) {
         self.text.push_str(&inner.text);
         self.file |= inner.file;
         self.errors.extend(inner.errors);

@@ -17,7 +17,7 @@ pub(crate) struct Reading<'a> {
 }
 
 impl<'a> Reading<'a> {
-    pub(crate) fn new(text: &'a str, environment: &'a Environment) -> Reading<'a> {
+    pub(crate) fn new(text: &'a str, environment: &'a Environment) -> Self {
         Reading {
             text,
             environment,

@@ -51,7 +51,11 @@ impl Section<'_, '_, '_> {
                 Ok(size) if range.contains(&size) => Some(size),
                 Ok(_) | Err(_) => reader.report(described(value), expected, ""),
             },
-            other => reader.report(described(other), expected, ""),
+            DeValue::Float(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_)
+            | DeValue::Array(_)
+            | DeValue::Table(_) => reader.report(described(value), expected, ""),
         }
     }
 

@@ -28,7 +28,7 @@ impl<'r, 'a, 'i> Section<'r, 'a, 'i> {
         reading: &'r Reading<'a>,
         name: &'static str,
         value: Option<&'r Spanned<DeValue<'i>>>,
-    ) -> Section<'r, 'a, 'i> {
+    ) -> Self {
         let line = value.map(|value| reading.line_at(value.span().start));
         let table = value.and_then(|value| value.get_ref().as_table());
         if let (Some(value), None) = (value, table) {
@@ -53,7 +53,7 @@ impl<'r, 'a, 'i> Section<'r, 'a, 'i> {
     }
 
     /// Creates the top of the file, whose keys are the sections.
-    pub(crate) fn root(reading: &'r Reading<'a>, table: &'r DeTable<'i>) -> Section<'r, 'a, 'i> {
+    pub(crate) fn root(reading: &'r Reading<'a>, table: &'r DeTable<'i>) -> Self {
         Section { reading, name: "", line: None, table: Some(table), known_keys: Vec::new() }
     }
 
@@ -69,10 +69,11 @@ impl<'r, 'a, 'i> Section<'r, 'a, 'i> {
             Some((reader, DeValue::String(text))) => reader.parse(text, &parse),
             Some((reader, other)) => {
                 let quoted = || InvalidValue::expected("a string").help("put it in quotes");
-                let InvalidValue { expected, help, .. } = match other {
+                let InvalidValue { expected, help, .. } = if let DeValue::Integer(number) = other {
                     // The parser's own error says more than that the quotes are missing.
-                    DeValue::Integer(number) => parse(&number.to_string()).err().unwrap_or_else(quoted),
-                    _ => InvalidValue::expected("a string"),
+                    parse(&number.to_string()).err().unwrap_or_else(quoted)
+                } else {
+                    InvalidValue::expected("a string")
                 };
                 reader.report(described(other), expected, help)
             }
@@ -137,18 +138,14 @@ impl<'r, 'a, 'i> Section<'r, 'a, 'i> {
     }
 
     /// Returns the table under a key, to be read as a section of its own. `name` is its whole name.
-    pub(crate) fn table(&mut self, key: &'static str, name: &'static str) -> Section<'r, 'a, 'i> {
+    pub(crate) fn table(&mut self, key: &'static str, name: &'static str) -> Self {
         self.allow_key(key);
         Section::new(self.reading, name, self.table.and_then(|table| table.get(key)))
     }
 
     /// Returns the tables of the list under a key, each to be read as a section of its own. There is none without the
     /// key.
-    pub(crate) fn tables(
-        &mut self,
-        key: &'static str,
-        name: &'static str,
-    ) -> Option<Vec<Section<'r, 'a, 'i>>> {
+    pub(crate) fn tables(&mut self, key: &'static str, name: &'static str) -> Option<Vec<Self>> {
         match self.value(key) {
             None => Some(Vec::new()),
             Some((_, DeValue::Array(list))) => {
@@ -251,9 +248,10 @@ impl<'r, 'a, 'i> Section<'r, 'a, 'i> {
                 let entries = list.iter().enumerate().map(|(position, value)| {
                     let number = (list.len() > 1).then_some(position + 1);
                     let reader = reader.entry(number, self.reading.line_at(value.span().start));
-                    match value.get_ref() {
-                        DeValue::String(text) => read(&reader, text),
-                        other => reader.report(kind(other), "a string", ""),
+                    if let DeValue::String(text) = value.get_ref() {
+                        read(&reader, text)
+                    } else {
+                        reader.report(kind(value.get_ref()), "a string", "")
                     }
                 });
                 // Every entry is read before the first error returns, so that all errors are reported at once.

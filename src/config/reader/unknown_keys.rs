@@ -19,7 +19,7 @@ pub(crate) struct UnknownKey {
 impl UnknownKey {
     /// Makes the error, given the keys of every section that was read.
     pub(crate) fn diagnose(self, known: &[(&'static str, Vec<&'static str>)]) -> Diagnostic {
-        let UnknownKey { section, key, line } = self;
+        let Self { section, key, line } = self;
         let own = known.iter().find(|(name, _)| *name == section);
         let mut keys = own.map(|(_, keys)| keys.clone()).unwrap_or_default();
         keys.sort_unstable();

@@ -26,12 +26,12 @@ pub(crate) struct ValueReader<'r, 'a> {
 }
 
 impl<'r, 'a> ValueReader<'r, 'a> {
-    pub(crate) fn new(reading: &'r Reading<'a>, key: String, line: Option<usize>) -> ValueReader<'r, 'a> {
+    pub(crate) fn new(reading: &'r Reading<'a>, key: String, line: Option<usize>) -> Self {
         ValueReader { reading, key, line }
     }
 
     /// Returns the place of entry `number` of this list, counted from 1. `None` if the list has only one.
-    pub(crate) fn entry(&self, number: Option<usize>, line: usize) -> ValueReader<'r, 'a> {
+    pub(crate) fn entry(&self, number: Option<usize>, line: usize) -> Self {
         let key = match number {
             Some(number) => format!("{}, entry {number}", self.key),
             None => self.key.clone(),
@@ -40,7 +40,7 @@ impl<'r, 'a> ValueReader<'r, 'a> {
     }
 
     /// Returns the place of a key inside this table. It reports under the table's line.
-    pub(crate) fn nested(&self, name: &str) -> ValueReader<'r, 'a> {
+    pub(crate) fn nested(&self, name: &str) -> Self {
         ValueReader { reading: self.reading, key: format!("{}.{name}", self.key), line: self.line }
     }
 

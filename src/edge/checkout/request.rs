@@ -19,7 +19,7 @@ use crate::http1::head::RequestHead;
 use crate::outcome::checkout::CheckoutOutcome;
 
 /// What is to be done once the body has been read.
-pub enum Action {
+pub(super) enum Action {
     /// Create a session for an order in this encoding, for this buyer.
     CreateSession(OrderEncoding, Identity),
     /// Ask Stripe for the status of the session with this id.
@@ -27,7 +27,7 @@ pub enum Action {
 }
 
 /// A response that needs no body and no call to Stripe.
-pub struct EarlyReply {
+pub(super) struct EarlyReply {
     /// The response, not yet finished for the page and the client.
     pub response: Box<Response>,
     /// The outcome for the log and the metrics.
@@ -36,22 +36,22 @@ pub struct EarlyReply {
 
 impl EarlyReply {
     /// The response that needs nothing but its outcome.
-    pub fn new(outcome: CheckoutOutcome) -> EarlyReply {
-        EarlyReply::with_param(outcome, None)
+    pub(super) fn new(outcome: CheckoutOutcome) -> Self {
+        Self::with_param(outcome, None)
     }
 
     /// The response that names the header or field at fault.
-    fn with_param(outcome: CheckoutOutcome, param: Option<&str>) -> EarlyReply {
-        EarlyReply { response: Box::new(Response::from_checkout_outcome(outcome, param)), outcome }
+    fn with_param(outcome: CheckoutOutcome, param: Option<&str>) -> Self {
+        Self { response: Box::new(Response::from_checkout_outcome(outcome, param)), outcome }
     }
 
-    fn map(self, change: impl FnOnce(Response) -> Response) -> EarlyReply {
-        EarlyReply { response: Box::new(change(*self.response)), ..self }
+    fn map(self, change: impl FnOnce(Response) -> Response) -> Self {
+        Self { response: Box::new(change(*self.response)), ..self }
     }
 }
 
 /// The head of a checkout request, with what is needed to judge it.
-pub struct Request<'a> {
+pub(super) struct Request<'a> {
     /// The checkout whose path was asked for.
     pub checkout: &'a Checkout,
     /// The routes, for the proxies that are trusted.
@@ -64,7 +64,7 @@ pub struct Request<'a> {
 
 impl Request<'_> {
     /// Determines which page sent the request.
-    pub fn cors(&self) -> CorsDecision {
+    pub(super) fn cors(&self) -> CorsDecision {
         let origin = Origin::new(self.head, self.peer, &self.routes.trusted_proxies);
         let page = PageHeaders {
             origins: self.head.values("origin").collect(),
@@ -75,12 +75,12 @@ impl Request<'_> {
     }
 
     /// Returns true if the client prefers to read HTML.
-    pub fn prefers_html(&self) -> bool {
+    pub(super) fn prefers_html(&self) -> bool {
         accept::prefers_html(&self.head.values("accept").collect::<Vec<_>>())
     }
 
     /// Decides what is to be done. `methods` are those that the path has.
-    pub fn action(
+    pub(super) fn action(
         &self,
         route: CheckoutRoute,
         cors: &CorsDecision,

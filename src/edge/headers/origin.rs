@@ -7,15 +7,15 @@ use std::net::IpAddr;
 use crate::http1::head::RequestHead;
 
 /// The header with the addresses that a request came through.
-pub const X_FORWARDED_FOR: &str = "X-Forwarded-For";
+pub(crate) const X_FORWARDED_FOR: &str = "X-Forwarded-For";
 /// The header with the scheme that the client used.
-pub const X_FORWARDED_PROTO: &str = "X-Forwarded-Proto";
+pub(super) const X_FORWARDED_PROTO: &str = "X-Forwarded-Proto";
 /// The header with the host that the client asked for.
-pub const X_FORWARDED_HOST: &str = "X-Forwarded-Host";
+pub(super) const X_FORWARDED_HOST: &str = "X-Forwarded-Host";
 
 /// What the backend is told about the origin of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Origin<'a> {
+pub(crate) struct Origin<'a> {
     /// The addresses that the request came through, the nearest last; `None` if none is known.
     pub forwarded_for: Option<Vec<u8>>,
     /// `http` or `https`.
@@ -26,7 +26,7 @@ pub struct Origin<'a> {
 
 impl<'a> Origin<'a> {
     /// Derives the origin from the peer and from what a trusted peer said. Only `Host` counts from any other peer.
-    pub fn new(head: &'a RequestHead, peer: Option<IpAddr>, proxies: &[IpNet]) -> Origin<'a> {
+    pub(crate) fn new(head: &'a RequestHead, peer: Option<IpAddr>, proxies: &[IpNet]) -> Self {
         let trusted = peer_trusted(peer, proxies);
         let believed = |name| trusted.then(|| head.values(name)).into_iter().flatten();
         Origin {
@@ -37,7 +37,7 @@ impl<'a> Origin<'a> {
     }
 
     /// Iterates over the headers that tell the backend about this origin.
-    pub fn headers(&self) -> impl Iterator<Item = (&'static str, &[u8])> {
+    pub(crate) fn headers(&self) -> impl Iterator<Item = (&'static str, &[u8])> {
         [
             self.forwarded_for.as_deref().map(|value| (X_FORWARDED_FOR, value)),
             Some((X_FORWARDED_PROTO, self.proto)),
@@ -49,7 +49,7 @@ impl<'a> Origin<'a> {
 }
 
 /// Returns true if what a peer says about the client is believed. The mode of a Unix socket (`None`) has let its peer in.
-pub fn peer_trusted(peer: Option<IpAddr>, proxies: &[IpNet]) -> bool {
+pub(crate) fn peer_trusted(peer: Option<IpAddr>, proxies: &[IpNet]) -> bool {
     peer.is_none_or(|peer| {
         // On a dual-stack listener an IPv4 peer shows as `::ffff:192.0.2.1`.
         let peer = peer.to_canonical();

@@ -15,7 +15,7 @@ use crate::http1::head::{HeaderLine, RequestHead};
 use crate::http1::headers::{is_header_value, write_header};
 
 /// The head of a forwarded request as the backend gets it, in two parts.
-pub struct RewrittenHead {
+pub(crate) struct RewrittenHead {
     /// The client's head without what no client may send; the rest is byte for byte as it came.
     pub head: BytesMut,
     /// The lines to append: the [`Origin`] of the request and, in a dry run, a verdict.
@@ -24,7 +24,7 @@ pub struct RewrittenHead {
 
 /// Rewrites a head. Returns `None` if there is not exactly one `Host`, or a value that should name a host or a scheme could
 /// name a path. `peer` is `None` on a Unix socket.
-pub fn rewrite(
+pub(crate) fn rewrite(
     head: &RequestHead,
     peer: Option<IpAddr>,
     proxies: &[IpNet],

@@ -19,7 +19,7 @@ const FORWARDING_HEADERS: [&[u8]; 3] = [b"x-forwarded-for", b"x-forwarded-proto"
 
 /// Returns true if the header is removed from every request: it could choose another path, or it is one of Countersign's
 /// own, which a backend believes.
-pub fn is_stripped(name: &[u8]) -> bool {
+pub(crate) fn is_stripped(name: &[u8]) -> bool {
     match name.first() {
         Some(b'c' | b'C') => name.get(..12).is_some_and(|start| same_header_name(start, b"countersign-")),
         Some(b'x' | b'X' | b's' | b'S' | b'p' | b'P' | b'd' | b'D') => {
@@ -30,7 +30,7 @@ pub fn is_stripped(name: &[u8]) -> bool {
 }
 
 /// Returns true if the header tells who the client is. It is believed from trusted peers only.
-pub fn is_forwarding_header(name: &[u8]) -> bool {
+pub(crate) fn is_forwarding_header(name: &[u8]) -> bool {
     match name.first() {
         Some(b'x' | b'X') => FORWARDING_HEADERS.iter().any(|known| same_header_name(name, known)),
         Some(b'f' | b'F') => same_header_name(name, b"forwarded"),
@@ -39,7 +39,7 @@ pub fn is_forwarding_header(name: &[u8]) -> bool {
 }
 
 /// Returns true if no proxy spells a header's name like this. CGI and WSGI would read it as the proxy's own header.
-pub fn is_nonstandard_name(name: &[u8]) -> bool {
+pub(super) fn is_nonstandard_name(name: &[u8]) -> bool {
     name.iter().any(|&byte| byte != b'-' && !byte.is_ascii_alphanumeric())
 }
 

@@ -7,7 +7,7 @@ use crate::http1::headers::list_items;
 
 /// Returns false if the value could inject a path. A backend that builds `http://{host}{target}` would read the host
 /// `a/webhooks/stripe?` as the webhook. After an empty host it takes the target's first segment for the host.
-pub fn is_safe_value(name: &[u8], value: &[u8], peer_trusted: bool) -> bool {
+pub(super) fn is_safe_value(name: &[u8], value: &[u8], peer_trusted: bool) -> bool {
     let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
     let mut items = list_items(value);
     match name.first() {

@@ -5,7 +5,7 @@ use crate::http1::framing::Framing;
 
 /// What is left of a request's body.
 #[derive(Debug)]
-pub enum BodyLimit {
+pub(super) enum BodyLimit {
     /// A body of known length: so many bytes are left.
     Length(u64),
     /// A chunked body: the decoder knows where it ends.
@@ -14,22 +14,22 @@ pub enum BodyLimit {
 
 impl BodyLimit {
     /// Creates the limit of a body of which nothing has been read.
-    pub fn new(framing: Framing) -> BodyLimit {
+    pub(super) fn new(framing: Framing) -> Self {
         match framing {
-            Framing::Length(length) => BodyLimit::Length(length),
-            Framing::Chunked => BodyLimit::Chunked(Decoder::new()),
+            Framing::Length(length) => Self::Length(length),
+            Framing::Chunked => Self::Chunked(Decoder::new()),
         }
     }
 
     /// Takes the part of the body off the limit that `bytes` begins with. Returns how many bytes that is.
-    pub fn take(&mut self, bytes: &[u8]) -> usize {
+    pub(super) fn take(&mut self, bytes: &[u8]) -> usize {
         match self {
-            BodyLimit::Length(left) => {
+            Self::Length(left) => {
                 let n = bytes.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
                 *left -= n as u64;
                 n
             }
-            BodyLimit::Chunked(decoder) => {
+            Self::Chunked(decoder) => {
                 let mut rest = bytes;
                 // What is not the coding is for pingora to refuse: it gets everything.
                 match decoder.feed(&mut rest, |_| {}) {
@@ -41,26 +41,26 @@ impl BodyLimit {
     }
 
     /// How many bytes are left; `None` if only the bytes themselves tell.
-    pub fn known(&self) -> Option<usize> {
+    pub(super) fn known(&self) -> Option<usize> {
         match self {
-            BodyLimit::Length(left) => Some(usize::try_from(*left).unwrap_or(usize::MAX)),
-            BodyLimit::Chunked(_) => None,
+            Self::Length(left) => Some(usize::try_from(*left).unwrap_or(usize::MAX)),
+            Self::Chunked(_) => None,
         }
     }
 
     /// Takes `n` bytes off a known limit, after they were read past the connection's buffer.
-    pub fn reduce(&mut self, n: usize) {
+    pub(super) fn reduce(&mut self, n: usize) {
         match self {
-            BodyLimit::Length(left) => *left = left.saturating_sub(n as u64),
-            BodyLimit::Chunked(_) => {}
+            Self::Length(left) => *left = left.saturating_sub(n as u64),
+            Self::Chunked(_) => {}
         }
     }
 
     /// Returns true once the whole body has been read.
-    pub fn is_reached(&self) -> bool {
+    pub(super) fn is_reached(&self) -> bool {
         match self {
-            BodyLimit::Length(left) => *left == 0,
-            BodyLimit::Chunked(decoder) => decoder.is_done(),
+            Self::Length(left) => *left == 0,
+            Self::Chunked(decoder) => decoder.is_done(),
         }
     }
 }

@@ -35,7 +35,7 @@ const UPGRADED: u8 = 2;
 
 /// A connection that pingora forwards one request of.
 #[derive(Debug)]
-pub struct ClientStream {
+pub(super) struct ClientStream {
     connection: Box<Connection>,
     /// What pingora may still read of the request's body.
     body_limit: BodyLimit,
@@ -53,8 +53,8 @@ pub struct ClientStream {
 
 impl ClientStream {
     /// Lends `connection` for the request with this head and framing, whose body the connection's buffer begins with.
-    pub fn new(connection: Box<Connection>, head: RewrittenHead, framing: Framing) -> ClientStream {
-        ClientStream {
+    pub(super) fn new(connection: Box<Connection>, head: RewrittenHead, framing: Framing) -> Self {
+        Self {
             connection,
             body_limit: BodyLimit::new(framing),
             rewritten_head: head.head,
@@ -66,30 +66,30 @@ impl ClientStream {
     }
 
     /// The stream under a session of pingora's, if it is one of these.
-    pub fn downcast_ref(stream: Option<&Stream>) -> Option<&ClientStream> {
+    pub(super) fn downcast_ref(stream: Option<&Stream>) -> Option<&Self> {
         stream.and_then(|stream| (**stream).as_any().downcast_ref())
     }
 
     /// Takes the connection back once pingora is done with the request; `None` if it cannot carry another one.
-    pub async fn into_connection(stream: Stream) -> Option<Box<Connection>> {
-        let mut stream: Box<ClientStream> = stream.into_any().downcast().ok()?;
+    pub(super) async fn into_connection(stream: Stream) -> Option<Box<Connection>> {
+        let mut stream: Box<Self> = stream.into_any().downcast().ok()?;
         // What is still buffered belongs to the response that has ended.
         stream.flush().await.ok()?;
         Some(stream.connection)
     }
 
     /// The lines that the head gets on the way to the backend.
-    pub fn appended_headers(&self) -> Bytes {
+    pub(super) fn appended_headers(&self) -> Bytes {
         self.appended_headers.clone()
     }
 
     /// Notes that the response is a stream of events.
-    pub fn mark_streaming(&self) {
+    pub(super) fn mark_streaming(&self) {
         self.response_kind.store(STREAMING, Ordering::Relaxed);
     }
 
     /// Notes that the response switches protocols.
-    pub fn mark_upgraded(&self) {
+    pub(super) fn mark_upgraded(&self) {
         self.response_kind.store(UPGRADED, Ordering::Relaxed);
     }
 

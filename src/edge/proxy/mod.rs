@@ -37,21 +37,21 @@ const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Forwards requests to the backend. Cheap to clone.
 #[derive(Clone)]
-pub struct PassThrough {
+pub(super) struct PassThrough {
     proxy: Arc<HttpProxy<ProxyHooks>>,
     draining: watch::Receiver<bool>,
 }
 
 impl PassThrough {
     /// Creates the proxy to `backend`. `draining` turns true when connections are to end with their request.
-    pub fn new(backend: Backend, metrics: Arc<Metrics>, draining: watch::Receiver<bool>) -> PassThrough {
+    pub(super) fn new(backend: Backend, metrics: Arc<Metrics>, draining: watch::Receiver<bool>) -> Self {
         let hooks = ProxyHooks { upstream: Upstream::new(backend), metrics };
-        PassThrough { proxy: Arc::new(pingora::proxy::http_proxy(&Arc::default(), hooks)), draining }
+        Self { proxy: Arc::new(pingora::proxy::http_proxy(&Arc::default(), hooks)), draining }
     }
 
     /// Forwards the request with this head, whose body the connection's buffer begins with. Returns the connection if it
     /// can carry another request.
-    pub async fn serve(
+    pub(super) async fn serve(
         &self,
         connection: Box<Connection>,
         head: RewrittenHead,

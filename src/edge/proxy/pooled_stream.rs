@@ -15,7 +15,7 @@ use crate::socket::Socket;
 const HEAD_END: &[u8] = b"\r\n";
 
 /// A connection that is lent to pingora until it has no more use for it.
-pub struct PooledStream {
+pub(super) struct PooledStream {
     /// The connection; `None` once it is back in the pool.
     connection: Option<PooledConnection>,
     backend: Backend,
@@ -29,8 +29,8 @@ pub struct PooledStream {
 
 impl PooledStream {
     /// Lends `connection`. The lines in `appended_headers` join the head of its request.
-    pub fn new(connection: PooledConnection, backend: Backend, appended_headers: Bytes) -> PooledStream {
-        PooledStream {
+    pub(super) fn new(connection: PooledConnection, backend: Backend, appended_headers: Bytes) -> Self {
+        Self {
             connection: Some(connection),
             backend,
             appended_headers: Some(appended_headers),

@@ -15,7 +15,7 @@ use super::pooled_stream::PooledStream;
 
 /// A connection to the backend for an upgrade.
 #[derive(Debug)]
-pub struct Tunnel {
+pub(super) struct Tunnel {
     stream: PooledStream,
     /// True if something was written since the last read.
     written: bool,
@@ -23,8 +23,8 @@ pub struct Tunnel {
 
 impl Tunnel {
     /// Creates the tunnel over this connection.
-    pub fn new(stream: PooledStream) -> Tunnel {
-        Tunnel { stream, written: false }
+    pub(super) fn new(stream: PooledStream) -> Self {
+        Self { stream, written: false }
     }
 }
 

@@ -19,14 +19,14 @@ use super::tunnel::Tunnel;
 use crate::backend::Backend;
 
 /// The backend as pingora's upstream.
-pub struct Upstream {
+pub(super) struct Upstream {
     backend: Backend,
     /// The peer that each request gets a copy of. Its address is never used: the connector decides.
     placeholder_peer: HttpPeer,
 }
 
 /// Connects one request to the backend.
-pub struct BackendConnector {
+pub(super) struct BackendConnector {
     backend: Backend,
     /// True for a request that asks for an upgrade: it gets a connection of its own.
     upgrade: bool,
@@ -37,20 +37,20 @@ pub struct BackendConnector {
 
 impl Upstream {
     /// Creates the upstream that `backend` delivers to.
-    pub fn new(backend: Backend) -> Upstream {
+    pub(super) fn new(backend: Backend) -> Self {
         // No read timeout: it would cut WebSockets and event streams that idle.
         let placeholder_peer = HttpPeer::new((Ipv4Addr::UNSPECIFIED, 0), false, String::new());
-        Upstream { backend, placeholder_peer }
+        Self { backend, placeholder_peer }
     }
 
     /// Creates the connector of one request. The lines in `appended_headers` go to the end of its head.
-    pub fn connector(&self, upgrade: bool, appended_headers: Bytes) -> Arc<BackendConnector> {
+    pub(super) fn connector(&self, upgrade: bool, appended_headers: Bytes) -> Arc<BackendConnector> {
         let (backend, reused) = (self.backend.clone(), AtomicBool::new(false));
         Arc::new(BackendConnector { backend, upgrade, appended_headers, reused })
     }
 
     /// Creates the peer that makes pingora use this connector.
-    pub fn peer(&self, connector: &Arc<BackendConnector>) -> Box<HttpPeer> {
+    pub(super) fn peer(&self, connector: &Arc<BackendConnector>) -> Box<HttpPeer> {
         let mut peer = Box::new(self.placeholder_peer.clone());
         peer.options.custom_l4 = Some(connector.clone());
         peer
@@ -59,7 +59,7 @@ impl Upstream {
 
 impl BackendConnector {
     /// Returns true if the connection may have died in the pool, so that a failure says nothing about the backend.
-    pub fn is_reused(&self) -> bool {
+    pub(super) fn is_reused(&self) -> bool {
         self.reused.load(Ordering::Relaxed)
     }
 }

@@ -62,9 +62,9 @@ const _: () = {
 
 impl Response {
     /// Returns the response to an outcome of the checkout, as the table has it. `param` names the field at fault.
-    pub fn from_checkout_outcome(outcome: CheckoutOutcome, param: Option<&str>) -> Response {
+    pub fn from_checkout_outcome(outcome: CheckoutOutcome, param: Option<&str>) -> Self {
         let (_, status, retry_after, message) = ROWS[outcome as usize];
-        let mut response = Response {
+        let mut response = Self {
             code: outcome.as_str(),
             status,
             body: Bytes::new(),
@@ -81,30 +81,28 @@ impl Response {
     }
 
     /// Returns the response to an order or a status request. A client that `follows_redirects` is sent on to Stripe's page.
-    pub fn from_order(disposition: &OrderDisposition, follows_redirects: bool) -> Response {
+    pub fn from_order(disposition: &OrderDisposition, follows_redirects: bool) -> Self {
         let outcome = disposition.outcome();
         match disposition {
             OrderDisposition::Created(session) => {
-                Response::from_checkout_outcome(outcome, None).with_session(session, follows_redirects)
+                Self::from_checkout_outcome(outcome, None).with_session(session, follows_redirects)
             }
             OrderDisposition::Status(session) => {
                 let body = json!({ "status": session.status, "payment_status": session.payment_status });
-                Response { body: body.to_string().into(), ..Response::from_checkout_outcome(outcome, None) }
+                Self { body: body.to_string().into(), ..Self::from_checkout_outcome(outcome, None) }
             }
-            OrderDisposition::Rejected(error) => {
-                Response::from_checkout_outcome(outcome, error.param.as_deref())
-            }
-            OrderDisposition::SessionNotFound => Response::from_checkout_outcome(outcome, None),
-            OrderDisposition::Failed(ApiError::Rejected(error)) => Response::from_stripe(outcome, error),
+            OrderDisposition::Rejected(error) => Self::from_checkout_outcome(outcome, error.param.as_deref()),
+            OrderDisposition::SessionNotFound => Self::from_checkout_outcome(outcome, None),
+            OrderDisposition::Failed(ApiError::Rejected(error)) => Self::from_stripe(outcome, error),
             OrderDisposition::Failed(
                 ApiError::Invalid(_) | ApiError::Unreachable(_) | ApiError::Timeout | ApiError::Busy,
-            ) => Response::from_checkout_outcome(outcome, None),
+            ) => Self::from_checkout_outcome(outcome, None),
         }
     }
 
     /// Returns the response to an error of Stripe's, with as much of it as the client may see.
-    fn from_stripe(outcome: CheckoutOutcome, error: &StripeError) -> Response {
-        let mut response = Response::from_checkout_outcome(outcome, None);
+    fn from_stripe(outcome: CheckoutOutcome, error: &StripeError) -> Self {
+        let mut response = Self::from_checkout_outcome(outcome, None);
         // Stripe's message about a card is meant for its owner
         // (https://docs.stripe.com/error-handling#payment-errors). Other messages may name the shop's own data.
         let is_for_client = outcome == CheckoutOutcome::StripeCardRefused
@@ -136,7 +134,7 @@ impl Response {
         self.content_type = Some(Bytes::from_static(JSON));
     }
 
-    fn with_session(mut self, session: &CheckoutSession, follows_redirects: bool) -> Response {
+    fn with_session(mut self, session: &CheckoutSession, follows_redirects: bool) -> Self {
         let body = match &session.payment_ui {
             PaymentUi::Hosted(url) => {
                 if follows_redirects {
@@ -153,13 +151,13 @@ impl Response {
     }
 
     /// Returns this response with `Allow`.
-    pub fn with_allow(mut self, methods: &'static str) -> Response {
+    pub fn with_allow(mut self, methods: &'static str) -> Self {
         self.allow = Some(methods);
         self
     }
 
     /// Returns this response with the headers that let an allowed page read it in a browser.
-    pub fn with_cors(mut self, decision: &CorsDecision, methods: &'static str) -> Response {
+    pub(in crate::edge) fn with_cors(mut self, decision: &CorsDecision, methods: &'static str) -> Self {
         self.extra_headers.push(("Vary", Bytes::from_static(b"Origin")));
         let origin = match decision {
             CorsDecision::Allow(origin) => origin,

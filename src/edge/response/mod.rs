@@ -100,9 +100,9 @@ fn json(&(outcome, _, _, message): &ResponseRow<Outcome>) -> Bytes {
 
 impl Response {
     /// Returns the response to an outcome, as the table has it.
-    pub fn from_outcome(outcome: Outcome) -> Response {
+    pub fn from_outcome(outcome: Outcome) -> Self {
         let (_, status, retry_after, message) = ROWS[outcome as usize];
-        Response {
+        Self {
             code: outcome.as_str(),
             status,
             body: BODIES[outcome as usize].clone(),
@@ -115,24 +115,24 @@ impl Response {
     }
 
     /// Returns the response to a webhook.
-    pub fn from_webhook(disposition: &WebhookDisposition) -> Response {
+    pub fn from_webhook(disposition: &WebhookDisposition) -> Self {
         match disposition {
-            WebhookDisposition::Delivered(response) => Response::from_backend(response),
+            WebhookDisposition::Delivered(response) => Self::from_backend(response),
             WebhookDisposition::InFlight { retry_after } => {
-                Response::from_outcome(Outcome::InFlight).with_retry_after(*retry_after)
+                Self::from_outcome(Outcome::InFlight).with_retry_after(*retry_after)
             }
             WebhookDisposition::Queued
             | WebhookDisposition::Duplicate
             | WebhookDisposition::Ignored
             | WebhookDisposition::Refused(_)
             | WebhookDisposition::LedgerUnavailable(_)
-            | WebhookDisposition::DeliveryError(_) => Response::from_outcome(disposition.outcome()),
+            | WebhookDisposition::DeliveryError(_) => Self::from_outcome(disposition.outcome()),
         }
     }
 
     /// Returns the backend's response to a webhook: its status, type and as much of its body as was read.
-    pub fn from_backend(response: &BackendResponse) -> Response {
-        Response {
+    pub fn from_backend(response: &BackendResponse) -> Self {
+        Self {
             code: intake::outcome_of_answer(response).as_str(),
             status: response.head.status,
             body: response.body.clone(),
@@ -145,7 +145,7 @@ impl Response {
     }
 
     /// Returns this response with an HTML page for a person with a browser as its body.
-    pub fn into_html(mut self) -> Response {
+    pub fn into_html(mut self) -> Self {
         let status = self.status;
         // A message of Stripe's may quote what the client wrote.
         let message = self.message.replace('&', "&amp;").replace('<', "&lt;");
@@ -158,7 +158,7 @@ impl Response {
     }
 
     /// Returns this response with `Retry-After`, rounded up to whole seconds and at least one.
-    pub fn with_retry_after(mut self, wait: Duration) -> Response {
+    pub fn with_retry_after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(wait.as_millis().div_ceil(1000).max(1) as u64);
         self
     }

@@ -29,9 +29,9 @@ pub(super) struct RedisConnector {
 }
 
 impl RedisConnector {
-    pub(super) fn new(options: RedisOptions) -> RedisConnector {
+    pub(super) fn new(options: RedisOptions) -> Self {
         let marker = Keys::new(&options.prefix).marker;
-        RedisConnector { options, marker, scripts: Scripts::new() }
+        Self { options, marker, scripts: Scripts::new() }
     }
 
     /// Opens a connection, loads the scripts, and reads what the server reports about itself.

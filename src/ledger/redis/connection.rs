@@ -48,9 +48,9 @@ pub(super) struct RedisConnection {
 
 impl RedisConnection {
     /// Returns a connection that is down until a supervisor sets its state.
-    pub(super) fn new(connector: RedisConnector) -> RedisConnection {
+    pub(super) fn new(connector: RedisConnector) -> Self {
         let reason = format!("{}: connecting", connector.options.url);
-        RedisConnection {
+        Self {
             state: watch::Sender::new(ConnectionState::Down(reason.into())),
             command_failed: Notify::new(),
             shutdown: CancellationToken::new(),

@@ -27,11 +27,11 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    pub(super) fn new(prefix: &str) -> Keys {
+    pub(super) fn new(prefix: &str) -> Self {
         // The hash tag `{e}` puts every key on one node of a Redis Cluster.
         let key_prefix = format!("{prefix}:{{e}}:");
         let fixed = |name| format!("{key_prefix}{name}");
-        Keys {
+        Self {
             running: fixed("running"),
             queued_endpoints: fixed("queued_endpoints"),
             polled: fixed("polled"),

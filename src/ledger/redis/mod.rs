@@ -66,13 +66,13 @@ impl RedisLedger {
     /// lose records is logged. A server that came back empty is also counted in `metrics`.
     ///
     /// While there is no connection, calls fail at once and [`health`](Ledger::health) gives the reason.
-    pub fn start(options: RedisOptions, metrics: Arc<Metrics>) -> RedisLedger {
+    pub fn start(options: RedisOptions, metrics: Arc<Metrics>) -> Self {
         let (keys, scripts, retention) = (Keys::new(&options.prefix), Scripts::new(), options.retention);
         let connection = supervisor::start(RedisConnector::new(options), metrics);
         let settle = scripts.settle.clone();
         let batcher =
             SettlementBatcher::start(Arc::clone(&connection), settle, keys.running.clone(), retention);
-        RedisLedger { connection, keys, scripts, batcher, tokens: Mutex::default() }
+        Self { connection, keys, scripts, batcher, tokens: Mutex::default() }
     }
 
     /// Connects once and describes the server: version, persistence, and what may make it lose records.

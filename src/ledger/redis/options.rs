@@ -26,8 +26,8 @@ pub struct RedisOptions {
 
 impl RedisOptions {
     /// Returns the settings for the server at `url` from `[ledger]`.
-    pub fn new(url: &RedisUrl, ledger: &config::LedgerConfig, queueing_enabled: bool) -> RedisOptions {
-        RedisOptions {
+    pub fn new(url: &RedisUrl, ledger: &config::LedgerConfig, queueing_enabled: bool) -> Self {
+        Self {
             url: url.clone(),
             prefix: ledger.prefix.clone(),
             connect_timeout: ledger.connect_timeout,

@@ -17,8 +17,8 @@ pub(super) struct Scripts {
 }
 
 impl Scripts {
-    pub(super) fn new() -> Scripts {
-        Scripts {
+    pub(super) fn new() -> Self {
+        Self {
             claim: Script::new(include_str!("claim.lua")),
             settle: Script::new(include_str!("settle.lua")),
             enqueue: Script::new(include_str!("enqueue.lua")),
@@ -32,7 +32,7 @@ impl Scripts {
 
     /// Returns every script, for loading.
     pub(super) fn all(&self) -> [&Script; 8] {
-        let Scripts { claim, settle, enqueue, claim_due, reschedule, operator, backlog, probe } = self;
+        let Self { claim, settle, enqueue, claim_due, reschedule, operator, backlog, probe } = self;
         [claim, settle, enqueue, claim_due, reschedule, operator, backlog, probe]
     }
 }

@@ -28,13 +28,13 @@ pub(super) const SETTINGS: [&str; 5] =
 impl ServerInfo {
     /// Parses INFO's text and the settings from CONFIG GET. Managed servers often forbid CONFIG; INFO has some of the
     /// same facts.
-    pub(super) fn parse(info: &str, settings: &HashMap<String, String>) -> ServerInfo {
+    pub(super) fn parse(info: &str, settings: &HashMap<String, String>) -> Self {
         let field = |name: &str| {
             let mut lines = info.lines().filter_map(|line| line.split_once(':'));
             lines.find(|(key, _)| *key == name).map(|(_, value)| value.trim().to_owned())
         };
         let setting = |name: &str| settings.get(name).cloned();
-        ServerInfo {
+        Self {
             version: field("redis_version"),
             eviction: setting("maxmemory-policy").or_else(|| field("maxmemory_policy")),
             aof_enabled: setting("appendonly")

@@ -48,7 +48,7 @@ impl SettlementBatcher {
         script: Script,
         running: String,
         retention: Duration,
-    ) -> SettlementBatcher {
+    ) -> Self {
         let (jobs, mut waiting) = mpsc::unbounded_channel::<BatchItem>();
         tokio::spawn(async move {
             let mut batch = Vec::new();
@@ -68,7 +68,7 @@ impl SettlementBatcher {
                 }
             }
         });
-        SettlementBatcher { jobs }
+        Self { jobs }
     }
 
     /// Settles one event and waits for the result.

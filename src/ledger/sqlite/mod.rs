@@ -180,7 +180,7 @@ impl Ledger for SqliteLedger {
     fn health(&self) -> Health {
         match self.queue.health() {
             Health::Ready if self.queue.is_stalled() => Health::NotReady { reason: self.stalled().reason() },
-            health => health,
+            health @ (Health::Ready | Health::NotReady { .. }) => health,
         }
     }
 

@@ -16,10 +16,10 @@ impl ToSql for DeliveryMode {
     fn to_sql(&self) -> Result<ToSqlOutput<'_>> {
         let number: i64 = match self {
             // Never written: an inline event has no payload, and reading refuses the number.
-            DeliveryMode::Inline => 0,
-            DeliveryMode::Queued => 1,
-            DeliveryMode::Hybrid => 2,
-            DeliveryMode::Redelivery => 3,
+            Self::Inline => 0,
+            Self::Queued => 1,
+            Self::Hybrid => 2,
+            Self::Redelivery => 3,
         };
         Ok(number.into())
     }
@@ -28,9 +28,9 @@ impl ToSql for DeliveryMode {
 impl FromSql for DeliveryMode {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
         match value.as_i64()? {
-            1 => Ok(DeliveryMode::Queued),
-            2 => Ok(DeliveryMode::Hybrid),
-            3 => Ok(DeliveryMode::Redelivery),
+            1 => Ok(Self::Queued),
+            2 => Ok(Self::Hybrid),
+            3 => Ok(Self::Redelivery),
             other => Err(FromSqlError::OutOfRange(other)),
         }
     }

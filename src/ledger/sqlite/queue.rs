@@ -57,12 +57,12 @@ impl Job {
     /// Replies with an error. A caller that stopped waiting does not get it.
     pub(super) fn fail(self, error: LedgerError) {
         match self {
-            Job::Claim { reply_tx, .. } => drop(reply_tx.send(Err(error))),
-            Job::Settle { lease, reply_tx, .. } => drop(reply_tx.send(Err(SettleError { lease, error }))),
-            Job::Enqueue { reply_tx, .. } => drop(reply_tx.send(Err(error))),
-            Job::ClaimDue { reply_tx, .. } => drop(reply_tx.send(Err(error))),
-            Job::Apply { reply_tx, .. } => drop(reply_tx.send(Err(error))),
-            Job::Maintain { reply_tx, .. } => drop(reply_tx.send(Err(error))),
+            Self::Claim { reply_tx, .. } => drop(reply_tx.send(Err(error))),
+            Self::Settle { lease, reply_tx, .. } => drop(reply_tx.send(Err(SettleError { lease, error }))),
+            Self::Enqueue { reply_tx, .. } => drop(reply_tx.send(Err(error))),
+            Self::ClaimDue { reply_tx, .. } => drop(reply_tx.send(Err(error))),
+            Self::Apply { reply_tx, .. } => drop(reply_tx.send(Err(error))),
+            Self::Maintain { reply_tx, .. } => drop(reply_tx.send(Err(error))),
         }
     }
 }

@@ -138,10 +138,10 @@ enum PageCursor {
 }
 
 impl PageCursor {
-    fn parse(text: &str) -> Option<PageCursor> {
+    fn parse(text: &str) -> Option<Self> {
         match text.split_at_checked(1)? {
-            ("l", seq) => Some(PageCursor::Events { before: seq.parse().ok()? }),
-            ("a", key) => Some(PageCursor::Archive { after: key.parse().ok()? }),
+            ("l", seq) => Some(Self::Events { before: seq.parse().ok()? }),
+            ("a", key) => Some(Self::Archive { after: key.parse().ok()? }),
             _ => None,
         }
     }
@@ -150,8 +150,8 @@ impl PageCursor {
 impl fmt::Display for PageCursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            PageCursor::Events { before } => write!(f, "l{before}"),
-            PageCursor::Archive { after } => write!(f, "a{after}"),
+            Self::Events { before } => write!(f, "l{before}"),
+            Self::Archive { after } => write!(f, "a{after}"),
         }
     }
 }

@@ -14,11 +14,11 @@ use crate::ledger::{Arrival, EventKey, State};
 impl ToSql for State {
     fn to_sql(&self) -> Result<ToSqlOutput<'_>> {
         let number: i64 = match self {
-            State::Running => 1,
-            State::Delivered => 2,
-            State::Failed => 3,
-            State::Pending => 4,
-            State::Dead => 5,
+            Self::Running => 1,
+            Self::Delivered => 2,
+            Self::Failed => 3,
+            Self::Pending => 4,
+            Self::Dead => 5,
         };
         Ok(number.into())
     }
@@ -27,11 +27,11 @@ impl ToSql for State {
 impl FromSql for State {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
         match value.as_i64()? {
-            1 => Ok(State::Running),
-            2 => Ok(State::Delivered),
-            3 => Ok(State::Failed),
-            4 => Ok(State::Pending),
-            5 => Ok(State::Dead),
+            1 => Ok(Self::Running),
+            2 => Ok(Self::Delivered),
+            3 => Ok(Self::Failed),
+            4 => Ok(Self::Pending),
+            5 => Ok(Self::Dead),
             other => Err(FromSqlError::OutOfRange(other)),
         }
     }

@@ -71,9 +71,9 @@ struct Grant {
 
 impl Grant {
     /// The outcome of an admitted arrival: leased with a grant, queued without one.
-    fn outcome(grant: Option<Grant>) -> ClaimOutcome {
+    fn outcome(grant: Option<Self>) -> ClaimOutcome {
         match grant {
-            Some(Grant { attempt, token }) => ClaimOutcome::Leased { attempt, token },
+            Some(Self { attempt, token }) => ClaimOutcome::Leased { attempt, token },
             None => ClaimOutcome::Queued,
         }
     }

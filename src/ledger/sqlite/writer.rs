@@ -83,7 +83,7 @@ impl Writer {
         // Leases under way must outlive every failure of the file.
         let mut leases = LocalLeases::default();
         loop {
-            let conn = self.retry_until_closed(Writer::open)?;
+            let conn = self.retry_until_closed(Self::open)?;
             // A panic leaves nothing behind: dropping the connection rolls its transaction back.
             let end = catch_unwind(AssertUnwindSafe(|| self.serve(&conn, &mut group, &mut leases)));
             leases.rollback();

@@ -138,9 +138,9 @@ impl BracketStack {
 struct Block([u8x16; 4]);
 
 impl Block {
-    fn new(bytes: &[u8; 64]) -> Block {
+    fn new(bytes: &[u8; 64]) -> Self {
         let (parts, _) = bytes.as_chunks::<16>();
-        Block(std::array::from_fn(|n| u8x16::new(parts[n])))
+        Self(std::array::from_fn(|n| u8x16::new(parts[n])))
     }
 
     /// Returns one bit for each byte, the first byte lowest: 1 where `test` gives all ones.

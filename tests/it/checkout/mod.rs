@@ -42,15 +42,15 @@ struct Shop {
 
 impl Shop {
     /// Opens a shop with the usual configuration.
-    async fn open() -> Shop {
-        Shop::open_with(|setup| setup).await
+    async fn open() -> Self {
+        Self::open_with(|setup| setup).await
     }
 
     /// Opens a shop with a changed configuration.
-    async fn open_with(more: impl FnOnce(Setup) -> Setup) -> Shop {
+    async fn open_with(more: impl FnOnce(Setup) -> Setup) -> Self {
         let (stripe, backend) = (FakeStripe::start().await, Backend::start().await);
         let program = Program::start(more(setup(&backend, &stripe))).await;
-        Shop { stripe, backend, program }
+        Self { stripe, backend, program }
     }
 
     /// Sends an order as JSON.

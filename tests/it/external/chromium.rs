@@ -35,7 +35,7 @@ pub struct Browser {
 
 impl Browser {
     /// Starts a driver and opens a window.
-    pub async fn start() -> Browser {
+    pub async fn start() -> Self {
         let mut tool = Tool::start(Command::new("chromedriver").arg("--port=0"));
         let port = until("chromedriver's port", async || {
             tool.has_output("started successfully on port ").then(|| tool.log())
@@ -63,7 +63,7 @@ impl Browser {
         } } });
         let made = tell(&driver, "POST", "/session", wanted).await;
         let session = made["sessionId"].as_str().unwrap_or_else(|| panic!("no browser: {made}")).to_owned();
-        Browser { driver, session, _tool: tool }
+        Self { driver, session, _tool: tool }
     }
 
     /// Opens this address.

@@ -24,7 +24,7 @@ pub struct Demo {
 
 impl Demo {
     /// Starts `make run`, and waits until it serves.
-    pub async fn start() -> Demo {
+    pub async fn start() -> Self {
         let run_dir = TempDir::new().unwrap();
         let ports = PORTS.map(|name| (name, free_port()));
         let mut make = make_run(run_dir.path(), &ports);
@@ -35,7 +35,7 @@ impl Demo {
         })
         .await
         .expect("it serves within the time to build it");
-        Demo { make, ports, _run_dir: run_dir }
+        Self { make, ports, _run_dir: run_dir }
     }
 
     /// Returns the port of a part.

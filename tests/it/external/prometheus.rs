@@ -196,10 +196,10 @@ struct Prometheus {
 }
 
 impl Prometheus {
-    async fn start(program: &Address) -> Prometheus {
+    async fn start(program: &Address) -> Self {
         // A free port is not reserved: another process may take it first.
         for _ in 0..5 {
-            let mut prometheus = Prometheus::launch(program, free_port());
+            let mut prometheus = Self::launch(program, free_port());
             if prometheus.listens().await {
                 return prometheus;
             }
@@ -208,7 +208,7 @@ impl Prometheus {
         panic!("prometheus found no port");
     }
 
-    fn launch(program: &Address, port: u16) -> Prometheus {
+    fn launch(program: &Address, port: u16) -> Self {
         let home = TempDir::new().unwrap();
         let config = format!(
             "global: {{scrape_interval: 250ms, evaluation_interval: 250ms}}\n\
@@ -223,7 +223,7 @@ impl Prometheus {
             .arg(format!("--web.listen-address=127.0.0.1:{port}"))
             .current_dir(home.path());
         let address = Address::Tcp((Ipv4Addr::LOCALHOST, port).into());
-        Prometheus { tool: Tool::start(&mut command), address, _home: home }
+        Self { tool: Tool::start(&mut command), address, _home: home }
     }
 
     /// Waits until it is ready, and returns false if it ended instead.
@@ -294,7 +294,7 @@ const TARGET: [&str; 2] = ["job", "instance"];
 
 impl Known {
     /// Parses the text format.
-    fn read(metrics: &str) -> Known {
+    fn read(metrics: &str) -> Self {
         let mut known = BTreeMap::from([("up".to_owned(), BTreeMap::new())]);
         for line in metrics.lines().filter(|line| !line.starts_with('#')) {
             let (series, _) = line.rsplit_once(' ').unwrap();
@@ -306,7 +306,7 @@ impl Known {
                 of_it.entry(label.to_owned()).or_default().insert(value.to_owned());
             }
         }
-        Known(known)
+        Self(known)
     }
 
     #[track_caller]

@@ -60,25 +60,25 @@ struct State {
 
 impl Backend {
     /// Listens on a free port and responds with [`Reply::ok`] by default.
-    pub async fn start() -> Backend {
-        Backend::at(Address::parse("127.0.0.1:0")).await
+    pub async fn start() -> Self {
+        Self::at(Address::parse("127.0.0.1:0")).await
     }
 
     /// Listens on a Unix socket.
-    pub async fn start_unix(path: impl AsRef<Path>) -> Backend {
-        Backend::at(Address::Unix(path.as_ref().into())).await
+    pub async fn start_unix(path: impl AsRef<Path>) -> Self {
+        Self::at(Address::Unix(path.as_ref().into())).await
     }
 
     /// Listens on the port of another backend at the loopback address 127.0.0.2, like a container with a new address.
-    pub async fn start_beside(other: &Backend) -> Backend {
-        Backend::at(Address::parse(&format!("127.0.0.2:{}", other.address.port()))).await
+    pub async fn start_beside(other: &Self) -> Self {
+        Self::at(Address::parse(&format!("127.0.0.2:{}", other.address.port()))).await
     }
 
-    async fn at(address: Address) -> Backend {
+    async fn at(address: Address) -> Self {
         let (requests, heads, next, routes) = (vec![], vec![], VecDeque::new(), vec![]);
         let state = State { requests, heads, connections: 0, open: 0, next, routes, usual: Reply::ok() };
         let state = Arc::new(watch::Sender::new(state));
-        let mut backend = Backend { address, state, listening: None };
+        let mut backend = Self { address, state, listening: None };
         backend.restart().await;
         backend
     }

@@ -31,7 +31,7 @@ pub struct Response {
 
 impl Response {
     /// Names the row of a table that this response belongs to. A failed expectation prints it.
-    pub fn case(mut self, name: impl std::fmt::Display) -> Response {
+    pub fn case(mut self, name: impl std::fmt::Display) -> Self {
         self.case = format!("{name}: ");
         self
     }
@@ -66,7 +66,7 @@ impl Response {
 
     /// Checks the common shape of errors: status, `error.code`, a message, `Countersign-Outcome`.
     #[track_caller]
-    pub fn expect_error(&self, status: u16, code: &str) -> &Response {
+    pub fn expect_error(&self, status: u16, code: &str) -> &Self {
         let seen = (self.status, self.code(), self.outcome().to_owned());
         assert_eq!(seen, (status, code.to_owned(), code.to_owned()), "{}body {:?}", self.case, self.text());
         assert_eq!(self.header("content-type"), Some("application/json"), "{}{code}", self.case);
@@ -79,7 +79,7 @@ impl Response {
     /// Checks the shape of an acknowledgement: 200, `{"received": true, "<what>": true}`, `Countersign-Outcome:
     /// <what>`.
     #[track_caller]
-    pub fn expect_received(&self, what: &str) -> &Response {
+    pub fn expect_received(&self, what: &str) -> &Self {
         assert_eq!((self.status, self.outcome()), (200, what), "{}body {:?}", self.case, self.text());
         assert_eq!(self.json(), serde_json::json!({ "received": true, what: true }), "{}", self.case);
         self
@@ -87,7 +87,7 @@ impl Response {
 
     /// Checks that this is the backend's response, passed on.
     #[track_caller]
-    pub fn expect_delivered(&self, status: u16) -> &Response {
+    pub fn expect_delivered(&self, status: u16) -> &Self {
         let outcome = if (200..300).contains(&status) { "delivered" } else { "backend_refused" };
         assert_eq!((self.status, self.outcome()), (status, outcome), "{}body {:?}", self.case, self.text());
         self
@@ -96,14 +96,14 @@ impl Response {
 
 impl Client {
     /// Connects, or panics.
-    pub async fn connect(address: &Address) -> Client {
-        Client::try_connect(address).await.unwrap_or_else(|e| panic!("connect to {}: {e}", address.text()))
+    pub async fn connect(address: &Address) -> Self {
+        Self::try_connect(address).await.unwrap_or_else(|e| panic!("connect to {}: {e}", address.text()))
     }
 
     /// Connects, or returns the error.
-    pub async fn try_connect(address: &Address) -> io::Result<Client> {
+    pub async fn try_connect(address: &Address) -> io::Result<Self> {
         let wire = within(format!("connect to {}", address.text()), address.connect()).await?;
-        Ok(Client { wire })
+        Ok(Self { wire })
     }
 
     /// Sends bytes unchanged. Ignores a closed connection, which shows in the response.

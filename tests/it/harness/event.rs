@@ -43,38 +43,38 @@ pub struct Event {
 
 impl Event {
     /// A small event of this type, in test mode.
-    pub fn new(kind: &str) -> Event {
+    pub fn new(kind: &str) -> Self {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let n = COUNT.fetch_add(1, Ordering::Relaxed);
         let id = format!("evt_1Tests{:08x}{n:04}", std::process::id());
-        Event { id, kind: kind.into(), livemode: false, account: None, created: now(), size: 0 }
+        Self { id, kind: kind.into(), livemode: false, account: None, created: now(), size: 0 }
     }
 
     /// A completed checkout.
-    pub fn checkout() -> Event {
-        Event::new("checkout.session.completed")
+    pub fn checkout() -> Self {
+        Self::new("checkout.session.completed")
     }
 
     /// Sets the id.
-    pub fn id(mut self, id: &str) -> Event {
+    pub fn id(mut self, id: &str) -> Self {
         self.id = id.into();
         self
     }
 
     /// Sets live mode.
-    pub fn live(mut self) -> Event {
+    pub fn live(mut self) -> Self {
         self.livemode = true;
         self
     }
 
     /// Sets the connected account.
-    pub fn account(mut self, account: &str) -> Event {
+    pub fn account(mut self, account: &str) -> Self {
         self.account = Some(account.into());
         self
     }
 
     /// Pads the body to exactly this many bytes.
-    pub fn sized(mut self, bytes: usize) -> Event {
+    pub fn sized(mut self, bytes: usize) -> Self {
         self.size = bytes;
         self
     }
@@ -91,7 +91,7 @@ impl Event {
 
     fn render(&self, note: &str) -> String {
         let account = self.account.as_ref().map(|a| format!("  \"account\": \"{a}\",\n")).unwrap_or_default();
-        let Event { id, kind, livemode, created, .. } = self;
+        let Self { id, kind, livemode, created, .. } = self;
         format!(
             r#"{{
   "id": "{id}",

@@ -9,8 +9,8 @@ pub struct Gate(Arc<Semaphore>);
 
 impl Gate {
     /// Makes a closed gate.
-    pub fn new() -> Gate {
-        Gate(Arc::new(Semaphore::new(0)))
+    pub fn new() -> Self {
+        Self(Arc::new(Semaphore::new(0)))
     }
 
     /// Lets exactly one caller through, now or when it arrives.

@@ -14,8 +14,8 @@ impl TestLedger {
     pub fn configure(&self, setup: Setup) -> Setup {
         match self {
             // SQLite is the default of a setup.
-            TestLedger::Sqlite => setup,
-            TestLedger::Redis(redis) => setup.redis(redis),
+            Self::Sqlite => setup,
+            Self::Redis(redis) => setup.redis(redis),
         }
     }
 }

@@ -30,46 +30,46 @@ pub struct Program {
 impl Program {
     /// Starts the program and waits until it is ready.
     #[track_caller]
-    pub fn start(setup: impl Into<Setup>) -> impl Future<Output = Program> {
-        Program::launch(Arc::new(TempDir::new().expect("a folder")), setup.into()).up()
+    pub fn start(setup: impl Into<Setup>) -> impl Future<Output = Self> {
+        Self::launch(Arc::new(TempDir::new().expect("a folder")), setup.into()).up()
     }
 
     /// Starts the program and waits only until both listeners listen, for example while its ledger is unreachable.
     #[track_caller]
-    pub fn start_unready(setup: impl Into<Setup>) -> impl Future<Output = Program> {
-        Program::launch(Arc::new(TempDir::new().expect("a folder")), setup.into()).listening()
+    pub fn start_unready(setup: impl Into<Setup>) -> impl Future<Output = Self> {
+        Self::launch(Arc::new(TempDir::new().expect("a folder")), setup.into()).listening()
     }
 
     /// Starts a second program in this one's folder, on other ports, and waits until it listens. Both have the same
     /// ledger.
     #[track_caller]
-    pub fn start_beside(&self) -> impl Future<Output = Program> {
-        Program::launch(self.dir.clone(), self.setup.clone()).listening()
+    pub fn start_beside(&self) -> impl Future<Output = Self> {
+        Self::launch(self.dir.clone(), self.setup.clone()).listening()
     }
 
     /// Stops the program, if it runs, and starts it again on the same ledger and on new ports.
     #[track_caller]
-    pub fn restart(self) -> impl Future<Output = Program> {
+    pub fn restart(self) -> impl Future<Output = Self> {
         let setup = self.setup.clone();
         self.restart_with(setup)
     }
 
     /// Restarts with another configuration, on new ports.
     #[track_caller]
-    pub fn restart_with(mut self, setup: Setup) -> impl Future<Output = Program> {
+    pub fn restart_with(mut self, setup: Setup) -> impl Future<Output = Self> {
         self.end();
-        Program::launch(self.dir.clone(), setup).up()
+        Self::launch(self.dir.clone(), setup).up()
     }
 
     /// Restarts on the same ports.
     #[track_caller]
-    pub fn restart_in_place(self) -> impl Future<Output = Program> {
+    pub fn restart_in_place(self) -> impl Future<Output = Self> {
         let setup = self.setup.clone();
         let setup = setup.set("server.listen", self.proxy().text()).set("admin.listen", self.admin().text());
         self.restart_with(setup)
     }
 
-    fn launch(dir: Arc<TempDir>, setup: Setup) -> Program {
+    fn launch(dir: Arc<TempDir>, setup: Setup) -> Self {
         for (path, content) in &setup.files {
             std::fs::write(dir.path().join(path), content).expect("a file of the setup");
         }
@@ -93,11 +93,11 @@ impl Program {
                 seen.send_modify(|all| all.push(line));
             }
         });
-        Program { dir, setup, child, lines, proxy: None, admin: None }
+        Self { dir, setup, child, lines, proxy: None, admin: None }
     }
 
     #[track_caller]
-    fn up(self) -> impl Future<Output = Program> {
+    fn up(self) -> impl Future<Output = Self> {
         let listening = self.listening();
         async move {
             let program = listening.await;
@@ -108,7 +108,7 @@ impl Program {
 
     /// Waits until both listeners listen.
     #[track_caller]
-    pub fn listening(self) -> impl Future<Output = Program> {
+    pub fn listening(self) -> impl Future<Output = Self> {
         within("both listeners listen", async move {
             let mut program = self;
             let mut lines = program.lines.clone();

@@ -17,20 +17,20 @@ pub struct Redis {
 
 impl Redis {
     /// Starts a server and waits until it responds.
-    pub async fn start() -> Redis {
-        Redis::start_with(&[]).await
+    pub async fn start() -> Self {
+        Self::start_with(&[]).await
     }
 
     /// Starts a server with further settings, such as `--maxmemory-policy`, `allkeys-lru`.
-    pub async fn start_with(arguments: &[&str]) -> Redis {
-        let mut redis = Redis::prepared(arguments);
+    pub async fn start_with(arguments: &[&str]) -> Self {
+        let mut redis = Self::prepared(arguments);
         redis.up().await;
         redis
     }
 
     /// Prepares a server that does not run yet and already has a port.
-    pub fn prepared(arguments: &[&str]) -> Redis {
-        Redis {
+    pub fn prepared(arguments: &[&str]) -> Self {
+        Self {
             dir: TempDir::new().expect("a folder"),
             arguments: arguments.iter().map(|&argument| argument.to_owned()).collect(),
             port: free_port(),
@@ -183,7 +183,7 @@ pub struct Sentinels {
 
 impl Sentinels {
     /// Starts three sentinels with a quorum of two, and waits until they know each other and the replica.
-    pub async fn start(primary: &Redis) -> Sentinels {
+    pub async fn start(primary: &Redis) -> Self {
         let dir = TempDir::new().expect("a folder");
         let ports: Vec<u16> = (0..3).map(|_| free_port()).collect();
         let mut children = vec![];
@@ -205,7 +205,7 @@ impl Sentinels {
                 .spawn();
             children.push(child.expect("a sentinel starts"));
         }
-        let sentinels = Sentinels { _dir: dir, ports, children };
+        let sentinels = Self { _dir: dir, ports, children };
         until("the sentinels know each other and the replica", async || {
             sentinels.ports.iter().all(|port| sentinels.knows(*port) == Some((2, 1))).then_some(())
         })

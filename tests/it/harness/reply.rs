@@ -41,75 +41,75 @@ enum After {
 
 impl Reply {
     /// A response with this status and an empty body.
-    pub fn status(status: u16) -> Reply {
-        Reply { status, headers: vec![], before: vec![], body: Body::Bytes(vec![]), after: After::Keep }
+    pub fn status(status: u16) -> Self {
+        Self { status, headers: vec![], before: vec![], body: Body::Bytes(vec![]), after: After::Keep }
     }
 
     /// A 200 with a small JSON body.
-    pub fn ok() -> Reply {
-        Reply::json(200, r#"{"applied":true}"#)
+    pub fn ok() -> Self {
+        Self::json(200, r#"{"applied":true}"#)
     }
 
     /// A JSON response.
-    pub fn json(status: u16, body: &str) -> Reply {
-        Reply::status(status).header("Content-Type", "application/json").body(body)
+    pub fn json(status: u16, body: &str) -> Self {
+        Self::status(status).header("Content-Type", "application/json").body(body)
     }
 
     /// A redirect to this location.
-    pub fn redirect(status: u16, location: &str) -> Reply {
-        Reply::status(status).header("Location", location)
+    pub fn redirect(status: u16, location: &str) -> Self {
+        Self::status(status).header("Location", location)
     }
 
     /// Any bytes in place of a response.
-    pub fn raw(bytes: impl AsRef<[u8]>) -> Reply {
+    pub fn raw(bytes: impl AsRef<[u8]>) -> Self {
         let before = vec![Step::Write(bytes.as_ref().to_vec())];
-        Reply { before, body: Body::Raw, ..Reply::status(0) }
+        Self { before, body: Body::Raw, ..Self::status(0) }
     }
 
     /// Sends nothing until the client gives up.
-    pub fn never() -> Reply {
-        Reply::raw("").then_hang()
+    pub fn never() -> Self {
+        Self::raw("").then_hang()
     }
 
     /// Closes the connection without a byte.
-    pub fn close() -> Reply {
-        Reply::raw("").then_close()
+    pub fn close() -> Self {
+        Self::raw("").then_close()
     }
 
     /// A chunked response. [`Reply::chunk`] adds chunks, and [`Reply::pause`] adds pauses.
-    pub fn chunked(status: u16) -> Reply {
-        Reply { body: Body::Chunked(vec![]), ..Reply::status(status) }
+    pub fn chunked(status: u16) -> Self {
+        Self { body: Body::Chunked(vec![]), ..Self::status(status) }
     }
 
     /// A chunked event stream.
-    pub fn events() -> Reply {
-        Reply::chunked(200).header("Content-Type", "text/event-stream").header("Cache-Control", "no-cache")
+    pub fn events() -> Self {
+        Self::chunked(200).header("Content-Type", "text/event-stream").header("Cache-Control", "no-cache")
     }
 
     /// A head without body and length, as for 204 and 304.
-    pub fn bare(status: u16) -> Reply {
-        Reply { body: Body::None, ..Reply::status(status) }
+    pub fn bare(status: u16) -> Self {
+        Self { body: Body::None, ..Self::status(status) }
     }
 
     /// A 200 with `length` bytes of [`super::Pattern`].
-    pub fn pattern(length: u64) -> Reply {
-        Reply { body: Body::Pattern(length), ..Reply::status(200) }
+    pub fn pattern(length: u64) -> Self {
+        Self { body: Body::Pattern(length), ..Self::status(200) }
     }
 
     /// Adds a header.
-    pub fn header(mut self, name: &str, value: &str) -> Reply {
+    pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.into(), value.into()));
         self
     }
 
     /// Sets the body, sent with its length.
-    pub fn body(mut self, body: impl AsRef<[u8]>) -> Reply {
+    pub fn body(mut self, body: impl AsRef<[u8]>) -> Self {
         self.body = Body::Bytes(body.as_ref().to_vec());
         self
     }
 
     /// Adds a chunk.
-    pub fn chunk(mut self, data: impl AsRef<[u8]>) -> Reply {
+    pub fn chunk(mut self, data: impl AsRef<[u8]>) -> Self {
         let data = data.as_ref();
         let mut bytes = format!("{:x}\r\n", data.len()).into_bytes();
         bytes.extend_from_slice(data);
@@ -119,37 +119,37 @@ impl Reply {
     }
 
     /// Waits at the gate before the next chunk.
-    pub fn pause(mut self, gate: &Gate) -> Reply {
+    pub fn pause(mut self, gate: &Gate) -> Self {
         self.chunks().push(Step::Wait(gate.clone()));
         self
     }
 
     /// Waits at the gate before the first byte.
-    pub fn when(mut self, gate: &Gate) -> Reply {
+    pub fn when(mut self, gate: &Gate) -> Self {
         self.before.insert(0, Step::Wait(gate.clone()));
         self
     }
 
     /// Sends an interim response first.
-    pub fn interim(mut self, status: u16, headers: &[(&str, &str)]) -> Reply {
+    pub fn interim(mut self, status: u16, headers: &[(&str, &str)]) -> Self {
         let fields: String = headers.iter().map(|(n, v)| format!("{n}: {v}\r\n")).collect();
         self.before.push(Step::Write(format!("HTTP/1.1 {status} Interim\r\n{fields}\r\n").into_bytes()));
         self
     }
 
     /// Closes the connection afterwards, without `Connection: close`.
-    pub fn then_close(mut self) -> Reply {
+    pub fn then_close(mut self) -> Self {
         self.after = After::Close;
         self
     }
 
     /// Sends `Connection: close` and closes the connection afterwards.
-    pub fn closing(self) -> Reply {
+    pub fn closing(self) -> Self {
         self.header("Connection", "close").then_close()
     }
 
     /// Leaves the connection open and sends no more.
-    pub fn then_hang(mut self) -> Reply {
+    pub fn then_hang(mut self) -> Self {
         self.after = After::Hang;
         self
     }

@@ -14,30 +14,30 @@ impl Request {
     pub const HOST: &'static str = "shop.example";
 
     /// Builds a request without a body.
-    pub fn new(method: &str, target: &str) -> Request {
+    pub fn new(method: &str, target: &str) -> Self {
         let headers = vec![("Host".into(), Self::HOST.into())];
-        Request { method: method.into(), target: target.into(), headers, body: vec![] }
+        Self { method: method.into(), target: target.into(), headers, body: vec![] }
     }
 
     /// Builds a GET request.
-    pub fn get(target: &str) -> Request {
-        Request::new("GET", target)
+    pub fn get(target: &str) -> Self {
+        Self::new("GET", target)
     }
 
     /// Builds a POST request with its length.
-    pub fn post(target: &str, body: impl AsRef<[u8]>) -> Request {
-        Request::new("POST", target).body(body)
+    pub fn post(target: &str, body: impl AsRef<[u8]>) -> Self {
+        Self::new("POST", target).body(body)
     }
 
     /// Sets the body and its length.
-    pub fn body(mut self, body: impl AsRef<[u8]>) -> Request {
+    pub fn body(mut self, body: impl AsRef<[u8]>) -> Self {
         self.body = body.as_ref().to_vec();
         let length = self.body.len().to_string();
         self.without("Content-Length").header("Content-Length", &length)
     }
 
     /// Sends the same body in chunks of `size` bytes.
-    pub fn chunked(self, size: usize) -> Request {
+    pub fn chunked(self, size: usize) -> Self {
         let mut framed = vec![];
         for piece in self.body.chunks(size) {
             framed.extend_from_slice(format!("{:x}\r\n", piece.len()).as_bytes());
@@ -45,34 +45,34 @@ impl Request {
             framed.extend_from_slice(b"\r\n");
         }
         framed.extend_from_slice(b"0\r\n\r\n");
-        Request { body: framed, ..self.without("Content-Length").header("Transfer-Encoding", "chunked") }
+        Self { body: framed, ..self.without("Content-Length").header("Transfer-Encoding", "chunked") }
     }
 
     /// Adds a header.
-    pub fn header(mut self, name: &str, value: &str) -> Request {
+    pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.into(), value.into()));
         self
     }
 
     /// Removes a header.
-    pub fn without(mut self, name: &str) -> Request {
+    pub fn without(mut self, name: &str) -> Self {
         self.headers.retain(|(n, _)| !n.eq_ignore_ascii_case(name));
         self
     }
 
     /// Replaces all headers of this name.
-    pub fn with(self, name: &str, value: &str) -> Request {
+    pub fn with(self, name: &str, value: &str) -> Self {
         self.without(name).header(name, value)
     }
 
     /// Sets the method.
-    pub fn method(mut self, method: &str) -> Request {
+    pub fn method(mut self, method: &str) -> Self {
         self.method = method.into();
         self
     }
 
     /// Sets the target.
-    pub fn target(mut self, target: &str) -> Request {
+    pub fn target(mut self, target: &str) -> Self {
         self.target = target.into();
         self
     }

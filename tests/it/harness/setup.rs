@@ -17,16 +17,16 @@ pub struct Setup {
 
 impl Setup {
     /// The default in front of this backend.
-    pub fn new(backend: &Backend) -> Setup {
-        Setup::to(&backend.url())
+    pub fn new(backend: &Backend) -> Self {
+        Self::to(&backend.url())
     }
 
     /// The default in front of any backend URL.
-    pub fn to(backend: &str) -> Setup {
+    pub fn to(backend: &str) -> Self {
         let base = "[[webhook]]\npath = '/webhooks/stripe'\nsecrets = ['{$STRIPE_WEBHOOK_SECRET}']\n";
         let table = base.parse().expect("the base is TOML");
         let env = vec![("STRIPE_WEBHOOK_SECRET".into(), SECRET.into())];
-        Setup { table, env, files: vec![] }
+        Self { table, env, files: vec![] }
             .set("server.listen", "127.0.0.1:0")
             .set("admin.listen", "127.0.0.1:0")
             .set("log.format", "json")
@@ -35,7 +35,7 @@ impl Setup {
     }
 
     /// Sets `section.key`. `webhook.key` means the first webhook, `webhook.1.key` the second.
-    pub fn set(mut self, key: &str, value: impl Into<Value>) -> Setup {
+    pub fn set(mut self, key: &str, value: impl Into<Value>) -> Self {
         let (section, key) = key.split_once('.').expect("section.key");
         let table = if section == "webhook" {
             let webhooks = self.table.get_mut("webhook").and_then(Value::as_array_mut).expect("webhooks");
@@ -53,7 +53,7 @@ impl Setup {
     }
 
     /// Adds a webhook at this path, with secrets as the file spells them.
-    pub fn webhook(mut self, path: &str, secrets: &[&str]) -> Setup {
+    pub fn webhook(mut self, path: &str, secrets: &[&str]) -> Self {
         let mut webhook = Table::new();
         webhook.insert("path".into(), path.into());
         webhook.insert("secrets".into(), Value::Array(secrets.iter().map(|&s| s.into()).collect()));
@@ -63,44 +63,44 @@ impl Setup {
     }
 
     /// Sets the secrets of the first webhook.
-    pub fn webhook_secrets(self, secrets: &[&str]) -> Setup {
+    pub fn webhook_secrets(self, secrets: &[&str]) -> Self {
         self.env("STRIPE_WEBHOOK_SECRET", &secrets.join(","))
     }
 
     /// Sets the first webhook's delivery mode, with nine retries at short intervals.
-    pub fn delivery(self, mode: &str) -> Setup {
+    pub fn delivery(self, mode: &str) -> Self {
         self.set("webhook.delivery", mode).retry(&["50ms"; 9]).set("webhook.jitter", 0.0)
     }
 
     /// Sets the first webhook's waits between attempts.
-    pub fn retry(self, waits: &[&str]) -> Setup {
+    pub fn retry(self, waits: &[&str]) -> Self {
         self.set("webhook.retry", Value::Array(waits.iter().map(|&wait| wait.into()).collect()))
     }
 
     /// Turns the ledger off.
-    pub fn no_ledger(self) -> Setup {
+    pub fn no_ledger(self) -> Self {
         self.set("ledger.url", "none")
     }
 
     /// Puts the ledger in this file.
-    pub fn ledger_at(self, path: impl AsRef<Path>) -> Setup {
+    pub fn ledger_at(self, path: impl AsRef<Path>) -> Self {
         self.set("ledger.url", format!("sqlite:{}", path.as_ref().display()))
     }
 
     /// Puts the ledger on this server.
-    pub fn redis(self, redis: &Redis) -> Setup {
+    pub fn redis(self, redis: &Redis) -> Self {
         self.set("ledger.url", redis.url())
     }
 
     /// Sets an environment variable.
-    pub fn env(mut self, name: &str, value: &str) -> Setup {
+    pub fn env(mut self, name: &str, value: &str) -> Self {
         self.env.retain(|(n, _)| n != name);
         self.env.push((name.into(), value.into()));
         self
     }
 
     /// Adds a file, relative to the program's working directory. It is written before the start.
-    pub fn file(mut self, path: &str, content: &str) -> Setup {
+    pub fn file(mut self, path: &str, content: &str) -> Self {
         self.files.push((path.into(), content.into()));
         self
     }
@@ -112,7 +112,7 @@ impl Setup {
 }
 
 impl From<&Backend> for Setup {
-    fn from(backend: &Backend) -> Setup {
-        Setup::new(backend)
+    fn from(backend: &Backend) -> Self {
+        Self::new(backend)
     }
 }

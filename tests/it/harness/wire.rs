@@ -18,45 +18,45 @@ pub enum Address {
 
 impl Address {
     /// Parses both forms.
-    pub fn parse(text: &str) -> Address {
+    pub fn parse(text: &str) -> Self {
         match text.strip_prefix("unix/") {
-            Some(path) => Address::Unix(path.into()),
-            None => Address::Tcp(text.parse().unwrap_or_else(|_| panic!("{text:?} is no address"))),
+            Some(path) => Self::Unix(path.into()),
+            None => Self::Tcp(text.parse().unwrap_or_else(|_| panic!("{text:?} is no address"))),
         }
     }
 
     /// Returns the address as `[server] listen` takes it.
     pub fn text(&self) -> String {
         match self {
-            Address::Tcp(address) => address.to_string(),
-            Address::Unix(path) => format!("unix/{}", path.display()),
+            Self::Tcp(address) => address.to_string(),
+            Self::Unix(path) => format!("unix/{}", path.display()),
         }
     }
 
     /// Returns the address as `[backend] url` takes it.
     pub fn url(&self) -> String {
         match self {
-            Address::Tcp(address) => format!("http://{address}"),
-            Address::Unix(_) => self.text(),
+            Self::Tcp(address) => format!("http://{address}"),
+            Self::Unix(_) => self.text(),
         }
     }
 
     /// Returns the port of a TCP address.
     pub fn port(&self) -> u16 {
         match self {
-            Address::Tcp(address) => address.port(),
-            Address::Unix(path) => panic!("{} has no port", path.display()),
+            Self::Tcp(address) => address.port(),
+            Self::Unix(path) => panic!("{} has no port", path.display()),
         }
     }
 
     pub(super) async fn connect(&self) -> io::Result<Wire> {
         Ok(match self {
-            Address::Tcp(address) => {
+            Self::Tcp(address) => {
                 let stream = TcpStream::connect(address).await?;
                 stream.set_nodelay(true)?;
                 Wire::new(stream)
             }
-            Address::Unix(path) => Wire::new(UnixStream::connect(path).await?),
+            Self::Unix(path) => Wire::new(UnixStream::connect(path).await?),
         })
     }
 }
@@ -80,8 +80,8 @@ pub(super) enum Framing {
 }
 
 impl Wire {
-    pub(super) fn new(stream: impl Stream + 'static) -> Wire {
-        Wire { stream: Box::new(stream), ahead: Vec::new() }
+    pub(super) fn new(stream: impl Stream + 'static) -> Self {
+        Self { stream: Box::new(stream), ahead: Vec::new() }
     }
 
     /// Returns the stream for an upgrade. Panics if bytes after it were read already.
@@ -241,8 +241,8 @@ pub struct Body {
 impl Body {
     const KEPT: usize = 4 << 20;
 
-    pub(super) fn new() -> Body {
-        Body { bytes: Vec::new(), length: 0, patterned: true }
+    pub(super) fn new() -> Self {
+        Self { bytes: Vec::new(), length: 0, patterned: true }
     }
 
     fn push(&mut self, bytes: &[u8]) {

@@ -80,7 +80,7 @@ struct Server {
 }
 
 impl Server {
-    fn answering(status: &'static str, outcome: &'static str, body: &'static str) -> Server {
+    fn answering(status: &'static str, outcome: &'static str, body: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/webhooks/stripe", listener.local_addr().unwrap());
         let (tell, requests) = channel();
@@ -99,7 +99,7 @@ impl Server {
                 }
             }
         });
-        Server { url, requests }
+        Self { url, requests }
     }
 
     fn request(&self) -> Request {

@@ -32,15 +32,15 @@ pub struct Output {
 }
 
 impl Operator {
-    pub fn new(program: &Program, setup: &Setup) -> Operator {
+    pub fn new(program: &Program, setup: &Setup) -> Self {
         let dir = TempDir::new().unwrap();
         let setup = setup.clone().set("admin.listen", program.admin().text());
         std::fs::write(dir.path().join("c.toml"), setup.text()).unwrap();
         let env = [("STRIPE_WEBHOOK_SECRET", SECRET), ("COUNTERSIGN_ADMIN_TOKEN", TOKEN)];
-        Operator { dir, env: env.map(|(name, value)| (name.to_owned(), value.to_owned())).into() }
+        Self { dir, env: env.map(|(name, value)| (name.to_owned(), value.to_owned())).into() }
     }
 
-    pub fn env(mut self, name: &str, value: &str) -> Operator {
+    pub fn env(mut self, name: &str, value: &str) -> Self {
         self.env.retain(|(known, _)| known != name);
         self.env.push((name.to_owned(), value.to_owned()));
         self

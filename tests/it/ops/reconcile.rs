@@ -17,7 +17,7 @@ struct Fixture {
 }
 
 impl Fixture {
-    async fn start(setup: Setup) -> Fixture {
+    async fn start(setup: Setup) -> Self {
         let stripe = FakeStripe::start().await;
         let setup = with_events_api(setup)
             .env("STRIPE_API_BASE", &stripe.api_base())
@@ -25,12 +25,12 @@ impl Fixture {
             .set("checkout.api_base", stripe.api_base());
         let program = Program::start(setup.clone()).await;
         let operator = Operator::new(&program, &setup).env("STRIPE_SECRET_KEY", KEY);
-        Fixture { stripe, program, operator }
+        Self { stripe, program, operator }
     }
 
     /// Starts all of them and records one event in the ledger.
-    async fn with_one_event(setup: Setup) -> Fixture {
-        let fixture = Fixture::start(setup).await;
+    async fn with_one_event(setup: Setup) -> Self {
+        let fixture = Self::start(setup).await;
         fixture.program.send(&Event::checkout().signed()).await;
         fixture
     }

@@ -42,7 +42,7 @@ pub struct Place {
 
 impl Crate {
     /// Reads sources, each given by its path below `src` and its text.
-    pub fn new<'a>(texts: impl IntoIterator<Item = (&'a str, &'a str)>) -> Crate {
+    pub fn new<'a>(texts: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let mut sources: Vec<_> = texts.into_iter().map(|(name, text)| Source::parse(name, text)).collect();
         let tests: Vec<Module> = sources
             .iter()
@@ -65,7 +65,7 @@ impl Crate {
                 imports.entry(import.module.clone()).or_insert_with(Vec::new).push(import.clone());
             }
         }
-        Crate { sources, modules, files, items, imports }
+        Self { sources, modules, files, items, imports }
     }
 
     /// The groups of files that import each other, each with the uses that close the circle.

@@ -18,8 +18,8 @@ pub struct Reader {
 }
 
 impl Reader {
-    pub fn new(source: Source, module: Module) -> Reader {
-        Reader { source, module, in_test: false, tests: vec![] }
+    pub fn new(source: Source, module: Module) -> Self {
+        Self { source, module, in_test: false, tests: vec![] }
     }
 
     /// Returns what was read, and the lines of each item that is test code.

@@ -73,10 +73,10 @@ pub struct Doc {
 }
 
 impl Source {
-    pub fn parse(name: &str, text: &str) -> Source {
+    pub fn parse(name: &str, text: &str) -> Self {
         let syntax = syn::parse_file(text).unwrap_or_else(|error| panic!("{name}: {error}"));
         let module = module_of(name);
-        let source = Source { name: name.to_owned(), module: module.clone(), ..Source::default() };
+        let source = Self { name: name.to_owned(), module: module.clone(), ..Self::default() };
         let mut reader = Reader::new(source, module);
         reader.visit_file(&syntax);
         let (mut source, tests) = reader.finish();
