@@ -39,4 +39,4 @@ pub use reader::{ConfigError, Diagnostic};
 pub use redis_url::{RedisTarget, RedisUrl, SentinelTarget};
 pub use server::ServerConfig;
 pub use token::Token;
-pub use webhook::{DEFAULT_JITTER, DEFAULT_RETRY, DeliveryRule, Livemode, WebhookConfig};
+pub use webhook::{DEFAULT_JITTER, DEFAULT_RETRY, DeliveryRule, Livemode, NO_ACCOUNT, WebhookConfig};

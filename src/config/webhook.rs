@@ -15,6 +15,9 @@ pub const DEFAULT_RETRY: [&str; 9] = ["5s", "30s", "2m", "10m", "1h", "3h", "6h"
 /// The default of `jitter`, as a fraction of each wait.
 pub const DEFAULT_JITTER: f64 = 0.2;
 
+/// The entry of `accounts` for events that name no account.
+pub const NO_ACCOUNT: &str = "none";
+
 /// The largest `max_body`, in bytes. A body is held in memory as a whole.
 const MAX_BODY: u64 = 1 << 30;
 
@@ -71,8 +74,8 @@ pub struct WebhookConfig {
     pub types: Vec<String>,
     /// The `livemode` of the events that are forwarded. Defaults to `any`.
     pub livemode: Livemode,
-    /// Connected accounts whose events are forwarded. `*` stands for all of them and for events without an account.
-    /// Defaults to `["*"]`.
+    /// Connected accounts whose events are forwarded. `*` stands for all of them and for events without an account,
+    /// [`NO_ACCOUNT`] for the latter alone. Defaults to `["*"]`.
     pub accounts: Vec<String>,
     /// How events reach the backend, unless a rule says otherwise. Defaults to `inline`.
     pub delivery: DeliveryMode,

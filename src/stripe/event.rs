@@ -61,7 +61,8 @@ impl VerifiedEvent {
         self.livemode
     }
 
-    /// Returns the connected account, which may be any string. `None` for an event of the platform's own account.
+    /// Returns the connected account, which may be any string that is not empty. `None` for an event that names none: of
+    /// the platform's own account, as a rule.
     pub fn account(&self) -> Option<&str> {
         self.account.as_ref().map(|account| account.resolve(&self.body))
     }

@@ -1,6 +1,7 @@
 //! How the values of `[[webhook]]` are written: paths, names, event types, accounts, secrets, durations. Pure: a text
 //! becomes a value, or an [`InvalidValue`].
 
+use super::NO_ACCOUNT;
 use crate::config::reader::{DAY, InvalidValue, SECOND, duration};
 use secrecy::SecretString;
 use std::time::Duration;
@@ -71,13 +72,13 @@ pub(super) fn type_pattern(text: &str) -> Result<String, InvalidValue> {
     Ok(text.to_owned())
 }
 
-/// Parses the id of a connected account, or `*`.
+/// Parses the id of a connected account, `*`, or the word for events without an account.
 pub(super) fn account(text: &str) -> Result<String, InvalidValue> {
     let id = text.starts_with("acct_") && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-    if text == "*" || (id && text.len() > "acct_".len()) {
+    if text == "*" || text == NO_ACCOUNT || (id && text.len() > "acct_".len()) {
         return Ok(text.to_owned());
     }
-    Err(InvalidValue::expected("an account id (acct_…) or \"*\""))
+    Err(InvalidValue::expected("an account id (acct_…), \"none\" or \"*\""))
 }
 
 /// Parses a signing secret. Rejects what Stripe never issues as one; an error describes it without quoting it.
@@ -177,8 +178,8 @@ mod tests {
     }
 
     #[test]
-    fn an_account_is_an_id_or_a_star() {
-        for text in ["*", "acct_1NConnected"] {
+    fn an_account_is_an_id_none_or_a_star() {
+        for text in ["*", "none", "acct_1NConnected"] {
             assert_eq!(account(text).as_deref(), Ok(text));
         }
         for text in ["", "acct_", "acct_*", "cus_1", "acct_1-2"] {

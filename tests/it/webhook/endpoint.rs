@@ -60,6 +60,42 @@ async fn filtered_types_modes_and_accounts_are_acknowledged_and_not_delivered() 
 }
 
 #[tokio::test]
+async fn accounts_are_read_from_account_user_id_and_context() {
+    let backend = Backend::start().await;
+    let setup = Setup::new(&backend)
+        .set("webhook.accounts", vec!["acct_1"])
+        .webhook("/webhooks/platform", &["{$STRIPE_WEBHOOK_SECRET}"])
+        .set("webhook.1.accounts", vec!["acct_1", "none"]);
+    let program = Program::start(setup).await;
+    let event = || Event::new("v2.core.account[requirements].updated");
+    let (one, platform) = ("/webhooks/stripe", "/webhooks/platform");
+    let table = [
+        (one, event().account("acct_1"), true),
+        (one, event().account_as("user_id", "acct_1"), true),
+        (one, event().account_as("context", "acct_1"), true),
+        (one, event().account_as("context", "org_61SU/acct_1"), true),
+        (one, event().account_as("user_id", "acct_2"), false),
+        (one, event().account_as("context", "acct_1/acct_2"), false),
+        (one, event().account_as("context", "org_61SU"), false),
+        (one, event(), false),
+        (platform, event(), true),
+        (platform, event().account_as("context", "org_61SU"), true),
+        (platform, event().account_as("context", "acct_1"), true),
+        (platform, event().account_as("context", "acct_2"), false),
+    ];
+    let mut expected = 0;
+    for (path, event, forwarded) in table {
+        let response = program.send(&event.signed().target(path)).await.case(format!("{path} {event:?}"));
+        match forwarded {
+            true => response.expect_delivered(200),
+            false => response.expect_received("ignored"),
+        };
+        expected += usize::from(forwarded);
+        assert_eq!(backend.count(), expected, "{path} {event:?}");
+    }
+}
+
+#[tokio::test]
 async fn delivery_secret_alone_signs_every_delivery() {
     let backend = Backend::start().await;
     let setup = Setup::new(&backend)
