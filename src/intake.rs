@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-use self::incoming::{IncomingEvent, import_head};
+use self::incoming::{IncomingEvent, import_head, record_id};
 use crate::backend::{BackendError, BackendResponse, RequestHeadBuilder};
 use crate::clock;
 use crate::config::OnOutage;
@@ -96,20 +96,20 @@ impl Intake {
     {
         let WebhookRequest { endpoint, signatures, query, body, arrived } = request;
         let verified = endpoint.verification.verify(signatures.clone(), body, clock::unix_seconds());
-        let event = match verified {
+        let event = match verified.map_err(WebhookDisposition::Refused) {
             Ok(event) => event,
-            Err(rejection) => {
-                let disposition = WebhookDisposition::Refused(rejection);
-                return WebhookResult { event: None, attempt: None, disposition };
-            }
+            Err(refused) => return WebhookResult::without_attempt(None, refused),
         };
         endpoint.metrics.matched(event.secret());
+        if event.is_ping() {
+            return WebhookResult::without_attempt(Some(event), WebhookDisposition::Ping);
+        }
         if !endpoint.filter.matches(&event) {
-            let disposition = WebhookDisposition::Ignored;
-            return WebhookResult { event: Some(event), attempt: None, disposition };
+            return WebhookResult::without_attempt(Some(event), WebhookDisposition::Ignored);
         }
         let mode = endpoint.mode_for(event.event_type());
         let incoming = IncomingEvent {
+            record_id: record_id(&event),
             event: event.clone(),
             endpoint: endpoint.clone(),
             query: query.into(),
@@ -142,6 +142,7 @@ impl Intake {
         let event = event::parse_trusted(body)?;
         let signature = endpoint.verification.sign(event.body(), clock::unix_seconds());
         let incoming = IncomingEvent {
+            record_id: record_id(&event),
             event,
             endpoint: endpoint.clone(),
             query: query.into(),
@@ -149,7 +150,7 @@ impl Intake {
             signature: signature.into(),
         };
         let key = incoming.key();
-        if !endpoint.filter.matches(&incoming.event) {
+        if incoming.event.is_ping() || !endpoint.filter.matches(&incoming.event) {
             return Ok((key, ImportResult::Ignored));
         }
         let result = match self.enqueue(&incoming, DeliveryMode::Queued, None).await? {

@@ -3,6 +3,8 @@
 
 pub(super) mod values;
 
+pub use values::NO_ACCOUNT;
+
 use super::reader::{InvalidValue, Section, one_of, timeout};
 use crate::delivery_mode::DeliveryMode;
 use secrecy::SecretString;
@@ -14,9 +16,6 @@ pub const DEFAULT_RETRY: [&str; 9] = ["5s", "30s", "2m", "10m", "1h", "3h", "6h"
 
 /// The default of `jitter`, as a fraction of each wait.
 pub const DEFAULT_JITTER: f64 = 0.2;
-
-/// The entry of `accounts` for events that name no account.
-pub const NO_ACCOUNT: &str = "none";
 
 /// The largest `max_body`, in bytes. A body is held in memory as a whole.
 const MAX_BODY: u64 = 1 << 30;

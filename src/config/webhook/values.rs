@@ -1,13 +1,18 @@
 //! How the values of `[[webhook]]` are written: paths, names, event types, accounts, secrets, durations. Pure: a text
 //! becomes a value, or an [`InvalidValue`].
 
-use super::NO_ACCOUNT;
 use crate::config::reader::{DAY, InvalidValue, SECOND, duration};
 use secrecy::SecretString;
 use std::time::Duration;
 
 /// What a key that holds signing secrets expects.
 pub(crate) const SIGNING_SECRET: &str = "a webhook's signing secret (whsec_…)";
+
+/// The entry of `accounts` for events that name no account.
+pub const NO_ACCOUNT: &str = "none";
+
+/// How the signing secrets of Stripe begin.
+pub(crate) const SECRET_PREFIX: &str = "whsec_";
 
 /// The longest endpoint name, in bytes.
 const MAX_NAME: usize = 100;
@@ -97,10 +102,27 @@ pub(super) fn signing_secret(text: &str) -> Result<SecretString, InvalidValue> {
     if text.starts_with(['"', '\'']) {
         return invalid("a secret in quotes", "remove the quotes: the value is used as it is");
     }
-    if ["sk_", "rk_", "pk_"].iter().any(|prefix| text.starts_with(prefix)) {
+    let begins = |prefixes: &[&str]| prefixes.iter().any(|prefix| text.starts_with(prefix));
+    let where_it_is = "Stripe's dashboard shows the signing secret on the page of the webhook endpoint";
+    if begins(&["sk_", "rk_", "pk_"]) {
+        return invalid("an API key", where_it_is);
+    }
+    if begins(&["we_", "ed_"]) {
+        return invalid("the id of an endpoint at Stripe", where_it_is);
+    }
+    if text
+        .split_once('=')
+        .is_some_and(|(_, value)| value.trim_start_matches(['"', '\'']).starts_with(SECRET_PREFIX))
+    {
         return invalid(
-            "an API key",
-            "Stripe's dashboard shows the signing secret on the page of the webhook endpoint",
+            "a secret with a name before it",
+            "remove the name and the =: the value is used as it is",
+        );
+    }
+    if !begins(&[SECRET_PREFIX]) && text.to_ascii_lowercase().starts_with(SECRET_PREFIX) {
+        return invalid(
+            "a secret in other letters than Stripe's",
+            "copy the secret as it is: upper and lower case matter, and it begins with whsec_ in lower case",
         );
     }
     Ok(SecretString::from(text))
