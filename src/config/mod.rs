@@ -6,11 +6,12 @@
 //! - `cross_section`: rules between sections
 //! - `warnings`: settings that are allowed but weaken the program
 //! - `server`, `admin`, `log`, `backend`, `ledger`, `webhook`, `checkout`: one section each
-//! - `listen`, `token`, `redis_url`: values that several files use
+//! - `ca`, `listen`, `token`, `redis_url`: values that several files use
 //! - `reader`: reads keys, replaces placeholders and collects errors; it knows no section
 
 mod admin;
 mod backend;
+mod ca;
 mod checkout;
 mod cross_section;
 mod file;
@@ -27,6 +28,7 @@ mod webhook;
 
 pub use admin::AdminConfig;
 pub use backend::{BackendConfig, BackendUrl};
+pub use ca::CaCertificates;
 pub use checkout::{
     CheckoutConfig, CheckoutMode, CheckoutState, IdentityConfig, PriceConfig, RateConfig, UiMode,
 };

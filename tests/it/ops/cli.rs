@@ -205,7 +205,7 @@ fn check_prints_every_error_to_standard_error() {
     let file = "tests/config/everything_at_once.toml";
     let output = countersign_with(
         &["check"],
-        &[("COUNTERSIGN_CONFIG", file), ("BACKEND_URL", "https://shop.example")],
+        &[("COUNTERSIGN_CONFIG", file), ("BACKEND_URL", "h2c://shop.example")],
         b"",
     );
     assert_eq!((output.code(), output.out().as_str()), (78, ""));
