@@ -123,7 +123,7 @@ impl<'a> Exchange<'a> {
         if self.has_time_for(work_time) { Ok(body) } else { Err(BodyError::ShuttingDown) }
     }
 
-    /// Responds after the body was read. The connection is kept if the client and the program go on.
+    /// Responds after the body was read. The connection stays open if the client and the program go on.
     pub(super) async fn respond(&mut self, response: &Response) -> ConnectionAction {
         let keep = self.keeps_alive();
         let sent = self.send(response, keep).await;

@@ -61,11 +61,11 @@ async fn only_the_pages_own_origin_may_order() {
 async fn listed_origin_may_order_and_passes_preflight() {
     let (app, evil) = ("https://app.shop.example", "https://evil.example");
     let shop = Shop::open_with(|s| s.set("checkout.allowed_origins", vec![app])).await;
-    let asked = shop.program.send(&preflight(app)).await;
-    assert_eq!((asked.status, asked.outcome(), asked.body.length), (204, "preflight", 0));
-    assert!(readable(&asked, app));
-    assert_eq!(asked.header("access-control-allow-methods"), Some("POST, OPTIONS"));
-    let headers = asked.header("access-control-allow-headers").unwrap().to_ascii_lowercase();
+    let response = shop.program.send(&preflight(app)).await;
+    assert_eq!((response.status, response.outcome(), response.body.length), (204, "preflight", 0));
+    assert!(readable(&response, app));
+    assert_eq!(response.header("access-control-allow-methods"), Some("POST, OPTIONS"));
+    let headers = response.header("access-control-allow-headers").unwrap().to_ascii_lowercase();
     assert!(headers.contains("content-type") && headers.contains("idempotency-key"), "{headers}");
 
     let ordered = shop.program.send(&order(r#"{"price": "pro"}"#).header("Origin", app)).await;
@@ -78,8 +78,8 @@ async fn listed_origin_may_order_and_passes_preflight() {
         shop.program.send(&preflight(origin)).await.expect_error(403, "origin_forbidden");
     }
     let status = Request::new("OPTIONS", "/api/checkout/cs_test_1").header("Origin", app);
-    let asked = shop.program.send(&status).await;
-    assert_eq!(asked.header("access-control-allow-methods"), Some("GET, HEAD, OPTIONS"));
+    let response = shop.program.send(&status).await;
+    assert_eq!(response.header("access-control-allow-methods"), Some("GET, HEAD, OPTIONS"));
 }
 
 #[tokio::test]
