@@ -10,7 +10,7 @@ use super::Context;
 use super::admission::AdmissionPermit;
 use super::body::{self, BodyError, ReadLimits};
 use super::connection::{Connection, LINGER_TIMEOUT};
-use super::response::{self, Response};
+use super::response::Response;
 use crate::clock;
 use crate::http1::framing::Framing;
 use crate::http1::head::RequestHead;
@@ -79,8 +79,9 @@ impl<'a> Exchange<'a> {
 
     /// Responds before the body is read. A short body is discarded to keep the connection.
     pub(super) async fn reject(&mut self, response: &Response) -> ConnectionAction {
+        // Where the next request begins is not known after an invalid head.
         if self.head.validate().is_err() {
-            let _ = self.connection.send(&response::closing_response(Outcome::RequestMalformed), b"").await;
+            let _ = self.send(response, false).await;
             return ConnectionAction::LingeringClose;
         }
         let discarded = self.discarded_length();

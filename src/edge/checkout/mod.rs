@@ -56,9 +56,6 @@ pub(super) async fn handle(
 
 impl CheckoutExchange<'_, '_> {
     async fn run(&mut self, route: CheckoutRoute) -> CheckoutExchangeResult {
-        if self.exchange.head.validate().is_err() {
-            return self.reject(EarlyReply::new(CheckoutOutcome::RequestMalformed)).await;
-        }
         let action = match self.check_head(route) {
             Ok(action) => action,
             Err(reply) => return self.reject(reply).await,
@@ -97,7 +94,9 @@ impl CheckoutExchange<'_, '_> {
             routes: &routes,
             peer: self.exchange.peer(),
             head: &self.exchange.head,
+            valid: self.exchange.head.validate().is_ok(),
         };
+        // An invalid head decides this too, so that the page can read its error.
         self.cors = request.cors();
         self.html = request.prefers_html();
         request.action(route, &self.cors, self.methods)

@@ -58,8 +58,10 @@ pub(super) struct Request<'a> {
     pub routes: &'a Routes,
     /// The address of the peer; `None` over a Unix socket.
     pub peer: Option<IpAddr>,
-    /// The head, validated.
+    /// The head, which need not be valid.
     pub head: &'a RequestHead,
+    /// True if the head is valid.
+    pub valid: bool,
 }
 
 impl Request<'_> {
@@ -69,7 +71,8 @@ impl Request<'_> {
         let page = PageHeaders {
             origins: self.head.values("origin").collect(),
             fetch_site: self.head.value("sec-fetch-site"),
-            host: origin.host,
+            // The host of an invalid head is ambiguous, so only a listed origin counts.
+            host: origin.host.filter(|_| self.valid),
         };
         OriginPolicy { allowed_origins: &self.checkout.config.allowed_origins }.check(&page)
     }
@@ -86,6 +89,9 @@ impl Request<'_> {
         cors: &CorsDecision,
         methods: &'static str,
     ) -> Result<Action, EarlyReply> {
+        if !self.valid {
+            return Err(EarlyReply::new(CheckoutOutcome::RequestMalformed));
+        }
         if *cors == CorsDecision::Deny {
             return Err(EarlyReply::new(CheckoutOutcome::OriginForbidden));
         }
