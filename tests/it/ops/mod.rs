@@ -1,6 +1,7 @@
 //! What an operator sees and does.
 //!
 //! - `admin`: health, metrics and the admin listener
+//! - `advice`: what an operator is told to do about an event in each state
 //! - `cli`: the command line, verb by verb
 //! - `config`: the golden files in `tests/config`
 //! - `events`: the events API, and the verb that calls it
@@ -8,6 +9,7 @@
 //! - `signals`: shutdown on SIGTERM, reload on SIGHUP
 
 mod admin;
+mod advice;
 mod cli;
 mod config;
 pub mod events;
