@@ -5,6 +5,7 @@
 //! - `cli`: the command line, verb by verb
 //! - `config`: the golden files in `tests/config`
 //! - `events`: the events API, and the verb that calls it
+//! - `logging`: a log that nobody reads, whose reader is gone, or whose disk is full
 //! - `reconcile`: events that Stripe has and the ledger lacks
 //! - `signals`: shutdown on SIGTERM, reload on SIGHUP
 
@@ -13,5 +14,6 @@ mod advice;
 mod cli;
 mod config;
 pub mod events;
+mod logging;
 mod reconcile;
 mod signals;
