@@ -36,6 +36,7 @@ pub struct Metrics {
     ledger: [(Histogram, IntCounter); LedgerOp::ALL.len()],
     settle_failures: IntCounter,
     ledger_resets: IntCounter,
+    log_lines_dropped: IntCounter,
     in_flight: IntGauge,
     /// One counter for each [`CheckoutOutcome`], in the order of the enum.
     checkout_requests: [IntCounter; CheckoutOutcome::ALL.len()],
@@ -69,6 +70,7 @@ impl Metrics {
             }),
             settle_failures: families.settle_failures.clone(),
             ledger_resets: families.ledger_resets.clone(),
+            log_lines_dropped: families.log_lines_dropped.clone(),
             in_flight: families.in_flight.clone(),
             checkout_requests: CheckoutOutcome::ALL
                 .map(|outcome| families.checkout_requests.with_label_values(&[outcome.as_str()])),
@@ -162,6 +164,11 @@ impl Metrics {
     /// Counts that the ledger's server came back without its recorded events.
     pub fn ledger_reset(&self) {
         self.ledger_resets.inc();
+    }
+
+    /// Sets the number of dropped log lines, which the log counts itself, since the start of the process.
+    pub fn set_log_lines_dropped(&self, total: u64) {
+        self.log_lines_dropped.inc_by(total.saturating_sub(self.log_lines_dropped.get()));
     }
 
     /// Counts a request to a checkout path that got its response; `took` is the time since its head.
@@ -269,6 +276,7 @@ mod tests {
             r#"countersign_guard_rejections_total{reason="spelling"}"#,
             "countersign_settle_failures_total",
             "countersign_ledger_resets_total",
+            "countersign_log_lines_dropped_total",
             "countersign_inflight",
             r#"countersign_checkout_requests_total{outcome="created"}"#,
             "countersign_checkout_seconds_count",
@@ -283,7 +291,7 @@ mod tests {
         let metrics = full();
         let endpoint = metrics.endpoint("/webhooks/stripe", 2);
         let second = Duration::from_secs(1);
-        let table: [(&str, Count); 13] = [
+        let table: [(&str, Count); 14] = [
             (
                 r#"countersign_webhook_requests_total{endpoint="/webhooks/stripe",outcome="in_flight"}"#,
                 Box::new(|| endpoint.record_response(Outcome::InFlight, second)),
@@ -314,6 +322,7 @@ mod tests {
             ),
             ("countersign_settle_failures_total", Box::new(|| metrics.settle_failed())),
             ("countersign_ledger_resets_total", Box::new(|| metrics.ledger_reset())),
+            ("countersign_log_lines_dropped_total", Box::new(|| metrics.set_log_lines_dropped(1))),
             (
                 r#"countersign_guard_rejections_total{reason="spelling"}"#,
                 Box::new(|| metrics.guard_rejected("spelling")),
