@@ -136,7 +136,7 @@ impl Metrics {
     }
 
     /// Counts a passed-through request that is over, with or without a finished response.
-    pub fn proxied(&self, class: StatusClass, took: Duration) {
+    pub fn record_proxied(&self, class: StatusClass, took: Duration) {
         self.proxy_requests[class as usize].inc();
         self.proxy_seconds.observe(took.as_secs_f64());
     }
@@ -172,7 +172,7 @@ impl Metrics {
     }
 
     /// Counts a request to a checkout path that got its response; `took` is the time since its head.
-    pub fn checked_out(&self, outcome: CheckoutOutcome, took: Duration) {
+    pub fn record_checkout(&self, outcome: CheckoutOutcome, took: Duration) {
         self.checkout_requests[outcome as usize].inc();
         self.checkout_seconds.observe(took.as_secs_f64());
     }
@@ -294,11 +294,11 @@ mod tests {
         let table: [(&str, Count); 14] = [
             (
                 r#"countersign_webhook_requests_total{endpoint="/webhooks/stripe",outcome="in_flight"}"#,
-                Box::new(|| endpoint.answered(Outcome::InFlight, second)),
+                Box::new(|| endpoint.record_response(Outcome::InFlight, second)),
             ),
             (
                 r#"countersign_signature_matches_total{endpoint="/webhooks/stripe",secret="1"}"#,
-                Box::new(|| endpoint.matched(1)),
+                Box::new(|| endpoint.record_secret_match(1)),
             ),
             (
                 r#"countersign_deliveries_total{endpoint="/webhooks/stripe",mode="inline",result="refused"}"#,
@@ -306,11 +306,11 @@ mod tests {
             ),
             (
                 r#"countersign_undeduplicated_total{endpoint="/webhooks/stripe"}"#,
-                Box::new(|| endpoint.undeduplicated()),
+                Box::new(|| endpoint.record_undeduplicated()),
             ),
             (
                 r#"countersign_proxy_requests_total{class="3xx"}"#,
-                Box::new(|| metrics.proxied(StatusClass::Redirection, second)),
+                Box::new(|| metrics.record_proxied(StatusClass::Redirection, second)),
             ),
             (
                 r#"countersign_ledger_errors_total{op="settle"}"#,
@@ -333,7 +333,7 @@ mod tests {
             ),
             (
                 r#"countersign_checkout_requests_total{outcome="price_unknown"}"#,
-                Box::new(|| metrics.checked_out(CheckoutOutcome::PriceUnknown, second)),
+                Box::new(|| metrics.record_checkout(CheckoutOutcome::PriceUnknown, second)),
             ),
             (
                 r#"countersign_stripe_api_seconds_count{outcome="refused"}"#,
@@ -379,14 +379,14 @@ mod tests {
     fn a_reload_preserves_the_counts_and_removes_the_series_of_removed_secrets() {
         let metrics = full();
         let before = metrics.endpoint("/webhooks/stripe", 2);
-        before.matched(0);
-        before.answered(Outcome::Delivered, Duration::ZERO);
+        before.record_secret_match(0);
+        before.record_response(Outcome::Delivered, Duration::ZERO);
         before.set_enforced(false);
         assert!(Arc::ptr_eq(&before, &metrics.endpoint("/webhooks/stripe", 2)));
 
         let after = metrics.endpoint("/webhooks/stripe", 1);
-        after.matched(0);
-        after.matched(1);
+        after.record_secret_match(0);
+        after.record_secret_match(1);
         let secret =
             |n| format!(r#"countersign_signature_matches_total{{endpoint="/webhooks/stripe",secret="{n}"}}"#);
         assert_eq!(value(&metrics, &secret(0)), Some(2.0));

@@ -228,10 +228,10 @@ impl Program {
     /// `webhook_requests_total{endpoint="…",outcome="…"}`.
     #[track_caller]
     pub fn metric(&self, series: &str) -> impl Future<Output = f64> {
-        let place = std::panic::Location::caller();
+        let location = std::panic::Location::caller();
         async move {
             let metrics = self.metrics().await;
-            read_series(&metrics, series).unwrap_or_else(|| panic!("{place}: no {series} in\n{metrics}"))
+            read_series(&metrics, series).unwrap_or_else(|| panic!("{location}: no {series} in\n{metrics}"))
         }
     }
 
@@ -239,10 +239,10 @@ impl Program {
     #[track_caller]
     pub fn outcomes(&self, outcome: &str) -> impl Future<Output = f64> {
         let series = format!(r#"webhook_requests_total{{endpoint="/webhooks/stripe",outcome="{outcome}"}}"#);
-        let place = std::panic::Location::caller();
+        let location = std::panic::Location::caller();
         async move {
             let metrics = self.metrics().await;
-            read_series(&metrics, &series).unwrap_or_else(|| panic!("{place}: no {series} in\n{metrics}"))
+            read_series(&metrics, &series).unwrap_or_else(|| panic!("{location}: no {series} in\n{metrics}"))
         }
     }
 
