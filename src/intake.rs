@@ -7,8 +7,10 @@
 mod incoming;
 mod result;
 
+pub use incoming::ImportTarget;
 pub use result::{
-    ImportError, ImportResult, WebhookDisposition, WebhookResult, outcome_of, outcome_of_answer,
+    ImportError, ImportResult, WebhookDisposition, WebhookResult, outcome_of_backend_error,
+    outcome_of_response,
 };
 
 use bytes::Bytes;
@@ -55,15 +57,6 @@ pub struct WebhookRequest<'a, S> {
     pub arrived: Instant,
 }
 
-/// Where an imported event would have arrived.
-#[derive(Clone, Copy)]
-pub struct ImportTarget<'a> {
-    /// The endpoint.
-    pub endpoint: &'a Arc<Endpoint>,
-    /// The raw query of the endpoint's URL at Stripe, without `?`; empty if there is none. It holds no white space.
-    pub query: &'a str,
-}
-
 /// The disposition of an event, with the number of the attempt that was made.
 type AttemptDisposition = (Option<u32>, WebhookDisposition);
 
@@ -96,11 +89,11 @@ impl Intake {
     {
         let WebhookRequest { endpoint, signatures, query, body, arrived } = request;
         let verified = endpoint.verification.verify(signatures.clone(), body, clock::unix_seconds());
-        let event = match verified.map_err(WebhookDisposition::Refused) {
+        let event = match verified.map_err(WebhookDisposition::Rejected) {
             Ok(event) => event,
-            Err(refused) => return WebhookResult::without_attempt(None, refused),
+            Err(rejected) => return WebhookResult::without_attempt(None, rejected),
         };
-        endpoint.metrics.matched(event.secret());
+        endpoint.metrics.record_secret_match(event.secret());
         if event.is_ping() {
             return WebhookResult::without_attempt(Some(event), WebhookDisposition::Ping);
         }
@@ -117,13 +110,13 @@ impl Intake {
             // Verification accepts exactly one header.
             signature: Bytes::copy_from_slice(signatures.clone().next().unwrap_or_default()),
         };
-        // Boxed, so that an idle connection's task has no room for a delivery, and a refusal need not move one.
+        // Boxed, so that an idle connection's task does not reserve space for a delivery, and a refusal need not move one.
         let (attempt, disposition) = match mode {
             DeliveryMode::Inline => Box::pin(self.deliver_inline(incoming)).await,
             DeliveryMode::Queued | DeliveryMode::Redelivery => Box::pin(self.queue(incoming)).await,
             DeliveryMode::Hybrid => Box::pin(self.deliver_hybrid(incoming, arrived)).await,
         };
-        failpoint::hit("answer_before");
+        failpoint::hit("respond_before");
         WebhookResult { event: Some(event), attempt, disposition }
     }
 
@@ -291,7 +284,7 @@ impl Intake {
     ) -> Result<(), WebhookDisposition> {
         match self.on_outage {
             OnOutage::Deliver if error.is_outage() => {
-                incoming.endpoint.metrics.undeduplicated();
+                incoming.endpoint.metrics.record_undeduplicated();
                 Ok(())
             }
             OnOutage::Deliver | OnOutage::Refuse => Err(WebhookDisposition::LedgerUnavailable(error)),

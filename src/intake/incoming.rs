@@ -14,6 +14,15 @@ use crate::ledger::{Arrival, EventKey, StoredRequest};
 use crate::random::random_u64;
 use crate::stripe::event::VerifiedEvent;
 
+/// Where an imported event would have arrived.
+#[derive(Clone, Copy)]
+pub struct ImportTarget<'a> {
+    /// The endpoint.
+    pub endpoint: &'a Arc<Endpoint>,
+    /// The raw query of the endpoint's URL at Stripe, without `?`; empty if there is none. It holds no white space.
+    pub query: &'a str,
+}
+
 /// An event that its endpoint forwards, on its way to the ledger or the backend.
 pub(super) struct IncomingEvent {
     /// The event itself.
