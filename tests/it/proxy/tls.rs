@@ -233,6 +233,25 @@ fn probe(setup: &Setup, authority: &TestAuthority) -> Output {
         .unwrap()
 }
 
+#[test]
+fn start_without_any_authority_is_refused() {
+    let folder = TempDir::new().unwrap();
+    std::fs::write(folder.path().join("c.toml"), Setup::to("https://localhost:1").text()).unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_countersign"))
+        .args(["run", "--config", "c.toml"])
+        .current_dir(folder.path())
+        .env_clear()
+        .envs([("STRIPE_WEBHOOK_SECRET", "whsec_probe"), ("SSL_CERT_FILE", "missing.pem")])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        text.contains("this system has no certificate authorities") && text.contains("set [backend] ca"),
+        "{text}"
+    );
+    assert!(!output.status.success());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn check_probe_verifies_a_tls_backend() {
     let authority = TestAuthority::new();
