@@ -68,7 +68,7 @@ impl Operator {
 }
 
 /// Calls the events API.
-async fn call_api(program: &Program, method: &str, target: &str, body: &str) -> Response {
+pub async fn call_api(program: &Program, method: &str, target: &str, body: &str) -> Response {
     let request = Request::new(method, target)
         .header("Authorization", &format!("Bearer {TOKEN}"))
         .header("Connection", "close")
@@ -101,7 +101,7 @@ fn sorted(events: &[&Event]) -> Vec<String> {
 }
 
 /// Waits until an event is in this state, and returns its record.
-async fn in_state(program: &Program, id: &str, state: &str) -> Value {
+pub async fn in_state(program: &Program, id: &str, state: &str) -> Value {
     until(format!("{id} to be {state}"), async || {
         let shown = call_api(program, "GET", &format!("/api/events/{id}"), "").await.json();
         (shown["state"] == state).then_some(shown)
