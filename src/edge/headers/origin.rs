@@ -25,15 +25,15 @@ impl<'a> Origin<'a> {
     /// Derives the origin from what a trusted peer said. Only `Host` counts from any other peer.
     pub(crate) fn new(head: &'a RequestHead, peer: Option<IpAddr>, proxies: &[IpNet]) -> Self {
         let trusted = peer_trusted(peer, proxies);
-        let believed = |name| head.value(name).filter(|_| trusted);
+        let trusted_value = |name| head.value(name).filter(|_| trusted);
         Origin {
-            proto: believed(X_FORWARDED_PROTO).unwrap_or(b"http"),
-            host: believed(X_FORWARDED_HOST).or_else(|| head.value("Host")),
+            proto: trusted_value(X_FORWARDED_PROTO).unwrap_or(b"http"),
+            host: trusted_value(X_FORWARDED_HOST).or_else(|| head.value("Host")),
         }
     }
 }
 
-/// Returns true if what a peer says about the client is believed. The mode of a Unix socket (`None`) has let its peer in.
+/// Returns true if what a peer says about the client is trusted. The mode of a Unix socket (`None`) has let its peer in.
 pub(crate) fn peer_trusted(peer: Option<IpAddr>, proxies: &[IpNet]) -> bool {
     peer.is_none_or(|peer| {
         // On a dual-stack listener an IPv4 peer shows as `::ffff:192.0.2.1`.

@@ -124,7 +124,7 @@ impl Response {
             WebhookDisposition::Queued
             | WebhookDisposition::Duplicate
             | WebhookDisposition::Ignored
-            | WebhookDisposition::Refused(_)
+            | WebhookDisposition::Rejected(_)
             | WebhookDisposition::LedgerUnavailable(_)
             | WebhookDisposition::DeliveryError(_) => Self::from_outcome(disposition.outcome()),
         }
@@ -136,7 +136,7 @@ impl Response {
         let coding = head.content_encoding.as_deref().map(Bytes::copy_from_slice);
         let headers = [("Content-Encoding", coding), ("Retry-After", head.retry_after.clone())];
         Self {
-            code: intake::outcome_of_answer(response).as_str(),
+            code: intake::outcome_of_response(response).as_str(),
             status: head.status,
             body: response.body.clone(),
             message: Cow::default(),
