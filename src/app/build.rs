@@ -199,7 +199,7 @@ pub(super) fn routes(
     checkout: &mut CheckoutResources,
     before: &[Arc<Endpoint>],
 ) -> Result<Routes, String> {
-    let checkout = checkout.open(&config.checkout)?;
+    let checkout = checkout.open(config)?;
     let endpoints = config.webhooks.iter().map(|webhook| {
         let endpoint = Endpoint::new(webhook, metrics);
         let endpoint = match before.iter().find(|old| *old.name == *webhook.name) {

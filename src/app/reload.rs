@@ -35,7 +35,7 @@ impl App {
             }
         }
         self.ledger.set_queueing_enabled(config.queues_events());
-        announce::checkout(&config.checkout);
+        announce::checkout(&config);
         // Series of endpoints that left the configuration would stay at their last value for ever.
         self.metrics.retain(&config.webhooks.iter().map(|w| w.name.as_str()).collect::<Vec<_>>());
         announce::warnings(&config);

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock;
-use crate::config::{CheckoutConfig, CheckoutState, RateConfig};
+use crate::config::{CheckoutConfig, CheckoutState, Config, RateConfig};
 use crate::metrics::Metrics;
 use crate::stripe::retry;
 use crate::stripe_api::{Api, ApiConfig, ApiError, CallResult, HttpTransport};
@@ -38,6 +38,8 @@ pub struct Checkout {
     /// The rate limit; `None` if none is configured.
     pub limit: Option<Arc<RateLimit>>,
     api: Api,
+    /// The time limit for each attempt at a call.
+    call_timeout: Duration,
 }
 
 /// The resources that survive a reload: connections to Stripe, and the counts of the rate limit.
@@ -71,34 +73,37 @@ impl CheckoutResources {
     ///
     /// # Errors
     /// Returns a message if the system has no certificates to verify Stripe's with.
-    pub fn open(&mut self, config: &CheckoutConfig) -> Result<Option<Arc<Checkout>>, String> {
-        let (CheckoutState::On, Some(key)) = (config.state(), &config.secret_key) else { return Ok(None) };
+    pub fn open(&mut self, config: &Config) -> Result<Option<Arc<Checkout>>, String> {
+        let Config { checkout, stripe, .. } = config;
+        let (CheckoutState::On, Some(key)) = (checkout.state(stripe), &stripe.secret_key) else {
+            return Ok(None);
+        };
         let transport = match &self.transport {
             Some(transport) => transport.clone(),
             None => self.transport.insert(Arc::new(HttpTransport::new()?)).clone(),
         };
         let api_config = ApiConfig {
-            base: &config.api_base,
+            base: &stripe.api_base,
             key,
-            version: &config.api_version,
-            account: config.account.as_deref(),
-            timeout: config.timeout,
+            version: &stripe.api_version,
+            account: stripe.account.as_deref(),
+            timeout: stripe.timeout,
         };
         let api = Api::new(transport, &api_config, self.metrics.clone())?;
         // The counts survive a reload as long as the rate is the same.
-        self.limit = config.rate_limit.map(|rate| match self.limit.take() {
+        self.limit = checkout.rate_limit.map(|rate| match self.limit.take() {
             Some((same, limit)) if same == rate => (rate, limit),
             Some(_) | None => (rate, Arc::new(RateLimit::new(rate, clock::instant()))),
         });
         let limit = self.limit.as_ref().map(|(_, limit)| limit.clone());
-        Ok(Some(Arc::new(Checkout { config: config.clone(), limit, api })))
+        Ok(Some(Arc::new(Checkout { config: checkout.clone(), call_timeout: stripe.timeout, limit, api })))
     }
 }
 
 impl Checkout {
     /// Returns the longest time that Stripe may take for one request, including retries.
     pub fn max_call_duration(&self) -> Duration {
-        retry::max_call_duration(self.config.timeout)
+        retry::max_call_duration(self.call_timeout)
     }
 
     /// Parses an order and creates a session for it at Stripe.

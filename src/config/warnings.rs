@@ -45,10 +45,10 @@ impl Config {
                     .to_owned(),
             );
         }
-        let selling = self.checkout.state() == CheckoutState::On;
-        if selling && self.server.shutdown_grace < retry::max_call_duration(self.checkout.timeout) {
+        let selling = self.checkout_state() == CheckoutState::On;
+        if selling && self.server.shutdown_grace < retry::max_call_duration(self.stripe.timeout) {
             warnings.push(
-                "server.shutdown_grace is shorter than an order can take (three times checkout.timeout, and 1.5s): \
+                "server.shutdown_grace is shorter than an order can take (three times stripe.timeout, and 1.5s): \
                  orders that come while the program stops are refused"
                     .to_owned(),
             );

@@ -1,13 +1,9 @@
-//! How the values of `[checkout]` are written: the API key, modes, user interfaces, URLs, origins, rates. Pure: a text
+//! How the values of `[checkout]` are written: modes, user interfaces, URLs, origins, rates. Pure: a text
 //! becomes a value, or an [`InvalidValue`].
 
 use crate::config::reader::{InvalidValue, one_of};
 use crate::config::webhook::values;
-use secrecy::SecretString;
 use std::time::Duration;
-
-/// What the key to Stripe's API is expected to be.
-const API_KEY: &str = "a secret or restricted API key (sk_… or rk_…)";
 
 /// The longest URL that Stripe accepts, in bytes.
 const MAX_URL: usize = 5000;
@@ -108,27 +104,6 @@ pub(super) fn ui_mode(text: &str, version: Option<&str>) -> Result<UiMode, Inval
     })
 }
 
-/// Parses a key to Stripe's API. An error describes it without quoting it.
-pub(super) fn api_key(text: &str) -> Result<SecretString, InvalidValue> {
-    let invalid = |found: &str, help: &str| Err(InvalidValue::expected(API_KEY).found(found).help(help));
-    if text.starts_with("whsec_") {
-        return invalid(
-            "a webhook's signing secret",
-            "put it into secrets of [[webhook]]; API keys are under \"Developers\" in Stripe's dashboard",
-        );
-    }
-    if text.starts_with("pk_") {
-        return invalid("a publishable key", "publishable keys are for browsers and cannot create sessions");
-    }
-    if !text.bytes().all(|b| b.is_ascii_graphic()) {
-        return invalid("a key with white space, control or non-ASCII characters", "");
-    }
-    if text.starts_with("sk_") || text.starts_with("rk_") {
-        return Ok(SecretString::from(text));
-    }
-    invalid("a value that is not an API key", "the value is used as it is: remove any quotes around it")
-}
-
 /// Parses a path that is compared byte for byte with a request's, as a webhook's is.
 pub(super) fn path(text: &str) -> Result<String, InvalidValue> {
     values::path(text).map_err(|_| {
@@ -136,18 +111,6 @@ pub(super) fn path(text: &str) -> Result<String, InvalidValue> {
                     segments";
         InvalidValue::expected("a path such as \"/api/checkout\"").help(help)
     })
-}
-
-/// Parses a version of Stripe's API: `2026-10-28.endive`.
-pub(super) fn api_version(text: &str) -> Result<String, InvalidValue> {
-    let (date, name) = text.split_once('.').unwrap_or((text, "x"));
-    let digits = |part: &str, n| part.len() == n && part.bytes().all(|b| b.is_ascii_digit());
-    let parts: Vec<_> = date.split('-').collect();
-    let dated = matches!(parts[..], [y, m, d] if digits(y, 4) && digits(m, 2) && digits(d, 2));
-    if dated && !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()) {
-        return Ok(text.to_owned());
-    }
-    Err(InvalidValue::expected("a version of Stripe's API, such as \"2026-10-28.endive\""))
 }
 
 /// Parses the absolute URL of a page to which the customer is sent. Returns `None` if the text is blank.
@@ -171,35 +134,6 @@ pub(super) fn page_url(text: &str) -> Result<Option<String>, InvalidValue> {
         return Err(invalid());
     }
     Ok(Some(text.to_owned()))
-}
-
-/// Parses the base URL of Stripe's API. The result has no slash at the end.
-pub(super) fn api_base(text: &str) -> Result<String, InvalidValue> {
-    let invalid = || InvalidValue::expected("\"https://api.stripe.com\", or the address of a fake of it");
-    let base = text.strip_suffix('/').unwrap_or(text);
-    let rest = base.strip_prefix("https://").or_else(|| base.strip_prefix("http://"));
-    match rest {
-        Some(host) if host.contains('@') => Err(invalid().found("a URL with a user name")),
-        Some(host)
-            if !host.is_empty()
-                && !host.contains(['/', '?', '#'])
-                && host.bytes().all(|b| b.is_ascii_graphic()) =>
-        {
-            Ok(base.to_owned())
-        }
-        Some(_) => Err(invalid().help("write scheme, host and port only, without a path")),
-        None => Err(invalid().help("start it with https:// or http://")),
-    }
-}
-
-/// Parses the id of a connected account. Returns `None` if the text is blank.
-pub(super) fn account(text: &str) -> Result<Option<String>, InvalidValue> {
-    let id = text.starts_with("acct_") && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-    match text {
-        "" => Ok(None),
-        _ if id && text.len() > "acct_".len() => Ok(Some(text.to_owned())),
-        _ => Err(InvalidValue::expected("a connected account's id (acct_…)")),
-    }
 }
 
 /// Parses the origin of a page as browsers write it (RFC 6454, 6.2): `https://shop.example`. The result is in lower case.
@@ -297,15 +231,6 @@ mod tests {
     #[test]
     fn each_value_accepts_its_own_form_only() {
         for (text, fine) in [
-            ("2026-10-28.endive", true),
-            ("2023-08-16", true),
-            ("2026-10-28.", false),
-            ("latest", false),
-            ("", false),
-        ] {
-            assert_eq!(api_version(text).is_ok(), fine, "{text}");
-        }
-        for (text, fine) in [
             ("", true),
             ("https://shop.example/thanks?id={CHECKOUT_SESSION_ID}", true),
             ("http://localhost:5000/", true),
@@ -316,16 +241,6 @@ mod tests {
             ("https://shop.example/a b", false),
         ] {
             assert_eq!(page_url(text).is_ok(), fine, "{text}");
-        }
-        for (text, fine) in [
-            ("https://api.stripe.com", true),
-            ("http://127.0.0.1:12111/", true),
-            ("https://api.stripe.com/v1", false),
-            ("api.stripe.com", false),
-            ("https://", false),
-            ("https://a@b", false),
-        ] {
-            assert_eq!(api_base(text).is_ok(), fine, "{text}");
         }
         for (text, fine) in [
             ("https://shop.example", true),

@@ -158,7 +158,7 @@ async fn retry_after_of_stripe_is_respected_or_passed_on() {
 
 #[tokio::test]
 async fn unresponsive_or_unreachable_stripe_is_reported() {
-    let shop = Shop::open_with(|s| s.set("checkout.timeout", "200ms")).await;
+    let shop = Shop::open_with(|s| s.set("stripe.timeout", "200ms")).await;
     shop.stripe.always(|| Some(Fault::slow(Duration::from_secs(60))));
     shop.order(PRO).await.expect_error(504, "stripe_timeout");
     assert_eq!(shop.stripe.calls().len(), 3);
@@ -296,11 +296,11 @@ async fn log_and_responses_contain_no_api_key_or_personal_data() {
         let request = order(body).header("Idempotency-Key", "hush6-which-is-long-enough-to-count");
         responses += &shop.program.send(&request).await.text();
     }
-    let reloaded = setup(&shop.backend, &shop.stripe).set("checkout.secret_key", "{$OTHER}");
+    let reloaded = setup(&shop.backend, &shop.stripe).set("stripe.secret_key", "{$OTHER}");
     shop.program.reconfigure(&reloaded);
     shop.program.sighup();
     shop.program.wait_for_log("the reload", |line| line["message"] == "configuration reloaded").await;
-    shop.program.reconfigure(&setup(&shop.backend, &shop.stripe).set("checkout.secret_key", other));
+    shop.program.reconfigure(&setup(&shop.backend, &shop.stripe).set("stripe.secret_key", other));
     shop.program.sighup();
     shop.program.wait_for_log("the faulty reload", |line| line["faults"].is_string()).await;
     let all = responses + &shop.log() + &shop.program.metrics().await;

@@ -22,7 +22,7 @@ impl Fixture {
         let setup = with_events_api(setup)
             .env("STRIPE_API_BASE", &stripe.api_base())
             .env("STRIPE_SECRET_KEY", KEY)
-            .set("checkout.api_base", stripe.api_base());
+            .set("stripe.api_base", stripe.api_base());
         let program = Program::start(setup.clone()).await;
         let operator = Operator::new(&program, &setup).env("STRIPE_SECRET_KEY", KEY);
         Self { stripe, program, operator }
