@@ -74,6 +74,7 @@ impl App {
         let (connections, background) = (TaskTracker::new(), TaskTracker::new());
         let mut checkout = CheckoutResources::new(metrics.clone());
         let routes = routes(&config, &metrics, &mut checkout, &[])?;
+        routes.resolve_prices().await;
         let routes = Arc::new(ArcSwap::from_pointee(routes));
 
         let delivery =

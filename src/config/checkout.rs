@@ -3,18 +3,26 @@
 //!
 //! - `values`: how the section's values are written
 //! - `price`: `[[checkout.price]]`
-//! - `params`: `[checkout.params]`
+//! - `params`: `[checkout.params]` and `[checkout.price.params]`
+//! - `param_scope`: which parameters Stripe takes in which mode
+//! - `page_url`: the URLs to which Stripe sends customers
+//! - `unusable`: parameters that no price can use
 
+mod page_url;
+mod param_scope;
 mod params;
 mod price;
+mod unusable;
 mod values;
 
-pub use price::PriceConfig;
+pub use param_scope::takes_param;
+pub use price::{PriceConfig, PriceReference};
 pub use values::{CheckoutMode, RateConfig, UiMode};
 
 use super::reader::{Section, one_of};
 use super::stripe::StripeConfig;
 use crate::stripe::form::{Param, Params};
+use std::time::Duration;
 
 /// The largest `max_body`, in bytes. A body is held in memory as a whole.
 const MAX_BODY: u64 = 1 << 30;
@@ -48,6 +56,10 @@ pub struct CheckoutConfig {
     pub rate_limit: Option<RateConfig>,
     /// The keys of `metadata` that clients may set.
     pub metadata: Vec<String>,
+    /// The parameters into whose `metadata` the session's metadata is copied, such as `payment_intent_data`.
+    pub copy_metadata: Vec<&'static str>,
+    /// How long after its order a session expires. `None` is Stripe's default, a day.
+    pub expires_after: Option<Duration>,
     /// The longest order, in bytes. Defaults to 64 KiB.
     pub max_body: u64,
     /// The prices that may be ordered. An empty list turns the checkout off.
@@ -90,16 +102,19 @@ impl CheckoutConfig {
         let paths = paths.and_then(|paths| check_paths(section, paths));
         let mode = section.text("mode", "payment", |text| one_of(text, values::MODES));
         let ui_mode = section.text("ui_mode", "", |text| values::ui_mode(text, api_version));
-        let success_url = section.text("success_url", "", values::page_url);
-        let cancel_url = section.text("cancel_url", "", values::page_url);
-        let return_url = section.text("return_url", "", values::page_url);
+        let success_url = section.text("success_url", "", page_url::page_url);
+        let cancel_url = section.text("cancel_url", "", page_url::page_url);
+        let return_url = section.text("return_url", "", page_url::page_url);
         let allowed_origins = section.list("allowed_origins", &[], values::origin);
         let rate_limit = section.text("rate_limit", "", values::rate);
         let metadata = section.list("metadata", &[], values::metadata_key);
+        let copy_metadata = section.list("copy_metadata", &[], |text| one_of(text, values::METADATA_TARGETS));
+        let expires_after = section.text("expires_after", "", values::expires_after);
         let max_body = section.size("max_body", 64 << 10, 1..=MAX_BODY);
-        let prices = read_prices(section);
+        let default_account = stripe.and_then(|stripe| stripe.account.as_deref());
+        let prices = read_prices(section, mode, default_account);
         let identity = IdentityConfig::read(section);
-        let params = params::read(&section.table("params", "checkout.params"));
+        let params = params::read(&section.table("params", "checkout.params"), params::SESSION_PARAMS);
         let checkout = Self {
             paths: paths?,
             mode: mode?,
@@ -110,6 +125,8 @@ impl CheckoutConfig {
             allowed_origins: allowed_origins?,
             rate_limit: rate_limit?,
             metadata: metadata?,
+            copy_metadata: copy_metadata?,
+            expires_after: expires_after?,
             max_body: max_body?,
             prices: prices?,
             identity: identity?,
@@ -201,12 +218,21 @@ fn check_paths(section: &Section, paths: Vec<String>) -> Option<Vec<String>> {
     Some(paths)
 }
 
-fn read_prices(checkout: &mut Section) -> Option<Vec<PriceConfig>> {
+/// Reads the prices. A price without an account of its own is sold by `default_account`.
+fn read_prices(
+    checkout: &mut Section,
+    default_mode: Option<CheckoutMode>,
+    default_account: Option<&str>,
+) -> Option<Vec<PriceConfig>> {
     let mut sections = checkout.tables("price", "checkout.price")?;
     let mut prices: Vec<Option<PriceConfig>> = Vec::new();
     for section in &mut sections {
-        let price = PriceConfig::read(section).filter(|price| is_unique(section, price, &prices));
-        prices.push(price);
+        let price = PriceConfig::read(section, default_mode);
+        let price = price.filter(|price| is_unique(section, price, &prices));
+        prices.push(price.map(|price| PriceConfig {
+            account: price.account.or_else(|| default_account.map(str::to_owned)),
+            ..price
+        }));
     }
     for section in sections {
         section.finish();
@@ -214,12 +240,16 @@ fn read_prices(checkout: &mut Section) -> Option<Vec<PriceConfig>> {
     prices.into_iter().collect()
 }
 
-/// Whether no earlier price has this one's id or name. Reports one that has.
+/// Whether no earlier price has this one's id, lookup key or name. Reports one that has.
 fn is_unique(section: &Section, price: &PriceConfig, earlier: &[Option<PriceConfig>]) -> bool {
-    let mut words = [("id", &price.id), ("name", &price.name)].into_iter();
+    let reference = match &price.reference {
+        PriceReference::Id(id) => ("id", id),
+        PriceReference::LookupKey(key) => ("lookup_key", key),
+    };
+    let mut words = [reference, ("name", &price.name)].into_iter();
     let used = words.find(|(_, word)| earlier.iter().flatten().any(|other| other.is_called(word)));
     if let Some((key, word)) = used {
-        let expected = "an id and a name that no other price has";
+        let expected = "an id, lookup_key and name that no other price has";
         section.report(key, format!("\"{word}\" a second time"), expected, "");
     }
     used.is_none()

@@ -29,7 +29,8 @@ mod webhook;
 pub use admin::AdminConfig;
 pub use backend::{BackendConfig, BackendUrl};
 pub use checkout::{
-    CheckoutConfig, CheckoutMode, CheckoutState, IdentityConfig, PriceConfig, RateConfig, UiMode,
+    CheckoutConfig, CheckoutMode, CheckoutState, IdentityConfig, PriceConfig, PriceReference, RateConfig,
+    UiMode, takes_param,
 };
 pub use file::Config;
 pub use ledger::{Durability, LedgerConfig, LedgerUrl, OnOutage};

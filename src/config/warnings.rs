@@ -53,6 +53,7 @@ impl Config {
                     .to_owned(),
             );
         }
+        warnings.extend(self.checkout.unusable_params());
         warnings
     }
 }

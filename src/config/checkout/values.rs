@@ -1,15 +1,16 @@
-//! How the values of `[checkout]` are written: modes, user interfaces, URLs, origins, rates. Pure: a text
+//! How the values of `[checkout]` are written: modes, user interfaces, origins, rates. Pure: a text
 //! becomes a value, or an [`InvalidValue`].
 
-use crate::config::reader::{InvalidValue, one_of};
+use crate::config::reader::{DAY, InvalidValue, duration, one_of};
 use crate::config::webhook::values;
 use std::time::Duration;
 
-/// The longest URL that Stripe accepts, in bytes.
-const MAX_URL: usize = 5000;
-
 /// The longest key of `metadata`, in characters (<https://docs.stripe.com/metadata#data>).
 const MAX_METADATA_KEY: usize = 40;
+
+/// The shortest time until a session expires that Stripe takes
+/// (<https://docs.stripe.com/api/checkout/sessions/create#create_checkout_session-expires_at>).
+const MIN_EXPIRY: Duration = Duration::from_secs(30 * 60);
 
 /// The largest number of a rate.
 const MAX_RATE: u32 = 1_000_000;
@@ -113,30 +114,8 @@ pub(super) fn path(text: &str) -> Result<String, InvalidValue> {
     })
 }
 
-/// Parses the absolute URL of a page to which the customer is sent. Returns `None` if the text is blank.
-pub(super) fn page_url(text: &str) -> Result<Option<String>, InvalidValue> {
-    if text.is_empty() {
-        return Ok(None);
-    }
-    let invalid = || {
-        InvalidValue::expected(
-            "a URL such as \"https://shop.example/thanks?session_id={CHECKOUT_SESSION_ID}\"",
-        )
-    };
-    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
-    let rest = rest.ok_or_else(|| invalid().help("start it with https:// (or http:// for tests)"))?;
-    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    if host.is_empty()
-        || host.contains('@')
-        || text.len() > MAX_URL
-        || !text.bytes().all(|b| b.is_ascii_graphic())
-    {
-        return Err(invalid());
-    }
-    Ok(Some(text.to_owned()))
-}
-
-/// Parses the origin of a page as browsers write it (RFC 6454, 6.2): `https://shop.example`. The result is in lower case.
+/// Parses the origin of a page as browsers and web views write it (RFC 6454, 6.2): `https://shop.example`,
+/// `capacitor://localhost`. The result is in lower case and without a default port.
 pub(super) fn origin(text: &str) -> Result<String, InvalidValue> {
     let invalid = || InvalidValue::expected("an origin such as \"https://shop.example\"");
     if text == "*" {
@@ -144,18 +123,43 @@ pub(super) fn origin(text: &str) -> Result<String, InvalidValue> {
             "list each origin; wildcards are not allowed because these requests may carry the customer's identity",
         ));
     }
-    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
-    match rest {
-        Some(host)
-            if !host.is_empty()
-                && host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_:[]".contains(&b)) =>
-        {
-            Ok(text.to_ascii_lowercase())
-        }
-        Some(_) => Err(invalid().help(
+    let Some((scheme, host)) = text.split_once("://").filter(|(scheme, _)| is_scheme(scheme)) else {
+        return Err(invalid().help("start it with its scheme: https://, http:// or that of an app"));
+    };
+    if host.is_empty() || !host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_:[]".contains(&b)) {
+        return Err(invalid().help(
             "write scheme and host, and the port if it is not the default; no slash at the end, no path",
-        )),
-        None => Err(invalid().help("start it with https:// or http://")),
+        ));
+    }
+    let (scheme, host) = (scheme.to_ascii_lowercase(), host.to_ascii_lowercase());
+    // A browser never sends the default port.
+    let default_port = match scheme.as_str() {
+        "https" => ":443",
+        "http" => ":80",
+        _ => "",
+    };
+    let host = host.strip_suffix(default_port).unwrap_or(&host);
+    Ok(format!("{scheme}://{host}"))
+}
+
+/// Whether the text is the scheme of a URL (RFC 3986, 3.1).
+fn is_scheme(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
+}
+
+/// The parameters that have a `metadata` of their own.
+pub(super) const METADATA_TARGETS: &[(&str, &str)] = &[
+    ("payment_intent_data", "payment_intent_data"),
+    ("subscription_data", "subscription_data"),
+    ("setup_intent_data", "setup_intent_data"),
+];
+
+/// Parses how long after its order a session expires, within Stripe's bounds. Returns `None` if the text is blank.
+pub(super) fn expires_after(text: &str) -> Result<Option<Duration>, InvalidValue> {
+    match text {
+        "" => Ok(None),
+        _ => duration(text, MIN_EXPIRY..=DAY, "30m to 24h, which are Stripe's bounds").map(Some),
     }
 }
 
@@ -231,25 +235,25 @@ mod tests {
     #[test]
     fn each_value_accepts_its_own_form_only() {
         for (text, fine) in [
-            ("", true),
-            ("https://shop.example/thanks?id={CHECKOUT_SESSION_ID}", true),
-            ("http://localhost:5000/", true),
-            ("/thanks", false),
-            ("shop.example", false),
-            ("https://", false),
-            ("https://u:p@shop.example/", false),
-            ("https://shop.example/a b", false),
-        ] {
-            assert_eq!(page_url(text).is_ok(), fine, "{text}");
-        }
-        for (text, fine) in [
             ("https://shop.example", true),
             ("http://[::1]:3000", true),
+            ("capacitor://localhost", true),
+            ("chrome-extension://abcdefgh", true),
+            ("null", false),
+            ("file://", false),
+            ("1app://localhost", false),
             ("https://shop.example/", false),
             ("*", false),
             ("shop.example", false),
         ] {
             assert_eq!(origin(text).is_ok(), fine, "{text}");
+        }
+        assert_eq!(origin("HTTPS://Shop.example:443"), Ok("https://shop.example".to_owned()));
+        assert_eq!(origin("http://localhost:5000"), Ok("http://localhost:5000".to_owned()));
+        for (text, fine) in
+            [("", true), ("30m", true), ("24h", true), ("29m", false), ("25h", false), ("35", false)]
+        {
+            assert_eq!(expires_after(text).is_ok(), fine, "{text}");
         }
         for (text, fine) in
             [("", true), ("X-User-Id", true), ("x user", false), ("Cookie", false), ("X-Üser", false)]

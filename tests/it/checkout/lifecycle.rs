@@ -7,7 +7,7 @@ use toml::toml;
 
 const PRO: &str = r#"{"price": "pro"}"#;
 
-async fn reload(shop: &Shop, setup: &Setup, reloads: usize) {
+pub(super) async fn reload(shop: &Shop, setup: &Setup, reloads: usize) {
     shop.program.reconfigure(setup);
     shop.program.sighup();
     until("the reload", async || {
