@@ -187,7 +187,7 @@ fn totals_by_price<'a>(
         let Some(name) = &item.price else {
             return Err(OrderError::new(OrderErrorKind::FieldMissing, field(&param, "price")));
         };
-        let Some(price) = config.prices.iter().find(|price| price.is_called(name)) else {
+        let Some(price) = config.prices.iter().find(|price| price.has_name(name)) else {
             return Err(OrderError::new(OrderErrorKind::PriceUnknown, field(&param, "price")));
         };
         if price.metered && item.quantity.is_some() {

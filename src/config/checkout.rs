@@ -246,11 +246,11 @@ fn is_unique(section: &Section, price: &PriceConfig, earlier: &[Option<PriceConf
         PriceReference::Id(id) => ("id", id),
         PriceReference::LookupKey(key) => ("lookup_key", key),
     };
-    let mut words = [reference, ("name", &price.name)].into_iter();
-    let used = words.find(|(_, word)| earlier.iter().flatten().any(|other| other.is_called(word)));
-    if let Some((key, word)) = used {
+    let mut names = [reference, ("name", &price.name)].into_iter();
+    let used = names.find(|(_, name)| earlier.iter().flatten().any(|other| other.has_name(name)));
+    if let Some((key, name)) = used {
         let expected = "an id, lookup_key and name that no other price has";
-        section.report(key, format!("\"{word}\" a second time"), expected, "");
+        section.report(key, format!("\"{name}\" a second time"), expected, "");
     }
     used.is_none()
 }

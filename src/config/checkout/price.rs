@@ -99,10 +99,10 @@ impl PriceConfig {
         })
     }
 
-    /// Whether `word`, by which a client orders, is this price's id, lookup key or name.
-    pub fn is_called(&self, word: &str) -> bool {
-        // A blank name is no name, so a blank word orders nothing.
-        !word.is_empty() && (word == self.reference.as_str() || word == self.name)
+    /// Whether `name`, by which a client orders, is this price's id, lookup key or name.
+    pub fn has_name(&self, name: &str) -> bool {
+        // A blank name is no name, so a blank text orders nothing.
+        !name.is_empty() && (name == self.reference.as_str() || name == self.name)
     }
 }
 
