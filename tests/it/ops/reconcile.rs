@@ -217,3 +217,15 @@ async fn expired_events_are_not_listed_however_far_back_since_reaches() {
     );
     assert!((now() - since - 3600).abs() < 60, "{}", call.target);
 }
+
+#[tokio::test]
+async fn events_are_those_of_the_account_that_stripe_section_names() {
+    let backend = Backend::start().await;
+    let setup = Setup::new(&backend).delivery("queued").set("stripe.account", "acct_1Shop");
+    let fixture = Fixture::with_one_event(setup).await;
+    let output = fixture.reconcile(&[]).await;
+    assert_eq!(output.code, 0, "{output:?}");
+    let accounts: Vec<_> =
+        fixture.stripe.calls().iter().map(|call| call.header("stripe-account").map(str::to_owned)).collect();
+    assert_eq!(accounts, [Some("acct_1Shop".to_owned())]);
+}
