@@ -195,7 +195,7 @@ fn check_prints_a_summary_of_a_valid_configuration() {
         "ledger         sqlite:/var/lib/countersign/ledger.db",
         "webhook        /webhooks/stripe (shop), 2 secrets, deliveries signed with a secret of their own",
         "webhook        /webhooks/stripe/connect, 3 secrets",
-        "checkout       /api/checkout /shop/buy, 2 prices, a live key",
+        "checkout       /api/checkout /shop/buy, 3 prices, a live key",
         "warning        webhook \"shop\" is a dry run",
     ] {
         assert!(output.out().contains(line), "{line} is not in:\n{}", output.out());
