@@ -87,7 +87,7 @@ impl<'r, 'a, 'i> Section<'r, 'a, 'i> {
         expected: &str,
         parse: impl Fn(&str) -> Result<T, InvalidValue>,
     ) -> Option<T> {
-        if self.table.is_some_and(|table| table.contains_key(key)) {
+        if self.has_key(key) {
             return self.text(key, "", parse);
         }
         self.allow_key(key);
@@ -130,6 +130,11 @@ impl<'r, 'a, 'i> Section<'r, 'a, 'i> {
             Some((reader, DeValue::String(text))) => reader.secret_or_blank(text, &parse),
             Some((reader, other)) => reader.report(type_name(other), PLACEHOLDER, ""),
         }
+    }
+
+    /// Returns whether the file has the key.
+    pub(crate) fn has_key(&self, key: &str) -> bool {
+        self.table.is_some_and(|table| table.contains_key(key))
     }
 
     /// Returns the string under a key as the file spells it, with its placeholders.

@@ -1,5 +1,6 @@
 //! The reverse proxy: everything about a connection and a request that is not the webhook itself.
 //!
+//! - `forwarded`: who the client is, by `X-Forwarded-*`
 //! - `guard`: no spelling of a webhook path passes unverified
 //! - `limits`: heads and bodies that are too large, too slow or malformed
 //! - `overload`: more connections and webhooks than are allowed at once
@@ -9,6 +10,7 @@
 //! - `tls`: a backend with TLS, and what happens if its certificate is not valid
 //! - `upstream`: how the backend is reached, and what happens while it is not
 
+mod forwarded;
 mod guard;
 mod limits;
 mod overload;

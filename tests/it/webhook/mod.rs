@@ -3,6 +3,7 @@
 //! - `smoke`: the shortest way through everything; if it fails, read it first
 //! - `signatures`: which signatures hold, and what a forged webhook gets
 //! - `delivery`: what arrives at the backend, and what Stripe gets back
+//! - `headers`: the head of the request to the backend, in every delivery mode
 //! - `exactly_once`: duplicates, and copies that arrive at the same time
 //! - `endpoint`: what the settings of one endpoint change
 //! - `queued`: events that are stored first and delivered later
@@ -10,6 +11,7 @@
 mod delivery;
 mod endpoint;
 mod exactly_once;
+mod headers;
 mod queued;
 mod signatures;
 mod smoke;
