@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{DeliveryRule, Livemode, WebhookConfig};
+use crate::config::{DeliveryRule, Livemode, NO_ACCOUNT, WebhookConfig};
 use crate::delivery::policy::DeliveryPolicy;
 use crate::delivery_mode::DeliveryMode;
 use crate::metrics::{EndpointMetrics, Metrics};
@@ -151,10 +151,10 @@ impl EventFilter {
             Livemode::Live => livemode == Some(true),
             Livemode::Test => livemode == Some(false),
         };
-        // An event of the platform's own account names none: only the pattern `*` matches it.
+        // An event that names no account passes with `*` or with the word for such events.
         livemode_matches
             && matches_any(&self.types, event_type)
-            && matches_any(&self.accounts, account.unwrap_or_default())
+            && matches_any(&self.accounts, account.unwrap_or(NO_ACCOUNT))
     }
 }
 
@@ -228,6 +228,9 @@ mod tests {
             (all, Any, &["acct_1"], "a", None, Some("acct_1"), true),
             (all, Any, &["acct_1"], "a", None, Some("acct_2"), false),
             (all, Any, &["acct_1"], "a", None, None, false),
+            (all, Any, &["acct_1", "none"], "a", None, None, true),
+            (all, Any, &["none"], "a", None, None, true),
+            (all, Any, &["none"], "a", None, Some("acct_1"), false),
         ];
         for (types, mode, accounts, event_type, livemode, account, forwarded) in table {
             let filter = EventFilter::new(&config(types, *mode, accounts));

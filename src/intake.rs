@@ -7,6 +7,7 @@
 mod incoming;
 mod result;
 
+pub use incoming::ImportTarget;
 pub use result::{
     ImportError, ImportResult, WebhookDisposition, WebhookResult, outcome_of_backend_error,
     outcome_of_response,
@@ -18,7 +19,7 @@ use std::time::{Duration, Instant};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-use self::incoming::{IncomingEvent, import_head};
+use self::incoming::{IncomingEvent, import_head, record_id};
 use crate::backend::{BackendError, BackendResponse, RequestHeadBuilder};
 use crate::clock;
 use crate::config::OnOutage;
@@ -56,15 +57,6 @@ pub struct WebhookRequest<'a, S> {
     pub arrived: Instant,
 }
 
-/// Where an imported event would have arrived.
-#[derive(Clone, Copy)]
-pub struct ImportTarget<'a> {
-    /// The endpoint.
-    pub endpoint: &'a Arc<Endpoint>,
-    /// The raw query of the endpoint's URL at Stripe, without `?`; empty if there is none. It holds no white space.
-    pub query: &'a str,
-}
-
 /// The disposition of an event, with the number of the attempt that was made.
 type AttemptDisposition = (Option<u32>, WebhookDisposition);
 
@@ -97,20 +89,20 @@ impl Intake {
     {
         let WebhookRequest { endpoint, signatures, query, body, arrived } = request;
         let verified = endpoint.verification.verify(signatures, body, clock::unix_seconds());
-        let event = match verified {
+        let event = match verified.map_err(WebhookDisposition::Rejected) {
             Ok(event) => event,
-            Err(rejection) => {
-                let disposition = WebhookDisposition::Rejected(rejection);
-                return WebhookResult { event: None, attempt: None, disposition };
-            }
+            Err(rejected) => return WebhookResult::without_attempt(None, rejected),
         };
         endpoint.metrics.record_secret_match(event.secret());
+        if event.is_ping() {
+            return WebhookResult::without_attempt(Some(event), WebhookDisposition::Ping);
+        }
         if !endpoint.filter.matches(&event) {
-            let disposition = WebhookDisposition::Ignored;
-            return WebhookResult { event: Some(event), attempt: None, disposition };
+            return WebhookResult::without_attempt(Some(event), WebhookDisposition::Ignored);
         }
         let mode = endpoint.mode_for(event.event_type());
         let incoming = IncomingEvent {
+            record_id: record_id(&event),
             event: event.clone(),
             endpoint: endpoint.clone(),
             query: query.into(),
@@ -142,13 +134,14 @@ impl Intake {
         let event = event::parse_trusted(body)?;
         let signature = endpoint.verification.sign(event.body(), clock::unix_seconds());
         let incoming = IncomingEvent {
+            record_id: record_id(&event),
             event,
             endpoint: endpoint.clone(),
             query: query.into(),
             head: import_head(&endpoint.path, query, &self.import_host, &signature),
         };
         let key = incoming.key();
-        if !endpoint.filter.matches(&incoming.event) {
+        if incoming.event.is_ping() || !endpoint.filter.matches(&incoming.event) {
             return Ok((key, ImportResult::Ignored));
         }
         let result = match self.enqueue(&incoming, DeliveryMode::Queued, None).await? {

@@ -21,6 +21,8 @@ pub enum Outcome {
     Duplicate,
     /// The endpoint does not forward the event's type, mode or account.
     Ignored,
+    /// The event is Stripe's test of the event destination. It is not forwarded.
+    Ping,
     /// Another delivery of this event holds its lease.
     InFlight,
     /// The request has no `Stripe-Signature` header.
@@ -73,12 +75,13 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every outcome, in the order of the enum. Metrics index their counters by it.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::Delivered,
         Self::BackendRefused,
         Self::Queued,
         Self::Duplicate,
         Self::Ignored,
+        Self::Ping,
         Self::InFlight,
         Self::SignatureMissing,
         Self::SignatureMalformed,
@@ -113,6 +116,7 @@ impl Outcome {
             Self::Queued => "queued",
             Self::Duplicate => "duplicate",
             Self::Ignored => "ignored",
+            Self::Ping => "ping",
             Self::InFlight => "in_flight",
             Self::SignatureMissing => "signature_missing",
             Self::SignatureMalformed => "signature_malformed",

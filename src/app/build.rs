@@ -63,13 +63,13 @@ impl App {
     /// Builds the program and starts it: when this returns, connections are accepted.
     ///
     /// # Errors
-    /// The checkout cannot be opened: the system has no certificates to verify Stripe's with.
+    /// The system has no certificates to verify the backend's with, or Stripe's.
     pub(super) async fn build(source: Source, config: Config, listeners: Listeners) -> Result<Self, String> {
         let metrics = Arc::new(Metrics::new());
         metrics.guard_reasons(&Reason::ALL.map(Reason::as_str));
         let open_ledger = OpenLedger::start(&config, &metrics);
         let ledger = open_ledger.handle(&metrics);
-        let backend = start_backend(&config, &*ledger).await;
+        let backend = start_backend(&config, &*ledger).await?;
         let drain = Arc::new(Drain::new(config.server.shutdown_grace));
         let (connections, background) = (TaskTracker::new(), TaskTracker::new());
         let mut checkout = CheckoutResources::new(metrics.clone());
@@ -170,15 +170,18 @@ fn endpoints(routes: &Arc<ArcSwap<Routes>>) -> Arc<Endpoints> {
 }
 
 /// Starts the backend's client. Gives its name and the ledger a moment each, so that the first webhooks meet both.
-async fn start_backend(config: &Config, ledger: &dyn Ledger) -> Backend {
+///
+/// # Errors
+/// The system has no certificates to verify the backend's with.
+async fn start_backend(config: &Config, ledger: &dyn Ledger) -> Result<Backend, String> {
     let resolver = Resolver::new(&config.backend.url);
+    let max_idle = config.server.max_webhooks + PASS_THROUGH_IDLE;
+    let backend = Backend::new(&config.backend, resolver.clone(), max_idle)?;
     let _ = timeout(MAX_FIRST_RESOLVE, resolver.resolve()).await;
     let _ = timeout(MAX_LEDGER_OPEN, ledger_ready(ledger)).await;
-    let max_idle = config.server.max_webhooks + PASS_THROUGH_IDLE;
-    let backend = Backend::new(&config.backend, resolver.clone(), max_idle);
     tokio::spawn(resolver.keep_resolving());
     tokio::spawn(backend.clone().evict_idle());
-    backend
+    Ok(backend)
 }
 
 /// Resolves once the ledger takes claims. Webhooks that arrive right after the start should not find it a moment away
@@ -216,6 +219,7 @@ pub(super) fn routes(
 fn import_host(backend: &BackendUrl) -> String {
     match backend {
         BackendUrl::Http { .. } => backend.to_string().replacen("http://", "", 1),
+        BackendUrl::Https { .. } => backend.to_string().replacen("https://", "", 1),
         BackendUrl::Unix(_) => "localhost".to_owned(),
     }
 }

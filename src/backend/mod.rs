@@ -5,7 +5,8 @@
 //! ```text
 //!  request    the head's builder, the bytes on their way out    pool      idle connections
 //!  response   the parser of the response                        resolve   addresses of the backend, connecting
-//!  error      why there is no response
+//!  error      why there is no response                          tls       trusted authorities, the handshake
+//!  stream     a plain socket or TLS
 //! ```
 //!
 //! A general client would cost throughput: here head and body leave in one write and the response arrives in one read.
@@ -16,12 +17,16 @@ mod pool;
 mod request;
 mod resolve;
 mod response;
+mod stream;
+mod tls;
 
 pub use error::BackendError;
 pub use pool::PooledConnection;
 pub use request::RequestHeadBuilder;
 pub use resolve::Resolver;
 pub use response::{BackendResponse, MAX_RETAINED_BODY, ResponseHead};
+pub use stream::BackendStream;
+pub use tls::BackendTls;
 
 use bytes::Bytes;
 use pool::Pool;
@@ -33,6 +38,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 
 use crate::config;
@@ -47,6 +53,8 @@ pub struct Backend {
 /// The parts that the clones of a client share.
 struct BackendState {
     resolver: Resolver,
+    /// The TLS of an `https://` backend.
+    tls: Option<BackendTls>,
     pool: Pool,
     connect_timeout: Duration,
     response_timeout: Duration,
@@ -63,15 +71,19 @@ pub struct PendingResponse {
 
 impl Backend {
     /// Returns a client for the addresses of `resolver`, with at most `max_idle` pooled connections.
-    pub fn new(config: &config::BackendConfig, resolver: Resolver, max_idle: usize) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// A sentence if the backend has TLS, and there are no authorities to verify its certificate with.
+    pub fn new(config: &config::BackendConfig, resolver: Resolver, max_idle: usize) -> Result<Self, String> {
+        Ok(Self {
             shared: Arc::new(BackendState {
                 resolver,
+                tls: BackendTls::new(config)?,
                 pool: Pool::new(max_idle, config.idle_timeout),
                 connect_timeout: config.connect_timeout,
                 response_timeout: config.response_timeout,
             }),
-        }
+        })
     }
 
     /// Returns the longest time that one attempt can take. A lease must be longer.
@@ -92,15 +104,42 @@ impl Backend {
         self.shared.pool.take(self.shared.resolver.generation())
     }
 
-    /// Opens a connection.
+    /// Opens a connection, with TLS to an `https://` backend.
     ///
     /// # Errors
-    /// No address accepts a connection within `backend.connect_timeout`.
+    /// No address accepts a connection within `backend.connect_timeout`, or the TLS handshake fails or is not over then.
     pub async fn connect(&self) -> Result<PooledConnection, BackendError> {
         // Read before connecting: if the addresses change during the connect, the connection counts as old.
         let generation = self.shared.resolver.generation();
+        let deadline = Instant::now() + self.shared.connect_timeout;
         let socket = self.shared.resolver.connect(self.shared.connect_timeout).await?;
-        Ok(PooledConnection { socket, generation })
+        let stream = match (&self.shared.tls, socket) {
+            // Boxed, so that a task has no room for a handshake that few requests need.
+            (Some(tls), Socket::Left(tcp)) => Box::pin(self.start_tls(tls, tcp, deadline)).await?,
+            (_, socket) => BackendStream::Plain(socket),
+        };
+        Ok(PooledConnection { stream, generation })
+    }
+
+    async fn start_tls(
+        &self,
+        tls: &BackendTls,
+        tcp: TcpStream,
+        deadline: Instant,
+    ) -> Result<BackendStream, BackendError> {
+        let handshake = timeout_at(deadline, tls.handshake(tcp)).await.unwrap_or_else(|_| {
+            let limit = self.shared.connect_timeout;
+            Err(format!("the TLS handshake was not over within {limit:?}: check that the backend speaks TLS"))
+        });
+        tls.log_result(handshake.as_ref().err().map(String::as_str));
+        match handshake {
+            Ok(stream) => Ok(BackendStream::Tls(Box::new(stream))),
+            Err(reason) => {
+                // Another address of the backend may be in order.
+                self.shared.resolver.report_failure();
+                Err(BackendError::Unreachable(reason))
+            }
+        }
     }
 
     /// Returns a connection to the pool. Its last exchange must be complete.
@@ -124,15 +163,15 @@ impl Backend {
                 deadline = latest.min(Instant::now() + shared.response_timeout);
                 break new;
             };
-            match timeout_at(deadline, request.write_first(&mut pooled.socket)).await {
+            match timeout_at(deadline, request.write_first(&mut pooled.stream)).await {
                 Ok(Ok(())) => break pooled,
                 // The backend closed the connection while it was pooled, and no byte has left. Another one is safe.
-                Ok(Err(_)) if request.is_untouched() => continue,
+                Ok(Err(_)) if request.is_untouched() && pooled.stream.failed_write_sent_nothing() => continue,
                 Ok(Err(e)) => return Err(BackendError::Unanswered(e.to_string())),
                 Err(_) => return Err(BackendError::Timeout),
             }
         };
-        let exchange = exchange(&mut request, &mut connection.socket);
+        let exchange = exchange(&mut request, &mut connection.stream);
         let reader = timeout_at(deadline, exchange).await.map_err(|_| BackendError::Timeout)??;
         Ok(PendingResponse { backend: self.clone(), connection, reader, deadline })
     }
@@ -152,7 +191,7 @@ impl PendingResponse {
                 BodyProgress::Complete => break true,
                 BodyProgress::Unusable => break false,
                 BodyProgress::Incomplete => {
-                    let read = self.connection.socket.read_buf(self.reader.buffer());
+                    let read = self.connection.stream.read_buf(self.reader.buffer());
                     match timeout_at(self.deadline, read).await {
                         Ok(Ok(0)) => break self.reader.is_complete_at_eof(),
                         Ok(Ok(_)) => {}
@@ -171,7 +210,7 @@ impl PendingResponse {
 /// Sends the rest of the request and waits for the response's head.
 async fn exchange(
     request: &mut OutgoingRequest,
-    socket: &mut Socket,
+    stream: &mut BackendStream,
 ) -> Result<ResponseReader, BackendError> {
     let mut reader = ResponseReader::new();
     while !reader.parse_head()? {
@@ -179,14 +218,14 @@ async fn exchange(
         // it can and reads as well.
         let read = poll_fn(|cx| {
             while request.unsent() > 0 {
-                match request.poll_write(socket, cx) {
+                match request.poll_write(stream, cx) {
                     Poll::Ready(Ok(())) => {}
                     // The backend stopped reading. Its response may have arrived before.
                     Poll::Ready(Err(_)) => request.abandon(),
                     Poll::Pending => break,
                 }
             }
-            pin!(socket.read_buf(reader.buffer())).poll(cx)
+            pin!(stream.read_buf(reader.buffer())).poll(cx)
         });
         match read.await {
             Ok(0) => return Err(reader.eof_error()),

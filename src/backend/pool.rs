@@ -5,13 +5,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-use crate::socket::{self, Socket};
+use super::stream::BackendStream;
 
 /// A connection to the backend that may be pooled.
 #[derive(Debug)]
 pub struct PooledConnection {
-    /// The open socket.
-    pub socket: Socket,
+    /// The open stream.
+    pub stream: BackendStream,
     /// The resolver's generation when the connection was opened. A connection of an older generation is not reused.
     pub(super) generation: usize,
 }
@@ -35,13 +35,13 @@ impl Pool {
     /// Takes an idle connection of this generation that is still open.
     pub(super) fn take(&self, generation: usize) -> Option<PooledConnection> {
         let mut idle = self.lock();
-        while let Some((connection, since)) = idle.pop() {
+        while let Some((mut connection, since)) = idle.pop() {
             if since.elapsed() >= self.idle_timeout {
                 // Connections are in the order of their return, so the remaining ones have been idle even longer.
                 idle.clear();
                 return None;
             }
-            if connection.generation == generation && socket::is_idle_and_open(&connection.socket) {
+            if connection.generation == generation && connection.stream.is_idle_and_open() {
                 return Some(connection);
             }
         }

@@ -9,8 +9,8 @@ use std::pin::pin;
 use std::task::{Context, Poll};
 use tokio::io::AsyncWriteExt;
 
+use super::stream::BackendStream;
 use crate::http1::headers::write_header;
-use crate::socket::Socket;
 
 /// The longest body that is copied behind its head, in bytes, so that both leave in one buffer.
 const MAX_JOINED_BODY: usize = 16 * 1024;
@@ -154,15 +154,19 @@ impl OutgoingRequest {
     }
 
     /// Sends as much as one write takes.
-    pub(super) fn poll_write(&mut self, socket: &mut Socket, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(super) fn poll_write(
+        &mut self,
+        stream: &mut BackendStream,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
         // One vectored write for head and body, so that they leave in as few packets as possible.
         let mut both = (&mut self.head).chain(&mut self.body);
-        pin!(socket.write_buf(&mut both)).poll(cx).map_ok(|_| ())
+        pin!(stream.write_buf(&mut both)).poll(cx).map_ok(|_| ())
     }
 
     /// Sends as much as the first write takes, and waits for it.
-    pub(super) async fn write_first(&mut self, socket: &mut Socket) -> io::Result<()> {
-        poll_fn(|cx| self.poll_write(socket, cx)).await
+    pub(super) async fn write_first(&mut self, stream: &mut BackendStream) -> io::Result<()> {
+        poll_fn(|cx| self.poll_write(stream, cx)).await
     }
 }
 

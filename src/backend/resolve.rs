@@ -55,10 +55,12 @@ impl Resolver {
     pub fn new(url: &BackendUrl) -> Self {
         let (name, targets) = match url {
             BackendUrl::Unix(path) => (None, vec![Target::Unix(path.clone())]),
-            BackendUrl::Http { host, port } => match host.parse::<IpAddr>() {
-                Ok(ip) => (None, vec![Target::Tcp(SocketAddr::new(ip, *port))]),
-                Err(_) => (Some((host.clone(), *port)), vec![]),
-            },
+            BackendUrl::Http { host, port } | BackendUrl::Https { host, port } => {
+                match host.parse::<IpAddr>() {
+                    Ok(ip) => (None, vec![Target::Tcp(SocketAddr::new(ip, *port))]),
+                    Err(_) => (Some((host.clone(), *port)), vec![]),
+                }
+            }
         };
         let targets = ArcSwap::from_pointee(targets);
         Self {
@@ -119,7 +121,7 @@ impl Resolver {
 
     /// Records a failed connection: prefers the next target, and requests a lookup, because the name may have another
     /// address by now.
-    fn report_failure(&self) {
+    pub(super) fn report_failure(&self) {
         let count = self.shared.targets.load().len().max(1);
         let next = (self.shared.preferred.load(Ordering::Relaxed) + 1) % count;
         self.shared.preferred.store(next, Ordering::Relaxed);

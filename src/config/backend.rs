@@ -1,6 +1,8 @@
 //! `[backend]`: the program behind Countersign, to which webhooks are delivered and other requests are passed through.
 
+use super::ca::CaCertificates;
 use super::reader::{InvalidValue, Section, bare_host, decimal_port, timeout, unix_socket};
+use rustls::pki_types::ServerName;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -15,6 +17,13 @@ pub enum BackendUrl {
         /// The port, never 0.
         port: u16,
     },
+    /// A TCP address `https://host:port` of a TLS server, without a path. The port defaults to 443.
+    Https {
+        /// A host name or an address, for which the backend's certificate must be. IPv6 addresses have no brackets.
+        host: String,
+        /// The port, never 0.
+        port: u16,
+    },
     /// The absolute path of a Unix socket: `unix//run/app.sock`, as in Caddy.
     Unix(PathBuf),
 }
@@ -24,6 +33,8 @@ pub enum BackendUrl {
 pub struct BackendConfig {
     /// The address of the backend. Defaults to `http://backend:8081`.
     pub url: BackendUrl,
+    /// The authorities that an `https://` backend's certificate may be from. `None`, the default, means the system's.
+    pub ca: Option<CaCertificates>,
     /// The time limit for connecting, for deliveries and passed-through requests alike. Defaults to 2 seconds.
     pub connect_timeout: Duration,
     /// The time limit for a delivery on an open connection, including the whole response. Defaults to 30 seconds.
@@ -36,11 +47,21 @@ pub struct BackendConfig {
 impl BackendConfig {
     pub(super) fn read(section: &mut Section) -> Option<Self> {
         let url = section.text("url", "{$BACKEND_URL:http://backend:8081}", BackendUrl::parse);
+        let ca = section.text("ca", "", CaCertificates::parse);
+        if let (Some(Some(_)), Some(BackendUrl::Http { .. } | BackendUrl::Unix(_))) = (&ca, &url) {
+            section.report(
+                "ca",
+                "certificates",
+                "no value",
+                "ca is for a backend with TLS: write https:// in url",
+            );
+        }
         let connect_timeout = section.text("connect_timeout", "2s", timeout);
         let response_timeout = section.text("response_timeout", "30s", timeout);
         let idle_timeout = section.text("idle_timeout", "4s", timeout);
         Some(Self {
             url: url?,
+            ca: ca?,
             connect_timeout: connect_timeout?,
             response_timeout: response_timeout?,
             idle_timeout: idle_timeout?,
@@ -49,7 +70,7 @@ impl BackendConfig {
 }
 
 impl BackendUrl {
-    /// Parses `http://host`, `http://host:port` or `unix//path`. One slash at the end of a URL is ignored.
+    /// Parses `http://host:port`, `https://host:port`, both also without a port, or `unix//path`. One slash at the end of a URL is ignored.
     fn parse(text: &str) -> Result<Self, InvalidValue> {
         if let Some(path) = unix_socket(text) {
             return path.map(BackendUrl::Unix);
@@ -57,52 +78,50 @@ impl BackendUrl {
         let Some((scheme, rest)) = text.split_once("://") else {
             let help = match text.is_empty() {
                 true => "set the address on which the backend listens",
-                false => "start it with http://",
+                false => "start it with http:// or https://",
             };
             return Err(invalid_url().help(help));
         };
+        let authority = rest.strip_suffix('/').unwrap_or(rest);
         match scheme {
-            "http" => {}
+            "http" => parse_authority(authority, 80).map(|(host, port)| Self::Http { host, port }),
             "https" => {
-                return Err(invalid_url().help(
-                    "TLS to the backend is not supported: run Countersign beside it, on the same machine or private \
-                     network",
-                ));
+                let (host, port) = parse_authority(authority, 443)?;
+                if ServerName::try_from(host.as_str()).is_err() {
+                    return Err(invalid_url().help("no certificate can be for this host name"));
+                }
+                Ok(Self::Https { host, port })
             }
-            "h2c" => {
-                return Err(invalid_url().help("Countersign speaks HTTP/1.1 to the backend: write http://"));
-            }
-            _ => return Err(invalid_url()),
+            "h2c" => Err(invalid_url().help("Countersign speaks HTTP/1.1 to the backend: write http://")),
+            _ => Err(invalid_url()),
         }
-        Self::parse_authority(rest.strip_suffix('/').unwrap_or(rest))
-    }
-
-    fn parse_authority(authority: &str) -> Result<Self, InvalidValue> {
-        if authority.contains('@') {
-            return Err(invalid_url()
-                .found("a URL with a user name")
-                .help("remove it: credentials for the backend are not supported"));
-        }
-        if authority.contains(['/', '?', '#']) {
-            return Err(invalid_url().help(
-                "remove everything after the port: requests keep their own path; to change it, use Caddy's rewrite",
-            ));
-        }
-        let (host, port) = match authority.rsplit_once(':') {
-            // The last colon of "[::1]" is part of the address.
-            Some((host, port)) if !port.ends_with(']') => {
-                (host, decimal_port(port).filter(|port| *port != 0))
-            }
-            Some(_) | None => (authority, Some(80)),
-        };
-        let host = bare_host(host).ok_or_else(invalid_url)?;
-        let port = port.ok_or_else(|| invalid_url().help("a port is a number from 1 to 65535"))?;
-        Ok(Self::Http { host: host.to_owned(), port })
     }
 }
 
+/// Parses `host` or `host:port` into the host without brackets and the port.
+fn parse_authority(authority: &str, default_port: u16) -> Result<(String, u16), InvalidValue> {
+    if authority.contains('@') {
+        return Err(invalid_url()
+            .found("a URL with a user name")
+            .help("remove it: credentials for the backend are not supported"));
+    }
+    if authority.contains(['/', '?', '#']) {
+        return Err(invalid_url().help(
+                "remove everything after the port: requests keep their own path; to change it, use Caddy's rewrite",
+            ));
+    }
+    let (host, port) = match authority.rsplit_once(':') {
+        // The last colon of "[::1]" is part of the address.
+        Some((host, port)) if !port.ends_with(']') => (host, decimal_port(port).filter(|port| *port != 0)),
+        Some(_) | None => (authority, Some(default_port)),
+    };
+    let host = bare_host(host).ok_or_else(invalid_url)?;
+    let port = port.ok_or_else(|| invalid_url().help("a port is a number from 1 to 65535"))?;
+    Ok((host.to_owned(), port))
+}
+
 fn invalid_url() -> InvalidValue {
-    InvalidValue::expected(r#""http://host:port" or "unix//path""#)
+    InvalidValue::expected(r#""http://host:port", "https://host:port" or "unix//path""#)
 }
 
 /// Writes the address as the file spells it.
@@ -111,6 +130,8 @@ impl fmt::Display for BackendUrl {
         match self {
             Self::Http { host, port } if host.contains(':') => write!(f, "http://[{host}]:{port}"),
             Self::Http { host, port } => write!(f, "http://{host}:{port}"),
+            Self::Https { host, port } if host.contains(':') => write!(f, "https://[{host}]:{port}"),
+            Self::Https { host, port } => write!(f, "https://{host}:{port}"),
             Self::Unix(path) => write!(f, "unix/{}", path.display()),
         }
     }
@@ -121,8 +142,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_backend_is_http_or_a_socket_without_a_path() {
+    fn a_backend_is_http_https_or_a_socket_without_a_path() {
         let http = |host: &str, port| Ok(BackendUrl::Http { host: host.to_owned(), port });
+        let https = |host: &str, port| Ok(BackendUrl::Https { host: host.to_owned(), port });
         for (text, expected) in [
             ("http://backend:8081", http("backend", 8081)),
             ("http://backend:8081/", http("backend", 8081)),
@@ -130,6 +152,10 @@ mod tests {
             ("http://10.0.0.1:1", http("10.0.0.1", 1)),
             ("http://[::1]:81", http("::1", 81)),
             ("http://[::1]", http("::1", 80)),
+            ("https://shop.example", https("shop.example", 443)),
+            ("https://my_backend:8443/", https("my_backend", 8443)),
+            ("https://10.0.0.1:1", https("10.0.0.1", 1)),
+            ("https://[::1]", https("::1", 443)),
             ("unix//run/app.sock", Ok(BackendUrl::Unix("/run/app.sock".into()))),
         ] {
             assert_eq!(BackendUrl::parse(text), expected, "{text}");
@@ -137,7 +163,8 @@ mod tests {
         let help = |text: &str| BackendUrl::parse(text).unwrap_err().help;
         for (text, expected) in [
             ("", "set the address on which the backend listens"),
-            ("backend:8081", "start it with http://"),
+            ("backend:8081", "start it with http:// or https://"),
+            ("https://-", "no certificate can be for this host name"),
             ("http://backend:0", "a port is a number from 1 to 65535"),
             ("http://backend:99999", "a port is a number from 1 to 65535"),
             ("h2c://backend", "Countersign speaks HTTP/1.1 to the backend: write http://"),
@@ -153,6 +180,5 @@ mod tests {
         for text in ["http://b/x", "http://b?x", "http://b#x", "http://b//"] {
             assert!(help(text).starts_with("remove everything after the port"), "{text}");
         }
-        assert!(help("https://b").starts_with("TLS to the backend is not supported"));
     }
 }

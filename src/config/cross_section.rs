@@ -92,13 +92,16 @@ fn same_address(one: &Listen, other: &Listen) -> bool {
 /// Whether the backend is the listener itself, as far as that shows without resolving names.
 fn reaches(backend: &BackendUrl, listen: &Listen) -> bool {
     match (backend, listen.host_and_port()) {
-        (BackendUrl::Http { host, port }, Some((listen_host, listen_port))) => {
+        (
+            BackendUrl::Http { host, port } | BackendUrl::Https { host, port },
+            Some((listen_host, listen_port)),
+        ) => {
             *port == listen_port
                 && is_loopback(host)
                 && (is_unspecified(listen_host) || is_loopback(listen_host))
         }
         (BackendUrl::Unix(backend), None) => matches!(listen, Listen::Unix { path, .. } if path == backend),
-        (BackendUrl::Http { .. }, None) | (BackendUrl::Unix(_), Some(_)) => false,
+        (BackendUrl::Http { .. } | BackendUrl::Https { .. }, None) | (BackendUrl::Unix(_), Some(_)) => false,
     }
 }
 

@@ -6,11 +6,12 @@
 //! - `cross_section`: rules between sections
 //! - `warnings`: settings that are allowed but weaken the program
 //! - `server`, `admin`, `log`, `backend`, `ledger`, `webhook`, `stripe`, `checkout`: one section each
-//! - `listen`, `token`, `redis_url`: values that several files use
+//! - `ca`, `listen`, `token`, `redis_url`: values that several files use
 //! - `reader`: reads keys, replaces placeholders and collects errors; it knows no section
 
 mod admin;
 mod backend;
+mod ca;
 mod checkout;
 mod cross_section;
 mod file;
@@ -28,6 +29,7 @@ mod webhook;
 
 pub use admin::AdminConfig;
 pub use backend::{BackendConfig, BackendUrl};
+pub use ca::CaCertificates;
 pub use checkout::{
     CheckoutConfig, CheckoutMode, CheckoutState, IdentityConfig, PriceConfig, PriceReference, RateConfig,
     UiMode, takes_param,
@@ -42,4 +44,4 @@ pub use redis_url::{RedisTarget, RedisUrl, SentinelTarget};
 pub use server::ServerConfig;
 pub use stripe::StripeConfig;
 pub use token::Token;
-pub use webhook::{DEFAULT_JITTER, DEFAULT_RETRY, DeliveryRule, Livemode, WebhookConfig};
+pub use webhook::{DEFAULT_JITTER, DEFAULT_RETRY, DeliveryRule, Livemode, NO_ACCOUNT, WebhookConfig};

@@ -1,7 +1,9 @@
 //! Settings that are allowed but rarely right. The program starts with them.
 
-use super::{CheckoutState, Config, LedgerUrl, OnOutage};
+use super::webhook::values::SECRET_PREFIX;
+use super::{CheckoutState, Config, LedgerUrl, OnOutage, WebhookConfig};
 use crate::stripe::retry;
+use secrecy::{ExposeSecret, SecretString};
 use std::time::Duration;
 
 /// How far back Stripe's dashboard resends an event (<https://docs.stripe.com/webhooks#manual-retries>).
@@ -16,6 +18,9 @@ impl Config {
                 "webhook \"{}\" is a dry run (enforce = false): events that fail the check reach the backend",
                 webhook.name
             ));
+        }
+        for webhook in &self.webhooks {
+            warnings.extend(unusual_secrets(webhook));
         }
         match self.ledger.url {
             LedgerUrl::None => {
@@ -56,4 +61,18 @@ impl Config {
         warnings.extend(self.checkout.unusable_params());
         warnings
     }
+}
+
+/// Returns a sentence for each secret that does not look like Stripe's. It names the secret by its position.
+fn unusual_secrets(webhook: &WebhookConfig) -> impl Iterator<Item = String> {
+    let looks_usual = |secret: &SecretString| secret.expose_secret().starts_with(SECRET_PREFIX);
+    let numbered = (1..).zip(&webhook.secrets);
+    numbered.filter(move |(_, secret)| !looks_usual(secret)).map(|(number, _)| {
+        format!(
+            "webhook \"{}\": secret {number} of {} does not begin with whsec_, as Stripe's signing secrets do: check \
+             that it is the signing secret of the endpoint at Stripe",
+            webhook.name,
+            webhook.secrets.len()
+        )
+    })
 }

@@ -3,6 +3,8 @@
 
 pub(super) mod values;
 
+pub use values::NO_ACCOUNT;
+
 use super::reader::{InvalidValue, Section, one_of, timeout};
 use crate::delivery_mode::DeliveryMode;
 use secrecy::SecretString;
@@ -71,8 +73,8 @@ pub struct WebhookConfig {
     pub types: Vec<String>,
     /// The `livemode` of the events that are forwarded. Defaults to `any`.
     pub livemode: Livemode,
-    /// Connected accounts whose events are forwarded. `*` stands for all of them and for events without an account.
-    /// Defaults to `["*"]`.
+    /// Connected accounts whose events are forwarded. `*` stands for all of them and for events without an account,
+    /// [`NO_ACCOUNT`] for the latter alone. Defaults to `["*"]`.
     pub accounts: Vec<String>,
     /// How events reach the backend, unless a rule says otherwise. Defaults to `inline`.
     pub delivery: DeliveryMode,

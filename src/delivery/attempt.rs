@@ -72,7 +72,10 @@ pub(super) struct Attempt {
 impl Attempt {
     /// Adds to the original request's headers those that the backend learns the delivery from.
     fn finish_head(&self, mut head: RequestHeadBuilder) -> Vec<u8> {
-        head.add("Idempotency-Key", self.event.id().as_bytes());
+        // The backend would take a second sample event for a copy of the first.
+        if self.event.is_identified() {
+            head.add("Idempotency-Key", self.event.id().as_bytes());
+        }
         head.add("Countersign-Event", self.event.id().as_bytes());
         head.add("Countersign-Type", self.event.event_type().as_bytes());
         head.add("Countersign-Attempt", self.number.to_string().as_bytes());

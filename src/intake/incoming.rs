@@ -4,17 +4,30 @@
 use std::sync::Arc;
 
 use crate::backend::RequestHeadBuilder;
+use crate::clock;
 use crate::delivery::attempt::{Delivery, SIGNATURE_HEADER};
 use crate::delivery::policy::Slot;
 use crate::delivery_mode::DeliveryMode;
 use crate::endpoint::Endpoint;
 use crate::ledger::{Arrival, EventKey, StoredRequest};
+use crate::random::random_u64;
 use crate::stripe::event::VerifiedEvent;
+
+/// Where an imported event would have arrived.
+#[derive(Clone, Copy)]
+pub struct ImportTarget<'a> {
+    /// The endpoint.
+    pub endpoint: &'a Arc<Endpoint>,
+    /// The raw query of the endpoint's URL at Stripe, without `?`; empty if there is none. It holds no white space.
+    pub query: &'a str,
+}
 
 /// An event that its endpoint forwards, on its way to the ledger or the backend.
 pub(super) struct IncomingEvent {
     /// The event itself.
     pub(super) event: VerifiedEvent,
+    /// The id that the ledger knows the event by, where its own identifies nothing.
+    pub(super) record_id: Option<Box<str>>,
     /// The endpoint that it arrived at, or is imported to.
     pub(super) endpoint: Arc<Endpoint>,
     /// The raw query, without `?`.
@@ -24,12 +37,12 @@ pub(super) struct IncomingEvent {
 }
 
 impl IncomingEvent {
-    /// Returns the key that all copies of the event share.
+    /// Returns the key that all copies of the event share. A sample event has no copies.
     pub(super) fn key(&self) -> EventKey {
         EventKey {
             endpoint: self.endpoint.name.clone(),
             query: self.query.clone(),
-            id: self.event.id().into(),
+            id: self.record_id.as_deref().unwrap_or(self.event.id()).into(),
         }
     }
 
@@ -64,6 +77,16 @@ impl IncomingEvent {
     }
 }
 
+/// Returns an id of its own for an event whose `id` identifies nothing, so that the ledger takes no two for copies.
+pub(super) fn record_id(event: &VerifiedEvent) -> Option<Box<str>> {
+    if event.is_identified() {
+        return None;
+    }
+    // Nanoseconds tell events apart as well, where the system has no randomness.
+    let unique = random_u64().unwrap_or_else(|| u64::try_from(clock::unix().as_nanos()).unwrap_or_default());
+    Some(format!("{}_{unique:016x}", event.id()).into())
+}
+
 /// Returns the head of an imported event's request: that of a webhook with this signature, without what the dispatcher adds.
 pub(super) fn import_head(path: &str, query: &str, host: &str, signature: &str) -> RequestHeadBuilder {
     let separator = if query.is_empty() { "" } else { "?" };
@@ -77,6 +100,19 @@ pub(super) fn import_head(path: &str, query: &str, host: &str, signature: &str) 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stripe::event;
+
+    #[test]
+    fn each_sample_event_has_a_record_of_its_own_and_other_events_do_not() {
+        let id_of = |id: &str| {
+            let body = format!(r#"{{"id": "{id}", "object": "event", "type": "a"}}"#);
+            record_id(&event::parse_trusted(body.into()).unwrap())
+        };
+        assert_eq!(id_of("evt_1"), None);
+        let (one, other) = (id_of("evt_00000000000000").unwrap(), id_of("evt_00000000000000").unwrap());
+        assert_ne!(one, other);
+        assert!(one.starts_with("evt_00000000000000_") && one.len() == 35, "{one}");
+    }
 
     #[test]
     fn the_head_of_an_import_is_that_of_a_webhook_without_the_dispatchers_headers() {

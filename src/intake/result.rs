@@ -20,6 +20,13 @@ pub struct WebhookResult {
     pub disposition: WebhookDisposition,
 }
 
+impl WebhookResult {
+    /// Returns the result of a request for which no delivery was attempted.
+    pub(super) fn without_attempt(event: Option<VerifiedEvent>, disposition: WebhookDisposition) -> Self {
+        Self { event, attempt: None, disposition }
+    }
+}
+
 /// What became of a webhook request.
 #[derive(Debug)]
 pub enum WebhookDisposition {
@@ -31,6 +38,8 @@ pub enum WebhookDisposition {
     Duplicate,
     /// The endpoint does not forward such events.
     Ignored,
+    /// The event is a test of the event destination, which is answered and not forwarded.
+    Ping,
     /// Another delivery of the event is under way.
     InFlight {
         /// The time until that delivery's lease ends.
@@ -60,6 +69,7 @@ impl WebhookDisposition {
             Self::Queued => Outcome::Queued,
             Self::Duplicate => Outcome::Duplicate,
             Self::Ignored => Outcome::Ignored,
+            Self::Ping => Outcome::Ping,
             Self::InFlight { .. } => Outcome::InFlight,
             Self::Rejected(rejection) => outcome_of_rejection(*rejection),
             Self::LedgerUnavailable(_) => Outcome::LedgerUnavailable,
@@ -74,9 +84,12 @@ impl WebhookDisposition {
             Self::Rejected(rejection) => Some(rejection.to_string()),
             Self::LedgerUnavailable(error) => Some(error.to_string()),
             Self::DeliveryError(error) => Some(error.to_string()),
-            Self::Delivered(_) | Self::Queued | Self::Duplicate | Self::Ignored | Self::InFlight { .. } => {
-                None
-            }
+            Self::Delivered(_)
+            | Self::Queued
+            | Self::Duplicate
+            | Self::Ignored
+            | Self::Ping
+            | Self::InFlight { .. } => None,
         }
     }
 }

@@ -22,7 +22,8 @@ pub struct Envelope<'a> {
     pub created: Option<i64>,
     /// The value of `livemode`. `None` if it is not a boolean.
     pub livemode: Option<bool>,
-    /// The connected account that the event belongs to. `None` if `account` is not a string.
+    /// The connected account that the event belongs to: `account`, else `user_id`, else the last `acct_…` segment of
+    /// `context`. `None` if the event names none in any of these forms.
     pub account: Option<Cow<'a, str>>,
 }
 
@@ -65,7 +66,8 @@ pub enum PayloadError {
 /// Returns a [`PayloadError`] if `body` is not a JSON object, or its `id`, `type` or `object` is not an event's.
 pub fn parse(body: &[u8]) -> Result<Envelope<'_>, PayloadError> {
     let (mut id_count, mut id, mut event_type, mut object) = (0, None, None, None);
-    let (mut created, mut livemode, mut account) = (None, None, None);
+    let (mut created, mut livemode) = (None, None);
+    let (mut account, mut user_id, mut context) = (None, None, None);
     json::parse_object(body, |key, value| match &*key {
         "id" => (id_count, id) = (id_count + 1, Some(value)),
         "type" => event_type = Some(value),
@@ -73,8 +75,11 @@ pub fn parse(body: &[u8]) -> Result<Envelope<'_>, PayloadError> {
         "created" => created = to_unix_seconds(&value),
         "livemode" => livemode = to_bool(&value),
         "account" => account = into_string(value),
+        "user_id" => user_id = into_string(value),
+        "context" => context = into_string(value),
         _ => {}
     })?;
+    let account = account_of(account, user_id, context);
     if id_count > 1 {
         return Err(PayloadError::IdRepeated);
     }
@@ -90,6 +95,28 @@ pub fn parse(body: &[u8]) -> Result<Envelope<'_>, PayloadError> {
     match object.and_then(into_string).as_deref() {
         Some("event" | "v2.core.event") => Ok(Envelope { id, event_type, created, livemode, account }),
         _ => Err(PayloadError::NotAnEvent),
+    }
+}
+
+/// Returns the account that an event names. API versions before 2017 call it `user_id`, and thin events put it into
+/// `context`, alone or behind an organisation. An empty string names none.
+fn account_of<'a>(
+    account: Option<Cow<'a, str>>,
+    user_id: Option<Cow<'a, str>>,
+    context: Option<Cow<'a, str>>,
+) -> Option<Cow<'a, str>> {
+    let named = |text: &Cow<'_, str>| !text.is_empty();
+    account.filter(named).or_else(|| user_id.filter(named)).or_else(|| last_account(context?))
+}
+
+/// Returns the last segment of `context` that is an account's id.
+fn last_account(context: Cow<'_, str>) -> Option<Cow<'_, str>> {
+    fn last(context: &str) -> Option<&str> {
+        context.rsplit('/').find(|segment| segment.strip_prefix("acct_").is_some_and(|id| !id.is_empty()))
+    }
+    match context {
+        Cow::Borrowed(text) => last(text).map(Cow::Borrowed),
+        Cow::Owned(text) => last(&text).map(|id| Cow::Owned(id.to_owned())),
     }
 }
 
@@ -262,6 +289,34 @@ mod tests {
     }
 
     #[test]
+    fn the_account_is_account_else_user_id_else_the_last_account_of_context() {
+        type Case<'a> = (&'a [(&'a str, &'a str)], Option<&'a str>);
+        let table: [Case<'_>; 14] = [
+            (
+                &[("account", r#""acct_1""#), ("user_id", r#""acct_2""#), ("context", r#""acct_3""#)],
+                Some("acct_1"),
+            ),
+            (&[("user_id", r#""acct_2""#), ("context", r#""acct_3""#)], Some("acct_2")),
+            (&[("account", "null"), ("user_id", r#""acct_2""#)], Some("acct_2")),
+            (&[("account", r#""""#), ("user_id", r#""acct_2""#)], Some("acct_2")),
+            (&[("user_id", "7"), ("context", r#""acct_3""#)], Some("acct_3")),
+            (&[("context", r#""acct_3""#)], Some("acct_3")),
+            (&[("context", r#""\u0061cct_3""#)], Some("acct_3")),
+            (&[("context", r#""org_1\/acct_3""#)], Some("acct_3")),
+            (&[("context", r#""org_1/acct_3/acct_4""#)], Some("acct_4")),
+            (&[("context", r#""acct_3/ws_1/""#)], Some("acct_3")),
+            (&[("context", r#""org_1""#)], None),
+            (&[("context", r#""acct_/xacct_1""#)], None),
+            (&[("context", "null"), ("account", "{}"), ("user_id", "[]")], None),
+            (&[("related_object", r#"{"id": "acct_3"}"#)], None),
+        ];
+        for (members, expected) in table {
+            let body = event(members);
+            assert_eq!(parse(body.as_bytes()).unwrap().account.as_deref(), expected, "{body}");
+        }
+    }
+
+    #[test]
     fn the_last_of_repeated_keys_counts_and_nested_keys_are_ignored() {
         let body = r#"{"id": "evt_1", "type": 1, "object": "event", "livemode": false, "created": 1,
             "data": {"id": "evt_2", "type": "z", "livemode": false, "account": "acct_2"},
@@ -313,8 +368,16 @@ mod tests {
                 "\"\""
             ])
             .prop_map(str::to_owned),
-            select(vec!["event", "v2.core.event", "evt_1", "invoice.paid", "acct_1", "2026-08-17T14:13:25Z"])
-                .prop_map(|text| quoted(text, false)),
+            select(vec![
+                "event",
+                "v2.core.event",
+                "evt_1",
+                "invoice.paid",
+                "acct_1",
+                "org_1/acct_2/x",
+                "2026-08-17T14:13:25Z"
+            ])
+            .prop_map(|text| quoted(text, false)),
             (any::<String>(), any::<bool>()).prop_map(|(text, escaped)| quoted(&text, escaped)),
             r#"[\[\]{}"\\:,a]{0,9}"#.prop_map(|text| quoted(&text, false)),
         ]
@@ -360,10 +423,11 @@ mod tests {
             named("created", "1787000005"),
             named("livemode", "true"),
             named("account", r#""acct_1""#),
+            (named("user_id", "null"), named("context", r#""org_1/acct_3""#)),
             others,
         );
         (
-            all.prop_map(|(a, b, c, d, e, f, g)| [a, b, c, d, e, f, g].concat()).prop_shuffle(),
+            all.prop_map(|(a, b, c, d, e, f, (g, h), i)| [a, b, c, d, e, f, g, h, i].concat()).prop_shuffle(),
             space(),
             space(),
         )

@@ -10,6 +10,13 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
+/// The id that all of Stripe's sample events share, such as those that the dashboard sends as a test.
+const SAMPLE_ID: &str = "evt_00000000000000";
+
+/// The type of the event that tests whether an event destination is reachable
+/// (<https://docs.stripe.com/api/v2/core/event-destinations/ping>).
+const PING_TYPE: &str = "v2.core.event_destination.ping";
+
 /// An event with a valid signature and a valid envelope. It refers to its strings by their position in the body, so
 /// making one allocates nothing.
 #[derive(Clone)]
@@ -46,6 +53,16 @@ impl VerifiedEvent {
         self.id.resolve(&self.body)
     }
 
+    /// Returns whether the `id` identifies the event. The id of sample events does not: each of them is another event.
+    pub fn is_identified(&self) -> bool {
+        self.id() != SAMPLE_ID
+    }
+
+    /// Returns whether the event only tests that its destination is reachable.
+    pub fn is_ping(&self) -> bool {
+        self.event_type() == PING_TYPE
+    }
+
     /// Returns the `type`: 1 to 255 characters of `[A-Za-z0-9._\[\]-]`.
     pub fn event_type(&self) -> &str {
         self.event_type.resolve(&self.body)
@@ -61,7 +78,8 @@ impl VerifiedEvent {
         self.livemode
     }
 
-    /// Returns the connected account, which may be any string. `None` for an event of the platform's own account.
+    /// Returns the connected account, which may be any string that is not empty. `None` for an event that names none: of
+    /// the platform's own account, as a rule.
     pub fn account(&self) -> Option<&str> {
         self.account.as_ref().map(|account| account.resolve(&self.body))
     }
@@ -268,6 +286,26 @@ mod tests {
             assert_eq!(event.id(), "evt_1Qk2Lighthouse0001abcd");
         });
         assert_eq!(memory.count_total, 0);
+    }
+
+    #[test]
+    fn the_id_of_sample_events_identifies_nothing() {
+        for (id, identified) in
+            [("evt_00000000000000", false), ("evt_000000000000000", true), ("evt_0", true), ("evt_1", true)]
+        {
+            let body = format!(r#"{{"id": "{id}", "object": "event", "type": "a"}}"#);
+            assert_eq!(parse_trusted(body.into()).unwrap().is_identified(), identified, "{id}");
+        }
+    }
+
+    #[test]
+    fn a_ping_is_known_by_its_type() {
+        for (event_type, ping) in
+            [("v2.core.event_destination.ping", true), ("v2.core.event_destination.pinged", false)]
+        {
+            let body = format!(r#"{{"id": "evt_1", "object": "v2.core.event", "type": "{event_type}"}}"#);
+            assert_eq!(parse_trusted(body.into()).unwrap().is_ping(), ping, "{event_type}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::Value;
 use std::fmt;
 
-/// The members `id`, `type`, `created`, `livemode` and `account`, in this order.
+/// The members `id`, `type`, `created` and `livemode`, and the event's account, in this order.
 pub(super) type EnvelopeTuple = (String, String, Option<i64>, Option<bool>, Option<String>);
 
 /// Parses the envelope of `body`. Returns `None` if it is not an event.
@@ -36,7 +36,15 @@ pub(super) fn parse(body: &[u8]) -> Option<EnvelopeTuple> {
             .map(|since| since.as_secs() as i64),
         _ => None,
     };
-    let account = last("account").and_then(Value::as_str).map(str::to_owned);
+    let text = |name: &str| last(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+    let accounts = |context: &str| -> Vec<String> {
+        let is_account = |segment: &&str| segment.len() > 5 && segment.starts_with("acct_");
+        context.split('/').filter(is_account).map(str::to_owned).collect()
+    };
+    let account = match (text("account"), text("user_id"), text("context")) {
+        (Some(account), _, _) | (None, Some(account), _) => Some(account.to_owned()),
+        (None, None, context) => context.and_then(|context| accounts(context).pop()),
+    };
     Some((id.into(), event_type.into(), created, last("livemode").and_then(Value::as_bool), account))
 }
 

@@ -232,11 +232,12 @@ fn intake(ledger: Arc<Scripted>, metrics: &Arc<Metrics>, wakeup: Wakeup) -> Inta
     let second = Duration::from_secs(1);
     let config = BackendConfig {
         url: url.clone(),
+        ca: None,
         connect_timeout: second,
         response_timeout: second,
         idle_timeout: second,
     };
-    let backend = Backend::new(&config, Resolver::new(&url), 1);
+    let backend = Backend::new(&config, Resolver::new(&url), 1).unwrap();
     let dispatcher = Dispatcher::new(backend, ledger.clone(), metrics.clone(), TaskTracker::new());
     Intake::new(ledger, Arc::new(dispatcher), OnOutage::Refuse, "app".to_owned(), wakeup, TaskTracker::new())
 }

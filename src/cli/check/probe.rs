@@ -1,6 +1,7 @@
 //! The probes of `check --probe` for the backend and the ledger. A probe leaves nothing behind, and tests the ledger's
 //! lock without keeping it.
 
+use crate::backend::BackendTls;
 use crate::cli::runtime::block_on;
 use crate::config::{BackendConfig, BackendUrl, LedgerConfig, LedgerUrl, RedisUrl};
 use crate::ledger::redis::{RedisLedger, RedisOptions};
@@ -11,6 +12,8 @@ use std::io::{self, ErrorKind};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Duration;
+use tokio::time::timeout;
 
 /// The result of a probe.
 #[derive(Debug, PartialEq)]
@@ -37,24 +40,44 @@ pub(super) fn backend(backend: &BackendConfig) -> ProbeResult {
             .map(|_| path.display().to_string())
             .map_err(|error| format!("{}: {error}", path.display()))
             .into(),
-        BackendUrl::Http { host, port } => {
-            let addresses = match (host.as_str(), *port).to_socket_addrs() {
-                Ok(addresses) => addresses,
-                Err(error) => return ProbeResult::Failed(format!("{host} cannot be resolved: {error}")),
-            };
-            let mut errors = Vec::new();
-            for address in addresses {
-                match TcpStream::connect_timeout(&address, backend.connect_timeout) {
-                    Ok(_) => return ProbeResult::Ok(address.to_string()),
-                    Err(error) => errors.push(format!("{address}: {error}")),
-                }
-            }
-            match errors.is_empty() {
-                true => ProbeResult::Failed(format!("{host} has no address")),
-                false => ProbeResult::Failed(errors.join("; ")),
-            }
+        BackendUrl::Http { host, port } | BackendUrl::Https { host, port } => {
+            tcp_backend(backend, host, *port).into()
         }
     }
+}
+
+/// Connects to the first address of a host that accepts, and makes the TLS handshake of an `https://` backend.
+fn tcp_backend(backend: &BackendConfig, host: &str, port: u16) -> Result<String, String> {
+    let tls = BackendTls::new(backend)?;
+    let addresses = (host, port).to_socket_addrs();
+    let addresses = addresses.map_err(|error| format!("{host} cannot be resolved: {error}"))?;
+    let mut errors = Vec::new();
+    for address in addresses {
+        let connected = TcpStream::connect_timeout(&address, backend.connect_timeout);
+        let probed = match (connected, &tls) {
+            (Ok(_), None) => Ok(address.to_string()),
+            (Ok(stream), Some(tls)) => handshake(tls, stream, backend.connect_timeout)
+                .map(|()| format!("{address}, with a valid certificate")),
+            (Err(error), _) => Err(error.to_string()),
+        };
+        match probed {
+            Ok(detail) => return Ok(detail),
+            Err(reason) => errors.push(format!("{address}: {reason}")),
+        }
+    }
+    Err(if errors.is_empty() { format!("{host} has no address") } else { errors.join("; ") })
+}
+
+fn handshake(tls: &BackendTls, stream: TcpStream, limit: Duration) -> Result<(), String> {
+    stream.set_nonblocking(true).map_err(|error| error.to_string())?;
+    let handshake = async {
+        let stream = tokio::net::TcpStream::from_std(stream).map_err(|error| error.to_string())?;
+        match timeout(limit, tls.handshake(stream)).await {
+            Ok(result) => result.map(drop),
+            Err(_) => Err(format!("the TLS handshake was not over within {limit:?}")),
+        }
+    };
+    block_on(handshake).map_err(|error| error.message)?
 }
 
 /// Checks that the ledger can be opened and written to. With `queueing` it must also be durable enough for queued events.
@@ -134,11 +157,16 @@ mod tests {
     use super::*;
     use std::net::TcpListener;
     use std::os::unix::net::UnixListener;
-    use std::time::Duration;
 
     fn config(url: BackendUrl) -> BackendConfig {
         let second = Duration::from_secs(1);
-        BackendConfig { url, connect_timeout: second, response_timeout: second, idle_timeout: second }
+        BackendConfig {
+            url,
+            ca: None,
+            connect_timeout: second,
+            response_timeout: second,
+            idle_timeout: second,
+        }
     }
 
     fn to_result(result: ProbeResult) -> Result<String, String> {

@@ -8,6 +8,12 @@ use std::time::Duration;
 /// What a key that holds signing secrets expects.
 pub(crate) const SIGNING_SECRET: &str = "a webhook's signing secret (whsec_…)";
 
+/// The entry of `accounts` for events that name no account.
+pub const NO_ACCOUNT: &str = "none";
+
+/// How the signing secrets of Stripe begin.
+pub(crate) const SECRET_PREFIX: &str = "whsec_";
+
 /// The longest endpoint name, in bytes.
 const MAX_NAME: usize = 100;
 
@@ -71,13 +77,13 @@ pub(super) fn type_pattern(text: &str) -> Result<String, InvalidValue> {
     Ok(text.to_owned())
 }
 
-/// Parses the id of a connected account, or `*`.
+/// Parses the id of a connected account, `*`, or the word for events without an account.
 pub(super) fn account(text: &str) -> Result<String, InvalidValue> {
     let id = text.starts_with("acct_") && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-    if text == "*" || (id && text.len() > "acct_".len()) {
+    if text == "*" || text == NO_ACCOUNT || (id && text.len() > "acct_".len()) {
         return Ok(text.to_owned());
     }
-    Err(InvalidValue::expected("an account id (acct_…) or \"*\""))
+    Err(InvalidValue::expected("an account id (acct_…), \"none\" or \"*\""))
 }
 
 /// Parses a signing secret. Rejects what Stripe never issues as one; an error describes it without quoting it.
@@ -96,10 +102,27 @@ pub(super) fn signing_secret(text: &str) -> Result<SecretString, InvalidValue> {
     if text.starts_with(['"', '\'']) {
         return invalid("a secret in quotes", "remove the quotes: the value is used as it is");
     }
-    if ["sk_", "rk_", "pk_"].iter().any(|prefix| text.starts_with(prefix)) {
+    let begins = |prefixes: &[&str]| prefixes.iter().any(|prefix| text.starts_with(prefix));
+    let where_it_is = "Stripe's dashboard shows the signing secret on the page of the webhook endpoint";
+    if begins(&["sk_", "rk_", "pk_"]) {
+        return invalid("an API key", where_it_is);
+    }
+    if begins(&["we_", "ed_"]) {
+        return invalid("the id of an endpoint at Stripe", where_it_is);
+    }
+    if text
+        .split_once('=')
+        .is_some_and(|(_, value)| value.trim_start_matches(['"', '\'']).starts_with(SECRET_PREFIX))
+    {
         return invalid(
-            "an API key",
-            "Stripe's dashboard shows the signing secret on the page of the webhook endpoint",
+            "a secret with a name before it",
+            "remove the name and the =: the value is used as it is",
+        );
+    }
+    if !begins(&[SECRET_PREFIX]) && text.to_ascii_lowercase().starts_with(SECRET_PREFIX) {
+        return invalid(
+            "a secret in other letters than Stripe's",
+            "copy the secret as it is: upper and lower case matter, and it begins with whsec_ in lower case",
         );
     }
     Ok(SecretString::from(text))
@@ -177,8 +200,8 @@ mod tests {
     }
 
     #[test]
-    fn an_account_is_an_id_or_a_star() {
-        for text in ["*", "acct_1NConnected"] {
+    fn an_account_is_an_id_none_or_a_star() {
+        for text in ["*", "none", "acct_1NConnected"] {
             assert_eq!(account(text).as_deref(), Ok(text));
         }
         for text in ["", "acct_", "acct_*", "cus_1", "acct_1-2"] {

@@ -8,8 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::backend::{Backend, PooledConnection};
-use crate::socket::Socket;
+use crate::backend::{Backend, BackendStream, PooledConnection};
 
 /// How a head ends, after the line end of its last line.
 const HEAD_END: &[u8] = b"\r\n";
@@ -39,17 +38,17 @@ impl PooledStream {
         }
     }
 
-    fn socket(&mut self) -> io::Result<Pin<&mut Socket>> {
+    fn stream(&mut self) -> io::Result<Pin<&mut BackendStream>> {
         self.connection
             .as_mut()
-            .map(|connection| Pin::new(&mut connection.socket))
+            .map(|connection| Pin::new(&mut connection.stream))
             .ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.unsent_head.is_empty() {
             let head = self.unsent_head.clone();
-            let n = ready!(self.socket()?.poll_write(cx, &head))?;
+            let n = ready!(self.stream()?.poll_write(cx, &head))?;
             self.unsent_head.advance(n);
         }
         Poll::Ready(Ok(()))
@@ -76,7 +75,7 @@ impl AsyncRead for PooledStream {
             }
             return Poll::Ready(Ok(()));
         }
-        self.socket()?.poll_read(cx, buf)
+        self.stream()?.poll_read(cx, buf)
     }
 }
 
@@ -97,17 +96,17 @@ impl AsyncWrite for PooledStream {
             };
         }
         ready!(self.poll_head(cx))?;
-        self.socket()?.poll_write(cx, buf)
+        self.stream()?.poll_write(cx, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_head(cx))?;
-        self.socket()?.poll_flush(cx)
+        self.stream()?.poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_head(cx))?;
-        self.socket()?.poll_shutdown(cx)
+        self.stream()?.poll_shutdown(cx)
     }
 }
 

@@ -52,6 +52,7 @@ static ROWS: [ResponseRow<Outcome>; Outcome::ALL.len()] = [
     (Outcome::Queued, 200, None, "The event is queued and will be delivered to the backend later."),
     (Outcome::Duplicate, 200, None, "This event has been delivered, or is queued for delivery."),
     (Outcome::Ignored, 200, None, "The endpoint's configuration does not forward this event."),
+    (Outcome::Ping, 200, None, "The event destination is reachable, and its signing secret is configured."),
     (Outcome::InFlight, 409, Some(1), "This event is being delivered right now. Send it again later."),
     (Outcome::SignatureMissing, 400, None, "The Stripe-Signature header is missing. Only Stripe, or a client that signs like Stripe, may call this path."),
     (Outcome::SignatureMalformed, 400, None, "The Stripe-Signature header cannot be parsed. Check whether a proxy on the way changes or repeats it."),
@@ -92,7 +93,7 @@ static BODIES: LazyLock<Vec<Bytes>> = LazyLock::new(|| ROWS.iter().map(json).col
 
 fn json(&(outcome, _, _, message): &ResponseRow<Outcome>) -> Bytes {
     let code = outcome.as_str();
-    if matches!(outcome, Outcome::Queued | Outcome::Duplicate | Outcome::Ignored) {
+    if matches!(outcome, Outcome::Queued | Outcome::Duplicate | Outcome::Ignored | Outcome::Ping) {
         return format!(r#"{{"received": true, "{code}": true}}"#).into();
     }
     format!(r#"{{"error": {{"code": "{code}", "message": "{message}"}}}}"#).into()
@@ -124,6 +125,7 @@ impl Response {
             WebhookDisposition::Queued
             | WebhookDisposition::Duplicate
             | WebhookDisposition::Ignored
+            | WebhookDisposition::Ping
             | WebhookDisposition::Rejected(_)
             | WebhookDisposition::LedgerUnavailable(_)
             | WebhookDisposition::DeliveryError(_) => Self::from_outcome(disposition.outcome()),
@@ -219,7 +221,7 @@ mod tests {
             assert_eq!(outcome as usize, index, "Outcome::ALL has the order of the enum");
             let response = Response::from_outcome(outcome);
             let body: serde_json::Value = serde_json::from_slice(&response.body).unwrap();
-            if matches!(outcome, Outcome::Queued | Outcome::Duplicate | Outcome::Ignored) {
+            if matches!(outcome, Outcome::Queued | Outcome::Duplicate | Outcome::Ignored | Outcome::Ping) {
                 assert_eq!(body, serde_json::json!({"received": true, (outcome.as_str()): true}));
             } else {
                 assert_eq!(body["error"]["code"], outcome.as_str());

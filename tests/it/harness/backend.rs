@@ -1,6 +1,7 @@
 //! The backend double: responds as scripted on a real socket, and records every request byte for byte.
 
 use super::reply::{Reply, Step};
+use super::tls::ServerCertificate;
 use super::wire::{Address, Body, Headers, Pattern, Wire, parse_head};
 use super::within;
 use futures_util::{SinkExt, StreamExt};
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
+use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
@@ -44,6 +46,8 @@ impl Received {
 /// A backend double. It upgrades to WebSocket and echoes messages.
 pub struct Backend {
     address: Address,
+    /// The TLS of its connections, and the host of its URL.
+    tls: Option<(TlsAcceptor, String)>,
     state: Arc<watch::Sender<State>>,
     listening: Option<JoinHandle<()>>,
 }
@@ -61,24 +65,30 @@ struct State {
 impl Backend {
     /// Listens on a free port and responds with [`Reply::ok`] by default.
     pub async fn start() -> Self {
-        Self::at(Address::parse("127.0.0.1:0")).await
+        Self::at(Address::parse("127.0.0.1:0"), None).await
+    }
+
+    /// Listens on a free port with TLS. Its URL names the first name of the certificate.
+    pub async fn start_tls(certificate: &ServerCertificate) -> Self {
+        let tls = (certificate.acceptor(), certificate.name().to_owned());
+        Self::at(Address::parse("127.0.0.1:0"), Some(tls)).await
     }
 
     /// Listens on a Unix socket.
     pub async fn start_unix(path: impl AsRef<Path>) -> Self {
-        Self::at(Address::Unix(path.as_ref().into())).await
+        Self::at(Address::Unix(path.as_ref().into()), None).await
     }
 
     /// Listens on the port of another backend at the loopback address 127.0.0.2, like a container with a new address.
     pub async fn start_beside(other: &Self) -> Self {
-        Self::at(Address::parse(&format!("127.0.0.2:{}", other.address.port()))).await
+        Self::at(Address::parse(&format!("127.0.0.2:{}", other.address.port())), None).await
     }
 
-    async fn at(address: Address) -> Self {
+    async fn at(address: Address, tls: Option<(TlsAcceptor, String)>) -> Self {
         let (requests, heads, next, routes) = (vec![], vec![], VecDeque::new(), vec![]);
         let state = State { requests, heads, connections: 0, open: 0, next, routes, usual: Reply::ok() };
         let state = Arc::new(watch::Sender::new(state));
-        let mut backend = Self { address, state, listening: None };
+        let mut backend = Self { address, tls, state, listening: None };
         backend.restart().await;
         backend
     }
@@ -90,7 +100,10 @@ impl Backend {
 
     /// Returns its address as `[backend] url` takes it.
     pub fn url(&self) -> String {
-        self.address.url()
+        match &self.tls {
+            Some((_, host)) => format!("https://{host}:{}", self.address.port()),
+            None => self.address.url(),
+        }
     }
 
     /// Sets the response to every request from now on.
@@ -179,6 +192,12 @@ impl Backend {
         self.await_open(0).await;
     }
 
+    /// Listens again on the same address, with another certificate.
+    pub async fn restart_with(&mut self, certificate: &ServerCertificate) {
+        self.tls = Some((certificate.acceptor(), certificate.name().to_owned()));
+        self.restart().await;
+    }
+
     /// Listens again on the same address.
     pub async fn restart(&mut self) {
         self.stop().await;
@@ -187,11 +206,20 @@ impl Backend {
             Address::Tcp(address) => {
                 let listener = TcpListener::bind(address).await.expect("the backend's port");
                 self.address = Address::Tcp(listener.local_addr().expect("bound"));
+                let acceptor = self.tls.as_ref().map(|(acceptor, _)| acceptor.clone());
                 tokio::spawn(async move {
                     let mut connections = JoinSet::new();
                     while let Ok((stream, _)) = listener.accept().await {
                         let _ = stream.set_nodelay(true);
-                        connections.spawn(serve(Wire::new(stream), state.clone()));
+                        let state = state.clone();
+                        match acceptor.clone() {
+                            Some(acceptor) => connections.spawn(async move {
+                                let Ok(stream) = acceptor.accept(stream).await else { return };
+                                assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"http/1.1"[..]));
+                                serve(Wire::new(stream), state).await;
+                            }),
+                            None => connections.spawn(serve(Wire::new(stream), state)),
+                        };
                     }
                 })
             }

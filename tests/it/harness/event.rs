@@ -36,7 +36,8 @@ pub struct Event {
     pub id: String,
     kind: String,
     livemode: bool,
-    account: Option<String>,
+    /// The member that names the connected account, and its value.
+    account: Option<(String, String)>,
     created: i64,
     size: usize,
 }
@@ -68,8 +69,13 @@ impl Event {
     }
 
     /// Sets the connected account.
-    pub fn account(mut self, account: &str) -> Self {
-        self.account = Some(account.into());
+    pub fn account(self, account: &str) -> Self {
+        self.account_as("account", account)
+    }
+
+    /// Names the connected account in another member than `account`.
+    pub fn account_as(mut self, member: &str, value: &str) -> Self {
+        self.account = Some((member.into(), value.into()));
         self
     }
 
@@ -90,7 +96,8 @@ impl Event {
     }
 
     fn render(&self, note: &str) -> String {
-        let account = self.account.as_ref().map(|a| format!("  \"account\": \"{a}\",\n")).unwrap_or_default();
+        let member = |(name, value): &(String, String)| format!("  \"{name}\": \"{value}\",\n");
+        let account = self.account.as_ref().map(member).unwrap_or_default();
         let Self { id, kind, livemode, created, .. } = self;
         format!(
             r#"{{

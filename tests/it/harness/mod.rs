@@ -13,6 +13,7 @@ mod redis;
 mod reply;
 mod request;
 mod setup;
+mod tls;
 mod wire;
 
 pub use self::redis::{Redis, Sentinels};
@@ -26,6 +27,7 @@ pub use program::Program;
 pub use reply::Reply;
 pub use request::Request;
 pub use setup::Setup;
+pub use tls::TestAuthority;
 pub use wire::{Address, Pattern};
 
 use std::future::Future;

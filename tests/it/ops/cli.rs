@@ -204,11 +204,28 @@ fn check_prints_a_summary_of_a_valid_configuration() {
 }
 
 #[test]
+fn check_warns_of_a_secret_without_whsec_by_its_position() {
+    let secrets = "whsec_hush1,0123456789hush,ws_hush";
+    let output = countersign_with(&["check"], &[("STRIPE_WEBHOOK_SECRET", secrets)], b"");
+    assert_eq!((output.code(), output.err().as_str()), (0, ""));
+    let warnings: Vec<_> =
+        output.out().lines().filter(|line| line.starts_with("warning")).map(str::to_owned).collect();
+    let expected = |number| {
+        format!(
+            "warning        webhook \"/webhooks/stripe\": secret {number} of 3 does not begin with whsec_, as Stripe's \
+             signing secrets do: check that it is the signing secret of the endpoint at Stripe"
+        )
+    };
+    assert_eq!(warnings, [expected(2), expected(3)]);
+    assert!(!output.out().contains("hush"), "{}", output.out());
+}
+
+#[test]
 fn check_prints_every_error_to_standard_error() {
     let file = "tests/config/everything_at_once.toml";
     let output = countersign_with(
         &["check"],
-        &[("COUNTERSIGN_CONFIG", file), ("BACKEND_URL", "https://shop.example")],
+        &[("COUNTERSIGN_CONFIG", file), ("BACKEND_URL", "h2c://shop.example")],
         b"",
     );
     assert_eq!((output.code(), output.out().as_str()), (78, ""));

@@ -7,6 +7,7 @@
 //! - `passthrough`: requests and responses that pass unchanged
 //! - `smuggling`: requests that two parsers could read in two ways
 //! - `streaming`: long responses, uploads and upgraded connections
+//! - `tls`: a backend with TLS, and what happens if its certificate is not valid
 //! - `upstream`: how the backend is reached, and what happens while it is not
 
 mod forwarded;
@@ -16,4 +17,5 @@ mod overload;
 mod passthrough;
 mod smuggling;
 mod streaming;
+mod tls;
 mod upstream;

@@ -1,6 +1,9 @@
 //! The settings of an endpoint: which events it forwards, with which signature, and the dry run.
 
-use crate::harness::{Backend, Event, OTHER_SECRET, Program, Reply, Request, SECRET, Setup, now, sign};
+use crate::harness::{
+    Backend, Event, OTHER_SECRET, Program, Reply, Request, SECRET, Setup, TestLedger, now, on_each_ledger,
+    sign,
+};
 
 #[tokio::test]
 async fn query_is_forwarded_and_is_part_of_the_event_key() {
@@ -57,6 +60,111 @@ async fn filtered_types_modes_and_accounts_are_acknowledged_and_not_delivered() 
     }
     // Ignored events are verified first.
     program.send(&Event::new("a.b").signed_by(&[OTHER_SECRET])).await.expect_error(400, "signature_mismatch");
+}
+
+#[tokio::test]
+async fn accounts_are_read_from_account_user_id_and_context() {
+    let backend = Backend::start().await;
+    let setup = Setup::new(&backend)
+        .set("webhook.accounts", vec!["acct_1"])
+        .webhook("/webhooks/platform", &["{$STRIPE_WEBHOOK_SECRET}"])
+        .set("webhook.1.accounts", vec!["acct_1", "none"]);
+    let program = Program::start(setup).await;
+    let event = || Event::new("v2.core.account[requirements].updated");
+    let (one, platform) = ("/webhooks/stripe", "/webhooks/platform");
+    let table = [
+        (one, event().account("acct_1"), true),
+        (one, event().account_as("user_id", "acct_1"), true),
+        (one, event().account_as("context", "acct_1"), true),
+        (one, event().account_as("context", "org_61SU/acct_1"), true),
+        (one, event().account_as("user_id", "acct_2"), false),
+        (one, event().account_as("context", "acct_1/acct_2"), false),
+        (one, event().account_as("context", "org_61SU"), false),
+        (one, event(), false),
+        (platform, event(), true),
+        (platform, event().account_as("context", "org_61SU"), true),
+        (platform, event().account_as("context", "acct_1"), true),
+        (platform, event().account_as("context", "acct_2"), false),
+    ];
+    let mut expected = 0;
+    for (path, event, forwarded) in table {
+        let response = program.send(&event.signed().target(path)).await.case(format!("{path} {event:?}"));
+        match forwarded {
+            true => response.expect_delivered(200),
+            false => response.expect_received("ignored"),
+        };
+        expected += usize::from(forwarded);
+        assert_eq!(backend.count(), expected, "{path} {event:?}");
+    }
+}
+
+on_each_ledger! {
+    every_sample_event_is_delivered_in_every_mode_without_an_idempotency_key,
+}
+
+async fn every_sample_event_is_delivered_in_every_mode_without_an_idempotency_key(ledger: TestLedger) {
+    let backend = Backend::start().await;
+    let mut setup = ledger.configure(Setup::new(&backend));
+    let modes = ["inline", "queued", "hybrid"];
+    for (n, mode) in modes.into_iter().enumerate() {
+        if n > 0 {
+            setup = setup.webhook(&format!("/webhooks/{mode}"), &["{$STRIPE_WEBHOOK_SECRET}"]);
+        }
+        setup = setup.set(&format!("webhook.{n}.delivery"), mode).set(&format!("webhook.{n}.name"), mode);
+    }
+    let program = Program::start(setup).await;
+    let before = backend.count();
+    let sample = Event::checkout().id("evt_00000000000000");
+    for (n, mode) in modes.into_iter().enumerate() {
+        let path = if n == 0 { "/webhooks/stripe".to_owned() } else { format!("/webhooks/{mode}") };
+        for copy in 1..=3 {
+            let response = program.send(&sample.signed().target(&path)).await.case(format!("{mode} {copy}"));
+            match mode {
+                "queued" => response.expect_received("queued"),
+                _ => response.expect_delivered(200),
+            };
+            let got = backend.await_request(before + 3 * n + copy).await;
+            assert_eq!(
+                (got.target.as_str(), &got.body.bytes),
+                (path.as_str(), &sample.body()),
+                "{mode} {copy}"
+            );
+            assert_eq!(got.header("idempotency-key"), None, "{mode} {copy}");
+            assert_eq!(got.header("countersign-event"), Some("evt_00000000000000"), "{mode} {copy}");
+            assert_eq!(got.header("countersign-attempt"), Some("1"), "{mode} {copy}");
+        }
+        program
+            .await_metric(
+                &format!(r#"deliveries_total{{endpoint="{mode}",mode="{mode}",result="delivered"}}"#),
+                3.0,
+            )
+            .await;
+    }
+    // A failed one is retried as itself, and not as a copy.
+    backend.reply_next(Reply::status(500));
+    let sent = backend.count();
+    program.send(&sample.signed()).await.expect_delivered(500);
+    program.send(&sample.signed()).await.expect_delivered(200);
+    assert_eq!(backend.count(), sent + 2);
+}
+
+#[tokio::test]
+async fn ping_is_verified_answered_and_counted_and_not_forwarded() {
+    let backend = Backend::start().await;
+    let setup = Setup::new(&backend).set("webhook.types", vec!["invoice.*"]);
+    let program = Program::start(setup).await;
+    let ping = Event::new("v2.core.event_destination.ping");
+    for _ in 0..2 {
+        program.send(&ping.signed()).await.expect_received("ping");
+    }
+    program.send(&ping.signed_by(&[OTHER_SECRET])).await.expect_error(400, "signature_mismatch");
+    let line = program.wait_for_webhook_log(&ping.id, "ping").await;
+    assert_eq!(
+        (&line["status"], &line["event.type"]),
+        (&200.into(), &"v2.core.event_destination.ping".into())
+    );
+    assert_eq!(program.outcomes("ping").await, 2.0);
+    assert_eq!(backend.count(), 0);
 }
 
 #[tokio::test]
