@@ -47,6 +47,8 @@ pub struct WebhookRequest<'a, S> {
     pub endpoint: &'a Arc<Endpoint>,
     /// All `Stripe-Signature` headers, as they came.
     pub signatures: S,
+    /// The values of the path's variable segments, separated by `/`; empty if there are none.
+    pub segments: &'a str,
     /// The raw query, without `?`; empty if there is none.
     pub query: &'a str,
     /// The body, byte for byte.
@@ -60,6 +62,8 @@ pub struct WebhookRequest<'a, S> {
 pub struct ImportTarget<'a> {
     /// The endpoint.
     pub endpoint: &'a Arc<Endpoint>,
+    /// The values of the variable segments in the path of the URL at Stripe, separated by `/`; empty if there are none.
+    pub segments: &'a str,
     /// The raw query of the endpoint's URL at Stripe, without `?`; empty if there is none. It holds no white space.
     pub query: &'a str,
 }
@@ -94,7 +98,7 @@ impl Intake {
     where
         S: Iterator<Item = &'a [u8]> + Clone,
     {
-        let WebhookRequest { endpoint, signatures, query, body, arrived } = request;
+        let WebhookRequest { endpoint, signatures, segments, query, body, arrived } = request;
         let verified = endpoint.verification.verify(signatures.clone(), body, clock::unix_seconds());
         let event = match verified {
             Ok(event) => event,
@@ -112,6 +116,7 @@ impl Intake {
         let incoming = IncomingEvent {
             event: event.clone(),
             endpoint: endpoint.clone(),
+            segments: segments.into(),
             query: query.into(),
             head: head(),
             // Verification accepts exactly one header.
@@ -138,14 +143,16 @@ impl Intake {
         target: ImportTarget<'_>,
         body: Bytes,
     ) -> Result<(EventKey, ImportResult), ImportError> {
-        let ImportTarget { endpoint, query } = target;
+        let ImportTarget { endpoint, segments, query } = target;
+        let target = endpoint.target(segments, query).ok_or(ImportError::NoSuchTarget)?;
         let event = event::parse_trusted(body)?;
         let signature = endpoint.verification.sign(event.body(), clock::unix_seconds());
         let incoming = IncomingEvent {
             event,
             endpoint: endpoint.clone(),
+            segments: segments.into(),
             query: query.into(),
-            head: import_head(&endpoint.path, query, &self.import_host),
+            head: import_head(&target, &self.import_host),
             signature: signature.into(),
         };
         let key = incoming.key();

@@ -18,6 +18,8 @@ pub(super) struct IncomingEvent {
     pub(super) event: VerifiedEvent,
     /// The endpoint that it arrived at, or is imported to.
     pub(super) endpoint: Arc<Endpoint>,
+    /// The values of the path's variable segments, separated by `/`.
+    pub(super) segments: Box<str>,
     /// The raw query, without `?`.
     pub(super) query: Box<str>,
     /// The backend's request as far as the original request determines it.
@@ -31,6 +33,7 @@ impl IncomingEvent {
     pub(super) fn key(&self) -> EventKey {
         EventKey {
             endpoint: self.endpoint.name.clone(),
+            segments: self.segments.clone(),
             query: self.query.clone(),
             id: self.event.id().into(),
         }
@@ -72,9 +75,8 @@ impl IncomingEvent {
 }
 
 /// Returns the head of an imported event's request: that of a webhook, without what the dispatcher adds.
-pub(super) fn import_head(path: &str, query: &str, host: &str) -> RequestHeadBuilder {
-    let separator = if query.is_empty() { "" } else { "?" };
-    let mut head = RequestHeadBuilder::post(format!("{path}{separator}{query}").as_bytes());
+pub(super) fn import_head(target: &str, host: &str) -> RequestHeadBuilder {
+    let mut head = RequestHeadBuilder::post(target.as_bytes());
     head.add("Host", host.as_bytes());
     head.add("Content-Type", b"application/json");
     head
@@ -86,10 +88,9 @@ mod tests {
 
     #[test]
     fn the_head_of_an_import_is_that_of_a_webhook_without_the_dispatchers_headers() {
-        let head =
-            |query| String::from_utf8(import_head("/w", query, "app:8081").as_bytes().to_vec()).unwrap();
+        let head = |target| String::from_utf8(import_head(target, "app:8081").as_bytes().to_vec()).unwrap();
         let headers = "Host: app:8081\r\nContent-Type: application/json\r\n";
-        assert_eq!(head(""), format!("POST /w HTTP/1.1\r\n{headers}"));
-        assert_eq!(head("version=2"), format!("POST /w?version=2 HTTP/1.1\r\n{headers}"));
+        assert_eq!(head("/w"), format!("POST /w HTTP/1.1\r\n{headers}"));
+        assert_eq!(head("/w?version=2"), format!("POST /w?version=2 HTTP/1.1\r\n{headers}"));
     }
 }

@@ -87,7 +87,7 @@ impl<'r, 'a, 'i> Section<'r, 'a, 'i> {
         expected: &str,
         parse: impl Fn(&str) -> Result<T, InvalidValue>,
     ) -> Option<T> {
-        if self.table.is_some_and(|table| table.contains_key(key)) {
+        if self.has(key) {
             return self.text(key, "", parse);
         }
         self.allow_key(key);
@@ -104,6 +104,28 @@ impl<'r, 'a, 'i> Section<'r, 'a, 'i> {
         parse: impl Fn(&str) -> Result<T, InvalidValue>,
     ) -> Option<Vec<T>> {
         self.read_list(key, default, |reader, text| reader.parse(text, &parse))
+    }
+
+    /// Reads a string or a list of strings, each with `parse`. A name in braces stays as it is.
+    pub(crate) fn patterns<T>(
+        &mut self,
+        key: &'static str,
+        default: &str,
+        parse: impl Fn(&str) -> Result<T, InvalidValue>,
+    ) -> Option<Vec<T>> {
+        match self.value(key) {
+            Some((reader, DeValue::String(text))) => Some(vec![reader.parse_pattern(text, &parse)?]),
+            None => Some(vec![self.value_reader(key).parse_pattern(default, &parse)?]),
+            Some((_, DeValue::Array(_))) => {
+                self.read_list(key, &[], |reader, text| reader.parse_pattern(text, &parse))
+            }
+            Some((reader, other)) => reader.report(described(other), "a string or a list of strings", ""),
+        }
+    }
+
+    /// Returns whether the file has a key.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.table.is_some_and(|table| table.contains_key(key))
     }
 
     /// Reads a list of secrets, each with `parse`. An entry is a placeholder, and may hold several, separated by commas.
