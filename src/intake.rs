@@ -8,7 +8,8 @@ mod incoming;
 mod result;
 
 pub use result::{
-    ImportError, ImportResult, WebhookDisposition, WebhookResult, outcome_of, outcome_of_answer,
+    ImportError, ImportResult, WebhookDisposition, WebhookResult, outcome_of_backend_error,
+    outcome_of_response,
 };
 
 use bytes::Bytes;
@@ -103,11 +104,11 @@ impl Intake {
         let event = match verified {
             Ok(event) => event,
             Err(rejection) => {
-                let disposition = WebhookDisposition::Refused(rejection);
+                let disposition = WebhookDisposition::Rejected(rejection);
                 return WebhookResult { event: None, attempt: None, disposition };
             }
         };
-        endpoint.metrics.matched(event.secret());
+        endpoint.metrics.record_secret_match(event.secret());
         if !endpoint.filter.matches(&event) {
             let disposition = WebhookDisposition::Ignored;
             return WebhookResult { event: Some(event), attempt: None, disposition };
@@ -122,13 +123,13 @@ impl Intake {
             // Verification accepts exactly one header.
             signature: Bytes::copy_from_slice(signatures.clone().next().unwrap_or_default()),
         };
-        // Boxed, so that an idle connection's task has no room for a delivery, and a refusal need not move one.
+        // Boxed, so that an idle connection's task does not reserve space for a delivery, and a refusal need not move one.
         let (attempt, disposition) = match mode {
             DeliveryMode::Inline => Box::pin(self.deliver_inline(incoming)).await,
             DeliveryMode::Queued | DeliveryMode::Redelivery => Box::pin(self.queue(incoming)).await,
             DeliveryMode::Hybrid => Box::pin(self.deliver_hybrid(incoming, arrived)).await,
         };
-        failpoint::hit("answer_before");
+        failpoint::hit("respond_before");
         WebhookResult { event: Some(event), attempt, disposition }
     }
 
@@ -297,7 +298,7 @@ impl Intake {
     ) -> Result<(), WebhookDisposition> {
         match self.on_outage {
             OnOutage::Deliver if error.is_outage() => {
-                incoming.endpoint.metrics.undeduplicated();
+                incoming.endpoint.metrics.record_undeduplicated();
                 Ok(())
             }
             OnOutage::Deliver | OnOutage::Refuse => Err(WebhookDisposition::LedgerUnavailable(error)),

@@ -1,6 +1,6 @@
 //! Countersign: a reverse-proxy sidecar that verifies Stripe's webhooks at the edge and delivers each event once.
 //!
-//! The crate is layered: a module may only import from lower layers. A test reads the imports of every file.
+//! The crate is layered: a module never imports from a higher layer. A test reads the imports of every file.
 //!
 //! | layer | modules | what they own |
 //! |---|---|---|

@@ -103,7 +103,7 @@ async fn payload(State(api): State<Arc<ApiState>>, key: KeyPath) -> HandlerResul
     // A payload holds customers' data: reading one is an action, too.
     let result = if stored.is_some() { "shown" } else { "payload_gone" };
     audit_log("payload", &record.key, result);
-    let body = stored.ok_or(EventsApiError::NoPayload)?.body;
+    let body = stored.ok_or(EventsApiError::PayloadGone { reading: true, state: record.state })?.body;
     let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
     Ok((headers, body).into_response())
 }

@@ -176,32 +176,32 @@ mod tests {
             Self { ledger, metrics, readiness, address, shutdown, served }
         }
 
-        async fn ask(&self, method: &str, target: &str) -> Answer {
+        async fn ask(&self, method: &str, target: &str) -> Response {
             ask(TcpStream::connect(self.address).await.unwrap(), method, target).await
         }
     }
 
-    struct Answer {
+    struct Response {
         status: u16,
         head: String,
         body: String,
     }
 
-    impl Answer {
+    impl Response {
         fn json(&self) -> Value {
             assert!(self.head.contains("content-type: application/json\r\n"), "{}", self.head);
             serde_json::from_str(&self.body).unwrap()
         }
     }
 
-    async fn ask(mut stream: impl AsyncRead + AsyncWrite + Unpin, method: &str, target: &str) -> Answer {
+    async fn ask(mut stream: impl AsyncRead + AsyncWrite + Unpin, method: &str, target: &str) -> Response {
         let request = format!("{method} {target} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut text = String::new();
         stream.read_to_string(&mut text).await.unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        Answer { status, head: format!("{head}\r\n"), body: body.to_owned() }
+        Response { status, head: format!("{head}\r\n"), body: body.to_owned() }
     }
 
     #[tokio::test]
@@ -249,10 +249,10 @@ mod tests {
     #[tokio::test]
     async fn metrics_are_in_the_text_format() {
         let admin = Admin::start().await;
-        let answer = admin.ask("GET", "/metrics").await;
-        assert_eq!(answer.status, 200);
-        assert!(answer.head.contains("content-type: text/plain; version=0.0.4\r\n"), "{}", answer.head);
-        assert!(answer.body.contains("countersign_build_info{version="), "{}", answer.body);
+        let response = admin.ask("GET", "/metrics").await;
+        assert_eq!(response.status, 200);
+        assert!(response.head.contains("content-type: text/plain; version=0.0.4\r\n"), "{}", response.head);
+        assert!(response.body.contains("countersign_build_info{version="), "{}", response.body);
     }
 
     #[tokio::test]
@@ -301,11 +301,11 @@ mod tests {
         for backlog in [Some(Err(LedgerError::new("gone"))), None] {
             admin.metrics.set_backlog("/webhooks/stripe", 7, 0, 0, Duration::ZERO);
             *admin.ledger.backlog.lock().unwrap() = backlog;
-            let answer = admin.ask("GET", "/metrics").await;
-            assert_eq!(answer.status, 200);
-            assert!(!answer.body.contains("countersign_events"), "{}", answer.body);
-            assert!(!answer.body.contains("countersign_oldest"), "{}", answer.body);
-            assert!(answer.body.contains("countersign_inflight 0\n"), "{}", answer.body);
+            let response = admin.ask("GET", "/metrics").await;
+            assert_eq!(response.status, 200);
+            assert!(!response.body.contains("countersign_events"), "{}", response.body);
+            assert!(!response.body.contains("countersign_oldest"), "{}", response.body);
+            assert!(response.body.contains("countersign_inflight 0\n"), "{}", response.body);
         }
     }
 
@@ -313,15 +313,15 @@ mod tests {
     async fn unknown_paths_get_404_and_unknown_methods_405() {
         let admin = Admin::start().await;
         for target in ["/", "/metrics/", "/readyz/x", "/favicon.ico"] {
-            let answer = admin.ask("GET", target).await;
-            assert_eq!(answer.status, 404, "{target}");
-            assert_eq!(answer.json()["error"]["code"], "not_found", "{target}");
+            let response = admin.ask("GET", target).await;
+            assert_eq!(response.status, 404, "{target}");
+            assert_eq!(response.json()["error"]["code"], "not_found", "{target}");
         }
         for target in ["/livez", "/readyz", "/metrics"] {
-            let answer = admin.ask("POST", target).await;
-            assert_eq!(answer.status, 405, "{target}");
-            assert!(answer.head.contains("allow: GET,HEAD\r\n"), "{}", answer.head);
-            assert_eq!(answer.json()["error"]["code"], "method_not_allowed", "{target}");
+            let response = admin.ask("POST", target).await;
+            assert_eq!(response.status, 405, "{target}");
+            assert!(response.head.contains("allow: GET,HEAD\r\n"), "{}", response.head);
+            assert_eq!(response.json()["error"]["code"], "method_not_allowed", "{target}");
         }
     }
 
@@ -338,8 +338,8 @@ mod tests {
         };
         let listener = Listener::Unix(SocketFile(path.clone()), UnixListener::bind(&path).unwrap());
         let served = tokio::spawn(serve(listener, state, admin.shutdown.clone()));
-        let answer = ask(UnixStream::connect(&path).await.unwrap(), "GET", "/livez").await;
-        assert_eq!(answer.status, 200);
+        let response = ask(UnixStream::connect(&path).await.unwrap(), "GET", "/livez").await;
+        assert_eq!(response.status, 200);
         admin.shutdown.cancel();
         served.await.unwrap();
     }

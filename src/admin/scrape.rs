@@ -2,6 +2,7 @@
 
 use super::state::AdminState;
 use crate::ledger::Backlog;
+use crate::logging;
 use crate::metrics::{self, Metrics};
 use axum::extract::State;
 use axum::http::header;
@@ -26,7 +27,8 @@ impl Scrape {
 pub(super) async fn metrics(State(scrape): State<Scrape>) -> Response {
     let state = scrape.0.lock().await;
     let backlog = tokio::time::timeout(BACKLOG_TIMEOUT, state.ledger.backlog()).await;
-    // Without a reply the series are omitted: a missing series is noticed, a stale one is believed.
+    // Without a reply the series are omitted: a missing series is noticed, a stale one is taken as current.
+    state.metrics.set_log_lines_dropped(logging::dropped_lines());
     refresh(&state.metrics, backlog.ok().and_then(Result::ok));
     ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], state.metrics.render()).into_response()
 }

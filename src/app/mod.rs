@@ -36,7 +36,10 @@ pub fn run(source: Source) -> ExitCode {
             return ExitCode::from(EX_CONFIG);
         }
     };
-    logging::init(&config.log, std::io::stderr().is_terminal());
+    let _flush = match logging::init(&config.log, std::io::stderr().is_terminal()) {
+        Ok(flush) => flush,
+        Err(error) => return fail("cannot start the thread that writes the log", &error),
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail("cannot start", &error),

@@ -159,7 +159,7 @@ impl ResponseReader {
                 match step {
                     Step::More => BodyProgress::Incomplete,
                     Step::Done => BodyProgress::Complete,
-                    Step::Faulty => BodyProgress::Unusable,
+                    Step::Invalid => BodyProgress::Unusable,
                 }
             }
             ResponseFraming::UntilClose => {

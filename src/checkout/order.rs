@@ -147,7 +147,7 @@ fn totals_by_price<'a>(
         let Some(name) = &item.price else {
             return Err(OrderError::new(OrderErrorKind::FieldMissing, field("price")));
         };
-        let Some(price) = config.prices.iter().find(|price| price.is_called(name)) else {
+        let Some(price) = config.prices.iter().find(|price| price.has_name(name)) else {
             return Err(OrderError::new(OrderErrorKind::PriceUnknown, field("price")));
         };
         let quantity = item.quantity.unwrap_or(1);

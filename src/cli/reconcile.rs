@@ -134,9 +134,9 @@ async fn reconcile(search: &Search<'_>, api: &EventsClient, list: &EventList) ->
 
     let filter = EventFilter::new(webhook);
     let mut missing = Vec::new();
-    list.read(since, &webhook.types, &progress, |past| {
-        if snapshot.is_missing(&query, &past.id) && past.is_forwarded(&filter) {
-            missing.push(past);
+    list.read(since, &webhook.types, &progress, |event| {
+        if snapshot.is_missing(&query, &event.id) && event.is_forwarded(&filter) {
+            missing.push(event);
         }
     })
     .await?;

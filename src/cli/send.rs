@@ -207,7 +207,7 @@ async fn send_one(
     }
 }
 
-/// The parts of a response that are judged or printed.
+/// The parts of a response that are checked or printed.
 struct SendResponse {
     /// The HTTP status.
     status: u16,

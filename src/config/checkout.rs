@@ -258,11 +258,11 @@ fn read_prices(checkout: &mut Section) -> Option<Vec<PriceConfig>> {
 
 /// Whether no earlier price has this one's id or name. Reports one that has.
 fn is_unique(section: &Section, price: &PriceConfig, earlier: &[Option<PriceConfig>]) -> bool {
-    let mut words = [("id", &price.id), ("name", &price.name)].into_iter();
-    let used = words.find(|(_, word)| earlier.iter().flatten().any(|other| other.is_called(word)));
-    if let Some((key, word)) = used {
+    let mut names = [("id", &price.id), ("name", &price.name)].into_iter();
+    let used = names.find(|(_, name)| earlier.iter().flatten().any(|other| other.has_name(name)));
+    if let Some((key, name)) = used {
         let expected = "an id and a name that no other price has";
-        section.report(key, format!("\"{word}\" a second time"), expected, "");
+        section.report(key, format!("\"{name}\" a second time"), expected, "");
     }
     used.is_none()
 }

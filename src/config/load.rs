@@ -73,7 +73,7 @@ impl Source {
                     Some(named) if Path::new(named) == path => "COUNTERSIGN_CONFIG names this file",
                     Some(_) | None => "",
                 };
-                ConfigError::of_file(self.name(), format!("a file that cannot be read: {error}"), help)
+                ConfigError::from_file(self.name(), format!("a file that cannot be read: {error}"), help)
             })?,
         };
         self.parse(&text, take)

@@ -1,11 +1,11 @@
-//! What a configuration may say and rarely should. None of it is a fault: the program starts.
+//! Settings that are allowed but rarely right. The program starts with them.
 
 use super::{CheckoutState, Config, LedgerUrl, OnOutage};
 use crate::stripe::retry;
 use std::time::Duration;
 
 /// How far back Stripe's dashboard resends an event (<https://docs.stripe.com/webhooks#manual-retries>).
-const RESENDS: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+const STRIPE_RESEND_WINDOW: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 impl Config {
     /// One sentence for each choice that weakens what the program is there for. Without secrets.
@@ -22,7 +22,7 @@ impl Config {
                 warnings.push("ledger.url is none: an event sent twice is delivered twice".to_owned())
             }
             LedgerUrl::Sqlite(_) | LedgerUrl::Redis(_) => {
-                if self.ledger.retention < RESENDS {
+                if self.ledger.retention < STRIPE_RESEND_WINDOW {
                     warnings.push(
                         "ledger.retention is shorter than the 30 days for which Stripe resends events: a later copy \
                          would be delivered again"
@@ -45,8 +45,8 @@ impl Config {
                     .to_owned(),
             );
         }
-        let selling = self.checkout.state() == CheckoutState::On;
-        if selling && self.server.shutdown_grace < retry::max_call_duration(self.checkout.timeout) {
+        let checkout_on = self.checkout.state() == CheckoutState::On;
+        if checkout_on && self.server.shutdown_grace < retry::max_call_duration(self.checkout.timeout) {
             warnings.push(
                 "server.shutdown_grace is shorter than an order can take (three times checkout.timeout, and 1.5s): \
                  orders that come while the program stops are refused"

@@ -89,7 +89,7 @@ impl Dispatcher {
             Ok(response) if response.head().is_success() => {
                 Ok(self.deliver_2xx(attempt, lease, response).await)
             }
-            Ok(response) => Ok(self.deliver_refused(attempt, lease, response).await),
+            Ok(response) => Ok(self.on_rejected_response(attempt, lease, response).await),
             Err(error) => {
                 self.deliver_failed(attempt, lease, &error).await;
                 Err(error.into())
@@ -118,7 +118,7 @@ impl Dispatcher {
     }
 
     /// Settles an attempt to which the backend responded with another status than 2xx.
-    async fn deliver_refused(
+    async fn on_rejected_response(
         &self,
         mut attempt: Attempt,
         lease: Option<Lease>,

@@ -29,12 +29,14 @@ impl Schedule {
     }
 
     /// Returns what follows the failed attempt of this number (1 is the first). `random` is from 0 to 1. `retry_after` is
-    /// what the backend asked for: it can make a wait longer, up to a day, and never shorter.
+    /// what the backend requested: it can make a wait longer, up to a day, and never shorter.
     pub fn after(&self, attempt: u32, random: f64, retry_after: Option<Duration>) -> Next {
         let index = usize::try_from(attempt.saturating_sub(1)).unwrap_or(usize::MAX);
         let Some(wait) = self.waits.get(index) else { return Next::GiveUp };
         let with_jitter = wait.mul_f64(1.0 + self.jitter * (2.0 * random.clamp(0.0, 1.0) - 1.0));
-        Next::Wait(retry_after.map_or(with_jitter, |asked| with_jitter.max(asked.min(MAX_RETRY_AFTER))))
+        Next::Wait(
+            retry_after.map_or(with_jitter, |requested| with_jitter.max(requested.min(MAX_RETRY_AFTER))),
+        )
     }
 }
 

@@ -88,14 +88,14 @@ async fn read_chunked(connection: &mut Connection, limit: u64) -> Result<Bytes, 
         }
         match step {
             Step::Done => return Ok(body.freeze()),
-            Step::Faulty => return Err(BodyError::Malformed),
+            Step::Invalid => return Err(BodyError::Malformed),
             Step::More => read_more(connection, READ_SIZE).await?,
         }
     }
 }
 
-async fn read_more(connection: &mut Connection, room: usize) -> Result<(), BodyError> {
-    match connection.fill(room).await {
+async fn read_more(connection: &mut Connection, additional: usize) -> Result<(), BodyError> {
+    match connection.fill(additional).await {
         Ok(n) if n > 0 => Ok(()),
         Ok(_) | Err(_) => Err(BodyError::Disconnected),
     }

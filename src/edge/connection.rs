@@ -179,7 +179,7 @@ impl Connection {
     /// Starts to wait for the next request.
     pub fn begin_idle(&mut self) {
         self.set_idle_deadline();
-        // There may be thousands of idle connections: none of them holds a buffer.
+        // Frees a large buffer: an idle connection holds one of READ_SIZE bytes, which its next read reserves.
         if self.read_buf.is_empty() {
             self.read_buf = BytesMut::new();
         }
@@ -227,9 +227,9 @@ impl Connection {
         self.read_buf.advance(n);
     }
 
-    /// Reads more into the buffer, which gets room for `room` more bytes at least.
-    pub async fn fill(&mut self, room: usize) -> io::Result<usize> {
-        self.read_buf.reserve(room);
+    /// Reads more into the buffer, which gets space for at least `additional` more bytes.
+    pub async fn fill(&mut self, additional: usize) -> io::Result<usize> {
+        self.read_buf.reserve(additional);
         self.socket.read_buf(&mut self.read_buf).await
     }
 

@@ -10,7 +10,7 @@ use super::Context;
 use super::admission::AdmissionPermit;
 use super::body::{self, BodyError, ReadLimits};
 use super::connection::{Connection, LINGER_TIMEOUT};
-use super::response::{self, Response};
+use super::response::Response;
 use crate::clock;
 use crate::http1::framing::Framing;
 use crate::http1::head::RequestHead;
@@ -79,8 +79,9 @@ impl<'a> Exchange<'a> {
 
     /// Responds before the body is read. A short body is discarded to keep the connection.
     pub(super) async fn reject(&mut self, response: &Response) -> ConnectionAction {
+        // Where the next request begins is not known after an invalid head.
         if self.head.validate().is_err() {
-            let _ = self.connection.send(&response::closing_response(Outcome::RequestMalformed), b"").await;
+            let _ = self.send(response, false).await;
             return ConnectionAction::LingeringClose;
         }
         let discarded = self.discarded_length();
@@ -123,7 +124,7 @@ impl<'a> Exchange<'a> {
         if self.has_time_for(work_time) { Ok(body) } else { Err(BodyError::ShuttingDown) }
     }
 
-    /// Responds after the body was read. The connection is kept if the client and the program go on.
+    /// Responds after the body was read. The connection stays open if the client and the program go on.
     pub(super) async fn respond(&mut self, response: &Response) -> ConnectionAction {
         let keep = self.keeps_alive();
         let sent = self.send(response, keep).await;

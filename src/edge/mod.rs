@@ -1,8 +1,8 @@
 //! The public listener: connections, routes and THE table of responses. Verdicts on a webhook or an order are made below it,
 //! and only `proxy` knows pingora.
 //!
-//! A request's way: `listener` accepts, `connection` reads the head, and `serve` routes it by `route`. `exchange` reads
-//! the `body` and responds; `webhook` and `checkout` use it within the places of `admission`. Everything else goes to
+//! Request flow: `listener` accepts, `connection` reads the head, and `serve` routes it by `route`. `exchange` reads
+//! the `body` and responds; `webhook` and `checkout` use it within the permits of `admission`. Everything else goes to
 //! pingora through `proxy`. `headers` says who the client is and what no client may send, `client_addr` finds its address,
 //! `cors` decides which page may send an order, `response` is the table, and `drain` is the end of the program.
 
@@ -35,8 +35,8 @@ use drain::Drain;
 use proxy::PassThrough;
 use route::Routes;
 
-/// How many orders may be read or taken to Stripe at once. Each waits for its turn at Stripe; a sale's first seconds bring
-/// so many.
+/// How many orders may be read or taken to Stripe at once. Each waits for its turn at Stripe. A burst at the
+/// start of a sale brings so many.
 const MAX_ORDERS: usize = 1024;
 
 /// What every connection is served with. Cheap to clone.
@@ -51,9 +51,9 @@ struct Context {
     /// The routes of the moment; a reload replaces them.
     routes: Arc<ArcSwap<Routes>>,
     intake: Arc<Intake>,
-    /// The places of webhooks.
+    /// The permits for webhooks.
     webhooks: Arc<AdmissionLimiter>,
-    /// The places of orders.
+    /// The permits for orders.
     orders: Arc<AdmissionLimiter>,
     metrics: Arc<Metrics>,
     drain: Arc<Drain>,

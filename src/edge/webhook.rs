@@ -51,7 +51,7 @@ pub(super) async fn handle(exchange: Exchange<'_>, endpoint: &Arc<Endpoint>, seg
     let result = webhook.run().await;
     let took = webhook.exchange.started.elapsed();
     let outcome = result.as_ref().map_or_else(|verdict| *verdict, |result| result.outcome);
-    endpoint.metrics.answered(outcome, took);
+    endpoint.metrics.record_response(outcome, took);
     log(endpoint, outcome, result.as_ref().ok(), took.as_micros() as f64 / 1e3);
     match result {
         Ok(result) => Handling::Responded(result.action),
@@ -83,7 +83,7 @@ impl WebhookExchange<'_, '_> {
             }
         };
         let result = self.receive(body.clone()).await;
-        let response = if let WebhookDisposition::Refused(rejection) = &result.disposition
+        let response = if let WebhookDisposition::Rejected(rejection) = &result.disposition
             && !self.endpoint.enforce
         {
             self.pass_on(outcome_of_rejection(*rejection), body).await
@@ -202,15 +202,20 @@ impl WebhookExchange<'_, '_> {
         self.add_origin(&mut request);
         request.add("Countersign-Verdict", verdict.as_str().as_bytes());
         match self.exchange.context.intake.pass_unverified(request, body).await {
-            Ok(answer) => Response::from_backend(&answer),
-            Err(error) => Response::from_outcome(intake::outcome_of(&error)),
+            Ok(response) => Response::from_backend(&response),
+            Err(error) => Response::from_outcome(intake::outcome_of_backend_error(&error)),
         }
     }
 }
 
-/// Logs the one line of a webhook. `ended` is `None` if a dry run forwards it.
-fn log(endpoint: &Endpoint, outcome: Outcome, ended: Option<&WebhookExchangeResult>, duration_ms: f64) {
-    let result = ended.and_then(|ended| ended.result.as_ref());
+/// Logs the one line of a webhook. `exchange_result` is `None` if a dry run forwards it.
+fn log(
+    endpoint: &Endpoint,
+    outcome: Outcome,
+    exchange_result: Option<&WebhookExchangeResult>,
+    duration_ms: f64,
+) {
+    let result = exchange_result.and_then(|exchange| exchange.result.as_ref());
     let event = result.and_then(|result| result.event.as_ref());
     tracing::info!(
         endpoint = &*endpoint.name,
@@ -218,7 +223,7 @@ fn log(endpoint: &Endpoint, outcome: Outcome, ended: Option<&WebhookExchangeResu
         event.r#type = event.map(|e| e.event_type()),
         attempt = result.and_then(|result| result.attempt),
         outcome = outcome.as_str(),
-        status = ended.and_then(|ended| ended.status),
+        status = exchange_result.and_then(|exchange| exchange.status),
         duration_ms,
         reason = result.and_then(|result| result.disposition.reason()),
         "webhook handled"

@@ -15,7 +15,7 @@ enum DecoderState {
     /// Nothing: the body is complete.
     Done,
     /// Nothing: the input is not the coding, and stays so.
-    Faulty,
+    Invalid,
 }
 
 /// The result of feeding bytes to a [`Decoder`].
@@ -26,7 +26,7 @@ pub enum Step {
     /// The body is complete.
     Done,
     /// The input is not the chunked coding.
-    Faulty,
+    Invalid,
 }
 
 /// Decodes one body in the chunked transfer coding.
@@ -57,7 +57,7 @@ impl Decoder {
         loop {
             match self.state {
                 DecoderState::Done => return Step::Done,
-                DecoderState::Faulty => return Step::Faulty,
+                DecoderState::Invalid => return Step::Invalid,
                 DecoderState::Data(left) => {
                     if input.is_empty() {
                         return Step::More;
@@ -74,7 +74,7 @@ impl Decoder {
                         if self.line.len() <= MAX_LINE {
                             return Step::More;
                         }
-                        self.state = DecoderState::Faulty;
+                        self.state = DecoderState::Invalid;
                         continue;
                     };
                     self.state = next_state(self.state, &line);
@@ -94,20 +94,20 @@ impl Decoder {
     }
 }
 
-/// Returns the state after a line. A line that ends with a bare line feed is a fault, as in a head: readers differ on it.
+/// Returns the state after a line. A line that ends with a bare line feed is invalid, as in a head: readers differ on it.
 fn next_state(state: DecoderState, line: &[u8]) -> DecoderState {
-    let Some(line) = line.strip_suffix(b"\r\n") else { return DecoderState::Faulty };
+    let Some(line) = line.strip_suffix(b"\r\n") else { return DecoderState::Invalid };
     match state {
         DecoderState::Size => match parse_size(line) {
             Some(0) => DecoderState::Trailer,
             Some(n) => DecoderState::Data(n),
-            None => DecoderState::Faulty,
+            None => DecoderState::Invalid,
         },
         DecoderState::DataEnd if line.is_empty() => DecoderState::Size,
-        DecoderState::DataEnd => DecoderState::Faulty,
+        DecoderState::DataEnd => DecoderState::Invalid,
         DecoderState::Trailer if line.is_empty() => DecoderState::Done,
         DecoderState::Trailer => DecoderState::Trailer,
-        DecoderState::Data(_) | DecoderState::Done | DecoderState::Faulty => state,
+        DecoderState::Data(_) | DecoderState::Done | DecoderState::Invalid => state,
     }
 }
 
@@ -155,8 +155,8 @@ mod tests {
     }
 
     #[test]
-    fn input_that_is_not_the_coding_is_faulty() {
-        for faulty in [
+    fn input_that_is_not_the_coding_is_invalid() {
+        for invalid in [
             &b"x\r\n"[..],
             b"\r\n",
             b"5\r\nhelloX\r\n",
@@ -165,9 +165,9 @@ mod tests {
             b"5\nhello\r\n",
             b"0\r\n\n",
         ] {
-            assert_eq!(decode(&[faulty]).0, Step::Faulty, "{:?}", String::from_utf8_lossy(faulty));
+            assert_eq!(decode(&[invalid]).0, Step::Invalid, "{:?}", String::from_utf8_lossy(invalid));
         }
-        assert_eq!(decode(&[&[b'1'; MAX_LINE + 1]]).0, Step::Faulty);
-        assert_eq!(decode(&[b"x\r\n", b"0\r\n\r\n"]).0, Step::Faulty, "and stays so");
+        assert_eq!(decode(&[&[b'1'; MAX_LINE + 1]]).0, Step::Invalid);
+        assert_eq!(decode(&[b"x\r\n", b"0\r\n\r\n"]).0, Step::Invalid, "and stays so");
     }
 }

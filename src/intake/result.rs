@@ -37,7 +37,7 @@ pub enum WebhookDisposition {
         retry_after: Duration,
     },
     /// Verification failed.
-    Refused(EventRejection),
+    Rejected(EventRejection),
     /// The ledger is unavailable, and nothing was delivered.
     LedgerUnavailable(LedgerError),
     /// The delivery has no response: the backend failed, or the lease was too short for an attempt.
@@ -56,22 +56,22 @@ impl WebhookDisposition {
     /// Returns the outcome that the disposition is counted, logged and answered as.
     pub fn outcome(&self) -> Outcome {
         match self {
-            Self::Delivered(response) => outcome_of_answer(response),
+            Self::Delivered(response) => outcome_of_response(response),
             Self::Queued => Outcome::Queued,
             Self::Duplicate => Outcome::Duplicate,
             Self::Ignored => Outcome::Ignored,
             Self::InFlight { .. } => Outcome::InFlight,
-            Self::Refused(rejection) => outcome_of_rejection(*rejection),
+            Self::Rejected(rejection) => outcome_of_rejection(*rejection),
             Self::LedgerUnavailable(_) => Outcome::LedgerUnavailable,
             Self::DeliveryError(DeliveryError::LeaseTooShort) => Outcome::LedgerUnavailable,
-            Self::DeliveryError(DeliveryError::Backend(error)) => outcome_of(error),
+            Self::DeliveryError(DeliveryError::Backend(error)) => outcome_of_backend_error(error),
         }
     }
 
     /// Returns the cause, for the log; `None` where the outcome says everything.
     pub fn reason(&self) -> Option<String> {
         match self {
-            Self::Refused(rejection) => Some(rejection.to_string()),
+            Self::Rejected(rejection) => Some(rejection.to_string()),
             Self::LedgerUnavailable(error) => Some(error.to_string()),
             Self::DeliveryError(error) => Some(error.to_string()),
             Self::Delivered(_) | Self::Queued | Self::Duplicate | Self::Ignored | Self::InFlight { .. } => {
@@ -82,12 +82,12 @@ impl WebhookDisposition {
 }
 
 /// Returns the outcome of a backend's response.
-pub fn outcome_of_answer(response: &BackendResponse) -> Outcome {
+pub fn outcome_of_response(response: &BackendResponse) -> Outcome {
     if response.head.is_success() { Outcome::Delivered } else { Outcome::BackendRefused }
 }
 
 /// Returns the outcome of a request to which the backend gave no response.
-pub fn outcome_of(error: &BackendError) -> Outcome {
+pub fn outcome_of_backend_error(error: &BackendError) -> Outcome {
     match error {
         BackendError::Unreachable(_) | BackendError::Unanswered(_) => Outcome::BackendUnreachable,
         BackendError::Timeout => Outcome::BackendTimeout,

@@ -44,14 +44,14 @@ impl EndpointMetrics {
     }
 
     /// Counts a request that got its response; `took` is the time since its head.
-    pub fn answered(&self, outcome: Outcome, took: Duration) {
+    pub fn record_response(&self, outcome: Outcome, took: Duration) {
         self.webhook_requests[outcome as usize].inc();
         self.webhook_seconds.observe(took.as_secs_f64());
     }
 
     /// Counts a valid signature by the position of its secret, from 0. A position beyond the endpoint's secrets is ignored:
     /// a request may end after a reload that removed its secret.
-    pub fn matched(&self, secret: usize) {
+    pub fn record_secret_match(&self, secret: usize) {
         if let Some(matches) = self.signature_matches.get(secret) {
             matches.inc();
         }
@@ -64,7 +64,7 @@ impl EndpointMetrics {
     }
 
     /// Counts an event that was delivered without deduplication because the ledger was unavailable.
-    pub fn undeduplicated(&self) {
+    pub fn record_undeduplicated(&self) {
         self.undeduplicated.inc();
     }
 

@@ -101,6 +101,11 @@ const LEDGER_RESETS: Family = Family {
     help: "Times that the ledger's server came back without its recorded events.",
     labels: &[],
 };
+const LOG_LINES_DROPPED: Family = Family {
+    name: "log_lines_dropped_total",
+    help: "Log lines that were dropped because standard error did not take them in time.",
+    labels: &[],
+};
 const PROXY_REQUESTS: Family = Family {
     name: "proxy_requests_total",
     help: "Requests passed through to the backend, by the class of their status.",
@@ -153,6 +158,7 @@ pub(super) struct Families {
     pub ledger_errors: IntCounterVec,
     pub settle_failures: IntCounter,
     pub ledger_resets: IntCounter,
+    pub log_lines_dropped: IntCounter,
     pub proxy_requests: IntCounterVec,
     pub proxy_seconds: Histogram,
     pub guard_rejections: IntCounterVec,
@@ -188,6 +194,7 @@ impl Families {
             ledger_errors: counters(&LEDGER_ERRORS),
             settle_failures: register(registry, IntCounter::with_opts(SETTLE_FAILURES.opts())),
             ledger_resets: register(registry, IntCounter::with_opts(LEDGER_RESETS.opts())),
+            log_lines_dropped: register(registry, IntCounter::with_opts(LOG_LINES_DROPPED.opts())),
             proxy_requests: counters(&PROXY_REQUESTS),
             proxy_seconds: register(
                 registry,

@@ -10,7 +10,7 @@ pub enum StatusClass {
     Success,
     /// `3xx`: the client is to go elsewhere, or has the page already.
     Redirection,
-    /// `4xx`: the request was at fault.
+    /// `4xx`: the request is invalid.
     ClientError,
     /// `5xx`: the backend failed, or was unreachable and the response is ours.
     ServerError,

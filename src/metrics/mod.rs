@@ -36,6 +36,7 @@ pub struct Metrics {
     ledger: [(Histogram, IntCounter); LedgerOp::ALL.len()],
     settle_failures: IntCounter,
     ledger_resets: IntCounter,
+    log_lines_dropped: IntCounter,
     in_flight: IntGauge,
     /// One counter for each [`CheckoutOutcome`], in the order of the enum.
     checkout_requests: [IntCounter; CheckoutOutcome::ALL.len()],
@@ -69,6 +70,7 @@ impl Metrics {
             }),
             settle_failures: families.settle_failures.clone(),
             ledger_resets: families.ledger_resets.clone(),
+            log_lines_dropped: families.log_lines_dropped.clone(),
             in_flight: families.in_flight.clone(),
             checkout_requests: CheckoutOutcome::ALL
                 .map(|outcome| families.checkout_requests.with_label_values(&[outcome.as_str()])),
@@ -134,7 +136,7 @@ impl Metrics {
     }
 
     /// Counts a passed-through request that is over, with or without a finished response.
-    pub fn proxied(&self, class: StatusClass, took: Duration) {
+    pub fn record_proxied(&self, class: StatusClass, took: Duration) {
         self.proxy_requests[class as usize].inc();
         self.proxy_seconds.observe(took.as_secs_f64());
     }
@@ -164,8 +166,13 @@ impl Metrics {
         self.ledger_resets.inc();
     }
 
+    /// Sets the number of dropped log lines, which the log counts itself, since the start of the process.
+    pub fn set_log_lines_dropped(&self, total: u64) {
+        self.log_lines_dropped.inc_by(total.saturating_sub(self.log_lines_dropped.get()));
+    }
+
     /// Counts a request to a checkout path that got its response; `took` is the time since its head.
-    pub fn checked_out(&self, outcome: CheckoutOutcome, took: Duration) {
+    pub fn record_checkout(&self, outcome: CheckoutOutcome, took: Duration) {
         self.checkout_requests[outcome as usize].inc();
         self.checkout_seconds.observe(took.as_secs_f64());
     }
@@ -269,6 +276,7 @@ mod tests {
             r#"countersign_guard_rejections_total{reason="spelling"}"#,
             "countersign_settle_failures_total",
             "countersign_ledger_resets_total",
+            "countersign_log_lines_dropped_total",
             "countersign_inflight",
             r#"countersign_checkout_requests_total{outcome="created"}"#,
             "countersign_checkout_seconds_count",
@@ -283,14 +291,14 @@ mod tests {
         let metrics = full();
         let endpoint = metrics.endpoint("/webhooks/stripe", 2);
         let second = Duration::from_secs(1);
-        let table: [(&str, Count); 13] = [
+        let table: [(&str, Count); 14] = [
             (
                 r#"countersign_webhook_requests_total{endpoint="/webhooks/stripe",outcome="in_flight"}"#,
-                Box::new(|| endpoint.answered(Outcome::InFlight, second)),
+                Box::new(|| endpoint.record_response(Outcome::InFlight, second)),
             ),
             (
                 r#"countersign_signature_matches_total{endpoint="/webhooks/stripe",secret="1"}"#,
-                Box::new(|| endpoint.matched(1)),
+                Box::new(|| endpoint.record_secret_match(1)),
             ),
             (
                 r#"countersign_deliveries_total{endpoint="/webhooks/stripe",mode="inline",result="refused"}"#,
@@ -298,11 +306,11 @@ mod tests {
             ),
             (
                 r#"countersign_undeduplicated_total{endpoint="/webhooks/stripe"}"#,
-                Box::new(|| endpoint.undeduplicated()),
+                Box::new(|| endpoint.record_undeduplicated()),
             ),
             (
                 r#"countersign_proxy_requests_total{class="3xx"}"#,
-                Box::new(|| metrics.proxied(StatusClass::Redirection, second)),
+                Box::new(|| metrics.record_proxied(StatusClass::Redirection, second)),
             ),
             (
                 r#"countersign_ledger_errors_total{op="settle"}"#,
@@ -314,6 +322,7 @@ mod tests {
             ),
             ("countersign_settle_failures_total", Box::new(|| metrics.settle_failed())),
             ("countersign_ledger_resets_total", Box::new(|| metrics.ledger_reset())),
+            ("countersign_log_lines_dropped_total", Box::new(|| metrics.set_log_lines_dropped(1))),
             (
                 r#"countersign_guard_rejections_total{reason="spelling"}"#,
                 Box::new(|| metrics.guard_rejected("spelling")),
@@ -324,7 +333,7 @@ mod tests {
             ),
             (
                 r#"countersign_checkout_requests_total{outcome="price_unknown"}"#,
-                Box::new(|| metrics.checked_out(CheckoutOutcome::PriceUnknown, second)),
+                Box::new(|| metrics.record_checkout(CheckoutOutcome::PriceUnknown, second)),
             ),
             (
                 r#"countersign_stripe_api_seconds_count{outcome="refused"}"#,
@@ -370,14 +379,14 @@ mod tests {
     fn a_reload_preserves_the_counts_and_removes_the_series_of_removed_secrets() {
         let metrics = full();
         let before = metrics.endpoint("/webhooks/stripe", 2);
-        before.matched(0);
-        before.answered(Outcome::Delivered, Duration::ZERO);
+        before.record_secret_match(0);
+        before.record_response(Outcome::Delivered, Duration::ZERO);
         before.set_enforced(false);
         assert!(Arc::ptr_eq(&before, &metrics.endpoint("/webhooks/stripe", 2)));
 
         let after = metrics.endpoint("/webhooks/stripe", 1);
-        after.matched(0);
-        after.matched(1);
+        after.record_secret_match(0);
+        after.record_secret_match(1);
         let secret =
             |n| format!(r#"countersign_signature_matches_total{{endpoint="/webhooks/stripe",secret="{n}"}}"#);
         assert_eq!(value(&metrics, &secret(0)), Some(2.0));

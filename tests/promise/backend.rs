@@ -111,9 +111,9 @@ pub fn overlaps(log: &RequestLog) -> usize {
 }
 
 /// Records the end of a request when its client disconnects.
-struct Unanswered<'a>(&'a watch::Sender<RequestLog>, &'a str, usize);
+struct OpenRequest<'a>(&'a watch::Sender<RequestLog>, &'a str, usize);
 
-impl Drop for Unanswered<'_> {
+impl Drop for OpenRequest<'_> {
     fn drop(&mut self) {
         close(self.0, self.1, self.2);
     }
@@ -149,7 +149,7 @@ async fn serve(
             Ok(Response::builder().status(status).body(String::new()).expect("a response"))
         }
         Reaction::NoResponse => {
-            let _unanswered = Unanswered(&log, &id, nth);
+            let _open_request = OpenRequest(&log, &id, nth);
             pending().await
         }
     }

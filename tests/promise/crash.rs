@@ -68,7 +68,7 @@ const TRANSITIONS: &[(Kill, Behavior, &[&str])] = &[
     (At("retry_after"), FailsFirst, STORED),
     (At("dead_before"), Refuses, STORED),
     (At("dead_after"), Refuses, STORED),
-    (At("answer_before"), Accepts, ALL),
+    (At("respond_before"), Accepts, ALL),
     (Draining("hand_back_before"), Slow, &["hybrid"]),
     (Draining("hand_back_after"), Slow, &["hybrid"]),
 ];
@@ -129,7 +129,7 @@ async fn run_case(backend: RecordingBackend, setup: Setup, kill: Kill, behavior:
     let (set_address, address) = watch::channel(Some(program.proxy().clone()));
     let mut events = vec![Event::checkout()];
     let mut stripe = JoinSet::new();
-    let one_copy = matches!(kill, At("answer_before") | Draining(_));
+    let one_copy = matches!(kill, At("respond_before") | Draining(_));
     let mut send = |event: &Event| {
         // Stripe may send two copies at once. Some cases send one only: where the response to a copy would kill the
         // program while the backend works, or where it matters which copy gets the slot.
@@ -182,7 +182,7 @@ async fn run_case(backend: RecordingBackend, setup: Setup, kill: Kill, behavior:
         // An event is applied twice only if the kill came, or may have come, between the backend's 2xx and its
         // record. No proxy can prevent that.
         let unsure = matches!(kill, At("delivered_before") | WhileBackendWorks | Draining(_))
-            || (kill, mode) == (At("answer_before"), "queued");
+            || (kill, mode) == (At("respond_before"), "queued");
         assert!(applied == 1 || unsure && applied == 2, "{} applied {applied} times: {requests:?}", event.id);
         assert_eq!(dead, 0.0);
     }

@@ -26,7 +26,10 @@ pub(super) async fn redeliver(Shared(api): Shared<Arc<ApiState>>, key: KeyPath) 
             Ok(json(StatusCode::ACCEPTED, &serde_json::json!({ "redelivering": key.to_string() })))
         }
         ActionResult::Running => Err(EventsApiError::InFlight(None)),
-        ActionResult::PayloadGone => Err(EventsApiError::PayloadGone),
+        ActionResult::PayloadGone => {
+            let (record, _) = api.get(&key).await?;
+            Err(EventsApiError::PayloadGone { reading: false, state: record.state })
+        }
         ActionResult::Unknown => Err(EventsApiError::Unknown),
     }
 }

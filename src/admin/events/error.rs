@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::admin::response::error;
 use crate::intake::ImportError;
-use crate::ledger::{Health, LedgerError};
+use crate::ledger::{Health, LedgerError, State};
 use crate::outcome::outcome_of_rejection;
 use crate::stripe::event::EventRejection;
 
@@ -25,10 +25,13 @@ pub(super) enum EventsApiError {
     Ambiguous(Vec<String>),
     /// A delivery of the event is under way; the time until its lease ends, where it is known.
     InFlight(Option<Duration>),
-    /// The event cannot be redelivered, since its payload is no longer stored.
-    PayloadGone,
-    /// The payload that was asked for is no longer stored.
-    NoPayload,
+    /// The payload is not stored, so that it can be neither redelivered nor read; the event's state, which decides what to
+    /// do instead.
+    PayloadGone {
+        /// The request reads the payload: `410 Gone`. Otherwise it redelivers the event: `409 Conflict`.
+        reading: bool,
+        state: State,
+    },
     /// No endpoint was named, or none has that name.
     NoEndpoint,
     /// The imported payload is longer than the endpoint's `max_body`, in bytes.
@@ -75,8 +78,8 @@ impl EventsApiError {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Query(_) | Self::After(_) | Self::Rejected(_) | Self::Broken => StatusCode::BAD_REQUEST,
             Self::Unknown | Self::NoEndpoint => StatusCode::NOT_FOUND,
-            Self::Ambiguous(_) | Self::InFlight(_) | Self::PayloadGone => StatusCode::CONFLICT,
-            Self::NoPayload => StatusCode::GONE,
+            Self::PayloadGone { reading: true, .. } => StatusCode::GONE,
+            Self::Ambiguous(_) | Self::InFlight(_) | Self::PayloadGone { .. } => StatusCode::CONFLICT,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Ledger(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -91,7 +94,7 @@ impl EventsApiError {
             Self::Unknown => "event_unknown",
             Self::Ambiguous(_) => "event_ambiguous",
             Self::InFlight(_) => "in_flight",
-            Self::PayloadGone | Self::NoPayload => "payload_gone",
+            Self::PayloadGone { .. } => "payload_gone",
             Self::NoEndpoint => "endpoint_unknown",
             Self::TooLarge(_) => "body_too_large",
             Self::Broken => "body_malformed",
@@ -108,21 +111,53 @@ impl EventsApiError {
             }
             Self::Query(message) => message.clone(),
             Self::After(error) => format!("after must be the next of an earlier page, unchanged: {error}"),
-            Self::Unknown => "The ledger has no such event. Name it by its percent-encoded key, or by its id.".to_owned(),
+            Self::Unknown => {
+                "The ledger has no such event. Name it by its percent-encoded key, or by its id.".to_owned()
+            }
             Self::Ambiguous(keys) => {
-                format!("Several events have this id. Name one by its percent-encoded key: {}", keys.join(" | "))
+                format!(
+                    "Several events have this id. Name one by its percent-encoded key: {}",
+                    keys.join(" | ")
+                )
             }
-            Self::InFlight(_) => "A delivery of the event is under way. Try again when it is over.".to_owned(),
-            Self::PayloadGone => {
-                "The payload is no longer stored, so the event cannot be delivered from here. Resend it in Stripe's dashboard."
-                    .to_owned()
+            Self::InFlight(_) => {
+                "A delivery of the event is under way. Try again when it is over.".to_owned()
             }
-            Self::NoPayload => "The payload is stored only until the event is delivered.".to_owned(),
-            Self::NoEndpoint => "Set ?endpoint= to the name of a [[webhook]] in the configuration.".to_owned(),
-            Self::TooLarge(max_body) => format!("The body is too long: the endpoint's max_body is {max_body} bytes."),
-            Self::Broken => "The body ended early, or took longer than the endpoint's body_timeout.".to_owned(),
+            Self::PayloadGone { state, .. } => advice_without_payload(*state).to_owned(),
+            Self::NoEndpoint => {
+                "Set ?endpoint= to the name of a [[webhook]] in the configuration.".to_owned()
+            }
+            Self::TooLarge(max_body) => {
+                format!("The body is too long: the endpoint's max_body is {max_body} bytes.")
+            }
+            Self::Broken => {
+                "The body ended early, or took longer than the endpoint's body_timeout.".to_owned()
+            }
             Self::Rejected(rejection) => format!("The body must be an event as Stripe sends it: {rejection}"),
             Self::Ledger(error) => format!("The ledger is unavailable: {error}"),
+        }
+    }
+}
+
+/// Returns how an event whose payload is not stored can still be delivered. A copy from Stripe is delivered only if the
+/// ledger counts the event neither as delivered nor as queued.
+fn advice_without_payload(state: State) -> &'static str {
+    match state {
+        State::Delivered => {
+            "The event is delivered, so its payload is no longer stored. To deliver it again, delete its record \
+             (countersign events delete), then resend it in Stripe's dashboard. Without the deletion the copy is a duplicate."
+        }
+        State::Failed => {
+            "The payload of an inline event is not stored. Stripe retries it for three days. To deliver it now, resend it in \
+             Stripe's dashboard."
+        }
+        State::Running => {
+            "The payload of an inline event is not stored. Its delivery has not finished. When its lease has ended, the next copy \
+             from Stripe is delivered: wait for Stripe's retry, or resend it in Stripe's dashboard."
+        }
+        // A settlement between two calls of the ledger can show these states.
+        State::Pending | State::Dead => {
+            "The event has just changed. Look at it again with countersign events show."
         }
     }
 }
@@ -144,8 +179,7 @@ impl IntoResponse for EventsApiError {
             | Self::Unknown
             | Self::Ambiguous(_)
             | Self::InFlight(None)
-            | Self::PayloadGone
-            | Self::NoPayload
+            | Self::PayloadGone { .. }
             | Self::NoEndpoint
             | Self::TooLarge(_)
             | Self::Broken

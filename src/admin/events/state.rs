@@ -88,8 +88,8 @@ impl ApiState {
 pub(super) async fn with_deadline<T, E: From<LedgerError>>(
     call: impl Future<Output = Result<T, E>>,
 ) -> Result<T, E> {
-    let late = |_| Err(LedgerError::new("it did not answer in time").into());
-    timeout(LEDGER_DEADLINE, call).await.unwrap_or_else(late)
+    let timed_out = |_| Err(LedgerError::new("it did not answer in time").into());
+    timeout(LEDGER_DEADLINE, call).await.unwrap_or_else(timed_out)
 }
 
 /// Writes the log line of an operator's action.

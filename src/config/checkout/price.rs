@@ -48,10 +48,10 @@ impl PriceConfig {
         Some(Self { id: id?, name: name?, mode: mode?, min, max })
     }
 
-    /// Whether `word`, by which a client orders, is this price's id or name.
-    pub fn is_called(&self, word: &str) -> bool {
-        // A blank name is no name, so a blank word orders nothing.
-        !word.is_empty() && (word == self.id || word == self.name)
+    /// Whether `name`, by which a client orders, is this price's id or name.
+    pub fn has_name(&self, name: &str) -> bool {
+        // A blank name is no name, so a blank text orders nothing.
+        !name.is_empty() && (name == self.id || name == self.name)
     }
 }
 

@@ -1,5 +1,5 @@
 //! What is wrong with a configuration, all of it at once: each [`Diagnostic`] names line, key, what was found, what was
-//! expected and what to do. No diagnostic holds the value of a secret: [`shown`] decides what may be quoted, and keys
+//! expected and what to do. No diagnostic holds the value of a secret: [`display_value`] decides what may be quoted, and keys
 //! that hold secrets quote nothing.
 
 use std::fmt;
@@ -38,7 +38,7 @@ impl ConfigError {
     }
 
     /// Creates the error of a file that cannot be read at all.
-    pub(crate) fn of_file(file: String, found: String, help: &str) -> Self {
+    pub(crate) fn from_file(file: String, found: String, help: &str) -> Self {
         let diagnostic = Diagnostic {
             line: None,
             key: String::new(),
@@ -90,7 +90,7 @@ impl std::error::Error for ConfigError {}
 
 /// Returns a value as a diagnostic may show it: quoted, escaped and cut short. A value that looks like a credential is
 /// left out, because it was probably put under the wrong key.
-pub(crate) fn shown(text: &str) -> String {
+pub(crate) fn display_value(text: &str) -> String {
     if looks_secret(text) {
         return "a value that looks like a secret".to_owned();
     }
@@ -108,7 +108,7 @@ pub(crate) fn looks_secret(text: &str) -> bool {
 }
 
 /// Names the type of a TOML value, without its content.
-pub(crate) fn kind(value: &DeValue) -> &'static str {
+pub(crate) fn type_name(value: &DeValue) -> &'static str {
     match value {
         DeValue::String(_) => "a string",
         DeValue::Integer(_) | DeValue::Float(_) => "a number",
@@ -120,13 +120,13 @@ pub(crate) fn kind(value: &DeValue) -> &'static str {
 }
 
 /// Describes a TOML value: its type, and its content if that is one short text.
-pub(crate) fn described(value: &DeValue) -> String {
+pub(crate) fn describe(value: &DeValue) -> String {
     match value {
-        DeValue::String(text) => format!("the string {}", shown(text)),
+        DeValue::String(text) => format!("the string {}", display_value(text)),
         DeValue::Integer(number) => format!("the number {number}"),
         DeValue::Float(number) => format!("the number {number}"),
         DeValue::Boolean(boolean) => boolean.to_string(),
-        DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => kind(value).to_owned(),
+        DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => type_name(value).to_owned(),
     }
 }
 
@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_shown_value_is_quoted_cut_short_and_never_a_secret() {
+    fn a_displayed_value_is_quoted_cut_short_and_never_a_secret() {
         let long = "x".repeat(61);
         for (text, expected) in [
             ("", r#""""#),
@@ -147,7 +147,7 @@ mod tests {
             ("x=sk_live_abc", "a value that looks like a secret"),
             ("http://user:pass@host", "a value that looks like a secret"),
         ] {
-            assert_eq!(shown(text), expected, "{text}");
+            assert_eq!(display_value(text), expected, "{text}");
         }
     }
 

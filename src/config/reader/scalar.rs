@@ -1,7 +1,7 @@
 //! Numbers and booleans of a section. A string may stand for one only if it holds a placeholder, because the
 //! environment has nothing but strings.
 
-use super::diagnostics::described;
+use super::diagnostics::describe;
 use super::parse::{InvalidValue, bytes};
 use super::section::Section;
 use std::ops::RangeInclusive;
@@ -49,13 +49,13 @@ impl Section<'_, '_, '_> {
             }),
             DeValue::Integer(number) => match number.to_string().parse() {
                 Ok(size) if range.contains(&size) => Some(size),
-                Ok(_) | Err(_) => reader.report(described(value), expected, ""),
+                Ok(_) | Err(_) => reader.report(describe(value), expected, ""),
             },
             DeValue::Float(_)
             | DeValue::Boolean(_)
             | DeValue::Datetime(_)
             | DeValue::Array(_)
-            | DeValue::Table(_) => reader.report(described(value), expected, ""),
+            | DeValue::Table(_) => reader.report(describe(value), expected, ""),
         }
     }
 
@@ -96,10 +96,10 @@ impl Section<'_, '_, '_> {
                 });
             }
             DeValue::String(text) if convert(Scalar::Text(text)).is_some() => {
-                return reader.report(described(value), expected, "write it without quotes");
+                return reader.report(describe(value), expected, "write it without quotes");
             }
             DeValue::String(_) | DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => None,
         };
-        converted.or_else(|| reader.report(described(value), expected, ""))
+        converted.or_else(|| reader.report(describe(value), expected, ""))
     }
 }

@@ -2,7 +2,7 @@
 //! from its default as if the default were in the file, so one rule covers both. Keys that nobody asked for are
 //! reported as unknown. A section does not know which keys there are.
 
-use super::diagnostics::{Diagnostic, described, kind};
+use super::diagnostics::{Diagnostic, describe, type_name};
 use super::parse::InvalidValue;
 use super::reading::Reading;
 use super::unknown_keys::UnknownKey;
@@ -44,7 +44,7 @@ impl<'r, 'a, 'i> Section<'r, 'a, 'i> {
             reading.report(Diagnostic {
                 line,
                 key: name.to_owned(),
-                found: kind(value.get_ref()).to_owned(),
+                found: type_name(value.get_ref()).to_owned(),
                 expected: "a table".to_owned(),
                 help,
             });
@@ -75,7 +75,7 @@ impl<'r, 'a, 'i> Section<'r, 'a, 'i> {
                 } else {
                     InvalidValue::expected("a string")
                 };
-                reader.report(described(other), expected, help)
+                reader.report(describe(other), expected, help)
             }
         }
     }
@@ -150,7 +150,7 @@ impl<'r, 'a, 'i> Section<'r, 'a, 'i> {
         match self.value(key) {
             None => self.value_reader(key).secret_or_blank(default, &parse),
             Some((reader, DeValue::String(text))) => reader.secret_or_blank(text, &parse),
-            Some((reader, other)) => reader.report(kind(other), PLACEHOLDER, ""),
+            Some((reader, other)) => reader.report(type_name(other), PLACEHOLDER, ""),
         }
     }
 
@@ -173,9 +173,11 @@ impl<'r, 'a, 'i> Section<'r, 'a, 'i> {
             Some((_, DeValue::Array(list))) => {
                 Some(list.iter().map(|value| Section::new(self.reading, name, Some(value))).collect())
             }
-            Some((reader, other)) => {
-                reader.report(kind(other), "a list of tables", format!("write [[{name}]] for each of them"))
-            }
+            Some((reader, other)) => reader.report(
+                type_name(other),
+                "a list of tables",
+                format!("write [[{name}]] for each of them"),
+            ),
         }
     }
 
@@ -273,7 +275,7 @@ impl<'r, 'a, 'i> Section<'r, 'a, 'i> {
                     if let DeValue::String(text) = value.get_ref() {
                         read(&reader, text)
                     } else {
-                        reader.report(kind(value.get_ref()), "a string", "")
+                        reader.report(type_name(value.get_ref()), "a string", "")
                     }
                 });
                 // Every entry is read before the first error returns, so that all errors are reported at once.
@@ -283,7 +285,7 @@ impl<'r, 'a, 'i> Section<'r, 'a, 'i> {
             Some((reader, DeValue::String(_))) => {
                 reader.report("a string", "a list of strings", "put it in brackets: [\"…\"]")
             }
-            Some((reader, other)) => reader.report(kind(other), "a list of strings", ""),
+            Some((reader, other)) => reader.report(type_name(other), "a list of strings", ""),
         }
     }
 }

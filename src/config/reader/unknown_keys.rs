@@ -1,7 +1,7 @@
-//! Keys that no section asked for: each becomes an error that names the key that was probably meant. They are judged
+//! Keys that no section asked for: each becomes an error that names the key that was probably meant. They are checked
 //! after the whole file is read, because a key may only be in the wrong section.
 
-use super::diagnostics::{Diagnostic, looks_secret, shown};
+use super::diagnostics::{Diagnostic, display_value, looks_secret};
 
 /// The longest key that an error quotes as it is, in bytes.
 const MAX_PLAIN_KEY: usize = 40;
@@ -54,7 +54,7 @@ fn shown_key(key: &str) -> String {
     match looks_secret(key) {
         true => "…".to_owned(),
         false if plain => key.to_owned(),
-        false => shown(key),
+        false => display_value(key),
     }
 }
 

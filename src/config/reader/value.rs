@@ -1,7 +1,7 @@
 //! One value with its place in the file: replaces its placeholders, hands the text to a parser, and reports errors under
 //! the value's key and line. A secret is only ever read through a placeholder, and no error shows it.
 
-use super::diagnostics::{Diagnostic, shown};
+use super::diagnostics::{Diagnostic, display_value};
 use super::parse::InvalidValue;
 use super::placeholder::{Expanded, NamesInBraces, PlaceholderError, expand_with};
 use super::reading::Reading;
@@ -87,7 +87,7 @@ impl<'r, 'a> ValueReader<'r, 'a> {
                     // A file's content may be a secret, even under a key that should hold none.
                     _ if expanded.file => format!("the content of {}", expanded.placeholders.join(", ")),
                     Some(found) => found + &source_of(&expanded),
-                    None => shown(&expanded.text) + &source_of(&expanded),
+                    None => display_value(&expanded.text) + &source_of(&expanded),
                 };
                 self.report(found, expected, help)
             }
@@ -177,7 +177,7 @@ fn explained(error: PlaceholderError, secret: bool) -> (String, &'static str, St
             ("braces that are not a placeholder".to_owned(), FORMS, String::new())
         }
         PlaceholderError::Unknown(text) => {
-            (format!("{}, which is not a placeholder", shown(&text)), FORMS, String::new())
+            (format!("{}, which is not a placeholder", display_value(&text)), FORMS, String::new())
         }
         PlaceholderError::Unset(name) => {
             let otherwise = match secret {
@@ -188,7 +188,7 @@ fn explained(error: PlaceholderError, secret: bool) -> (String, &'static str, St
             (format!("{{${name}}}, which is not set"), "a value", help)
         }
         PlaceholderError::File(path, reason) => {
-            let found = format!("the file {}, which cannot be read: {reason}", shown(&path));
+            let found = format!("the file {}, which cannot be read: {reason}", display_value(&path));
             (found, "a text file", String::new())
         }
     }

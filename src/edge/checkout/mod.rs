@@ -1,5 +1,5 @@
 //! A request to a checkout path, from its head to its response: the body, the verdict of the checkout, the response and one
-//! log line. `request` judges the head; what may be ordered is `crate::checkout`'s to decide.
+//! log line. `request` checks the head; what may be ordered is `crate::checkout`'s to decide.
 
 mod request;
 
@@ -27,7 +27,7 @@ type CheckoutExchangeResult = ExchangeResult<CheckoutOutcome, OrderResult>;
 struct CheckoutExchange<'a, 'c> {
     exchange: Exchange<'c>,
     checkout: &'a Checkout,
-    /// Which page sent the request. Known once its head has been judged.
+    /// Which page sent the request. Known once its head has been checked.
     cors: CorsDecision,
     /// The methods of the path, for `Allow` and for a preflight.
     methods: &'static str,
@@ -49,17 +49,14 @@ pub(super) async fn handle(
     let mut handler = CheckoutExchange { exchange, checkout, cors: CorsDecision::Any, methods, html: false };
     let result = handler.run(route).await;
     let took = started.elapsed();
-    context.metrics.checked_out(result.outcome, took);
+    context.metrics.record_checkout(result.outcome, took);
     log(&result, order, took.as_micros() as f64 / 1e3);
     result.action
 }
 
 impl CheckoutExchange<'_, '_> {
     async fn run(&mut self, route: CheckoutRoute) -> CheckoutExchangeResult {
-        if self.exchange.head.validate().is_err() {
-            return self.reject(EarlyReply::new(CheckoutOutcome::RequestMalformed)).await;
-        }
-        let action = match self.judge_head(route) {
+        let action = match self.check_head(route) {
             Ok(action) => action,
             Err(reply) => return self.reject(reply).await,
         };
@@ -89,15 +86,17 @@ impl CheckoutExchange<'_, '_> {
         }
     }
 
-    /// Judges the head, and learns from it who reads the response.
-    fn judge_head(&mut self, route: CheckoutRoute) -> Result<Action, EarlyReply> {
+    /// Checks the head, and learns from it who reads the response.
+    fn check_head(&mut self, route: CheckoutRoute) -> Result<Action, EarlyReply> {
         let routes = self.exchange.context.routes.load();
         let request = Request {
             checkout: self.checkout,
             routes: &routes,
             peer: self.exchange.peer(),
             head: &self.exchange.head,
+            valid: self.exchange.head.validate().is_ok(),
         };
+        // An invalid head decides this too, so that the page can read its error.
         self.cors = request.cors();
         self.html = request.prefers_html();
         request.action(route, &self.cors, self.methods)
@@ -111,10 +110,10 @@ impl CheckoutExchange<'_, '_> {
     /// Performs the action. Also returns whether the client follows a redirect.
     async fn perform(&self, action: Action, body: &[u8]) -> (OrderResult, bool) {
         match action {
-            Action::CreateSession(shape, buyer) => {
+            Action::CreateSession(encoding, buyer) => {
                 let idempotency_key = self.exchange.head.value("idempotency-key");
-                let order = OrderRequest { encoding: shape, body, idempotency_key, buyer: &buyer };
-                (self.checkout.order(order).await, shape == OrderEncoding::Form || self.html)
+                let order = OrderRequest { encoding, body, idempotency_key, buyer: &buyer };
+                (self.checkout.order(order).await, encoding == OrderEncoding::Form || self.html)
             }
             Action::SessionStatus(id) => (self.checkout.status(&id).await, false),
         }
@@ -148,14 +147,14 @@ impl CheckoutExchange<'_, '_> {
 }
 
 /// Logs the one line of a checkout request. Pages ask for a status often, so those lines are at `debug`.
-fn log(ended: &CheckoutExchangeResult, order: bool, duration_ms: f64) {
-    let result = ended.result.as_ref();
+fn log(exchange_result: &CheckoutExchangeResult, order: bool, duration_ms: f64) {
+    let result = exchange_result.result.as_ref();
     let disposition = result.map(|result| &result.disposition);
     macro_rules! line {
         ($level:ident) => {
             tracing::$level!(
-                outcome = ended.outcome.as_str(),
-                status = ended.status,
+                outcome = exchange_result.outcome.as_str(),
+                status = exchange_result.status,
                 duration_ms,
                 session.id = disposition.and_then(OrderDisposition::session),
                 stripe.request_id = result.and_then(|result| result.request_id.as_deref()),

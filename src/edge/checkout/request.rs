@@ -1,4 +1,4 @@
-//! A request to a checkout path, as far as its head tells: which page sent it, who buys, how often, and what is asked for.
+//! A request to a checkout path, parsed from its head: which page sent it, who buys, how often, and what is asked for.
 //! It reads no body and answers nobody. Counting for the rate limit is all that it changes.
 
 use std::net::IpAddr;
@@ -40,7 +40,7 @@ impl EarlyReply {
         Self::with_param(outcome, None)
     }
 
-    /// The response that names the header or field at fault.
+    /// The response that names the invalid header or field.
     fn with_param(outcome: CheckoutOutcome, param: Option<&str>) -> Self {
         Self { response: Box::new(Response::from_checkout_outcome(outcome, param)), outcome }
     }
@@ -50,7 +50,7 @@ impl EarlyReply {
     }
 }
 
-/// The head of a checkout request, with what is needed to judge it.
+/// The head of a checkout request, with what is needed to check it.
 pub(super) struct Request<'a> {
     /// The checkout whose path was asked for.
     pub checkout: &'a Checkout,
@@ -58,8 +58,10 @@ pub(super) struct Request<'a> {
     pub routes: &'a Routes,
     /// The address of the peer; `None` over a Unix socket.
     pub peer: Option<IpAddr>,
-    /// The head, validated.
+    /// The head, which need not be valid.
     pub head: &'a RequestHead,
+    /// True if the head is valid.
+    pub valid: bool,
 }
 
 impl Request<'_> {
@@ -69,7 +71,8 @@ impl Request<'_> {
         let page = PageHeaders {
             origins: self.head.values("origin").collect(),
             fetch_site: self.head.value("sec-fetch-site"),
-            host: origin.host,
+            // The host of an invalid head is ambiguous, so only a listed origin counts.
+            host: origin.host.filter(|_| self.valid),
         };
         OriginPolicy { allowed_origins: &self.checkout.config.allowed_origins }.check(&page)
     }
@@ -86,6 +89,9 @@ impl Request<'_> {
         cors: &CorsDecision,
         methods: &'static str,
     ) -> Result<Action, EarlyReply> {
+        if !self.valid {
+            return Err(EarlyReply::new(CheckoutOutcome::RequestMalformed));
+        }
         if *cors == CorsDecision::Deny {
             return Err(EarlyReply::new(CheckoutOutcome::OriginForbidden));
         }
@@ -110,16 +116,18 @@ impl Request<'_> {
         match route {
             CheckoutRoute::SessionStatus(id) => Ok(Action::SessionStatus(id)),
             CheckoutRoute::NotFound => Err(EarlyReply::new(CheckoutOutcome::SessionUnknown)),
-            CheckoutRoute::CreateSession => self.encoding().map(|shape| Action::CreateSession(shape, buyer)),
+            CheckoutRoute::CreateSession => {
+                self.encoding().map(|encoding| Action::CreateSession(encoding, buyer))
+            }
         }
     }
 
     /// Determines the encoding of the order, if there is one that can be read.
     fn encoding(&self) -> Result<OrderEncoding, EarlyReply> {
         let mut types = self.head.values("content-type");
-        let shape =
+        let encoding =
             types.next().and_then(OrderEncoding::from_content_type).filter(|_| types.next().is_none());
-        let shape = shape.ok_or_else(|| EarlyReply::new(CheckoutOutcome::ContentTypeUnsupported))?;
+        let encoding = encoding.ok_or_else(|| EarlyReply::new(CheckoutOutcome::ContentTypeUnsupported))?;
         if self.head.values("content-encoding").any(|coding| !coding.eq_ignore_ascii_case(b"identity")) {
             return Err(EarlyReply::new(CheckoutOutcome::BodyEncoded));
         }
@@ -127,7 +135,7 @@ impl Request<'_> {
         if self.head.values("idempotency-key").nth(1).is_some() {
             return Err(EarlyReply::with_param(CheckoutOutcome::FieldInvalid, Some("Idempotency-Key")));
         }
-        Ok(shape)
+        Ok(encoding)
     }
 
     /// Reads who buys. Only a trusted proxy may say so.

@@ -28,11 +28,11 @@ impl<'a> Origin<'a> {
     /// Derives the origin from the peer and from what a trusted peer said. Only `Host` counts from any other peer.
     pub(crate) fn new(head: &'a RequestHead, peer: Option<IpAddr>, proxies: &[IpNet]) -> Self {
         let trusted = peer_trusted(peer, proxies);
-        let believed = |name| trusted.then(|| head.values(name)).into_iter().flatten();
+        let trusted_values = |name| trusted.then(|| head.values(name)).into_iter().flatten();
         Origin {
-            forwarded_for: extend_forwarded_for(believed(X_FORWARDED_FOR), peer),
-            proto: believed(X_FORWARDED_PROTO).next().unwrap_or(b"http"),
-            host: believed(X_FORWARDED_HOST).next().or_else(|| head.value("Host")),
+            forwarded_for: extend_forwarded_for(trusted_values(X_FORWARDED_FOR), peer),
+            proto: trusted_values(X_FORWARDED_PROTO).next().unwrap_or(b"http"),
+            host: trusted_values(X_FORWARDED_HOST).next().or_else(|| head.value("Host")),
         }
     }
 
@@ -48,7 +48,7 @@ impl<'a> Origin<'a> {
     }
 }
 
-/// Returns true if what a peer says about the client is believed. The mode of a Unix socket (`None`) has let its peer in.
+/// Returns true if what a peer says about the client is trusted. The mode of a Unix socket (`None`) has let its peer in.
 pub(crate) fn peer_trusted(peer: Option<IpAddr>, proxies: &[IpNet]) -> bool {
     peer.is_none_or(|peer| {
         // On a dual-stack listener an IPv4 peer shows as `::ffff:192.0.2.1`.

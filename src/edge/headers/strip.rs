@@ -29,7 +29,7 @@ pub(crate) fn is_stripped(name: &[u8]) -> bool {
     }
 }
 
-/// Returns true if the header tells who the client is. It is believed from trusted peers only.
+/// Returns true if the header tells who the client is. It is accepted from trusted peers only.
 pub(crate) fn is_forwarding_header(name: &[u8]) -> bool {
     match name.first() {
         Some(b'x' | b'X') => FORWARDING_HEADERS.iter().any(|known| same_header_name(name, known)),

@@ -34,7 +34,7 @@ impl BodyLimit {
                 // What is not the coding is for pingora to refuse: it gets everything.
                 match decoder.feed(&mut rest, |_| {}) {
                     Step::More | Step::Done => bytes.len() - rest.len(),
-                    Step::Faulty => bytes.len(),
+                    Step::Invalid => bytes.len(),
                 }
             }
         }

@@ -113,21 +113,21 @@ impl ClientStream {
 
     /// Feeds to pingora what it may read and what is here. Returns how many bytes those were.
     fn feed(&mut self, to: &mut ReadBuf<'_>) -> usize {
-        let of_head = self.rewritten_head.len().min(to.remaining());
-        to.put_slice(&self.rewritten_head[..of_head]);
-        self.rewritten_head.advance(of_head);
+        let head_len = self.rewritten_head.len().min(to.remaining());
+        to.put_slice(&self.rewritten_head[..head_len]);
+        self.rewritten_head.advance(head_len);
         if !self.rewritten_head.is_empty() {
-            return of_head;
+            return head_len;
         }
         let buffered = self.connection.buffered();
-        let room = buffered.len().min(to.remaining());
+        let limit = buffered.len().min(to.remaining());
         let n = match *self.response_kind.get_mut() {
-            UPGRADED => room,
-            _ => self.body_limit.take(&buffered[..room]),
+            UPGRADED => limit,
+            _ => self.body_limit.take(&buffered[..limit]),
         };
         to.put_slice(&buffered[..n]);
         self.connection.consume(n);
-        of_head + n
+        head_len + n
     }
 
     /// Returns true once pingora has read the whole request.

@@ -192,7 +192,7 @@ impl ProxyHttp for ProxyHooks {
         // A WebSocket that either side drops has had its response.
         let aborted = error.is_some() && !ctx.error_sent && !session.was_upgraded();
         let class = if aborted { StatusClass::Aborted } else { responded.unwrap_or(StatusClass::Aborted) };
-        self.metrics.proxied(class, ctx.started.elapsed());
+        self.metrics.record_proxied(class, ctx.started.elapsed());
     }
 
     /// Suppresses pingora's log lines: forwarded requests are not logged.

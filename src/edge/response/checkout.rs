@@ -61,7 +61,7 @@ const _: () = {
 };
 
 impl Response {
-    /// Returns the response to an outcome of the checkout, as the table has it. `param` names the field at fault.
+    /// Returns the response to an outcome of the checkout, as the table has it. `param` names the invalid field.
     pub fn from_checkout_outcome(outcome: CheckoutOutcome, param: Option<&str>) -> Self {
         let (_, status, retry_after, message) = ROWS[outcome as usize];
         let mut response = Self {

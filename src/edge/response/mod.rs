@@ -125,7 +125,7 @@ impl Response {
             WebhookDisposition::Queued
             | WebhookDisposition::Duplicate
             | WebhookDisposition::Ignored
-            | WebhookDisposition::Refused(_)
+            | WebhookDisposition::Rejected(_)
             | WebhookDisposition::LedgerUnavailable(_)
             | WebhookDisposition::DeliveryError(_) => Self::from_outcome(disposition.outcome()),
         }
@@ -134,7 +134,7 @@ impl Response {
     /// Returns the backend's response to a webhook: its status, type and as much of its body as was read.
     pub fn from_backend(response: &BackendResponse) -> Self {
         Self {
-            code: intake::outcome_of_answer(response).as_str(),
+            code: intake::outcome_of_response(response).as_str(),
             status: response.head.status,
             body: response.body.clone(),
             message: Cow::default(),

@@ -57,27 +57,27 @@ impl Keys {
 
     /// Returns the key of an endpoint's `due` set.
     pub(super) fn due(&self, endpoint: &str) -> String {
-        self.of_endpoint("due", endpoint)
+        self.endpoint_key("due", endpoint)
     }
 
     /// Returns the key of an endpoint's `queued` set.
     pub(super) fn queued(&self, endpoint: &str) -> String {
-        self.of_endpoint("queued", endpoint)
+        self.endpoint_key("queued", endpoint)
     }
 
     /// Returns the key of an endpoint's `dead` set.
     pub(super) fn dead(&self, endpoint: &str) -> String {
-        self.of_endpoint("dead", endpoint)
+        self.endpoint_key("dead", endpoint)
     }
 
-    fn of_endpoint(&self, set: &str, endpoint: &str) -> String {
+    fn endpoint_key(&self, set: &str, endpoint: &str) -> String {
         // The space sets these keys apart from records: no event id contains one.
         [&self.key_prefix, set, " ", endpoint].concat()
     }
 
     /// Returns every key that concerns one queued event, in the order that `reschedule.lua` and `operator.lua` take:
     /// record, `running`, payload, `due`, `queued`, `dead`.
-    pub(super) fn of_event(&self, key: &EventKey) -> [String; 6] {
+    pub(super) fn event_keys(&self, key: &EventKey) -> [String; 6] {
         let record = self.record(key);
         let payload = self.payload(&record);
         let EventKey { endpoint, .. } = key;

@@ -30,7 +30,7 @@ impl Listing<'_> {
         let sources = self.sources().await?;
         let (mut source, mut cursor) = match after {
             None => (0, 0),
-            Some(place) => parse_place(place).ok_or_else(|| {
+            Some(cursor) => parse_cursor(cursor).ok_or_else(|| {
                 LedgerError::new("invalid page cursor: pass `next` of the previous page unchanged")
             })?,
         };
@@ -103,7 +103,7 @@ impl Listing<'_> {
 }
 
 /// Parses a page's `next`: `SOURCE.CURSOR`, the position of the set and the cursor of its scan.
-fn parse_place(text: &str) -> Option<(usize, u64)> {
+fn parse_cursor(text: &str) -> Option<(usize, u64)> {
     let (source, cursor) = text.split_once('.')?;
     Some((source.parse().ok()?, cursor.parse().ok()?))
 }

@@ -138,7 +138,7 @@ impl RedisLedger {
         wait: Duration,
         counts: bool,
     ) -> Result<Settled, LedgerError> {
-        let keys = self.keys.of_event(lease.key());
+        let keys = self.keys.event_keys(lease.key());
         let mut command = evalsha(&self.scripts.reschedule, &keys.each_ref().map(String::as_str));
         command.arg(format_token(lease.token)).arg(state).arg(format_status(status));
         command.arg(millis(wait)).arg(u8::from(counts));
@@ -190,7 +190,7 @@ impl Ledger for RedisLedger {
         self.connection.check_queueing()?;
         let ends = lease_end(lease.unwrap_or_default());
         let token = self.new_token()?;
-        let [record, running, payload, due, queued, _] = self.keys.of_event(&arrival.key);
+        let [record, running, payload, due, queued, _] = self.keys.event_keys(&arrival.key);
         let keys = [&record, &running, &payload, &due, &queued, &self.keys.queued_endpoints];
         let mut command = evalsha(&self.scripts.enqueue, &keys.map(String::as_str));
         command.arg(&token).arg(lease.map_or(0, millis)).arg(record::metadata(&arrival));
@@ -271,7 +271,7 @@ impl Ledger for RedisLedger {
     }
 
     async fn apply(&self, key: &EventKey, action: OperatorAction) -> Result<ActionResult, LedgerError> {
-        let keys = self.keys.of_event(key);
+        let keys = self.keys.event_keys(key);
         let mut command = evalsha(&self.scripts.operator, &keys.each_ref().map(String::as_str));
         command.arg(match action {
             OperatorAction::Redeliver => "redeliver",

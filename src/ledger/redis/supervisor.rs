@@ -4,7 +4,7 @@
 //! ```text
 //!  connecting ──ok──▶ up ──probe ok─────────────────▶ up
 //!     ▲  │            │ ├──probe: out of memory──────▶ up, accepts no new events
-//!     │  └─error─▶ down └──probe: other refusal──────▶ down, same connection probed again
+//!     │  └─error─▶ down └──probe: other error────────▶ down, same connection probed again
 //!     └───delay──────◀────probe: connection lost, time-out or read-only replica
 //! ```
 
@@ -108,53 +108,58 @@ impl Supervisor {
     /// Publishes the connection and probes it. Returns the reason once another connection is needed.
     async fn watch(&mut self, mut redis: MultiplexedConnection, out_of_memory: Option<String>) -> String {
         // Why the server refuses writes, if it does. Each new reason is logged once.
-        let mut refusal = out_of_memory;
-        if let Some(reason) = &refusal {
-            self.log_refusal(reason);
+        let mut last_error = out_of_memory;
+        if let Some(reason) = &last_error {
+            self.log_unsuitable(reason);
         }
         self.generation += 1;
-        self.publish(&redis, refusal.as_deref());
+        self.publish(&redis, last_error.as_deref());
         let mut settings_due = Instant::now() + SETTINGS_INTERVAL;
         loop {
-            let pause = if refusal.is_some() { MAX_RETRY_DELAY } else { PROBE_INTERVAL };
+            let pause = if last_error.is_some() { MAX_RETRY_DELAY } else { PROBE_INTERVAL };
             self.connection.wait_for_failure(pause).await;
             if Instant::now() >= settings_due {
                 settings_due = Instant::now() + SETTINGS_INTERVAL;
                 match read_server_info(&mut redis).await {
-                    Ok(server) if self.check_server(&server) => self.publish(&redis, refusal.as_deref()),
+                    Ok(server) if self.check_server(&server) => self.publish(&redis, last_error.as_deref()),
                     Ok(_) => {}
                     Err(error) => return error::describe(&error),
                 }
             }
             match self.probe(&mut redis).await {
-                Ok(()) if refusal.take().is_some() => {
+                Ok(()) if last_error.take().is_some() => {
                     let url = &self.connection.options().url;
                     tracing::info!(ledger = %url, "the ledger accepts writes again");
                     self.publish(&redis, None);
                 }
                 Ok(()) => {}
                 Err(error) if error::needs_another_connection(&error) => return error::describe(&error),
-                Err(error) => self.refuse(&redis, &error, &mut refusal),
+                Err(error) => self.reject_connection(&redis, &error, &mut last_error),
             }
             sleep(MIN_PROBE_INTERVAL).await;
         }
     }
 
     /// Publishes that the server refuses writes on this connection, which stays open and is probed again.
-    fn refuse(&self, redis: &MultiplexedConnection, error: &RedisError, refusal: &mut Option<String>) {
+    fn reject_connection(
+        &self,
+        redis: &MultiplexedConnection,
+        error: &RedisError,
+        last_error: &mut Option<String>,
+    ) {
         let reason = error::describe(error);
         if error::is_out_of_memory(error) {
             self.publish(redis, Some(&reason));
         } else {
             self.connection.set_down(&reason);
         }
-        if refusal.as_ref() != Some(&reason) {
-            self.log_refusal(&reason);
-            *refusal = Some(reason);
+        if last_error.as_ref() != Some(&reason) {
+            self.log_unsuitable(&reason);
+            *last_error = Some(reason);
         }
     }
 
-    fn log_refusal(&self, reason: &str) {
+    fn log_unsuitable(&self, reason: &str) {
         tracing::error!(ledger = %self.connection.options().url, reason, "the ledger accepts no writes");
     }
 

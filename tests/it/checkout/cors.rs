@@ -61,11 +61,11 @@ async fn only_the_pages_own_origin_may_order() {
 async fn listed_origin_may_order_and_passes_preflight() {
     let (app, evil) = ("https://app.shop.example", "https://evil.example");
     let shop = Shop::open_with(|s| s.set("checkout.allowed_origins", vec![app])).await;
-    let asked = shop.program.send(&preflight(app)).await;
-    assert_eq!((asked.status, asked.outcome(), asked.body.length), (204, "preflight", 0));
-    assert!(readable(&asked, app));
-    assert_eq!(asked.header("access-control-allow-methods"), Some("POST, OPTIONS"));
-    let headers = asked.header("access-control-allow-headers").unwrap().to_ascii_lowercase();
+    let response = shop.program.send(&preflight(app)).await;
+    assert_eq!((response.status, response.outcome(), response.body.length), (204, "preflight", 0));
+    assert!(readable(&response, app));
+    assert_eq!(response.header("access-control-allow-methods"), Some("POST, OPTIONS"));
+    let headers = response.header("access-control-allow-headers").unwrap().to_ascii_lowercase();
     assert!(headers.contains("content-type") && headers.contains("idempotency-key"), "{headers}");
 
     let ordered = shop.program.send(&order(r#"{"price": "pro"}"#).header("Origin", app)).await;
@@ -78,8 +78,8 @@ async fn listed_origin_may_order_and_passes_preflight() {
         shop.program.send(&preflight(origin)).await.expect_error(403, "origin_forbidden");
     }
     let status = Request::new("OPTIONS", "/api/checkout/cs_test_1").header("Origin", app);
-    let asked = shop.program.send(&status).await;
-    assert_eq!(asked.header("access-control-allow-methods"), Some("GET, HEAD, OPTIONS"));
+    let response = shop.program.send(&status).await;
+    assert_eq!(response.header("access-control-allow-methods"), Some("GET, HEAD, OPTIONS"));
 }
 
 #[tokio::test]
@@ -91,4 +91,32 @@ async fn forwarded_host_of_an_untrusted_peer_is_not_the_pages_own() {
     shop.program.send(&forged).await.expect_error(403, "origin_forbidden");
     let own = order(r#"{"price": "pro"}"#).header("Origin", &format!("https://{}", Request::HOST));
     assert_eq!(shop.program.send(&own).await.outcome(), "created");
+}
+
+#[tokio::test]
+async fn malformed_host_gets_an_error_that_a_listed_origin_can_read_and_head_gets_no_body() {
+    let app = "https://app.shop.example";
+    let shop = Shop::open_with(|s| s.set("checkout.allowed_origins", vec![app])).await;
+    let malformed = order(r#"{"price": "pro"}"#).header("Host", "b").header("Origin", app);
+    let response = shop.program.send(&malformed).await;
+    response.expect_error(400, "request_malformed");
+    assert!(readable(&response, app));
+    assert_eq!(response.header("cache-control"), Some("no-store"));
+
+    for target in ["/api/checkout/cs_test_1", "/webhooks/stripe", "/posts/1"] {
+        let mut client = shop.program.connect().await;
+        client.write(Request::new("HEAD", target).header("Host", "b").bytes()).await;
+        let head = client.response_head().await;
+        assert_eq!((head.status, head.outcome()), (400, "request_malformed"), "{target}");
+        let rest = client.some().await;
+        assert!(rest.is_empty(), "{target}: {}", String::from_utf8_lossy(&rest));
+    }
+    assert_eq!(shop.stripe.calls().len(), 0);
+
+    // Without a list the host decides, and an ambiguous one lets no page read the error.
+    let shop = Shop::open().await;
+    let own = format!("https://{}", Request::HOST);
+    let response = shop.program.send(&order("{}").header("Host", "b").header("Origin", &own)).await;
+    response.expect_error(400, "request_malformed");
+    assert_eq!(response.header("access-control-allow-origin"), None);
 }

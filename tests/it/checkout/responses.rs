@@ -55,13 +55,13 @@ async fn session_status_contains_no_personal_data() {
     let none = shop.program.send(&status.method("HEAD")).await;
     assert_eq!((none.status, none.body.length, none.outcome()), (200, 0, "status"));
 
-    let asked = shop.stripe.calls().len();
+    let calls = shop.stripe.calls().len();
     for target in ["cs_test_gone", "cs_prod_1", "1", "", "cs_test_1/expire", "..%2faccounts", "cs_test_1%3fx"]
     {
         let response = shop.program.send(&Request::get(&format!("/api/checkout/{target}"))).await;
         response.expect_error(404, "session_unknown");
     }
-    assert_eq!(shop.stripe.calls().len(), asked + 1, "only what can be a session's id is asked for");
+    assert_eq!(shop.stripe.calls().len(), calls + 1, "only what can be a session's id is asked for");
     assert_eq!(shop.backend.count(), 0);
 }
 
@@ -156,8 +156,8 @@ async fn order_beyond_the_1024th_in_flight_gets_503() {
     response.expect_error(503, "overloaded");
     assert_eq!(response.header("retry-after"), Some("1"));
     // Requests that need no call to Stripe, and pages, are still served.
-    let asked = shop.program.send(&Request::new("OPTIONS", "/api/checkout")).await;
-    assert_eq!(asked.outcome(), "preflight");
+    let preflight = shop.program.send(&Request::new("OPTIONS", "/api/checkout")).await;
+    assert_eq!(preflight.outcome(), "preflight");
     assert_eq!(shop.program.send(&Request::get("/posts/1")).await.text(), r#"{"applied":true}"#);
 }
 

@@ -166,9 +166,9 @@ async fn unresponsive_or_unreachable_stripe_is_reported() {
     shop.program.send(&status).await.expect_error(504, "stripe_timeout");
 
     let backend = Backend::start().await;
-    let gone = FakeStripe::start().await;
-    let setup = setup(&backend, &gone);
-    drop(gone);
+    let stopped = FakeStripe::start().await;
+    let setup = setup(&backend, &stopped);
+    drop(stopped);
     let program = Program::start(setup).await;
     program.send(&order(PRO)).await.expect_error(502, "stripe_unreachable");
     let line =

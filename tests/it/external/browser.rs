@@ -63,10 +63,10 @@ async fn snippets_of_the_checkout_page_work_in_a_browser_as_pasted() {
         std::fs::write(site.path().join(name), content).unwrap();
     }
     let (backend, stripe) = (Backend::start().await, FakeStripe::start().await);
-    let program = Program::start(selling(&backend, &stripe)).await;
+    let program = Program::start(with_checkout(&backend, &stripe)).await;
     let caddy = Caddy::start_serving(program.proxy(), site.path()).await;
     let home = format!("http://localhost:{}", caddy.port());
-    let again = selling(&backend, &stripe).set("server.listen", program.proxy().text());
+    let again = with_checkout(&backend, &stripe).set("server.listen", program.proxy().text());
     let back = format!("{home}/thanks.html?session_id={{CHECKOUT_SESSION_ID}}");
     let program = program.restart_with(again.clone().set("checkout.success_url", back.as_str())).await;
 
@@ -109,7 +109,7 @@ const STRIPE_JS: &str = "
     });";
 
 /// Configures one price under the name that the page uses.
-fn selling(backend: &Backend, stripe: &FakeStripe) -> Setup {
+fn with_checkout(backend: &Backend, stripe: &FakeStripe) -> Setup {
     let prices = toml! {
         [[price]]
         id = PRICE

@@ -16,12 +16,12 @@ pub async fn watched(name: &str, browser: Rc<Browser>, steps: impl Future<Output
     let Err(failed) = LocalSet::new().run_until(async { spawn_local(steps).await }).await else { return };
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("screenshots");
     let picture = folder.join(format!("{name}.png"));
-    let place = browser.ask("GET", "/url", json!({})).await;
+    let location = browser.ask("GET", "/url", json!({})).await;
     let shot = from_base64(browser.ask("GET", "/screenshot", json!({})).await.as_str().unwrap_or_default());
     std::fs::create_dir_all(&folder)
         .and_then(|()| std::fs::write(&picture, shot))
         .expect("a place for a picture");
-    eprintln!("the browser was at {place}; screenshot: {}", picture.display());
+    eprintln!("the browser was at {location}; screenshot: {}", picture.display());
     std::panic::resume_unwind(failed.into_panic());
 }
 

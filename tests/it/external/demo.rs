@@ -104,8 +104,8 @@ async fn make_run_sells_and_the_backend_grants_access_after_payment() {
     assert_eq!((paid.status, paid.header("location")), (303, Some(thanks.as_str())));
     let status = get(site, &format!("/api/checkout/{id}")).await.json();
     assert_eq!(status, json!({ "status": "complete", "payment_status": "paid" }));
-    let told = get(site, "/api/events").await.json();
-    let about = told
+    let body = get(site, "/api/events").await.json();
+    let about = body
         .as_array()
         .unwrap()
         .iter()

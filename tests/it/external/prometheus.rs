@@ -115,8 +115,9 @@ async fn rules_and_panels_name_only_existing_metrics_labels_and_values() {
     let board: Value = serde_json::from_str(DASHBOARD).unwrap();
     for variable in board["templating"]["list"].as_array().unwrap() {
         let Some(definition) = variable["definition"].as_str() else { continue };
-        let asked = definition.strip_prefix("label_values(").and_then(|rest| rest.strip_suffix(')')).unwrap();
-        let (series, label) = asked.rsplit_once(", ").unwrap();
+        let requested =
+            definition.strip_prefix("label_values(").and_then(|rest| rest.strip_suffix(')')).unwrap();
+        let (series, label) = requested.rsplit_once(", ").unwrap();
         known.check(definition, &format!("sum by ({label}) ({series})"));
     }
 }
@@ -310,9 +311,9 @@ impl Known {
     }
 
     #[track_caller]
-    fn check(&self, place: &str, expression: &str) {
+    fn check(&self, location: &str, expression: &str) {
         let wrong = self.wrong(expression);
-        assert!(wrong.is_empty(), "{place}: {wrong:?} in {expression}");
+        assert!(wrong.is_empty(), "{location}: {wrong:?} in {expression}");
     }
 
     /// Returns what an expression names and the program does not have.
@@ -360,13 +361,13 @@ fn mismatch(
         return vec![];
     }
     let Some(values) = labels.get(label) else { return vec![format!("{metric} has no label {label}")] };
-    let asked: Vec<&str> = if operator.ends_with('~') { value.split('|').collect() } else { vec![value] };
-    let is_there = |asked: &&str| match asked.strip_suffix(".*") {
+    let requested: Vec<&str> = if operator.ends_with('~') { value.split('|').collect() } else { vec![value] };
+    let is_there = |requested: &&str| match requested.strip_suffix(".*") {
         Some(start) => values.iter().any(|value| value.starts_with(start)),
-        None => values.contains(*asked),
+        None => values.contains(*requested),
     };
-    let missing = asked.into_iter().filter(|asked| !is_there(asked));
-    missing.map(|asked| format!("{metric} has no {label}=\"{asked}\"")).collect()
+    let missing = requested.into_iter().filter(|requested| !is_there(requested));
+    missing.map(|requested| format!("{metric} has no {label}=\"{requested}\"")).collect()
 }
 
 /// Splits an expression into names, operators, brackets and strings (without quotes). Durations and numbers are

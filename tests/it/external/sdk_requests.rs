@@ -42,7 +42,7 @@ async fn request_for_an_order_equals_the_sdks_request() {
     let Some(sdks) = sdks() else { return };
     let backend = Backend::start().await;
     let stripe = FakeStripe::start().await;
-    let program = Program::start(selling(&backend, &stripe)).await;
+    let program = Program::start(with_checkout(&backend, &stripe)).await;
     let orders = [
         order(r#"{"price": "once"}"#),
         order(
@@ -98,7 +98,7 @@ async fn retries_match_the_node_sdk_and_use_the_same_key() {
     let node = sdks.remove(0);
     let backend = Backend::start().await;
     type Make = fn() -> Fault;
-    let faults: [(&str, Make); 11] = [
+    let errors: [(&str, Make); 11] = [
         ("parameter_missing", || Fault::named("parameter_missing")),
         ("bad_key", || Fault::named("bad_key")),
         ("card_declined", || Fault::named("card_declined")),
@@ -112,12 +112,12 @@ async fn retries_match_the_node_sdk_and_use_the_same_key() {
         ("drop_read", Fault::drop_read),
     ];
     let mut differing = vec![];
-    for (name, fault) in faults {
+    for (name, fault) in errors {
         let (ours, theirs) = (FakeStripe::start().await, FakeStripe::start().await);
         for stripe in [&ours, &theirs] {
             stripe.always(move || Some(fault()));
         }
-        let program = Program::start(selling(&backend, &ours)).await;
+        let program = Program::start(with_checkout(&backend, &ours)).await;
         let tree = json!({ "mode": "payment", "success_url": "https://shop.test", "line_items": [{ "price": PRICE, "quantity": 1 }] });
         let request = order(r#"{"price": "once"}"#);
         tokio::join!(program.send(&request), node.create(&theirs, vec![tree.to_string()], 2));
@@ -138,7 +138,7 @@ async fn retries_match_the_node_sdk_and_use_the_same_key() {
 }
 
 /// Configures three prices and additional parameters.
-fn selling(backend: &Backend, stripe: &FakeStripe) -> Setup {
+fn with_checkout(backend: &Backend, stripe: &FakeStripe) -> Setup {
     let price = |id: &str, name: &str, mode: &str| {
         toml::toml! { id = "" name = "" mode = "" min = 1 max = 9 }
             .into_iter()

@@ -44,11 +44,11 @@ pub fn at_most(bound: Duration) -> Duration {
 /// Waits for a future, and panics with `what` when the deadline passes.
 #[track_caller]
 pub fn within<F: Future>(what: impl Into<String>, future: F) -> impl Future<Output = F::Output> {
-    let (what, place) = (what.into(), std::panic::Location::caller());
+    let (what, location) = (what.into(), std::panic::Location::caller());
     async move {
         match tokio::time::timeout(DEADLINE, future).await {
             Ok(value) => value,
-            Err(_) => panic!("{place}: waited {DEADLINE:?} without success: {what}"),
+            Err(_) => panic!("{location}: waited {DEADLINE:?} without success: {what}"),
         }
     }
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex};
 use tempfile::TempDir;
 use tokio::sync::watch;
 
@@ -23,8 +23,39 @@ pub struct Program {
     setup: Setup,
     child: Child,
     lines: watch::Receiver<Vec<String>>,
+    reader: Arc<LogReader>,
     proxy: Option<Address>,
     admin: Option<Address>,
+}
+
+/// What the thread that reads the log does after its next line.
+#[derive(Default)]
+struct LogReader {
+    action: Mutex<ReadAction>,
+    changed: Condvar,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum ReadAction {
+    #[default]
+    Read,
+    /// Leaves the pipe open and reads nothing, so that it fills up.
+    Pause,
+    /// Closes the pipe.
+    Close,
+}
+
+impl LogReader {
+    fn set(&self, action: ReadAction) {
+        *self.action.lock().unwrap() = action;
+        self.changed.notify_all();
+    }
+
+    /// Waits while the reader is paused. Returns whether to go on reading.
+    fn reads_on(&self) -> bool {
+        let action = self.action.lock().unwrap();
+        *self.changed.wait_while(action, |action| *action == ReadAction::Pause).unwrap() == ReadAction::Read
+    }
 }
 
 impl Program {
@@ -88,12 +119,17 @@ impl Program {
             .expect("the program starts");
         let stderr = child.stderr.take().expect("piped");
         let (seen, lines) = watch::channel(Vec::new());
+        let reader = Arc::new(LogReader::default());
+        let reading = reader.clone();
         std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                 seen.send_modify(|all| all.push(line));
+                if !reading.reads_on() {
+                    break;
+                }
             }
         });
-        Self { dir, setup, child, lines, proxy: None, admin: None }
+        Self { dir, setup, child, lines, reader, proxy: None, admin: None }
     }
 
     #[track_caller]
@@ -192,10 +228,10 @@ impl Program {
     /// `webhook_requests_total{endpoint="…",outcome="…"}`.
     #[track_caller]
     pub fn metric(&self, series: &str) -> impl Future<Output = f64> {
-        let place = std::panic::Location::caller();
+        let location = std::panic::Location::caller();
         async move {
             let metrics = self.metrics().await;
-            read_series(&metrics, series).unwrap_or_else(|| panic!("{place}: no {series} in\n{metrics}"))
+            read_series(&metrics, series).unwrap_or_else(|| panic!("{location}: no {series} in\n{metrics}"))
         }
     }
 
@@ -203,10 +239,10 @@ impl Program {
     #[track_caller]
     pub fn outcomes(&self, outcome: &str) -> impl Future<Output = f64> {
         let series = format!(r#"webhook_requests_total{{endpoint="/webhooks/stripe",outcome="{outcome}"}}"#);
-        let place = std::panic::Location::caller();
+        let location = std::panic::Location::caller();
         async move {
             let metrics = self.metrics().await;
-            read_series(&metrics, &series).unwrap_or_else(|| panic!("{place}: no {series} in\n{metrics}"))
+            read_series(&metrics, &series).unwrap_or_else(|| panic!("{location}: no {series} in\n{metrics}"))
         }
     }
 
@@ -252,6 +288,21 @@ impl Program {
     /// Sends SIGTERM, which asks the program to end.
     pub fn sigterm(&self) {
         self.signal("TERM");
+    }
+
+    /// Stops reading the log after its next line. The pipe stays open and fills up.
+    pub fn pause_log(&self) {
+        self.reader.set(ReadAction::Pause);
+    }
+
+    /// Reads the log again.
+    pub fn resume_log(&self) {
+        self.reader.set(ReadAction::Read);
+    }
+
+    /// Closes the pipe of the log after its next line, as a log shipper does that is killed.
+    pub fn close_log(&self) {
+        self.reader.set(ReadAction::Close);
     }
 
     /// Sends SIGHUP, which asks the program to reload its configuration.
@@ -314,6 +365,7 @@ impl Program {
 impl Drop for Program {
     fn drop(&mut self) {
         self.end();
+        self.reader.set(ReadAction::Close);
         if std::thread::panicking() {
             let log = self.log().join("\n");
             eprintln!("--- log of the program started with\n{}\n{log}\n---", self.setup.text());

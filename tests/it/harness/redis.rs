@@ -102,8 +102,8 @@ impl Redis {
     pub async fn stop(&mut self) {
         self.signal("TERM");
         let mut child = self.child.take().expect("it runs");
-        let gone = tokio::task::spawn_blocking(move || child.wait());
-        within("redis ends", gone).await.expect("no panic").expect("our own child");
+        let exited = tokio::task::spawn_blocking(move || child.wait());
+        within("redis ends", exited).await.expect("no panic").expect("our own child");
     }
 
     /// Kills it, as a power cut would.
@@ -139,11 +139,11 @@ impl Redis {
     /// Sends a command that may fail.
     pub fn try_ask<T: FromRedisValue>(&self, command: &str) -> RedisResult<T> {
         let mut words = command.split(' ');
-        let mut asked = redis::cmd(words.next().expect("a command"));
+        let mut command = redis::cmd(words.next().expect("a command"));
         words.for_each(|word| {
-            asked.arg(word);
+            command.arg(word);
         });
-        self.try_send(&asked)
+        self.try_send(&command)
     }
 
     fn try_send<T: FromRedisValue>(&self, command: &Cmd) -> RedisResult<T> {
@@ -216,10 +216,10 @@ impl Sentinels {
     /// Returns how many other sentinels and how many replicas one knows.
     fn knows(&self, port: u16) -> Option<(u32, u32)> {
         let client = redis::Client::open(format!("redis://127.0.0.1:{port}")).ok()?;
-        let mut asked = redis::cmd("SENTINEL");
-        asked.arg("MASTER").arg("shop");
+        let mut command = redis::cmd("SENTINEL");
+        command.arg("MASTER").arg("shop");
         let master: std::collections::HashMap<String, String> =
-            asked.query(&mut client.get_connection().ok()?).ok()?;
+            command.query(&mut client.get_connection().ok()?).ok()?;
         Some((master["num-other-sentinels"].parse().ok()?, master["num-slaves"].parse().ok()?))
     }
 

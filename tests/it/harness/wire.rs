@@ -185,8 +185,8 @@ impl Wire {
     }
 }
 
-fn broken(place: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::UnexpectedEof, format!("broke off: {place}"))
+fn broken(location: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, format!("broke off: {location}"))
 }
 
 /// Headers in their order and spelling.
@@ -239,15 +239,15 @@ pub struct Body {
 }
 
 impl Body {
-    const KEPT: usize = 4 << 20;
+    const MAX_BUFFERED: usize = 4 << 20;
 
     pub(super) fn new() -> Self {
         Self { bytes: Vec::new(), length: 0, patterned: true }
     }
 
     fn push(&mut self, bytes: &[u8]) {
-        let room = Self::KEPT.saturating_sub(self.bytes.len());
-        self.bytes.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        let space = Self::MAX_BUFFERED.saturating_sub(self.bytes.len());
+        self.bytes.extend_from_slice(&bytes[..bytes.len().min(space)]);
         let mut at = self.length;
         let mut rest = bytes;
         while self.patterned && !rest.is_empty() {

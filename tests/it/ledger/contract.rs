@@ -193,24 +193,24 @@ contract! {
     }
 
     queued_event_is_due_at_once_and_returned_whole(ledger, kind keeps MONTH) {
-        let kept = arrival("evt_1");
-        assert!(matches!(ledger.enqueue(kept.clone(), parcel("evt_1"), None).await.unwrap(), EnqueueResult::Queued));
-        let [(lease, held)] = &due(&*ledger, 9).await[..] else { panic!("not one is due") };
-        assert_eq!((lease.key(), lease.attempt(), held), (&kept.key, 1, &parcel("evt_1")));
+        let queued = arrival("evt_1");
+        assert!(matches!(ledger.enqueue(queued.clone(), stored_request("evt_1"), None).await.unwrap(), EnqueueResult::Queued));
+        let [(lease, held)] = &claim_due(&*ledger, 9).await[..] else { panic!("not one is due") };
+        assert_eq!((lease.key(), lease.attempt(), held), (&queued.key, 1, &stored_request("evt_1")));
         assert!(lease.remaining(clock::instant()) > LONG / 2);
-        assert_eq!(due(&*ledger, 9).await.len(), 0, "it is leased");
-        let (record, shown) = ledger.get(&kept.key).await.unwrap().unwrap();
-        assert_eq!((record.state, record.attempts, shown), (State::Running, 1, Some(parcel("evt_1"))));
-        assert_eq!((record.event_type, record.created, record.livemode), (kept.event_type, kept.created, kept.livemode));
-        assert_eq!(record.account, kept.account);
+        assert_eq!(claim_due(&*ledger, 9).await.len(), 0, "it is leased");
+        let (record, shown) = ledger.get(&queued.key).await.unwrap().unwrap();
+        assert_eq!((record.state, record.attempts, shown), (State::Running, 1, Some(stored_request("evt_1"))));
+        assert_eq!((record.event_type, record.created, record.livemode), (queued.event_type, queued.created, queued.livemode));
+        assert_eq!(record.account, queued.account);
     }
 
     queued_event_leased_at_once_is_due_when_that_lease_expires(ledger, kind keeps MONTH) {
         let short = Some(Duration::from_millis(40));
-        let EnqueueResult::Leased(first) = ledger.enqueue(arrival("evt_1"), parcel("evt_1"), short).await.unwrap() else { panic!() };
+        let EnqueueResult::Leased(first) = ledger.enqueue(arrival("evt_1"), stored_request("evt_1"), short).await.unwrap() else { panic!() };
         assert_eq!(first.attempt(), 1);
-        let leased = super::super::until("due", || async { due(&*ledger, 9).await.pop() }).await;
-        assert_eq!((leased.0.attempt(), leased.1), (2, parcel("evt_1")));
+        let leased = super::super::until("due", || async { claim_due(&*ledger, 9).await.pop() }).await;
+        assert_eq!((leased.0.attempt(), leased.1), (2, stored_request("evt_1")));
         // This holder is late: another one has the lease.
         assert_eq!(ledger.settle(first, RETRY).await.unwrap(), Settled::Superseded);
         assert_eq!(ledger.settle(leased.0, OK).await.unwrap(), Settled::Recorded);
@@ -218,18 +218,18 @@ contract! {
 
     copy_of_a_queued_event_is_a_duplicate_in_every_state(ledger, kind keeps MONTH) {
         for settlement in [None, Some(RETRY), Some(DEAD), Some(OK)] {
-            let id = format!("evt_{}", settlement.map_or("kept".to_owned(), |s| format!("{s:?}").len().to_string()));
+            let id = format!("evt_{}", settlement.map_or("queued".to_owned(), |s| format!("{s:?}").len().to_string()));
             let expect_duplicate = async || {
                 let claim = ledger.claim(arrival(&id), LONG).await.unwrap();
                 assert!(matches!(claim, Claim::Duplicate), "{claim:?}");
                 for lease in [None, Some(LONG)] {
-                    let kept = ledger.enqueue(arrival(&id), parcel(&id), lease).await.unwrap();
-                    assert!(matches!(kept, EnqueueResult::Duplicate), "{kept:?}");
+                    let copy = ledger.enqueue(arrival(&id), stored_request(&id), lease).await.unwrap();
+                    assert!(matches!(copy, EnqueueResult::Duplicate), "{copy:?}");
                 }
             };
-            assert!(matches!(ledger.enqueue(arrival(&id), parcel(&id), None).await.unwrap(), EnqueueResult::Queued));
+            assert!(matches!(ledger.enqueue(arrival(&id), stored_request(&id), None).await.unwrap(), EnqueueResult::Queued));
             expect_duplicate().await;
-            let (lease, _) = due(&*ledger, 1).await.pop().unwrap();
+            let (lease, _) = claim_due(&*ledger, 1).await.pop().unwrap();
             expect_duplicate().await;
             if let Some(settlement) = settlement {
                 assert_eq!(ledger.settle(lease, settlement).await.unwrap(), Settled::Recorded);
@@ -240,47 +240,47 @@ contract! {
 
     failed_event_can_be_queued_and_keeps_its_attempts(ledger, kind keeps MONTH) {
         let lease = leased(&*ledger, arrival("evt_1"), LONG).await;
-        let EnqueueResult::InFlight { retry_after } = ledger.enqueue(arrival("evt_1"), parcel("evt_1"), None).await.unwrap() else { panic!() };
+        let EnqueueResult::InFlight { retry_after } = ledger.enqueue(arrival("evt_1"), stored_request("evt_1"), None).await.unwrap() else { panic!() };
         assert!(retry_after <= LONG && retry_after > LONG / 2, "{retry_after:?}");
         ledger.settle(lease, DOWN).await.unwrap();
-        assert!(matches!(ledger.enqueue(arrival("evt_1"), parcel("evt_1"), None).await.unwrap(), EnqueueResult::Queued));
-        assert_eq!(due(&*ledger, 1).await[0].0.attempt(), 2);
+        assert!(matches!(ledger.enqueue(arrival("evt_1"), stored_request("evt_1"), None).await.unwrap(), EnqueueResult::Queued));
+        assert_eq!(claim_due(&*ledger, 1).await[0].0.attempt(), 2);
     }
 
     retry_is_due_after_its_wait_and_counts_only_if_asked(ledger, kind keeps MONTH) {
-        let _ = ledger.enqueue(arrival("evt_1"), parcel("evt_1"), None).await.unwrap();
+        let _ = ledger.enqueue(arrival("evt_1"), stored_request("evt_1"), None).await.unwrap();
         for (counts, attempt) in [(true, 1), (false, 2), (false, 2), (true, 2), (true, 3)] {
-            let (lease, held) = super::super::until("due", || async { due(&*ledger, 9).await.pop() }).await;
-            assert_eq!((lease.attempt(), held), (attempt, parcel("evt_1")));
+            let (lease, held) = super::super::until("due", || async { claim_due(&*ledger, 9).await.pop() }).await;
+            assert_eq!((lease.attempt(), held), (attempt, stored_request("evt_1")));
             let settlement = Settlement::Retry { status: Some(503), wait: Duration::from_millis(30), counts };
             assert_eq!(ledger.settle(lease, settlement).await.unwrap(), Settled::Recorded);
         }
-        let (lease, _) = super::super::until("due", || async { due(&*ledger, 9).await.pop() }).await;
+        let (lease, _) = super::super::until("due", || async { claim_due(&*ledger, 9).await.pop() }).await;
         ledger.settle(lease, Settlement::Retry { status: None, wait: LONG, counts: true }).await.unwrap();
-        assert_eq!(due(&*ledger, 9).await.len(), 0, "its wait is not over");
+        assert_eq!(claim_due(&*ledger, 9).await.len(), 0, "its wait is not over");
         let (record, _) = ledger.get(&arrival("evt_1").key).await.unwrap().unwrap();
         assert_eq!((record.state, record.status, record.attempts), (State::Pending, Some(503), 4));
     }
 
     dead_event_keeps_its_payload_and_is_never_due(ledger, kind keeps MONTH) {
-        let _ = ledger.enqueue(arrival("evt_1"), parcel("evt_1"), None).await.unwrap();
-        let (lease, _) = due(&*ledger, 1).await.pop().unwrap();
+        let _ = ledger.enqueue(arrival("evt_1"), stored_request("evt_1"), None).await.unwrap();
+        let (lease, _) = claim_due(&*ledger, 1).await.pop().unwrap();
         assert_eq!(ledger.settle(lease, DEAD).await.unwrap(), Settled::Recorded);
-        assert_eq!(due(&*ledger, 9).await.len(), 0);
+        assert_eq!(claim_due(&*ledger, 9).await.len(), 0);
         let (record, held) = ledger.get(&arrival("evt_1").key).await.unwrap().unwrap();
-        assert_eq!((record.state, record.status, held), (State::Dead, Some(500), Some(parcel("evt_1"))));
+        assert_eq!((record.state, record.status, held), (State::Dead, Some(500), Some(stored_request("evt_1"))));
         assert!(record.settled.is_some() && record.due.is_none());
     }
 
     delivery_by_any_holder_drops_the_payload(ledger, kind keeps MONTH) {
         let short = Some(Duration::from_millis(40));
-        let EnqueueResult::Leased(late) = ledger.enqueue(arrival("evt_1"), parcel("evt_1"), short).await.unwrap() else { panic!() };
-        let (current, _) = super::super::until("due", || async { due(&*ledger, 9).await.pop() }).await;
+        let EnqueueResult::Leased(late) = ledger.enqueue(arrival("evt_1"), stored_request("evt_1"), short).await.unwrap() else { panic!() };
+        let (current, _) = super::super::until("due", || async { claim_due(&*ledger, 9).await.pop() }).await;
         assert_eq!(ledger.settle(late, OK).await.unwrap(), Settled::Recorded);
         let (record, held) = ledger.get(&arrival("evt_1").key).await.unwrap().unwrap();
         assert_eq!((record.state, held), (State::Delivered, None));
         assert_eq!(ledger.settle(current, RETRY).await.unwrap(), Settled::Superseded);
-        assert_eq!(due(&*ledger, 9).await.len(), 0);
+        assert_eq!(claim_due(&*ledger, 9).await.len(), 0);
         assert_eq!(ledger.backlog().await.unwrap(), []);
     }
 
@@ -288,10 +288,10 @@ contract! {
         for settlement in [RETRY, DEAD, DOWN] {
             let id = format!("evt_{}", format!("{settlement:?}").len());
             let short = Some(Duration::from_millis(40));
-            let EnqueueResult::Leased(late) = ledger.enqueue(arrival(&id), parcel(&id), short).await.unwrap() else { panic!() };
-            let (current, _) = super::super::until("due", || async { due(&*ledger, 9).await.pop() }).await;
+            let EnqueueResult::Leased(late) = ledger.enqueue(arrival(&id), stored_request(&id), short).await.unwrap() else { panic!() };
+            let (current, _) = super::super::until("due", || async { claim_due(&*ledger, 9).await.pop() }).await;
             assert_eq!(ledger.settle(late, settlement).await.unwrap(), Settled::Superseded, "{settlement:?}");
-            assert_eq!(due(&*ledger, 9).await.len(), 0);
+            assert_eq!(claim_due(&*ledger, 9).await.len(), 0);
             assert_eq!(ledger.settle(current, OK).await.unwrap(), Settled::Recorded);
         }
     }
@@ -299,31 +299,31 @@ contract! {
     most_overdue_events_come_first_up_to_the_limit(ledger, kind keeps MONTH) {
         for n in 0..6 {
             let id = format!("evt_{n}");
-            let _ = ledger.enqueue(arrival(&id), parcel(&id), None).await.unwrap();
+            let _ = ledger.enqueue(arrival(&id), stored_request(&id), None).await.unwrap();
             // Due times are whole milliseconds.
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         let mut order = Vec::new();
-        for most in [2, 1, 9] {
-            let leased = due(&*ledger, most).await;
-            assert!(leased.len() <= most);
+        for limit in [2, 1, 9] {
+            let leased = claim_due(&*ledger, limit).await;
+            assert!(leased.len() <= limit);
             order.extend(leased.into_iter().map(|(lease, _)| lease.key().id.to_string()));
         }
         assert_eq!(order, ["evt_0", "evt_1", "evt_2", "evt_3", "evt_4", "evt_5"]);
     }
 
     endpoint_gets_only_its_own_events(ledger, kind keeps MONTH) {
-        let _ = ledger.enqueue(at("a", "", "evt_1"), parcel("a"), None).await.unwrap();
-        let _ = ledger.enqueue(at("a b", "q=1", "evt_1"), parcel("b"), None).await.unwrap();
+        let _ = ledger.enqueue(at("a", "", "evt_1"), stored_request("a"), None).await.unwrap();
+        let _ = ledger.enqueue(at("a b", "q=1", "evt_1"), stored_request("b"), None).await.unwrap();
         assert_eq!(ledger.claim_due("b", 9, LONG).await.unwrap().len(), 0);
         let leased = ledger.claim_due("a b", 9, LONG).await.unwrap();
-        assert_eq!((leased.len(), &leased[0].1, &*leased[0].0.key().query), (1, &parcel("b"), "q=1"));
+        assert_eq!((leased.len(), &leased[0].1, &*leased[0].0.key().query), (1, &stored_request("b"), "q=1"));
     }
 
     no_event_is_leased_twice_at_a_time(ledger, kind keeps MONTH) {
         for n in 0..60 {
             let id = format!("evt_{n}");
-            let _ = ledger.enqueue(arrival(&id), parcel(&id), None).await.unwrap();
+            let _ = ledger.enqueue(arrival(&id), stored_request(&id), None).await.unwrap();
         }
         let mut workers = tokio::task::JoinSet::new();
         for _ in 0..6 {
@@ -331,7 +331,7 @@ contract! {
             workers.spawn(async move {
                 let mut ids = Vec::new();
                 loop {
-                    let leased = due(&*ledger, 3).await;
+                    let leased = claim_due(&*ledger, 3).await;
                     if leased.is_empty() {
                         return ids;
                     }
@@ -349,20 +349,20 @@ contract! {
     redelivered_dead_event_starts_its_schedule_again(ledger, kind keeps MONTH) {
         let key = arrival("evt_1").key;
         assert_eq!(ledger.apply(&key, OperatorAction::Redeliver).await.unwrap(), ActionResult::Unknown);
-        let _ = ledger.enqueue(arrival("evt_1"), parcel("evt_1"), None).await.unwrap();
+        let _ = ledger.enqueue(arrival("evt_1"), stored_request("evt_1"), None).await.unwrap();
         for _ in 0..2 {
-            let (lease, _) = due(&*ledger, 1).await.pop().unwrap();
+            let (lease, _) = claim_due(&*ledger, 1).await.pop().unwrap();
             assert_eq!(lease.attempt(), 1);
             assert_eq!(ledger.apply(&key, OperatorAction::Redeliver).await.unwrap(), ActionResult::Running);
             ledger.settle(lease, DEAD).await.unwrap();
             assert_eq!(ledger.apply(&key, OperatorAction::Redeliver).await.unwrap(), ActionResult::Done);
         }
-        let (lease, held) = due(&*ledger, 1).await.pop().unwrap();
-        assert_eq!(held, StoredRequest { mode: DeliveryMode::Redelivery, ..parcel("evt_1") });
+        let (lease, held) = claim_due(&*ledger, 1).await.pop().unwrap();
+        assert_eq!(held, StoredRequest { mode: DeliveryMode::Redelivery, ..stored_request("evt_1") });
         // A pending event can be made due at once.
         ledger.settle(lease, Settlement::Retry { status: None, wait: LONG, counts: true }).await.unwrap();
         assert_eq!(ledger.apply(&key, OperatorAction::Redeliver).await.unwrap(), ActionResult::Done);
-        let (lease, _) = due(&*ledger, 1).await.pop().unwrap();
+        let (lease, _) = claim_due(&*ledger, 1).await.pop().unwrap();
         ledger.settle(lease, OK).await.unwrap();
         assert_eq!(ledger.apply(&key, OperatorAction::Redeliver).await.unwrap(), ActionResult::PayloadGone);
     }
@@ -371,16 +371,16 @@ contract! {
         let key = arrival("evt_1").key;
         assert_eq!(ledger.apply(&key, OperatorAction::Delete).await.unwrap(), ActionResult::Unknown);
         for settlement in [None, Some(DEAD), Some(OK)] {
-            let _ = ledger.enqueue(arrival("evt_1"), parcel("evt_1"), None).await.unwrap();
+            let _ = ledger.enqueue(arrival("evt_1"), stored_request("evt_1"), None).await.unwrap();
             if let Some(settlement) = settlement {
-                let (lease, _) = due(&*ledger, 1).await.pop().unwrap();
+                let (lease, _) = claim_due(&*ledger, 1).await.pop().unwrap();
                 assert_eq!(lease.attempt(), 1);
                 assert_eq!(ledger.apply(&key, OperatorAction::Delete).await.unwrap(), ActionResult::Running);
                 ledger.settle(lease, settlement).await.unwrap();
             }
             assert_eq!(ledger.apply(&key, OperatorAction::Delete).await.unwrap(), ActionResult::Done);
             assert_eq!(ledger.get(&key).await.unwrap(), None);
-            assert_eq!((due(&*ledger, 9).await.len(), ledger.backlog().await.unwrap()), (0, vec![]));
+            assert_eq!((claim_due(&*ledger, 9).await.len(), ledger.backlog().await.unwrap()), (0, vec![]));
         }
         assert_eq!(leased(&*ledger, arrival("evt_1"), LONG).await.attempt(), 1);
     }
@@ -388,7 +388,7 @@ contract! {
     backlog_is_counted_by_endpoint_and_state(ledger, kind keeps MONTH) {
         for (endpoint, ids) in [("a", 0..5), ("b", 5..6)] {
             for n in ids {
-                let _ = ledger.enqueue(at(endpoint, "", &format!("evt_{n}")), parcel("x"), None).await.unwrap();
+                let _ = ledger.enqueue(at(endpoint, "", &format!("evt_{n}")), stored_request("x"), None).await.unwrap();
             }
         }
         let mut held = ledger.claim_due("a", 3, LONG).await.unwrap();
@@ -409,7 +409,7 @@ contract! {
         }
         for n in 0..7 {
             let id = format!("evt_b{n}");
-            let _ = ledger.enqueue(at("b", "v=2", &id), parcel(&id), None).await.unwrap();
+            let _ = ledger.enqueue(at("b", "v=2", &id), stored_request(&id), None).await.unwrap();
         }
         for (lease, _) in ledger.claim_due("b", 3, LONG).await.unwrap() {
             ledger.settle(lease, DEAD).await.unwrap();
@@ -478,7 +478,7 @@ const RETRY: Settlement = Settlement::Retry { status: Some(500), wait: Duration:
 const DEAD: Settlement = Settlement::Dead { status: Some(500) };
 
 /// Builds a stored request that is unlike every other one.
-fn parcel(mark: &str) -> StoredRequest {
+fn stored_request(mark: &str) -> StoredRequest {
     let bytes = |what: &str| bytes::Bytes::from(format!("{what} of {mark} \0\r\n"));
     StoredRequest {
         mode: DeliveryMode::Queued,
@@ -489,8 +489,8 @@ fn parcel(mark: &str) -> StoredRequest {
 }
 
 /// Leases the due events of the endpoint.
-async fn due(ledger: &dyn Ledger, most: usize) -> Vec<(Lease, StoredRequest)> {
-    ledger.claim_due(ENDPOINT, most, LONG).await.unwrap()
+async fn claim_due(ledger: &dyn Ledger, limit: usize) -> Vec<(Lease, StoredRequest)> {
+    ledger.claim_due(ENDPOINT, limit, LONG).await.unwrap()
 }
 
 /// Returns the running, pending and dead events by endpoint.

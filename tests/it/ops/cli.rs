@@ -80,7 +80,7 @@ struct Server {
 }
 
 impl Server {
-    fn answering(status: &'static str, outcome: &'static str, body: &'static str) -> Self {
+    fn responding(status: &'static str, outcome: &'static str, body: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/webhooks/stripe", listener.local_addr().unwrap());
         let (tell, requests) = channel();
@@ -248,14 +248,14 @@ fn check_probe_reaches_backend_and_ledger_or_names_the_unreachable_one() {
 #[test]
 fn check_live_asks_the_running_program_and_ignores_the_rest_of_the_file() {
     let folder = tempfile::tempdir().unwrap();
-    let server = Server::answering("200 OK", "", "");
+    let server = Server::responding("200 OK", "", "");
     let address = server.url.trim_start_matches("http://").split('/').next().unwrap().to_owned();
     let file =
         write(folder.path(), "c.toml", &format!("[admin]\nlisten = \"{address}\"\n[[webhook]]\nno = 1\n"));
     let output = countersign_with(&["check", "--live", "--config", &file], &[], b"");
     assert_eq!((output.code(), output.out()), (0, format!("{address} is alive\n")), "{}", output.err());
     assert!(server.request().head.starts_with("GET /livez HTTP/1.1\r\n"));
-    let draining = Server::answering("503 Service Unavailable", "", "");
+    let draining = Server::responding("503 Service Unavailable", "", "");
     let address = draining.url.trim_start_matches("http://").split('/').next().unwrap().to_owned();
     let output = countersign_with(&["check", "--live"], &[("ADMIN_LISTEN", &address)], b"");
     assert_eq!((output.code(), output.out().as_str()), (1, ""));
@@ -293,7 +293,7 @@ fn sign_without_a_timestamp_uses_the_current_time() {
 
 #[test]
 fn sign_and_send_fail_without_a_secret() {
-    let server = Server::answering("200 OK", "delivered", "");
+    let server = Server::responding("200 OK", "delivered", "");
     for env in [&[][..], &[("STRIPE_WEBHOOK_SECRET", "")]] {
         for arguments in [&["sign"][..], &["send", &server.url]] {
             let output = countersign_with(arguments, env, b"");
@@ -306,7 +306,7 @@ fn sign_and_send_fail_without_a_secret() {
 
 #[test]
 fn send_posts_a_signed_event_as_stripe_does_and_prints_the_response() {
-    let server = Server::answering("200 OK", "delivered", "{\"ok\":\n  true}");
+    let server = Server::responding("200 OK", "delivered", "{\"ok\":\n  true}");
     let output =
         countersign(&["send", &server.url, "--type", "invoice.paid", "--id", "evt_1mine", "--livemode"]);
     assert_eq!(output.code(), 0, "{}", output.err());
@@ -332,7 +332,7 @@ fn send_posts_a_signed_event_as_stripe_does_and_prints_the_response() {
 
 #[test]
 fn send_times_repeats_one_event_and_count_makes_new_ones() {
-    let server = Server::answering("200 OK", "delivered", "");
+    let server = Server::responding("200 OK", "delivered", "");
     let output = countersign(&["send", &server.url, "--count", "2", "--times", "3"]);
     assert_eq!(output.code(), 0, "{}", output.err());
     let requests: Vec<_> = (0..6).map(|_| server.request()).collect();
@@ -347,7 +347,7 @@ fn send_times_repeats_one_event_and_count_makes_new_ones() {
 
 #[test]
 fn send_list_prints_types_that_can_all_be_sent() {
-    let server = Server::answering("200 OK", "delivered", "");
+    let server = Server::responding("200 OK", "delivered", "");
     let list = countersign_with(&["send", "--list"], &[], b"").out();
     let types: Vec<_> = list.lines().map(|line| line.split_whitespace().next().unwrap()).collect();
     assert!(types.len() >= 7 && types.contains(&"checkout.session.completed"), "{list}");
@@ -361,7 +361,7 @@ fn send_list_prints_types_that_can_all_be_sent() {
 #[test]
 fn send_file_sends_the_files_bytes_unchanged() {
     let folder = tempfile::tempdir().unwrap();
-    let server = Server::answering("200 OK", "delivered", "");
+    let server = Server::responding("200 OK", "delivered", "");
     let payload = "{ \"type\":\"a.b\",\"id\":\"evt_2\"}\r\n\n ";
     let file = write(folder.path(), "event.json", payload);
     let output = countersign(&["send", &server.url, "--file", &file]);
@@ -374,19 +374,19 @@ fn send_file_sends_the_files_bytes_unchanged() {
 #[test]
 fn send_forge_and_alter_succeed_only_if_refused() {
     for flag in ["--forge", "--alter"] {
-        let refusing = Server::answering("400 Bad Request", "signature_mismatch", "{}");
+        let refusing = Server::responding("400 Bad Request", "signature_mismatch", "{}");
         let output = countersign(&["send", &refusing.url, flag]);
         assert_eq!(output.code(), 0, "{}", output.err());
         assert!(output.out().contains("  400 signature_mismatch in "), "{}", output.out());
         assert!(!refusing.request().is_genuine());
-        let accepting = Server::answering("200 OK", "delivered", "");
+        let accepting = Server::responding("200 OK", "delivered", "");
         let output = countersign(&["send", &accepting.url, flag]);
         assert_eq!((output.code(), output.err().as_str()), (1, "1 of 1 not rejected (4xx)\n"));
         // A connection that breaks is not a refusal.
-        let failing = Server::answering("502 Bad Gateway", "backend_unreachable", "");
+        let failing = Server::responding("502 Bad Gateway", "backend_unreachable", "");
         assert_eq!(countersign(&["send", &failing.url, flag]).code(), 1);
     }
-    let server = Server::answering("400 Bad Request", "signature_mismatch", "");
+    let server = Server::responding("400 Bad Request", "signature_mismatch", "");
     assert_eq!(
         countersign_with(&["send", &server.url, "--forge"], &[], b"").code(),
         0,
@@ -396,7 +396,7 @@ fn send_forge_and_alter_succeed_only_if_refused() {
 
 #[test]
 fn send_fails_if_an_event_is_refused_or_gets_no_response() {
-    let server = Server::answering("400 Bad Request", "signature_mismatch", "");
+    let server = Server::responding("400 Bad Request", "signature_mismatch", "");
     let output = countersign(&["send", &server.url, "--times", "2"]);
     assert_eq!((output.code(), output.err().as_str()), (1, "2 of 2 not accepted (2xx)\n"));
     let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();

@@ -32,7 +32,7 @@ fn outcome(file: &Path) -> Result<String, String> {
         .collect();
     match Source::new(Some(file.to_owned()), env).load() {
         Ok(config) => Ok(format!("{config:#?}\n")),
-        Err(faults) => Err(format!("{faults}\n").replace(&whole, name)),
+        Err(errors) => Err(format!("{errors}\n").replace(&whole, name)),
     }
 }
 
@@ -41,7 +41,7 @@ fn every_file_gives_the_text_beside_it() {
     let update = std::env::vars_os().any(|(name, _)| name == "UPDATE_GOLDEN");
     let mut differing = Vec::new();
     for (file, outcome) in cases() {
-        let got = outcome.unwrap_or_else(|faults| faults);
+        let got = outcome.unwrap_or_else(|errors| errors);
         let beside = file.with_extension("txt");
         if update {
             fs::write(&beside, &got).unwrap();
@@ -130,6 +130,6 @@ fn documentation_examples_are_valid() {
         let file = folder.path().join("c.toml");
         fs::write(&file, text).unwrap();
         let env = [("STRIPE_WEBHOOK_SECRET".to_owned(), "whsec_example".to_owned())];
-        Source::new(Some(file), env).load().unwrap_or_else(|faults| panic!("{example}\n{faults}"));
+        Source::new(Some(file), env).load().unwrap_or_else(|errors| panic!("{example}\n{errors}"));
     }
 }

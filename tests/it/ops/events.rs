@@ -68,7 +68,7 @@ impl Operator {
 }
 
 /// Calls the events API.
-async fn call_api(program: &Program, method: &str, target: &str, body: &str) -> Response {
+pub async fn call_api(program: &Program, method: &str, target: &str, body: &str) -> Response {
     let request = Request::new(method, target)
         .header("Authorization", &format!("Bearer {TOKEN}"))
         .header("Connection", "close")
@@ -101,7 +101,7 @@ fn sorted(events: &[&Event]) -> Vec<String> {
 }
 
 /// Waits until an event is in this state, and returns its record.
-async fn in_state(program: &Program, id: &str, state: &str) -> Value {
+pub async fn in_state(program: &Program, id: &str, state: &str) -> Value {
     until(format!("{id} to be {state}"), async || {
         let shown = call_api(program, "GET", &format!("/api/events/{id}"), "").await.json();
         (shown["state"] == state).then_some(shown)
@@ -153,8 +153,8 @@ async fn dead_letters_are_listed_shown_redelivered_and_deleted(ledger: TestLedge
 
     let before = backend.count();
     backend.reply_always(Reply::ok());
-    let asked = call_api(&program, "POST", &format!("/api/events/{}/redeliver", one.id), "").await;
-    assert_eq!(asked.status, 202, "{}", asked.text());
+    let response = call_api(&program, "POST", &format!("/api/events/{}/redeliver", one.id), "").await;
+    assert_eq!(response.status, 202, "{}", response.text());
     let got = backend.await_request(before + 1).await;
     assert_eq!((got.header("idempotency-key"), &got.body.bytes), (Some(one.id.as_str()), &one.body()));
     assert_eq!(got.header("countersign-delivery"), Some("redelivery"));
@@ -163,8 +163,8 @@ async fn dead_letters_are_listed_shown_redelivered_and_deleted(ledger: TestLedge
     assert_eq!((again.status, again.code().as_str()), (409, "payload_gone"));
 
     assert_eq!(call_api(&program, "DELETE", &format!("/api/events/{}", two.id), "").await.status, 204);
-    let gone = call_api(&program, "GET", &format!("/api/events/{}", two.id), "").await;
-    assert_eq!((gone.status, gone.code().as_str()), (404, "event_unknown"));
+    let missing = call_api(&program, "GET", &format!("/api/events/{}", two.id), "").await;
+    assert_eq!((missing.status, missing.code().as_str()), (404, "event_unknown"));
     program.send(&two.signed()).await.expect_received("queued");
     in_state(&program, &two.id, "delivered").await;
 

@@ -220,9 +220,9 @@ async fn truncated_or_misframed_body_is_never_delivered() {
     let program = Program::start(&backend).await;
     let event = Event::checkout();
     let request = event.signed();
-    let mut gone = program.connect().await;
-    gone.write(&request.bytes()[..request.bytes().len() - 1]).await;
-    drop(gone);
+    let mut leaving = program.connect().await;
+    leaving.write(&request.bytes()[..request.bytes().len() - 1]).await;
+    drop(leaving);
     until("the break to be counted", async || {
         (program.outcomes("body_malformed").await == 1.0).then_some(())
     })

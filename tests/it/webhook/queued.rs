@@ -134,9 +134,9 @@ async fn retry_waits_as_long_as_the_backends_retry_after(ledger: TestLedger) {
     backend.reply_next(Reply::status(503).header("Retry-After", "2"));
     program.send(&Event::checkout().signed()).await.expect_received("queued");
     backend.await_request(before + 1).await;
-    let asked = Instant::now();
+    let started = Instant::now();
     backend.await_request(before + 2).await;
-    assert!(asked.elapsed() > Duration::from_millis(1_800), "{:?}", asked.elapsed());
+    assert!(started.elapsed() > Duration::from_millis(1_800), "{:?}", started.elapsed());
 }
 
 async fn quick_hybrid_delivery_returns_the_backends_response_to_stripe(ledger: TestLedger) {

@@ -20,7 +20,7 @@ fn parts(event: &Event) -> (String, String) {
     (t.to_owned(), v1.to_owned())
 }
 
-fn faulty_signatures() -> Vec<(&'static str, Request, &'static str)> {
+fn invalid_signatures() -> Vec<(&'static str, Request, &'static str)> {
     let event = Event::checkout();
     let (t, v1) = parts(&event);
     let (hex, seconds) = (&v1[3..], &t[2..]);
@@ -54,7 +54,7 @@ fn faulty_signatures() -> Vec<(&'static str, Request, &'static str)> {
     ]
 }
 
-fn faulty_payloads() -> Vec<(&'static str, String)> {
+fn invalid_payloads() -> Vec<(&'static str, String)> {
     let event =
         |id: &str, object: &str, kind: &str| format!(r#"{{"id":{id},"object":{object},"type":{kind}}}"#);
     let long = |n: usize| format!("\"{}\"", "a".repeat(n));
@@ -83,10 +83,10 @@ fn faulty_payloads() -> Vec<(&'static str, String)> {
 }
 
 #[tokio::test]
-async fn each_faulty_signature_gets_its_own_400_and_never_reaches_the_backend() {
+async fn each_invalid_signature_gets_its_own_400_and_never_reaches_the_backend() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
-    for (name, request, code) in faulty_signatures() {
+    for (name, request, code) in invalid_signatures() {
         program.send(&request).await.case(name).expect_error(400, code);
     }
     assert_eq!(backend.targets(), Vec::<String>::new());
@@ -99,11 +99,11 @@ async fn each_faulty_signature_gets_its_own_400_and_never_reaches_the_backend() 
 async fn signed_payload_that_is_no_event_gets_400_and_never_reaches_the_backend() {
     let backend = Backend::start().await;
     let program = Program::start(&backend).await;
-    for (name, payload) in faulty_payloads() {
+    for (name, payload) in invalid_payloads() {
         program.send(&signed_payload(&payload)).await.case(name).expect_error(400, "payload_invalid");
     }
     assert_eq!(backend.targets(), Vec::<String>::new());
-    assert_eq!(program.outcomes("payload_invalid").await, faulty_payloads().len() as f64);
+    assert_eq!(program.outcomes("payload_invalid").await, invalid_payloads().len() as f64);
 }
 
 #[tokio::test]
@@ -207,8 +207,9 @@ async fn responses_and_log_contain_no_secret_signature_or_payload() {
     let mut program = Program::start(setup).await;
 
     let genuine = Event::checkout();
-    let mut requests: Vec<Request> = faulty_signatures().into_iter().map(|(_, request, _)| request).collect();
-    requests.extend(faulty_payloads().iter().map(|(_, payload)| signed_payload(payload)));
+    let mut requests: Vec<Request> =
+        invalid_signatures().into_iter().map(|(_, request, _)| request).collect();
+    requests.extend(invalid_payloads().iter().map(|(_, payload)| signed_payload(payload)));
     requests.push(genuine.signed());
     let mut responses = vec![];
     for request in &requests {

@@ -74,8 +74,8 @@ async fn session_is_created_retrieved_and_expired() {
     assert_eq!(shown["line_items"]["data"][0]["price"]["id"], PRICE);
     let expired = send(&stripe, &call("POST", &format!("{SESSIONS}/{id}/expire"), "")).await.json();
     assert_eq!((&expired["status"], &expired["url"]), (&json!("expired"), &Value::Null));
-    let gone = send(&stripe, &call("GET", &format!("{SESSIONS}/cs_test_gone"), "")).await;
-    assert_eq!(fault(&gone), (404, json!("resource_missing"), json!("session")));
+    let missing = send(&stripe, &call("GET", &format!("{SESSIONS}/cs_test_gone"), "")).await;
+    assert_eq!(fault(&missing), (404, json!("resource_missing"), json!("session")));
 }
 
 #[tokio::test]

@@ -1,11 +1,18 @@
 //! The process's log subscriber: which crates may log, at which level, in which format. It does not decide what is
 //! logged; the code that handles a thing logs it, once.
 //!
-//! Lines go to standard error. Each is one write under its lock, so lines are never mixed. JSON is one object per line:
-//! `timestamp` (RFC 3339, UTC), `level`, `message`, and the event's fields at the top level.
+//! Lines go to standard error, whole and in order, through a queue that never blocks: see `writer`. JSON is one object per
+//! line: `timestamp` (RFC 3339, UTC), `level`, `message`, and the event's fields at the top level.
+//!
+//! - `json_lines.rs`: the JSON form of a line
+//! - `writer.rs`: the queue and the thread that writes
+
+mod json_lines;
+mod writer;
 
 use crate::config::{LogConfig, LogFormat};
 use std::backtrace::{Backtrace, BacktraceStatus};
+use std::io;
 use std::panic::PanicHookInfo;
 use tracing::level_filters::LevelFilter;
 use tracing::{Level, Subscriber};
@@ -14,14 +21,32 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use self::json_lines::JsonLines;
+use self::writer::LineWriter;
+pub use self::writer::dropped_lines;
+
 /// How many characters of a panic's message are logged.
 const MAX_PANIC_CHARS: usize = 200;
 
+/// Writes the last lines when it is dropped, at the end of the program.
+#[must_use = "dropping it waits for the lines that are not written yet"]
+pub struct Flush(LineWriter);
+
+impl Drop for Flush {
+    fn drop(&mut self) {
+        self.0.flush();
+    }
+}
+
 /// Starts logging to standard error for the life of the process; a second call changes nothing. `terminal` says whether
 /// standard error is a terminal. If the format is JSON, a panic is logged as JSON too.
-pub fn init(log: &LogConfig, terminal: bool) {
+///
+/// # Errors
+/// The system refuses the thread that writes.
+pub fn init(log: &LogConfig, terminal: bool) -> io::Result<Flush> {
     let json = line_format(log, terminal) == LineFormat::Json;
-    let subscriber = subscriber(log, terminal, std::io::stderr);
+    let writer = LineWriter::start(io::stderr())?;
+    let subscriber = subscriber(log, terminal, writer.clone());
     let first = if library_level(log.level) == LevelFilter::OFF {
         // `try_init` would install the bridge from the `log` crate. Without it, what libraries log costs nothing.
         tracing::subscriber::set_global_default(subscriber).is_ok()
@@ -31,6 +56,7 @@ pub fn init(log: &LogConfig, terminal: bool) {
     if first && json {
         std::panic::set_hook(Box::new(log_panic));
     }
+    Ok(Flush(writer))
 }
 
 /// The format of a line, with `auto` resolved.
@@ -67,10 +93,9 @@ where
     let layer =
         tracing_subscriber::fmt::layer().with_writer(writer).with_target(library_level != LevelFilter::OFF);
     match line_format(log, terminal) {
-        LineFormat::Json => {
-            let layer = layer.json().flatten_event(true).with_current_span(false).with_span_list(false);
-            Box::new(base.with(layer))
-        }
+        LineFormat::Json => Box::new(
+            base.with(layer.event_format(JsonLines { with_target: library_level != LevelFilter::OFF })),
+        ),
         // On a terminal the layer itself respects `NO_COLOR`.
         LineFormat::Console if terminal => Box::new(base.with(layer)),
         LineFormat::Console => Box::new(base.with(layer.with_ansi(false))),
@@ -95,7 +120,6 @@ fn log_panic(panic: &PanicHookInfo<'_>) {
 mod tests {
     use super::*;
     use serde_json::Value;
-    use std::io;
     use std::sync::{Arc, Mutex};
 
     #[derive(Clone, Default)]
