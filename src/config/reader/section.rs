@@ -119,7 +119,7 @@ impl<'r, 'a, 'i> Section<'r, 'a, 'i> {
             Some((_, DeValue::Array(_))) => {
                 self.read_list(key, &[], |reader, text| reader.parse_pattern(text, &parse))
             }
-            Some((reader, other)) => reader.report(described(other), "a string or a list of strings", ""),
+            Some((reader, other)) => reader.report(describe(other), "a string or a list of strings", ""),
         }
     }
 

@@ -4,12 +4,14 @@
 //! - `signatures`: which signatures hold, and what a forged webhook gets
 //! - `delivery`: what arrives at the backend, and what Stripe gets back
 //! - `exactly_once`: duplicates, and copies that arrive at the same time
+//! - `locations`: what tells a webhook: spellings, variable segments, queries that are taken
 //! - `endpoint`: what the settings of one endpoint change
 //! - `queued`: events that are stored first and delivered later
 
 mod delivery;
 mod endpoint;
 mod exactly_once;
+mod locations;
 mod queued;
 mod signatures;
 mod smoke;
