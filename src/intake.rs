@@ -2,11 +2,13 @@
 //! brings. Both end in one `enqueue`. Owns verify, filter, claim and hand-over; never decides a status or a body, and
 //! never reads a request from the network.
 //!
-//! Files: `incoming` (what is stored and delivered of an event), `result` (what the intake returns).
+//! Files: `request` (what the intake is given), `incoming` (what is stored and delivered of an event), `result` (what the intake returns).
 
 mod incoming;
+mod request;
 mod result;
 
+pub use request::{ImportTarget, WebhookRequest};
 pub use result::{
     ImportError, ImportResult, WebhookDisposition, WebhookResult, outcome_of_backend_error,
     outcome_of_response,
@@ -25,7 +27,6 @@ use crate::config::OnOutage;
 use crate::delivery::dispatcher::Dispatcher;
 use crate::delivery::wakeup::Wakeup;
 use crate::delivery_mode::DeliveryMode;
-use crate::endpoint::Endpoint;
 use crate::failpoint;
 use crate::ledger::{Claim, EnqueueResult, EventKey, Ledger, LedgerError};
 use crate::stripe::event;
@@ -40,33 +41,6 @@ pub struct Intake {
     wakeup: Wakeup,
     /// Runs deliveries that outlast their caller.
     background: TaskTracker,
-}
-
-/// A whole request to a webhook path.
-pub struct WebhookRequest<'a, S> {
-    /// The endpoint that the path belongs to.
-    pub endpoint: &'a Arc<Endpoint>,
-    /// All `Stripe-Signature` headers, as they came.
-    pub signatures: S,
-    /// The values of the path's variable segments, separated by `/`; empty if there are none.
-    pub segments: &'a str,
-    /// The raw query, without `?`; empty if there is none.
-    pub query: &'a str,
-    /// The body, byte for byte.
-    pub body: Bytes,
-    /// When the request's head was complete.
-    pub arrived: Instant,
-}
-
-/// Where an imported event would have arrived.
-#[derive(Clone, Copy)]
-pub struct ImportTarget<'a> {
-    /// The endpoint.
-    pub endpoint: &'a Arc<Endpoint>,
-    /// The values of the variable segments in the path of the URL at Stripe, separated by `/`; empty if there are none.
-    pub segments: &'a str,
-    /// The raw query of the endpoint's URL at Stripe, without `?`; empty if there is none. It holds no white space.
-    pub query: &'a str,
 }
 
 /// The disposition of an event, with the number of the attempt that was made.

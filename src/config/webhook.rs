@@ -110,7 +110,7 @@ impl WebhookConfig {
         let locations = read_locations(section);
         let allowed_queries =
             section.list("allowed_queries", &["*"], values::allowed_query).and_then(|queries| {
-                let help = "[\"*\"] takes every query, and [\"\"] takes none";
+                let help = "[\"*\"] takes every query, and [\"\"] only requests without one";
                 section.non_empty("allowed_queries", queries, "at least one entry", help)
             });
         let name = section.text("name", "", values::endpoint_name).and_then(|name| match name.is_empty() {

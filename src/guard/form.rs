@@ -11,7 +11,7 @@ mod urlencoded;
 
 use super::parameter::letters;
 use super::query::{PairsRead, QueryGuard};
-use fields::Fields;
+use fields::FormFields;
 use multipart::Multipart;
 use std::sync::Arc;
 use urlencoded::Urlencoded;
@@ -87,7 +87,7 @@ impl FormGuard {
             FormKind::Urlencoded => Parser::Urlencoded(Urlencoded::default()),
             FormKind::Multipart => Parser::Multipart(Multipart::default()),
         };
-        let fields = Fields::new(self.queries.clone(), self.read.clone());
+        let fields = FormFields::new(self.queries.clone(), self.read.clone());
         FormInspector { parser, fields }
     }
 }
@@ -96,7 +96,7 @@ impl FormGuard {
 #[derive(Debug)]
 pub struct FormInspector {
     parser: Parser,
-    fields: Fields,
+    fields: FormFields,
 }
 
 #[derive(Debug)]

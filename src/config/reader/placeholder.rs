@@ -47,9 +47,9 @@ pub(crate) enum PlaceholderError {
 /// What becomes of a name in braces that is no placeholder, such as `{tenant}`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum NamesInBraces {
-    /// It is an error.
+    /// The name is an error.
     Reject,
-    /// It stays as it is: a variable segment of a path.
+    /// The name stays as it is: a variable segment of a path.
     Keep,
 }
 

@@ -8,12 +8,12 @@ pub(super) const MAX_FIELD: usize = 64 << 10;
 
 /// The fields of one form.
 #[derive(Debug)]
-pub(super) struct Fields {
+pub(super) struct FormFields {
     queries: Arc<QueryGuard>,
     read: PairsRead,
 }
 
-impl Fields {
+impl FormFields {
     /// Creates the fields of a form in a request whose target holds these pairs.
     pub(super) fn new(queries: Arc<QueryGuard>, read: PairsRead) -> Self {
         Self { queries, read }

@@ -1,7 +1,7 @@
 //! `multipart/form-data` as it streams. Parsers differ on the boundary, so it is not read: every line that begins with
 //! `Content-Disposition:` begins a field, wherever it stands. It holds the head and the value of one field.
 
-use super::fields::{Fields, MAX_FIELD};
+use super::fields::{FormFields, MAX_FIELD};
 use crate::guard::parameter::letters;
 
 /// The names of the headers that may begin a part.
@@ -29,7 +29,7 @@ pub(super) struct Multipart {
 }
 
 impl Multipart {
-    pub(super) fn feed(&mut self, bytes: &[u8], fields: &mut Fields) {
+    pub(super) fn feed(&mut self, bytes: &[u8], fields: &mut FormFields) {
         let mut rest = bytes;
         while !rest.is_empty() {
             let end = memchr::memchr2(b'\r', b'\n', rest);
@@ -43,12 +43,12 @@ impl Multipart {
         }
     }
 
-    pub(super) fn finish(&mut self, fields: &mut Fields) {
+    pub(super) fn finish(&mut self, fields: &mut FormFields) {
         self.end_field(fields);
     }
 
     /// Takes the next bytes of the current line.
-    fn hold(&mut self, chunk: &[u8], fields: &mut Fields) {
+    fn hold(&mut self, chunk: &[u8], fields: &mut FormFields) {
         if !chunk.is_empty() {
             self.after_return = false;
         }
@@ -71,7 +71,7 @@ impl Multipart {
     }
 
     /// Handles the end of a line. A line feed after a carriage return ends the same line.
-    fn end_line(&mut self, byte: u8, fields: &mut Fields) {
+    fn end_line(&mut self, byte: u8, fields: &mut FormFields) {
         self.push(&[byte], fields);
         if byte == b'\n' && std::mem::take(&mut self.after_return) {
             return;
@@ -92,7 +92,7 @@ impl Multipart {
     }
 
     /// Adds bytes to the current field. A long one is judged as far as it has come.
-    fn push(&mut self, bytes: &[u8], fields: &mut Fields) {
+    fn push(&mut self, bytes: &[u8], fields: &mut FormFields) {
         let Some(field) = &mut self.field else { return };
         field.extend_from_slice(bytes);
         if field.len() <= MAX_FIELD {
@@ -108,13 +108,13 @@ impl Multipart {
         self.field = None;
     }
 
-    fn end_field(&mut self, fields: &mut Fields) {
+    fn end_field(&mut self, fields: &mut FormFields) {
         self.add_field(fields);
         self.field = None;
     }
 
     /// Adds what some parser reads in the current field.
-    fn add_field(&self, fields: &mut Fields) {
+    fn add_field(&self, fields: &mut FormFields) {
         let Some(field) = &self.field else { return };
         for end in head_ends(field) {
             let (head, value) = field.split_at(end);

@@ -1,7 +1,7 @@
 //! `application/x-www-form-urlencoded` as it streams. It holds one key, and the value of a key that tells a webhook; other
 //! values pass unheld.
 
-use super::fields::{Fields, MAX_FIELD};
+use super::fields::{FormFields, MAX_FIELD};
 use crate::guard::decode::Decoded;
 use crate::guard::query::split_pair;
 
@@ -13,7 +13,7 @@ const MAX_KEY_LETTERS: usize = 4096;
 /// The state of a form that streams.
 #[derive(Debug, Default)]
 pub(super) struct Urlencoded {
-    state: State,
+    state: FieldState,
     /// The key as far as it has come, without what cannot matter of a long one.
     key: Vec<u8>,
     /// The value as far as it has come, if its key tells a webhook.
@@ -21,7 +21,7 @@ pub(super) struct Urlencoded {
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq)]
-enum State {
+enum FieldState {
     /// Within a key.
     #[default]
     Key,
@@ -34,14 +34,14 @@ enum State {
 }
 
 impl Urlencoded {
-    pub(super) fn feed(&mut self, bytes: &[u8], fields: &mut Fields) {
+    pub(super) fn feed(&mut self, bytes: &[u8], fields: &mut FormFields) {
         let mut rest = bytes;
         while !rest.is_empty() {
             let end = match self.state {
-                State::Key | State::KnownKey => memchr::memchr3(b'&', b';', b'=', rest),
+                FieldState::Key | FieldState::KnownKey => memchr::memchr3(b'&', b';', b'=', rest),
                 // Most parsers read `;` as any other byte of a value; `end_value` reads it as the others do.
-                State::Value => memchr::memchr(b'&', rest),
-                State::Skip => memchr::memchr2(b'&', b';', rest),
+                FieldState::Value => memchr::memchr(b'&', rest),
+                FieldState::Skip => memchr::memchr2(b'&', b';', rest),
             };
             let (part, after) = rest.split_at(end.unwrap_or(rest.len()));
             for chunk in part.chunks(MAX_FIELD) {
@@ -53,34 +53,34 @@ impl Urlencoded {
         }
     }
 
-    pub(super) fn finish(&mut self, fields: &mut Fields) {
+    pub(super) fn finish(&mut self, fields: &mut FormFields) {
         self.end(b'&', fields);
     }
 
     /// Takes the next bytes of the current key or value.
-    fn hold(&mut self, chunk: &[u8], fields: &mut Fields) {
+    fn hold(&mut self, chunk: &[u8], fields: &mut FormFields) {
         match self.state {
-            State::Skip | State::KnownKey => {}
-            State::Key => {
+            FieldState::Skip | FieldState::KnownKey => {}
+            FieldState::Key => {
                 self.key.extend_from_slice(chunk);
                 if self.key.len() > MAX_FIELD {
                     self.shorten_key(fields);
                 }
             }
-            State::Value => {
+            FieldState::Value => {
                 self.value.extend_from_slice(chunk);
                 if self.value.len() > MAX_FIELD {
                     // No page has so long a value under such a key.
                     fields.add_any_value(&self.key);
                     self.end_value(fields);
-                    self.state = State::Skip;
+                    self.state = FieldState::Skip;
                 }
             }
         }
     }
 
     /// Decodes a long key, and drops what no parser takes for a letter.
-    fn shorten_key(&mut self, fields: &Fields) {
+    fn shorten_key(&mut self, fields: &FormFields) {
         let end = self.key.split_off(self.key.len() - UNFINISHED);
         let decoded = Decoded::new(&self.key).text;
         let unfinished = decoded.len().saturating_sub(6);
@@ -92,7 +92,8 @@ impl Urlencoded {
                 self.key.push(byte);
             }
             if self.key.len() > MAX_KEY_LETTERS {
-                self.state = if fields.knows_key(&self.key) { State::KnownKey } else { State::Skip };
+                self.state =
+                    if fields.knows_key(&self.key) { FieldState::KnownKey } else { FieldState::Skip };
                 return;
             }
         }
@@ -100,22 +101,22 @@ impl Urlencoded {
     }
 
     /// Handles the byte that ends a key or a value.
-    fn end(&mut self, byte: u8, fields: &mut Fields) {
+    fn end(&mut self, byte: u8, fields: &mut FormFields) {
         match (self.state, byte) {
-            (State::Key | State::KnownKey, b'=') => {
+            (FieldState::Key | FieldState::KnownKey, b'=') => {
                 self.value.clear();
-                self.state = if fields.knows_key(&self.key) { State::Value } else { State::Skip };
+                self.state = if fields.knows_key(&self.key) { FieldState::Value } else { FieldState::Skip };
                 return;
             }
-            (State::Value, _) => self.end_value(fields),
-            (State::Key | State::KnownKey | State::Skip, _) => {}
+            (FieldState::Value, _) => self.end_value(fields),
+            (FieldState::Key | FieldState::KnownKey | FieldState::Skip, _) => {}
         }
         self.key.clear();
-        self.state = State::Key;
+        self.state = FieldState::Key;
     }
 
     /// Adds the field whose value is complete, and the fields that a parser reads in it which takes `;` for `&`.
-    fn end_value(&mut self, fields: &mut Fields) {
+    fn end_value(&mut self, fields: &mut FormFields) {
         fields.add(&self.key, &self.value);
         let mut pieces = self.value.split(|&byte| byte == b';');
         fields.add(&self.key, pieces.next().unwrap_or_default());

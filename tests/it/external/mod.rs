@@ -3,6 +3,7 @@
 //! - `caddy`: the real Caddy with the shipped Caddyfile
 //! - `demo`: `make run`, as a newcomer runs it
 //! - `gunicorn`: a backend that lets the proxy set `SCRIPT_NAME`
+//! - `parsers`: parsers of queries and forms: PHP, Rack, Node, Express, Python, Django
 //! - `prometheus`: promtool on the shipped rules and dashboard
 //! - `sdk`, `sdk_queued`, `sdk_requests`: Stripe's own libraries, as backend and as client
 //! - `stripe_cli`: Stripe's own command line
@@ -15,6 +16,7 @@ mod chromium;
 pub mod demo;
 mod fake_stripe_api;
 mod gunicorn;
+mod parsers;
 mod prometheus;
 mod sdk;
 mod sdk_queued;
