@@ -125,3 +125,96 @@ impl FormInspector {
         self.fields.complete()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{FormKind, UnreadableForm};
+    use crate::guard::{Guard, Location, QueryPair};
+    use proptest::prelude::*;
+
+    fn tells(kind: FormKind, body: &[u8], size: usize) -> bool {
+        let query = vec![QueryPair { key: "wc-api".to_owned(), value: "wc_stripe".to_owned() }];
+        let guard = Guard::new([Location { query, ..Location::from("/") }]);
+        let mut form = guard.form(b"/", kind).unwrap().inspector();
+        body.chunks(size).any(|piece| form.feed(piece).is_some()) || form.finish().is_some()
+    }
+
+    #[test]
+    fn a_form_is_recognized_by_any_of_its_types() {
+        let kind = |types: &[&str], codings: &[&str]| {
+            let bytes = |text: &&str| text.as_bytes().to_vec();
+            let (types, codings): (Vec<_>, Vec<_>) =
+                (types.iter().map(bytes).collect(), codings.iter().map(bytes).collect());
+            FormKind::of(types.iter().map(|text| &text[..]), codings.iter().map(|text| &text[..]))
+        };
+        let urlencoded = "application/x-www-form-urlencoded";
+        for (types, codings, expected) in [
+            (&[urlencoded][..], &[][..], Ok(Some(FormKind::Urlencoded))),
+            (
+                &["Application/X-WWW-Form-URLEncoded ; charset=UTF-8"],
+                &[" Identity"],
+                Ok(Some(FormKind::Urlencoded)),
+            ),
+            (&["multipart/form-data; boundary=x"], &[], Ok(Some(FormKind::Multipart))),
+            (&["multipart/mixed"], &[], Ok(Some(FormKind::Multipart))),
+            (&["application/json", "multipart/form-data"], &[], Ok(Some(FormKind::Multipart))),
+            (&[], &[], Ok(Some(FormKind::Urlencoded))),
+            (&["application/json"], &["gzip"], Ok(None)),
+            (&["text/plain; charset=utf-16"], &[], Ok(None)),
+            (&[urlencoded], &["gzip"], Err(UnreadableForm)),
+            (&["multipart/form-data; charset=\"UTF-16LE\""], &[], Err(UnreadableForm)),
+            (&["application/x-www-form-urlencoded; charset=ibm500"], &[], Err(UnreadableForm)),
+        ] {
+            assert_eq!(kind(types, codings), expected, "{types:?} {codings:?}");
+        }
+    }
+
+    #[test]
+    fn a_field_is_judged_wherever_the_body_is_cut() {
+        let text = "--B\r\nContent-Disposition: form-data; name=\"text\"\r\n\r\nwc-api\nwc_stripe\r\n";
+        let field = "--B\r\nContent-Disposition: form-data; name=\"wc-api\"\r\n\r\nwc_stripe\r\n";
+        let other = "--B\r\nContent-Disposition: form-data; name=\"wc-api\"\r\n\r\nwc_paypal\r\n";
+        let long = "x".repeat(100_000);
+        let cases = [
+            (FormKind::Urlencoded, "a=b&wc-api=wc_stripe".to_owned(), true),
+            (FormKind::Urlencoded, "wc-api=wc_stripe;c=d".to_owned(), true),
+            (FormKind::Urlencoded, "wc-api=x;wc_api=wc_stripe&c=d".to_owned(), true),
+            (FormKind::Urlencoded, format!("wc-api={long}"), true),
+            (FormKind::Urlencoded, format!("{long}wc-api=wc_stripe"), false),
+            (FormKind::Urlencoded, format!("a={long}&b"), false),
+            (FormKind::Urlencoded, "wc-api=x&wc_stripe=wc-api&wc-api".to_owned(), false),
+            (FormKind::Multipart, format!("{text}{field}--B--\r\n"), true),
+            (FormKind::Multipart, format!("{field}{text}--B--\r\n"), true),
+            (FormKind::Multipart, format!("{text}{other}--B--\r\n"), false),
+            (FormKind::Multipart, format!("{other}{text}{long}\r\n{field}--B--"), true),
+            (FormKind::Multipart, field.trim_end().to_owned(), true),
+            (FormKind::Multipart, field.replace("\r\n\r\n", &format!("\r\nX-Long: {long}\r\n\r\n")), true),
+            (FormKind::Multipart, field.replace("wc_stripe", &"--\r\n".repeat(20)), true),
+            (FormKind::Multipart, format!("{}{long}", text.replace("text", "file")), false),
+        ];
+        for (kind, body, expected) in cases {
+            let shown = &body[..body.len().min(90)];
+            for size in [1, 2, 63, 64, 65, 4096, body.len()] {
+                assert_eq!(tells(kind, body.as_bytes(), size), expected, "{kind:?} {size} {shown}");
+            }
+        }
+    }
+
+    proptest! {
+        /// Joins parts of forms at random.
+        #[test]
+        fn a_form_has_one_verdict_however_it_is_cut(
+            parts in prop::collection::vec(prop::sample::select(vec![
+                "wc-api", "wc_stripe", "=", "&", ";", "%2D", "%00", "[", "[]", "--B", "--", "\r\n", "\n", "\r", "\r\n\r\n",
+                "Content-Disposition: form-data; name=", "Content-Transfer-Encoding: base64", "\"", ";", "x", ": ",
+            ]), 0..24),
+            size in 1_usize..40,
+        ) {
+            let body = parts.concat();
+            for kind in [FormKind::Urlencoded, FormKind::Multipart] {
+                let whole = tells(kind, body.as_bytes(), body.len().max(1));
+                prop_assert_eq!(tells(kind, body.as_bytes(), size), whole, "{:?} {:?}", kind, &body);
+            }
+        }
+    }
+}

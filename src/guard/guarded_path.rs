@@ -110,7 +110,7 @@ pub(super) fn loses_segments(text: &[u8]) -> bool {
     while let Some(segment) = segments.next() {
         match segment.trim_ascii() {
             b"" if segments.peek().is_some() => return true,
-            b"." | b".." => return true,
+            b"." => return true,
             _ => {}
         }
     }

@@ -221,6 +221,43 @@ mod tests {
     }
 
     #[test]
+    fn a_variable_segment_matches_any_segment_in_judging() {
+        let guard = Guard::new(["/tenants/{tenant}/stripe", "/hooks/{a}/{b}", "/hooks/main"]);
+        for target in ["/tenants/acme/stripe?x", "/tenants/A.c~m-e_1/stripe", "http://a/tenants/x/stripe"] {
+            assert_eq!(guard.classify(target.as_bytes()), Webhook(0), "{target}");
+        }
+        assert_eq!(&*guard.segments(0, b"http://a/tenants/x/stripe?y"), "x");
+        assert_eq!(guard.classify(b"/hooks/x/y.json"), Webhook(1));
+        assert_eq!(&*guard.segments(1, b"/hooks/x/y.json"), "x/y.json");
+        assert_eq!(guard.classify(b"/hooks/main"), Webhook(2));
+        let all = [
+            (Reason::Spelling, "/tenants/%61cme/stripe", 0),
+            (Reason::Spelling, "/tenants/a%2Fb/stripe", 0),
+            (Reason::Spelling, "/tenants/a%252F%252fb/stripe", 0),
+            (Reason::Spelling, "/tenants/a\\b/stripe", 0),
+            (Reason::Spelling, "/tenants/./stripe", 0),
+            (Reason::Spelling, "/tenants//stripe", 0),
+            (Reason::Spelling, "//tenants/x/stripe", 0),
+            (Reason::Spelling, "/index.php/tenants/x/stripe", 0),
+            (Reason::Extension, "/tenants/x/stripe.json", 0),
+            (Reason::Beneath, "/tenants/x/stripe/y", 0),
+            (Reason::Traversal, "/tenants/x/y/../../stripe", 0),
+            (Reason::Beneath, "/hooks/main/x/y", 2),
+            (Reason::Spelling, "/Hooks/x/y", 1),
+        ];
+        for (reason, target, webhook) in all {
+            assert_eq!(
+                guard.classify(target.as_bytes()),
+                Classification::Ambiguous { reason, webhook },
+                "{target}"
+            );
+        }
+        let others =
+            ["/tenants/", "/tenants/x", "/tenants/x/stripes", "/tenants/x/y/stripe", "/x/stripe", "/hooks/x"];
+        assert_all(&guard, Other, &others);
+    }
+
+    #[test]
     fn other_paths_are_not_ambiguous() {
         assert_all(
             &stripe(),

@@ -28,11 +28,12 @@ pub(super) fn value_reads_as(value: &[u8], configured: &str) -> bool {
     if is_plain(value) && !value.contains(&b'<') {
         return is(value);
     }
-    // WordPress' `sanitize_text_field` drops escapes that are still there after decoding, and tags.
-    let once = without_escapes(&decode_once(value));
-    [Decoded::new(value).text, once].iter().any(|text| {
-        is(text)
-            || text.contains(&b'<') && (is(&without_tags(text)) || is(&without_tags(&without_scripts(text))))
+    // WordPress' `sanitize_text_field` drops tags, and then the escapes that are still there after decoding.
+    let is_sanitized = |text: &[u8]| is(text) || text.contains(&b'%') && is(&without_escapes(text));
+    [Decoded::new(value).text, decode_once(value)].iter().any(|text| {
+        is_sanitized(text)
+            || text.contains(&b'<')
+                && (is_sanitized(&without_tags(text)) || is_sanitized(&without_tags(&without_scripts(text))))
     })
 }
 
@@ -189,6 +190,7 @@ mod tests {
             "wc_<ScRipt a=b>x</scripT>str<style>y</style>ipe",
             "wc_%C3%A9stripe",
             "wc_s%u0074ripe",
+            "wc_st%0<b>0ripe",
             "wc_\u{17f}tripe",
         ] {
             assert!(value_reads_as(value.as_bytes(), "wc_stripe"), "{value}");

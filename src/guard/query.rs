@@ -214,3 +214,92 @@ pub(super) fn split_pair(piece: &[u8]) -> (&[u8], &[u8]) {
 pub fn same_key(one: &str, other: &str) -> bool {
     letters(one.as_bytes()).eq(letters(other.as_bytes()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::QueryPair;
+    use crate::guard::Classification::{self, Other, Webhook};
+    use crate::guard::{Guard, Location, Preset, Reason};
+
+    fn location(path: &str, query: &str, preset: Option<Preset>) -> Location {
+        let pair = |text: &str| {
+            let (key, value) = text.split_once('=').unwrap();
+            QueryPair { key: key.to_owned(), value: value.to_owned() }
+        };
+        Location { query: query.split('&').map(pair).collect(), preset, ..Location::from(path) }
+    }
+
+    fn guard() -> Guard {
+        Guard::new([
+            location("/", "callback=gravityformsstripe", None),
+            location("/index.php", "option=com_shop&task=stripe.webhook", Some(Preset::Joomla)),
+            location("/", "wc-api=wc_stripe", Some(Preset::WooCommerce)),
+            Location::from("/webhooks/stripe"),
+        ])
+    }
+
+    const fn ambiguous(webhook: usize) -> Classification {
+        Classification::Ambiguous { reason: Reason::Query, webhook }
+    }
+
+    #[test]
+    fn a_query_tells_a_webhook_only_on_its_path_and_in_its_spelling() {
+        for (target, expected) in [
+            ("/?callback=gravityformsstripe", Webhook(0)),
+            ("/?a=b&callback=gravityformsstripe&c", Webhook(0)),
+            ("http://shop.example/?callback=gravityformsstripe", Webhook(0)),
+            ("/index.php?task=stripe.webhook&x=1&option=com_shop", Webhook(1)),
+            ("/?wc-api=wc_stripe", Webhook(2)),
+            ("/webhooks/stripe?x=1", Webhook(3)),
+            ("/shop?callback=gravityformsstripe", ambiguous(0)),
+            ("//?callback=gravityformsstripe", ambiguous(0)),
+            ("/?callback=gravityformsstripe&callback=x", ambiguous(0)),
+            ("/?callback=gravityformsstripe;x", ambiguous(0)),
+            ("/?callback=gravityformsstripe&wc-api=wc_stripe", ambiguous(2)),
+            ("/webhooks/stripe?callback=gravityformsstripe", ambiguous(0)),
+            ("/index.php?option=com_shop&task=stripe_webhook", ambiguous(1)),
+            ("/index.php?option=COM_SHOP&task=stripe.webhook", ambiguous(1)),
+            ("/component/shop?task=stripe.webhook", ambiguous(1)),
+            ("/de/x/Component/com_shop/y?task=stripe.webhook", ambiguous(1)),
+            ("/any/wc-api/wc_stripe/", ambiguous(2)),
+            ("/x/../wc%2Dapi//wc_str!ipe", ambiguous(2)),
+        ] {
+            assert_eq!(guard().classify(target.as_bytes()), expected, "{target}");
+        }
+        for target in [
+            "/",
+            "/?",
+            "/?callback=other",
+            "/?other=gravityformsstripe",
+            "/?callback&gravityformsstripe",
+            "/?x[callback]=gravityformsstripe",
+            "/index.php?option=com_shop&task=list",
+            "/index.php?task=stripe.webhook",
+            "/component/other?task=stripe.webhook",
+            "/component?task=stripe.webhook",
+            "/wc-api/v3/wc_stripe",
+            "/wc-api",
+            "/shop/wc_stripe",
+        ] {
+            assert_eq!(guard().classify(target.as_bytes()), Other, "{target}");
+        }
+    }
+
+    #[test]
+    fn the_location_with_more_of_the_same_pairs_takes_precedence() {
+        let guard = Guard::new([location("/", "a=1", None), location("/", "a=1&b=2", None)]);
+        assert_eq!(guard.classify(b"/?b=2&a=1"), Webhook(1));
+        assert_eq!(guard.classify(b"/?a=1&b=3"), Webhook(0));
+        assert_eq!(guard.classify(b"/?a=1&b=%32"), ambiguous(1));
+    }
+
+    #[test]
+    fn a_path_of_a_product_may_be_a_location_of_its_own() {
+        let path = Location { preset: Some(Preset::WooCommerce), ..Location::from("/wc-api/wc_stripe/") };
+        let guard = Guard::new([location("/", "wc-api=wc_stripe", Some(Preset::WooCommerce)), path]);
+        assert_eq!(guard.classify(b"/wc-api/wc_stripe/"), Webhook(1));
+        assert_eq!(guard.classify(b"/?wc-api=wc_stripe"), Webhook(0));
+        assert_ne!(guard.classify(b"/wc-api/wc_stripe"), Other);
+        assert_eq!(guard.classify(b"/x/wc-api/wc_stripe/"), ambiguous(0));
+    }
+}
