@@ -242,7 +242,7 @@ mod tests {
             (Reason::Extension, "/tenants/x/stripe.json", 0),
             (Reason::Beneath, "/tenants/x/stripe/y", 0),
             (Reason::Traversal, "/tenants/x/y/../../stripe", 0),
-            (Reason::Beneath, "/hooks/main/x/y", 2),
+            (Reason::Beneath, "/hooks/main/x/y", 1),
             (Reason::Spelling, "/Hooks/x/y", 1),
         ];
         for (reason, target, webhook) in all {
