@@ -71,10 +71,10 @@ impl Intake {
         head: impl FnOnce() -> RequestHeadBuilder,
     ) -> WebhookResult
     where
-        S: Iterator<Item = &'a [u8]> + Clone,
+        S: Iterator<Item = &'a [u8]>,
     {
         let WebhookRequest { endpoint, signatures, segments, query, body, arrived } = request;
-        let verified = endpoint.verification.verify(signatures.clone(), body, clock::unix_seconds());
+        let verified = endpoint.verification.verify(signatures, body, clock::unix_seconds());
         let event = match verified {
             Ok(event) => event,
             Err(rejection) => {
@@ -93,9 +93,8 @@ impl Intake {
             endpoint: endpoint.clone(),
             segments: segments.into(),
             query: query.into(),
+            // It has one `Stripe-Signature`: verification accepts no other number.
             head: head(),
-            // Verification accepts exactly one header.
-            signature: Bytes::copy_from_slice(signatures.clone().next().unwrap_or_default()),
         };
         // Boxed, so that an idle connection's task does not reserve space for a delivery, and a refusal need not move one.
         let (attempt, disposition) = match mode {
@@ -127,8 +126,7 @@ impl Intake {
             endpoint: endpoint.clone(),
             segments: segments.into(),
             query: query.into(),
-            head: import_head(&target, &self.import_host),
-            signature: signature.into(),
+            head: import_head(&target, &self.import_host, &signature),
         };
         let key = incoming.key();
         if !endpoint.filter.matches(&incoming.event) {

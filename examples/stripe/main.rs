@@ -28,7 +28,7 @@ struct Options {
     /// URL to which events are sent, signed with the secret in $STRIPE_WEBHOOK_SECRET
     #[arg(long)]
     webhook: Option<String>,
-    /// Another price to sell: price_1Book=1200:A book, with the price in cents; price_1Club=500/month:The club recurs
+    /// Another price to sell: price_1Book=1200:A book, with the price in cents; price_1Club=500/month:The club recurs, price_1Use=5/use:Calls is metered
     #[arg(long, value_parser = parse_price)]
     price: Vec<Price>,
     /// File with Stripe's OpenAPI description; parameters are checked against it too
@@ -64,15 +64,20 @@ async fn main() -> std::io::Result<()> {
     std::future::pending().await
 }
 
-/// Parses `price_1Book=1200:A book` or `price_1Club=500/month:The club`.
+/// Parses `price_1Book=1200:A book`, `price_1Club=500/month:The club` or `price_1Use=5/use:Calls`.
 fn parse_price(text: &str) -> Result<Price, String> {
     let error = || format!("expected a price like price_1Book=1200:A book, found {text:?}");
     let (id, rest) = text.split_once('=').ok_or_else(error)?;
     let (cents, product) = rest.split_once(':').ok_or_else(error)?;
-    let (cents, monthly) = cents.strip_suffix("/month").map_or((cents, false), |cents| (cents, true));
+    let (cents, kind) = cents.split_once('/').unwrap_or((cents, "once"));
     let cents = cents.parse().map_err(|_| error())?;
     if !id.starts_with("price_") {
         return Err(error());
     }
-    Ok(if monthly { Price::monthly(id, cents, product) } else { Price::once(id, cents, product) })
+    match kind {
+        "once" => Ok(Price::once(id, cents, product)),
+        "month" => Ok(Price::monthly(id, cents, product)),
+        "use" => Ok(Price::metered(id, cents, product)),
+        _ => Err(error()),
+    }
 }

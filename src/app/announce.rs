@@ -1,6 +1,6 @@
 //! What the program logs about itself at start and on reload: version, endpoints, listeners, the checkout, warnings.
 
-use crate::config::{CheckoutConfig, CheckoutState, Config, Source};
+use crate::config::{CheckoutState, Config, Source};
 use crate::guard::Location;
 
 /// Logs what runs and what it guards. `proxy` and `admin` are the addresses that the listeners are bound to.
@@ -20,7 +20,7 @@ pub(super) fn start(config: &Config, source: &Source, proxy: &str, admin: &str) 
             "guarding a webhook path"
         );
     }
-    checkout(&config.checkout);
+    checkout(config);
     warnings(config);
     tracing::info!(listener = "proxy", address = %proxy, "listening for traffic");
     let events_api = config.admin.token.is_some();
@@ -28,17 +28,18 @@ pub(super) fn start(config: &Config, source: &Source, proxy: &str, admin: &str) 
 }
 
 /// Logs whether orders are taken, and if not, why.
-pub(super) fn checkout(checkout: &CheckoutConfig) {
+pub(super) fn checkout(config: &Config) {
+    let (checkout, stripe) = (&config.checkout, &config.stripe);
     let paths = checkout.paths.join(" ");
     let off = |why: &str| tracing::info!(paths, why, "checkout is off: its paths pass through");
-    match checkout.state() {
+    match config.checkout_state() {
         CheckoutState::On => {
-            let (prices, live) = (checkout.prices.len(), checkout.live());
-            tracing::info!(paths, prices, live, api_version = %checkout.api_version, "checkout is on");
+            let (prices, live) = (checkout.prices.len(), stripe.live());
+            tracing::info!(paths, prices, live, api_version = %stripe.api_version, "checkout is on");
         }
-        CheckoutState::NoKey => off("there are prices but no secret_key"),
-        CheckoutState::NoPrice => off("there is a secret_key but no [[checkout.price]]"),
-        CheckoutState::Neither => off("there is neither a secret_key nor a [[checkout.price]]"),
+        CheckoutState::NoKey => off("there are prices but no [stripe] secret_key"),
+        CheckoutState::NoPrice => off("there is a [stripe] secret_key but no [[checkout.price]]"),
+        CheckoutState::Neither => off("there is neither a [stripe] secret_key nor a [[checkout.price]]"),
     }
 }
 

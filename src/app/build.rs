@@ -74,6 +74,7 @@ impl App {
         let (connections, background) = (TaskTracker::new(), TaskTracker::new());
         let mut checkout = CheckoutResources::new(metrics.clone());
         let routes = routes(&config, &metrics, &mut checkout, &[])?;
+        routes.resolve_prices().await;
         let routes = Arc::new(ArcSwap::from_pointee(routes));
 
         let delivery =
@@ -199,7 +200,7 @@ pub(super) fn routes(
     checkout: &mut CheckoutResources,
     before: &[Arc<Endpoint>],
 ) -> Result<Routes, String> {
-    let checkout = checkout.open(&config.checkout)?;
+    let checkout = checkout.open(config)?;
     let endpoints = config.webhooks.iter().map(|webhook| {
         let endpoint = Endpoint::new(webhook, metrics);
         let endpoint = match before.iter().find(|old| *old.name == *webhook.name) {

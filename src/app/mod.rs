@@ -70,7 +70,7 @@ async fn serve(source: Source, config: Config) -> ExitCode {
         Err(message) => return fail("cannot open the checkout", &message),
     };
     while let Signal::Reload = signals.next().await {
-        app.reload();
+        app.reload().await;
     }
     app.shut_down(&mut signals).await
 }

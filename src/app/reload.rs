@@ -10,7 +10,7 @@ use crate::config::{Config, ServerConfig};
 impl App {
     /// Reads the configuration again and puts endpoints, secrets and the checkout in force. Requests in flight finish
     /// with what they began with.
-    pub(super) fn reload(&mut self) {
+    pub(super) async fn reload(&mut self) {
         let config = match self.source.load() {
             Ok(config) => config,
             Err(errors) => {
@@ -25,7 +25,10 @@ impl App {
         let before = self.routes.load().endpoints();
         match build::routes(&config, &self.metrics, &mut self.checkout, &before) {
             // One store swaps everything: a request sees the old configuration or the new one, never a mixture.
-            Ok(routes) => self.routes.store(Arc::new(routes)),
+            Ok(routes) => {
+                routes.resolve_prices().await;
+                self.routes.store(Arc::new(routes));
+            }
             Err(message) => {
                 tracing::error!(
                     message,
@@ -35,7 +38,7 @@ impl App {
             }
         }
         self.ledger.set_queueing_enabled(config.queues_events());
-        announce::checkout(&config.checkout);
+        announce::checkout(&config);
         // Series of endpoints that left the configuration would stay at their last value for ever.
         self.metrics.retain(&config.webhooks.iter().map(|w| w.name.as_str()).collect::<Vec<_>>());
         announce::warnings(&config);

@@ -42,9 +42,9 @@ impl App {
     /// Stops accepting, waits up to `shutdown_grace` for what is in flight, then closes the ledger and the admin
     /// listener. A second SIGTERM or SIGINT ends the wait.
     pub(super) async fn shut_down(self, signals: &mut Signals) -> ExitCode {
-        tracing::info!(grace = ?self.config.server.shutdown_grace, "shutting down: draining requests in flight");
         self.readiness.set_draining();
         self.drain.start();
+        tracing::info!(grace = ?self.config.server.shutdown_grace, "shutting down: draining requests in flight");
         let _ = self.accepting.await;
         let drained = tokio::select! {
             drained = drained(&self.drain, &self.connections, &self.background) => drained,

@@ -20,6 +20,8 @@ pub struct ResponseHead {
     pub status: u16,
     /// The value of `Content-Type`, if present.
     pub content_type: Option<Bytes>,
+    /// The value of `Content-Encoding`, if present. The body is never decoded.
+    pub content_encoding: Option<Box<[u8]>>,
     /// The value of `Retry-After`, if present: seconds or a date.
     pub retry_after: Option<Bytes>,
 }
@@ -75,7 +77,7 @@ impl ResponseReader {
     pub(super) fn new() -> Self {
         Self {
             buffer: BytesMut::with_capacity(4096),
-            head: ResponseHead { status: 0, content_type: None, retry_after: None },
+            head: ResponseHead { status: 0, content_type: None, content_encoding: None, retry_after: None },
             framing: ResponseFraming::Length(0),
             keep_alive: false,
             body: BytesMut::new(),
@@ -205,7 +207,7 @@ fn read_head(
     version: Option<u8>,
     headers: &[httparse::Header<'_>],
 ) -> Result<(ResponseHead, ResponseFraming, bool), BackendError> {
-    let mut head = ResponseHead { status, content_type: None, retry_after: None };
+    let mut head = ResponseHead { status, content_type: None, content_encoding: None, retry_after: None };
     let (mut length, mut has_coding, mut chunked) = (None, false, false);
     let (mut close, mut keep_alive) = (false, version == Some(1));
     for header in headers {
@@ -229,6 +231,8 @@ fn read_head(
             keep_alive |= has_option(b"keep-alive");
         } else if name.eq_ignore_ascii_case("content-type") {
             head.content_type = Some(Bytes::copy_from_slice(header.value));
+        } else if name.eq_ignore_ascii_case("content-encoding") {
+            head.content_encoding = Some(header.value.into());
         } else if name.eq_ignore_ascii_case("retry-after") {
             head.retry_after = Some(Bytes::copy_from_slice(header.value));
         }

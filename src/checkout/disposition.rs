@@ -88,6 +88,9 @@ fn outcome_of_order_error(error: &OrderError) -> CheckoutOutcome {
         OrderErrorKind::FieldInvalid => CheckoutOutcome::FieldInvalid,
         OrderErrorKind::FieldMissing => CheckoutOutcome::FieldMissing,
         OrderErrorKind::PriceUnknown => CheckoutOutcome::PriceUnknown,
+        OrderErrorKind::PriceUnavailable => CheckoutOutcome::PriceUnavailable,
+        OrderErrorKind::QuantityMetered => CheckoutOutcome::QuantityMetered,
+        OrderErrorKind::AccountsMixed => CheckoutOutcome::AccountsMixed,
         OrderErrorKind::QuantityOutOfRange => CheckoutOutcome::QuantityOutOfRange,
         OrderErrorKind::ModesMixed => CheckoutOutcome::ModesMixed,
     }
@@ -119,7 +122,10 @@ pub fn is_client_input_error(error: &StripeError) -> bool {
     const CLIENT_FIELDS: [&str; 4] = ["customer_email", "client_reference_id", "locale", "metadata"];
     let param = error.param.as_deref().unwrap_or_default();
     let field = param.split('[').next().unwrap_or_default();
-    CLIENT_FIELDS.contains(&field) || (field == "line_items" && param.ends_with("[quantity]"))
+    // Without a code, Stripe's error is about the kind of the price: a metered one takes no quantity. That is for the
+    // operator to set.
+    let is_quantity = field == "line_items" && param.ends_with("[quantity]") && error.code.is_some();
+    CLIENT_FIELDS.contains(&field) || is_quantity
 }
 
 #[cfg(test)]
@@ -150,6 +156,7 @@ mod tests {
                 O::StripeRefused,
                 false,
             ),
+            (rejected(400, None, Some("line_items[0][quantity]")), O::StripeRefused, true),
             (rejected(400, Some("email_invalid"), Some("customer_email")), O::StripeRefused, false),
             (rejected(400, None, Some("metadata[size]")), O::StripeRefused, false),
             (reused, O::StripeRefused, false),

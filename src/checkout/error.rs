@@ -13,10 +13,16 @@ pub enum OrderErrorKind {
     FieldMissing,
     /// The price is not configured.
     PriceUnknown,
+    /// Stripe has not said yet which price has the configured lookup key.
+    PriceUnavailable,
+    /// The order has a quantity of a metered price, which is billed by its use.
+    QuantityMetered,
     /// The quantity is outside the configured range of its price.
     QuantityOutOfRange,
     /// The prices have different modes, which one session cannot combine.
     ModesMixed,
+    /// The prices are sold by different accounts, which one session cannot combine.
+    AccountsMixed,
 }
 
 /// An order that is rejected.

@@ -6,30 +6,47 @@
 //! - [`error`]: why an order is rejected
 //! - [`identity`]: the buyer, from trusted headers, and the idempotency key
 //! - [`rate_limit`]: how many requests a buyer or an address may send
-//! - [`session`]: the parameters of a session, and Stripe's responses
+//! - `params`: the parameters of a session
+//! - [`session`]: Stripe's responses about a session
+//! - `expiry`: when a session expires
+//! - `price_ids`: Stripe's ids of the configured prices
+//! - `lookup`: asks Stripe for prices
+//! - `price_check`: whether Stripe's price fits the configured one
+//! - `recent`: a bounded memory of recent orders
 //! - `disposition`: the result of a request, and its outcome
 
 mod disposition;
 pub mod error;
+mod expiry;
 pub mod identity;
+mod lookup;
 pub mod order;
+mod params;
+mod price_check;
+pub mod price_ids;
 pub mod rate_limit;
 mod raw_order;
+mod recent;
 pub mod session;
 
 pub use disposition::{OrderDisposition, OrderResult, is_client_input_error};
+pub use price_check::PriceCheck;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock;
-use crate::config::{CheckoutConfig, CheckoutState, RateConfig};
+use crate::config::{CheckoutConfig, CheckoutState, Config, RateConfig, StripeConfig};
 use crate::metrics::Metrics;
 use crate::stripe::retry;
 use crate::stripe_api::{Api, ApiConfig, ApiError, CallResult, HttpTransport};
+use expiry::Expiries;
 use identity::Identity;
 use order::{Order, OrderEncoding};
+use price_ids::PriceIds;
 use rate_limit::RateLimit;
+use recent::Recent;
+use secrecy::{ExposeSecret, SecretString};
 
 /// A checkout with one configuration. A reload replaces it as a whole.
 pub struct Checkout {
@@ -37,16 +54,31 @@ pub struct Checkout {
     pub config: CheckoutConfig,
     /// The rate limit; `None` if none is configured.
     pub limit: Option<Arc<RateLimit>>,
-    api: Api,
+    /// A client for each account that sells: that of `[stripe]` first, then those of the prices.
+    apis: Vec<(Option<String>, Api)>,
+    ids: Arc<PriceIds>,
+    memory: Arc<OrderMemory>,
+    /// The time limit for each attempt at a call.
+    call_timeout: Duration,
 }
 
-/// The resources that survive a reload: connections to Stripe, and the counts of the rate limit.
+/// What is remembered of recent orders.
+struct OrderMemory {
+    expiries: Expiries,
+    /// The accounts of sessions that another account than that of `[stripe]` sells, by the session's id.
+    accounts: Recent<Option<String>>,
+}
+
+/// The resources that survive a reload: connections to Stripe, the counts of the rate limit, and what is remembered.
 pub struct CheckoutResources {
     metrics: Arc<Metrics>,
     /// Created when a checkout is opened first.
     transport: Option<Arc<HttpTransport>>,
     /// The rate limit with the rate that it was created for.
     limit: Option<(RateConfig, Arc<RateLimit>)>,
+    memory: Arc<OrderMemory>,
+    /// The ids of prices, with the base URL and the key by which they were looked up.
+    ids: Option<(String, SecretString, Arc<PriceIds>)>,
 }
 
 /// An order that has not been parsed yet.
@@ -64,46 +96,61 @@ pub struct OrderRequest<'a> {
 impl CheckoutResources {
     /// Creates the resources. Nothing is opened yet.
     pub fn new(metrics: Arc<Metrics>) -> Self {
-        Self { metrics, transport: None, limit: None }
+        let memory = Arc::new(OrderMemory { expiries: Expiries::new(), accounts: Recent::new() });
+        Self { metrics, transport: None, limit: None, memory, ids: None }
     }
 
     /// Creates the checkout of a configuration, or returns `None` if the configuration has none.
     ///
     /// # Errors
     /// Returns a message if the system has no certificates to verify Stripe's with.
-    pub fn open(&mut self, config: &CheckoutConfig) -> Result<Option<Arc<Checkout>>, String> {
-        let (CheckoutState::On, Some(key)) = (config.state(), &config.secret_key) else { return Ok(None) };
+    pub fn open(&mut self, config: &Config) -> Result<Option<Arc<Checkout>>, String> {
+        let Config { checkout, stripe, .. } = config;
+        let (CheckoutState::On, Some(key)) = (checkout.state(stripe), &stripe.secret_key) else {
+            return Ok(None);
+        };
         let transport = match &self.transport {
             Some(transport) => transport.clone(),
             None => self.transport.insert(Arc::new(HttpTransport::new()?)).clone(),
         };
-        let api_config = ApiConfig {
-            base: &config.api_base,
-            key,
-            version: &config.api_version,
-            account: config.account.as_deref(),
-            timeout: config.timeout,
-        };
-        let api = Api::new(transport, &api_config, self.metrics.clone())?;
+        let apis = apis(checkout, stripe, key, &transport, &self.metrics)?;
         // The counts survive a reload as long as the rate is the same.
-        self.limit = config.rate_limit.map(|rate| match self.limit.take() {
+        self.limit = checkout.rate_limit.map(|rate| match self.limit.take() {
             Some((same, limit)) if same == rate => (rate, limit),
             Some(_) | None => (rate, Arc::new(RateLimit::new(rate, clock::instant()))),
         });
         let limit = self.limit.as_ref().map(|(_, limit)| limit.clone());
-        Ok(Some(Arc::new(Checkout { config: config.clone(), limit, api })))
+        Ok(Some(Arc::new(Checkout {
+            config: checkout.clone(),
+            limit,
+            apis,
+            ids: self.price_ids(&stripe.api_base, key),
+            memory: self.memory.clone(),
+            call_timeout: stripe.timeout,
+        })))
+    }
+
+    /// Returns the ids that were found with this key, so that a reload interrupts no sale.
+    fn price_ids(&mut self, base: &str, key: &SecretString) -> Arc<PriceIds> {
+        let is_same = |(other, other_key, _): &&(String, SecretString, Arc<PriceIds>)| {
+            other == base && other_key.expose_secret() == key.expose_secret()
+        };
+        let known = self.ids.as_ref().filter(is_same).map(|(_, _, ids)| ids.clone());
+        let ids = known.unwrap_or_default();
+        self.ids = Some((base.to_owned(), key.clone(), ids.clone()));
+        ids
     }
 }
 
 impl Checkout {
     /// Returns the longest time that Stripe may take for one request, including retries.
     pub fn max_call_duration(&self) -> Duration {
-        retry::max_call_duration(self.config.timeout)
+        retry::max_call_duration(self.call_timeout)
     }
 
     /// Parses an order and creates a session for it at Stripe.
     pub async fn order(&self, request: OrderRequest<'_>) -> OrderResult {
-        let order = match Order::parse(request.encoding, request.body, &self.config) {
+        let order = match Order::parse(request.encoding, request.body, &self.config, &self.ids) {
             Ok(order) => order,
             Err(error) => return OrderResult::without_call(OrderDisposition::Rejected(error)),
         };
@@ -114,21 +161,78 @@ impl Checkout {
             return OrderResult::without_call(OrderDisposition::Failed(error));
         }
         let key = request.buyer.idempotency_key(request.idempotency_key, random);
-        let params = session::params(order, request.buyer, &self.config);
-        let call = self.api.post(session::PATH, &params, &key).await;
-        order_result(call, |body| session::parse_created(body).map(OrderDisposition::Created))
+        let expires_at = self.config.expires_after.map(|after| {
+            let client_key = request.idempotency_key.map(|_| key.as_str());
+            self.memory.expiries.expires_at(client_key, after, clock::unix().as_secs())
+        });
+        let account = order.account.clone();
+        let params = params::session_params(order, request.buyer, &self.config, expires_at);
+        let call = self.api(account.as_deref()).post(session::PATH, &params, &key).await;
+        let result = order_result(call, |body| session::parse_created(body).map(OrderDisposition::Created));
+        if let OrderDisposition::Created(session) = &result.disposition
+            && self.apis.first().is_none_or(|(default, _)| *default != account)
+        {
+            self.memory.accounts.insert(&session.id, account);
+        }
+        result
     }
 
     /// Asks Stripe for the status of a session. The caller has checked the id with [`session::is_session_id`].
     pub async fn status(&self, id: &str) -> OrderResult {
-        let call = self.api.get(&format!("{}/{id}", session::PATH)).await;
-        let mut result = order_result(call, |body| session::parse_status(body).map(OrderDisposition::Status));
-        if matches!(&result.disposition, OrderDisposition::Failed(ApiError::Rejected(error)) if error.status == 404)
-        {
-            result.disposition = OrderDisposition::SessionNotFound;
+        let known = self.memory.accounts.get(id);
+        let mut apis: Vec<_> = self.apis.iter().collect();
+        // Another process may have created the session, or this one before a restart. Then each account is asked.
+        apis.sort_by_key(|(account, _)| known.as_ref().is_some_and(|known| known != account));
+        let mut result = OrderResult::without_call(OrderDisposition::SessionNotFound);
+        for (_, api) in apis {
+            let call = api.get(&format!("{}/{id}", session::PATH)).await;
+            result = order_result(call, |body| session::parse_status(body).map(OrderDisposition::Status));
+            match &result.disposition {
+                OrderDisposition::Failed(ApiError::Rejected(error)) if error.status == 404 => {
+                    result.disposition = OrderDisposition::SessionNotFound;
+                }
+                OrderDisposition::Failed(_)
+                | OrderDisposition::Status(_)
+                | OrderDisposition::Created(_)
+                | OrderDisposition::Rejected(_)
+                | OrderDisposition::SessionNotFound => return result,
+            }
         }
         result
     }
+
+    /// Returns the client for an account. Every account of the configuration has one.
+    fn api(&self, account: Option<&str>) -> &Api {
+        let own = self.apis.iter().find(|(name, _)| name.as_deref() == account);
+        &own.unwrap_or(&self.apis[0]).1
+    }
+}
+
+/// Creates a client for each account that sells.
+fn apis(
+    checkout: &CheckoutConfig,
+    stripe: &StripeConfig,
+    key: &SecretString,
+    transport: &Arc<HttpTransport>,
+    metrics: &Arc<Metrics>,
+) -> Result<Vec<(Option<String>, Api)>, String> {
+    let mut accounts = vec![&stripe.account];
+    for price in &checkout.prices {
+        if !accounts.contains(&&price.account) {
+            accounts.push(&price.account);
+        }
+    }
+    let api = |account: &Option<String>| {
+        let config = ApiConfig {
+            base: &stripe.api_base,
+            key,
+            version: &stripe.api_version,
+            account: account.as_deref(),
+            timeout: stripe.timeout,
+        };
+        Ok((account.clone(), Api::new(transport.clone(), &config, metrics.clone())?))
+    };
+    accounts.into_iter().map(api).collect()
 }
 
 /// Converts the result of a call. `parse` reads the body of a 2xx response.

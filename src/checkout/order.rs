@@ -4,10 +4,13 @@
 //! here, before Stripe is called.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::error::{OrderError, OrderErrorKind};
+use super::price_ids::PriceIds;
 use super::raw_order::{RawItem, RawOrder};
 use crate::config::{CheckoutConfig, CheckoutMode, PriceConfig};
+use crate::stripe::form::Params;
 
 /// The maximum number of line items of a payment
 /// (<https://docs.stripe.com/api/checkout/sessions/create#create_checkout_session-line_items>).
@@ -20,6 +23,9 @@ const MAX_REFERENCE_CHARS: usize = 200;
 const MAX_METADATA_CHARS: usize = 500;
 /// The maximum length of an e-mail address, in bytes. It exceeds that of every valid one (RFC 5321, 4.5.3.1).
 const MAX_EMAIL_BYTES: usize = 320;
+
+/// The maximum length of a locale, in bytes: that of the longest language tag in use (RFC 5646, 4.4.1).
+const MAX_LOCALE_BYTES: usize = 35;
 
 /// The encoding of an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +59,8 @@ pub struct Order {
     pub items: Vec<LineItem>,
     /// The mode of the session.
     pub mode: CheckoutMode,
+    /// The connected account that sells; `None` is the key's own account.
+    pub account: Option<String>,
     /// The reference that the client gave. Like the fields below, it is not verified.
     pub client_reference_id: Option<String>,
     /// The e-mail address that the client gave.
@@ -67,25 +75,34 @@ pub struct Order {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LineItem {
     /// Stripe's id of the price.
-    pub price: String,
-    /// The number of units.
-    pub quantity: u64,
+    pub price: Arc<str>,
+    /// The number of units. `None` for a metered price.
+    pub quantity: Option<u64>,
+    /// Further parameters, as configured.
+    pub params: Params,
 }
 
 impl Order {
-    /// Parses an order and checks it against `config`.
+    /// Parses an order and checks it against `config`. `ids` has Stripe's ids of the prices.
     ///
     /// # Errors
     /// Returns the first field that is wrong.
-    pub fn parse(encoding: OrderEncoding, body: &[u8], config: &CheckoutConfig) -> Result<Self, OrderError> {
+    pub fn parse(
+        encoding: OrderEncoding,
+        body: &[u8],
+        config: &CheckoutConfig,
+        ids: &PriceIds,
+    ) -> Result<Self, OrderError> {
         let raw = match encoding {
             OrderEncoding::Json => RawOrder::from_json(body)?,
             OrderEncoding::Form => RawOrder::from_form(body)?,
         };
-        let (items, mode) = items_and_mode(&raw, config)?;
+        let totals = totals_by_price(&raw, config)?;
+        let mode = mode_of_order(&totals, config)?;
         Ok(Self {
-            items,
+            items: line_items(&totals, mode, ids)?,
             mode,
+            account: account_of_order(&totals)?,
             client_reference_id: text(&raw, "client_reference_id", is_reference)?,
             customer_email: text(&raw, "customer_email", is_email)?,
             locale: text(&raw, "locale", is_locale)?,
@@ -97,32 +114,54 @@ impl Order {
 /// The sum of all items of one price.
 struct PriceTotal<'a> {
     price: &'a PriceConfig,
-    quantity: u64,
-    /// The `quantity` field of the price's first item, for errors.
+    /// `None` for a metered price.
+    quantity: Option<u64>,
+    /// The prefix of the fields of the price's first item, for errors: empty, or `items[0]`.
     param: String,
 }
 
-/// Returns the line items, each price once in the order of its first item, and the mode that they share.
-fn items_and_mode(
-    raw: &RawOrder,
-    config: &CheckoutConfig,
-) -> Result<(Vec<LineItem>, CheckoutMode), OrderError> {
-    let totals = totals_by_price(raw, config)?;
+impl PriceTotal<'_> {
+    fn field(&self, name: &str) -> String {
+        field(&self.param, name)
+    }
+}
+
+/// Returns the mode that all prices share. Checks each quantity.
+fn mode_of_order(totals: &[PriceTotal], config: &CheckoutConfig) -> Result<CheckoutMode, OrderError> {
     let mode_of = |price: &PriceConfig| price.mode.unwrap_or(config.mode);
     let mode = totals.first().map_or(config.mode, |total| mode_of(total.price));
-    for PriceTotal { price, quantity, param } in &totals {
-        if !(price.min..=price.max).contains(quantity) {
-            return Err(OrderError::new(OrderErrorKind::QuantityOutOfRange, param));
+    for total in totals {
+        let range = total.price.min..=total.price.max;
+        if total.quantity.is_some_and(|quantity| !range.contains(&quantity)) {
+            return Err(OrderError::new(OrderErrorKind::QuantityOutOfRange, total.field("quantity")));
         }
-        if mode_of(price) != mode {
+        if mode_of(total.price) != mode {
             return Err(OrderError::new(OrderErrorKind::ModesMixed, "items"));
         }
     }
+    Ok(mode)
+}
+
+/// Returns the account that sells all prices.
+fn account_of_order(totals: &[PriceTotal]) -> Result<Option<String>, OrderError> {
+    let account = totals.first().and_then(|total| total.price.account.clone());
+    match totals.iter().all(|total| total.price.account == account) {
+        true => Ok(account),
+        false => Err(OrderError::new(OrderErrorKind::AccountsMixed, "items")),
+    }
+}
+
+/// Returns the line items, each price once in the order of its first item.
+fn line_items(
+    totals: &[PriceTotal],
+    mode: CheckoutMode,
+    ids: &PriceIds,
+) -> Result<Vec<LineItem>, OrderError> {
     let max_items = match mode {
         CheckoutMode::Payment => MAX_PAYMENT_ITEMS,
         CheckoutMode::Subscription => MAX_SUBSCRIPTION_ITEMS,
         // Stripe takes no line items in setup mode: a price with this mode only selects it.
-        CheckoutMode::Setup => return Ok((Vec::new(), mode)),
+        CheckoutMode::Setup => return Ok(Vec::new()),
     };
     if totals.is_empty() {
         return Err(OrderError::new(OrderErrorKind::FieldMissing, "price"));
@@ -130,9 +169,11 @@ fn items_and_mode(
     if totals.len() > max_items {
         return Err(OrderError::new(OrderErrorKind::FieldInvalid, "items"));
     }
-    let items =
-        totals.into_iter().map(|total| LineItem { price: total.price.id.clone(), quantity: total.quantity });
-    Ok((items.collect(), mode))
+    let item = |total: &PriceTotal| match ids.id_of(total.price) {
+        Some(price) => Ok(LineItem { price, quantity: total.quantity, params: total.price.params.clone() }),
+        None => Err(OrderError::new(OrderErrorKind::PriceUnavailable, total.field("price"))),
+    };
+    totals.iter().map(item).collect()
 }
 
 /// Looks up each item's price and adds up the quantities of equal prices.
@@ -141,26 +182,36 @@ fn totals_by_price<'a>(
     config: &'a CheckoutConfig,
 ) -> Result<Vec<PriceTotal<'a>>, OrderError> {
     let mut totals: Vec<PriceTotal> = Vec::new();
-    let mut index_by_id: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut index_by_reference: BTreeMap<&str, usize> = BTreeMap::new();
     for (param, item) in items_with_params(raw)? {
-        let field = |name: &str| if param.is_empty() { name.to_owned() } else { format!("{param}[{name}]") };
         let Some(name) = &item.price else {
-            return Err(OrderError::new(OrderErrorKind::FieldMissing, field("price")));
+            return Err(OrderError::new(OrderErrorKind::FieldMissing, field(&param, "price")));
         };
         let Some(price) = config.prices.iter().find(|price| price.has_name(name)) else {
-            return Err(OrderError::new(OrderErrorKind::PriceUnknown, field("price")));
+            return Err(OrderError::new(OrderErrorKind::PriceUnknown, field(&param, "price")));
         };
-        let quantity = item.quantity.unwrap_or(1);
-        match index_by_id.get(&*price.id) {
+        if price.metered && item.quantity.is_some() {
+            return Err(OrderError::new(OrderErrorKind::QuantityMetered, field(&param, "quantity")));
+        }
+        let quantity = (!price.metered).then(|| item.quantity.unwrap_or(1));
+        match index_by_reference.get(price.reference.as_str()) {
             // The maximum of a price holds for the whole order, so repeated items are added up before the check.
-            Some(&index) => totals[index].quantity = totals[index].quantity.saturating_add(quantity),
+            Some(&index) => {
+                let total = &mut totals[index].quantity;
+                *total = total.zip(quantity).map(|(total, more)| total.saturating_add(more));
+            }
             None => {
-                index_by_id.insert(&price.id, totals.len());
-                totals.push(PriceTotal { price, quantity, param: field("quantity") });
+                index_by_reference.insert(price.reference.as_str(), totals.len());
+                totals.push(PriceTotal { price, quantity, param });
             }
         }
     }
     Ok(totals)
+}
+
+/// Returns the name of a field of an item in errors. `prefix` is empty for `price` and `quantity` at the top level.
+fn field(prefix: &str, name: &str) -> String {
+    if prefix.is_empty() { name.to_owned() } else { format!("{prefix}[{name}]") }
 }
 
 /// Returns the items with the prefix of their fields: empty for `price` and `quantity` at the top level, else `items[0]`.
@@ -213,13 +264,15 @@ fn is_email(text: &str) -> bool {
         && parts.is_some_and(|(local, host)| !local.is_empty() && !host.is_empty())
 }
 
-/// Returns whether the text is `auto` or has the form of a locale such as `en` or `pt-BR`. Stripe knows the full list.
+/// Returns whether the text is `auto` or has the form of a language tag (BCP 47) such as `en` or `zh-Hant-TW`. Stripe gets
+/// the nearest locale that it has.
 fn is_locale(text: &str) -> bool {
-    let (language, region) = text.split_once('-').unwrap_or((text, "XX"));
-    (2..=4).contains(&language.len())
-        && (2..=4).contains(&region.len())
+    let mut subtags = text.split(['-', '_']);
+    let language = subtags.next().unwrap_or_default();
+    text.len() <= MAX_LOCALE_BYTES
+        && (2..=8).contains(&language.len())
         && language.bytes().all(|b| b.is_ascii_alphabetic())
-        && region.bytes().all(|b| b.is_ascii_alphanumeric())
+        && subtags.all(|tag| (1..=8).contains(&tag.len()) && tag.bytes().all(|b| b.is_ascii_alphanumeric()))
 }
 
 #[cfg(test)]
@@ -251,11 +304,15 @@ mod tests {
     "#;
 
     fn parse(encoding: OrderEncoding, body: &str) -> Result<Order, OrderError> {
-        Order::parse(encoding, body.as_bytes(), &checkout_config(CONFIG))
+        Order::parse(encoding, body.as_bytes(), &checkout_config(CONFIG), &PriceIds::default())
     }
 
     fn order(items: &[(&str, u64)], mode: CheckoutMode) -> Order {
-        let item = |(price, quantity): &(&str, u64)| LineItem { price: (*price).into(), quantity: *quantity };
+        let item = |(price, quantity): &(&str, u64)| LineItem {
+            price: (*price).into(),
+            quantity: Some(*quantity),
+            params: Params::new(),
+        };
         Order { items: items.iter().map(item).collect(), mode, ..Order::default() }
     }
 
@@ -473,10 +530,50 @@ mod tests {
     }
 
     #[test]
+    fn a_metered_price_has_no_quantity_and_an_order_one_account() {
+        use OrderErrorKind::{AccountsMixed, PriceUnavailable, QuantityMetered};
+        let config = checkout_config(
+            r#"
+            success_url = "https://shop.example"
+            mode = "subscription"
+            [[checkout.price]]
+            id = "price_use"
+            metered = true
+            [[checkout.price]]
+            id = "price_a"
+            account = "acct_1"
+            [[checkout.price]]
+            lookup_key = "b"
+            "#,
+        );
+        let parse =
+            |body: &str| Order::parse(OrderEncoding::Json, body.as_bytes(), &config, &PriceIds::default());
+        for (body, kind, param) in [
+            (r#"{"price": "price_use", "quantity": 1}"#, QuantityMetered, "quantity"),
+            (
+                r#"{"items": [{"price": "price_use"}, {"price": "price_use", "quantity": 1}]}"#,
+                QuantityMetered,
+                "items[1][quantity]",
+            ),
+            (r#"{"items": [{"price": "price_use"}, {"price": "price_a"}]}"#, AccountsMixed, "items"),
+            (r#"{"price": "b"}"#, PriceUnavailable, "price"),
+        ] {
+            assert_eq!(parse(body), Err(OrderError::new(kind, param)), "{body}");
+        }
+        let order = parse(r#"{"items": [{"price": "price_use"}, {"price": "price_use"}]}"#).unwrap();
+        let item = LineItem { price: "price_use".into(), quantity: None, params: Params::new() };
+        assert_eq!((order.items, order.account), (vec![item], None));
+        assert_eq!(parse(r#"{"price": "price_a"}"#).unwrap().account.as_deref(), Some("acct_1"));
+    }
+
+    #[test]
     fn an_order_in_setup_mode_needs_no_price() {
         let config = checkout_config(&CONFIG.replacen("success_url", "mode = \"setup\"\nsuccess_url", 1));
         for (encoding, body) in [(OrderEncoding::Json, "{}"), (OrderEncoding::Form, "")] {
-            assert_eq!(Order::parse(encoding, body.as_bytes(), &config), Ok(order(&[], CheckoutMode::Setup)));
+            assert_eq!(
+                Order::parse(encoding, body.as_bytes(), &config, &PriceIds::default()),
+                Ok(order(&[], CheckoutMode::Setup))
+            );
         }
     }
 
@@ -496,7 +593,7 @@ mod tests {
             let config = checkout_config(&format!("mode = \"{mode}\"\n{text}"));
             let body = format!("{{\"items\": [{}]}}", items[..count].join(","));
             assert_eq!(
-                Order::parse(OrderEncoding::Json, body.as_bytes(), &config).is_ok(),
+                Order::parse(OrderEncoding::Json, body.as_bytes(), &config, &PriceIds::default()).is_ok(),
                 accepted,
                 "{count} {mode}"
             );
@@ -519,10 +616,11 @@ mod tests {
                 .collect();
             let encoding = if json { OrderEncoding::Json } else { OrderEncoding::Form };
             let config = checkout_config(CONFIG);
-            if let Ok(order) = Order::parse(encoding, body.as_bytes(), &config) {
+            if let Ok(order) = Order::parse(encoding, body.as_bytes(), &config, &PriceIds::default()) {
                 for item in &order.items {
-                    let price = config.prices.iter().find(|price| price.id == item.price).unwrap();
-                    prop_assert!((price.min..=price.max).contains(&item.quantity), "{body}");
+                    let price = config.prices.iter().find(|price| price.reference.as_str() == &*item.price);
+                    let price = price.unwrap();
+                    prop_assert!((price.min..=price.max).contains(&item.quantity.unwrap()), "{body}");
                 }
                 prop_assert!(order.metadata.iter().all(|(key, _)| config.metadata.contains(key)), "{body}");
             }

@@ -61,7 +61,7 @@ Examples:
   countersign reconcile --since 7d             list what is missing in the last week
   countersign reconcile --since 7d --apply     import it, and have it delivered
 
-The command asks Stripe with [checkout] secret_key; a restricted key needs to read events.
+The command asks Stripe with [stripe] secret_key; a restricted key needs to read events.
 It asks the running program at [admin] listen, with its token.
 
 Exit status: 0 success, 1 failure, 2 wrong usage, 78 invalid configuration.";
@@ -83,7 +83,7 @@ pub(super) fn run(args: Args, env: EnvVars) -> Result<ExitCode, CliError> {
         )));
     }
     let api = EventsClient::new(&config.admin)?;
-    let list = EventList::new(&config.checkout)?;
+    let list = EventList::new(&config.stripe)?;
     let search =
         Search { since, query: query.as_deref(), segments: &segments, apply, config: &config, webhook };
     block_on(reconcile(&search, &api, &list))?

@@ -197,11 +197,21 @@ async fn send_one(
     match response {
         Ok(response) => {
             println!("  {} in {took} ms{}", response.heading, response.excerpt);
-            let expected_class = if args.expects_rejection() { 4 } else { 2 };
-            Ok(response.status / 100 == expected_class)
+            if !response.is_ours {
+                println!(
+                    "  Countersign did not check this request: does a [[webhook]] have the path {}?",
+                    args.url.path()
+                );
+            }
+            // A backend's 404 rejects a forgery too, but the next one may reach a path that the backend serves.
+            let (class, ours) = if args.expects_rejection() { (4, true) } else { (2, false) };
+            Ok(response.status / 100 == class && (response.is_ours || !ours))
         }
         Err(error) => {
-            println!("  no response after {took} ms: {}", root_cause(&error));
+            println!(
+                "  no response after {took} ms: {}; is Caddy or Countersign running there?",
+                root_cause(&error)
+            );
             Ok(false)
         }
     }
@@ -211,6 +221,8 @@ async fn send_one(
 struct SendResponse {
     /// The HTTP status.
     status: u16,
+    /// Whether Countersign responded, and not a server that it passed the request on to.
+    is_ours: bool,
     /// The status and the outcome, as they are printed.
     heading: String,
     /// `: ` and the beginning of the body; blank if there is no body.
@@ -228,12 +240,13 @@ async fn post(client: &Client, url: Url, signature: String, body: Vec<u8>) -> re
         .await?;
     let status = response.status().as_u16();
     let outcome = response.headers().get("Countersign-Outcome").and_then(|outcome| outcome.to_str().ok());
+    let is_ours = outcome.is_some();
     let heading = match outcome {
         Some(outcome) => format!("{status} {outcome}"),
         // Another server responded, or a proxy in front of Countersign.
         None => format!("{status} (no Countersign-Outcome)"),
     };
-    Ok(SendResponse { status, heading, excerpt: excerpt(response).await? })
+    Ok(SendResponse { status, is_ours, heading, excerpt: excerpt(response).await? })
 }
 
 /// Returns the beginning of the body on one line.

@@ -1,20 +1,27 @@
-//! `[checkout]`: what may be ordered, by whom, and how Stripe is reached. A checkout that is off is a valid configuration;
-//! [`CheckoutConfig::state`] says why it is off.
+//! `[checkout]`: what may be ordered, and by whom. `[stripe]` says how Stripe is reached. A checkout that is off is a valid
+//! configuration; [`CheckoutConfig::state`] says why it is off.
 //!
 //! - `values`: how the section's values are written
 //! - `price`: `[[checkout.price]]`
-//! - `params`: `[checkout.params]`
+//! - `params`: `[checkout.params]` and `[checkout.price.params]`
+//! - `param_scope`: which parameters Stripe takes in which mode
+//! - `page_url`: the URLs to which Stripe sends customers
+//! - `unusable`: parameters that no price can use
 
+mod page_url;
+mod param_scope;
 mod params;
 mod price;
+mod unusable;
 mod values;
 
-pub use price::PriceConfig;
+pub use param_scope::takes_param;
+pub use price::{PriceConfig, PriceReference};
 pub use values::{CheckoutMode, RateConfig, UiMode};
 
-use super::reader::{Section, one_of, timeout};
+use super::reader::{Section, one_of};
+use super::stripe::StripeConfig;
 use crate::stripe::form::{Param, Params};
-use secrecy::{ExposeSecret, SecretString};
 use std::time::Duration;
 
 /// The largest `max_body`, in bytes. A body is held in memory as a whole.
@@ -33,8 +40,6 @@ pub struct CheckoutConfig {
     /// The paths to which orders are posted. Below each, a client asks for a session's status. Never empty. Defaults to
     /// `/api/checkout` and `/api/create-checkout-session`.
     pub paths: Vec<String>,
-    /// The key to Stripe's API (`sk_…`, `rk_…`). `None` if it is blank, which turns the checkout off.
-    pub secret_key: Option<SecretString>,
     /// What sessions do, unless a price says otherwise. Defaults to `payment`.
     pub mode: CheckoutMode,
     /// Where the customer pays. Defaults to Stripe's page.
@@ -45,20 +50,16 @@ pub struct CheckoutConfig {
     pub cancel_url: Option<String>,
     /// The page to which an embedded form sends a customer.
     pub return_url: Option<String>,
-    /// The base URL of Stripe's API, without a slash at the end. Defaults to `https://api.stripe.com`.
-    pub api_base: String,
-    /// The version of Stripe's API, sent as `Stripe-Version`. Defaults to `2026-10-28.endive`.
-    pub api_version: String,
-    /// The connected account that sells, sent as `Stripe-Account`. `None` is the key's own account.
-    pub account: Option<String>,
-    /// The time limit for each attempt at a call to Stripe, including the connection. Defaults to 10 seconds.
-    pub timeout: Duration,
     /// The origins whose pages may order, in lower case. If empty, only pages of the same origin may.
     pub allowed_origins: Vec<String>,
     /// How often one customer or address may order. `None` is no limit.
     pub rate_limit: Option<RateConfig>,
     /// The keys of `metadata` that clients may set.
     pub metadata: Vec<String>,
+    /// The parameters into whose `metadata` the session's metadata is copied, such as `payment_intent_data`.
+    pub copy_metadata: Vec<&'static str>,
+    /// How long after its order a session expires. `None` is Stripe's default, a day.
+    pub expires_after: Option<Duration>,
     /// The longest order, in bytes. Defaults to 64 KiB.
     pub max_body: u64,
     /// The prices that may be ordered. An empty list turns the checkout off.
@@ -94,55 +95,51 @@ pub enum CheckoutState {
 }
 
 impl CheckoutConfig {
-    pub(super) fn read(section: &mut Section) -> Option<Self> {
+    /// Reads the section. `stripe` is `None` if `[stripe]` has an error.
+    pub(super) fn read(section: &mut Section, stripe: Option<&StripeConfig>) -> Option<Self> {
+        let api_version = stripe.map(|stripe| stripe.api_version.as_str());
         let paths = section.list("paths", &["/api/checkout", "/api/create-checkout-session"], values::path);
         let paths = paths.and_then(|paths| check_paths(section, paths));
-        let secret_key = section.secret_or_blank("secret_key", "{$STRIPE_SECRET_KEY:}", values::api_key);
         let mode = section.text("mode", "payment", |text| one_of(text, values::MODES));
-        let api_version = section.text("api_version", "2026-10-28.endive", values::api_version);
-        let ui_mode = section.text("ui_mode", "", |text| values::ui_mode(text, api_version.as_deref()));
-        let success_url = section.text("success_url", "", values::page_url);
-        let cancel_url = section.text("cancel_url", "", values::page_url);
-        let return_url = section.text("return_url", "", values::page_url);
-        let api_base =
-            section.text("api_base", "{$STRIPE_API_BASE:https://api.stripe.com}", values::api_base);
-        let account = section.text("account", "", values::account);
-        let timeout = section.text("timeout", "10s", timeout);
+        let ui_mode = section.text("ui_mode", "", |text| values::ui_mode(text, api_version));
+        let success_url = section.text("success_url", "", page_url::page_url);
+        let cancel_url = section.text("cancel_url", "", page_url::page_url);
+        let return_url = section.text("return_url", "", page_url::page_url);
         let allowed_origins = section.list("allowed_origins", &[], values::origin);
         let rate_limit = section.text("rate_limit", "", values::rate);
         let metadata = section.list("metadata", &[], values::metadata_key);
+        let copy_metadata = section.list("copy_metadata", &[], |text| one_of(text, values::METADATA_TARGETS));
+        let expires_after = section.text("expires_after", "", values::expires_after);
         let max_body = section.size("max_body", 64 << 10, 1..=MAX_BODY);
-        let prices = read_prices(section);
+        let default_account = stripe.and_then(|stripe| stripe.account.as_deref());
+        let prices = read_prices(section, mode, default_account);
         let identity = IdentityConfig::read(section);
-        let params = params::read(&section.table("params", "checkout.params"));
+        let params = params::read(&section.table("params", "checkout.params"), params::SESSION_PARAMS);
         let checkout = Self {
             paths: paths?,
-            secret_key: secret_key?,
             mode: mode?,
             ui_mode: ui_mode?,
             success_url: success_url?,
             cancel_url: cancel_url?,
             return_url: return_url?,
-            api_base: api_base?,
-            api_version: api_version?,
-            account: account?,
-            timeout: timeout?,
             allowed_origins: allowed_origins?,
             rate_limit: rate_limit?,
             metadata: metadata?,
+            copy_metadata: copy_metadata?,
+            expires_after: expires_after?,
             max_body: max_body?,
             prices: prices?,
             identity: identity?,
             params: params?,
         };
-        // Both are evaluated, so that all errors are reported at once.
-        let (key_fits, urls_fit) = (checkout.check_key(section), checkout.check_urls(section));
-        (key_fits && urls_fit).then_some(checkout)
+        // A checkout that is off may be half-written.
+        let on = stripe.is_some_and(|stripe| checkout.state(stripe) == CheckoutState::On);
+        (!on || checkout.check_urls(section)).then_some(checkout)
     }
 
-    /// Returns whether the checkout is on, and if not, why.
-    pub fn state(&self) -> CheckoutState {
-        match (self.secret_key.is_some(), self.prices.is_empty()) {
+    /// Returns whether the checkout is on with this way to Stripe, and if not, why.
+    pub fn state(&self, stripe: &StripeConfig) -> CheckoutState {
+        match (stripe.secret_key.is_some(), self.prices.is_empty()) {
             (true, false) => CheckoutState::On,
             (false, false) => CheckoutState::NoKey,
             (true, true) => CheckoutState::NoPrice,
@@ -150,30 +147,8 @@ impl CheckoutConfig {
         }
     }
 
-    /// Whether the key is a live one, with which customers pay real money.
-    pub fn live(&self) -> bool {
-        let live = |key: &SecretString| {
-            ["sk_live_", "rk_live_"].iter().any(|prefix| key.expose_secret().starts_with(prefix))
-        };
-        self.secret_key.as_ref().is_some_and(live)
-    }
-
-    /// Reports a live key that would be sent unencrypted. This applies to a checkout that is off as well, because
-    /// `reconcile` uses the key.
-    fn check_key(&self, section: &Section) -> bool {
-        let unencrypted = self.live() && self.api_base.starts_with("http://");
-        if unencrypted {
-            let expected = "https://, because secret_key is a live key";
-            section.report("api_base", "http://", expected, "over http:// the key would be sent unencrypted");
-        }
-        !unencrypted
-    }
-
-    /// Reports pages that do not fit `ui_mode`, unless the checkout is off.
+    /// Reports pages that do not fit `ui_mode`.
     fn check_urls(&self, section: &Section) -> bool {
-        if self.state() != CheckoutState::On {
-            return true;
-        }
         let mut fit = true;
         let mut report = |key, found: &str, expected: &str, help: &str| {
             section.report(key, found, expected, help);
@@ -243,12 +218,21 @@ fn check_paths(section: &Section, paths: Vec<String>) -> Option<Vec<String>> {
     Some(paths)
 }
 
-fn read_prices(checkout: &mut Section) -> Option<Vec<PriceConfig>> {
+/// Reads the prices. A price without an account of its own is sold by `default_account`.
+fn read_prices(
+    checkout: &mut Section,
+    default_mode: Option<CheckoutMode>,
+    default_account: Option<&str>,
+) -> Option<Vec<PriceConfig>> {
     let mut sections = checkout.tables("price", "checkout.price")?;
     let mut prices: Vec<Option<PriceConfig>> = Vec::new();
     for section in &mut sections {
-        let price = PriceConfig::read(section).filter(|price| is_unique(section, price, &prices));
-        prices.push(price);
+        let price = PriceConfig::read(section, default_mode);
+        let price = price.filter(|price| is_unique(section, price, &prices));
+        prices.push(price.map(|price| PriceConfig {
+            account: price.account.or_else(|| default_account.map(str::to_owned)),
+            ..price
+        }));
     }
     for section in sections {
         section.finish();
@@ -256,12 +240,16 @@ fn read_prices(checkout: &mut Section) -> Option<Vec<PriceConfig>> {
     prices.into_iter().collect()
 }
 
-/// Whether no earlier price has this one's id or name. Reports one that has.
+/// Whether no earlier price has this one's id, lookup key or name. Reports one that has.
 fn is_unique(section: &Section, price: &PriceConfig, earlier: &[Option<PriceConfig>]) -> bool {
-    let mut names = [("id", &price.id), ("name", &price.name)].into_iter();
+    let reference = match &price.reference {
+        PriceReference::Id(id) => ("id", id),
+        PriceReference::LookupKey(key) => ("lookup_key", key),
+    };
+    let mut names = [reference, ("name", &price.name)].into_iter();
     let used = names.find(|(_, name)| earlier.iter().flatten().any(|other| other.has_name(name)));
     if let Some((key, name)) = used {
-        let expected = "an id and a name that no other price has";
+        let expected = "an id, lookup_key and name that no other price has";
         section.report(key, format!("\"{name}\" a second time"), expected, "");
     }
     used.is_none()

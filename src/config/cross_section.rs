@@ -3,7 +3,7 @@
 
 use super::admin::AdminConfig;
 use super::backend::{BackendConfig, BackendUrl};
-use super::checkout::{CheckoutConfig, CheckoutState};
+use super::checkout::CheckoutConfig;
 use super::ledger::{LedgerConfig, LedgerUrl};
 use super::listen::Listen;
 use super::reader::Section;
@@ -35,12 +35,9 @@ pub(super) fn check_backend_url(section: &Section, backend: &BackendConfig, serv
     }
 }
 
-/// Reports a checkout path that is a webhook's or below one: the guard would reject every order.
+/// Reports a checkout path that is a webhook's or below one: the guard would reject every order. A checkout that is off
+/// claims no path, so it is not checked.
 pub(super) fn check_checkout_paths(section: &Section, checkout: &CheckoutConfig, webhooks: &[WebhookConfig]) {
-    // A checkout that is off claims no path.
-    if checkout.state() != CheckoutState::On {
-        return;
-    }
     for path in &checkout.paths {
         let lower = path.to_ascii_lowercase();
         // A front controller's path passes with other queries.

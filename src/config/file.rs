@@ -3,12 +3,13 @@
 
 use super::admin::AdminConfig;
 use super::backend::BackendConfig;
-use super::checkout::CheckoutConfig;
+use super::checkout::{CheckoutConfig, CheckoutState};
 use super::cross_section;
 use super::ledger::LedgerConfig;
 use super::log::LogConfig;
 use super::reader::{Diagnostic, Reading, Section};
 use super::server::ServerConfig;
+use super::stripe::StripeConfig;
 use super::webhook::WebhookConfig;
 use super::webhook::same_name::merge_same_names;
 use super::webhook::unique_locations::UniqueLocations;
@@ -29,7 +30,9 @@ pub struct Config {
     pub ledger: LedgerConfig,
     /// The sections `[[webhook]]`: the guarded paths, in the order of the file. Never empty.
     pub webhooks: Vec<WebhookConfig>,
-    /// The section `[checkout]`: Checkout Sessions. Off unless it has a key and a price.
+    /// The section `[stripe]`: how Stripe's API is reached.
+    pub stripe: StripeConfig,
+    /// The section `[checkout]`: Checkout Sessions. Off without a key and a price.
     pub checkout: CheckoutConfig,
 }
 
@@ -37,6 +40,11 @@ impl Config {
     /// Whether any endpoint queues events.
     pub fn queues_events(&self) -> bool {
         self.webhooks.iter().any(WebhookConfig::queues_events)
+    }
+
+    /// Returns whether the checkout is on, and if not, why.
+    pub fn checkout_state(&self) -> CheckoutState {
+        self.checkout.state(&self.stripe)
     }
 }
 
@@ -62,8 +70,9 @@ impl<'r, 'a, 'i> ConfigFile<'r, 'a, 'i> {
         let backend = BackendConfig::read(&mut backend_section);
         let ledger = LedgerConfig::read(&mut ledger_section);
         let webhooks = self.webhooks();
+        let stripe = self.stripe();
         let mut checkout_section = self.section("checkout");
-        let checkout = CheckoutConfig::read(&mut checkout_section);
+        let checkout = CheckoutConfig::read(&mut checkout_section, stripe.as_ref());
 
         if let (Some(server), Some(admin)) = (&server, &admin) {
             cross_section::check_admin_listener(&admin_section, admin, server);
@@ -71,7 +80,9 @@ impl<'r, 'a, 'i> ConfigFile<'r, 'a, 'i> {
         if let (Some(server), Some(backend)) = (&server, &backend) {
             cross_section::check_backend_url(&backend_section, backend, server);
         }
-        if let (Some(checkout), Some(webhooks)) = (&checkout, &webhooks) {
+        if let (Some(checkout), Some(stripe), Some(webhooks)) = (&checkout, &stripe, &webhooks)
+            && checkout.state(stripe) == CheckoutState::On
+        {
             cross_section::check_checkout_paths(&checkout_section, checkout, webhooks);
         }
         if let (Some(ledger), Some(webhooks)) = (&ledger, &webhooks) {
@@ -88,6 +99,7 @@ impl<'r, 'a, 'i> ConfigFile<'r, 'a, 'i> {
             backend: backend?,
             ledger: ledger?,
             webhooks: webhooks?,
+            stripe: stripe?,
             checkout: checkout?,
         })
     }
@@ -100,13 +112,21 @@ impl<'r, 'a, 'i> ConfigFile<'r, 'a, 'i> {
         admin
     }
 
+    /// Reads `[stripe]`. Its keys are known before `[checkout]` is read, so that one in the wrong section is recognised.
+    fn stripe(&self) -> Option<StripeConfig> {
+        let mut section = self.section("stripe");
+        let stripe = StripeConfig::read(&mut section);
+        section.finish();
+        stripe
+    }
+
     fn section(&self, name: &'static str) -> Section<'r, 'a, 'i> {
         Section::new(self.reading, name, self.table.get(name))
     }
 
     fn check_section_names(&self) {
         let mut root = Section::root(self.reading, self.table);
-        for name in ["server", "admin", "log", "backend", "ledger", "webhook", "checkout"] {
+        for name in ["server", "admin", "log", "backend", "ledger", "webhook", "stripe", "checkout"] {
             root.allow_key(name);
         }
         root.finish();

@@ -147,7 +147,9 @@ mod tests {
         let missing = Path::new("/nonexistent");
         let built_in = Source::find(None, env(&[SECRET]), missing).load().unwrap();
         assert_eq!(secrets(&built_in.webhooks[0]), ["whsec_test"]);
-        for minimal in ["", "[[webhook]]\n", "[server]\n[admin]\n[log]\n[backend]\n[ledger]\n[checkout]\n"] {
+        for minimal in
+            ["", "[[webhook]]\n", "[server]\n[admin]\n[log]\n[backend]\n[ledger]\n[stripe]\n[checkout]\n"]
+        {
             let config = load(minimal, &[SECRET]).unwrap();
             assert_eq!(format!("{config:#?}"), format!("{built_in:#?}"), "{minimal:?}");
             assert_eq!(secrets(&config.webhooks[0]), ["whsec_test"]);
@@ -156,7 +158,7 @@ mod tests {
 
     #[test]
     fn the_built_in_file_names_every_key() {
-        for section in ["server", "admin", "log", "backend", "ledger", "webhook", "checkout"] {
+        for section in ["server", "admin", "log", "backend", "ledger", "webhook", "stripe", "checkout"] {
             let text =
                 if section == "webhook" { "[[webhook]]\nx = 1" } else { &format!("[{section}]\nx = 1") };
             let error = load(text, &[SECRET]).unwrap_err();
@@ -262,7 +264,7 @@ mod tests {
         assert_eq!(load("[ledger]\nurl = \"none\"", &[SECRET]).unwrap().warnings().len(), 1);
         let checkout = "[checkout]\nsuccess_url = \"https://a\"\n[[checkout.price]]\nid = \"price_1\"\n";
         for (timeout, warned) in [("11s", 0), ("12s", 1)] {
-            let text = checkout.replacen("success", &format!("timeout = \"{timeout}\"\nsuccess"), 1);
+            let text = format!("[stripe]\ntimeout = \"{timeout}\"\n{checkout}");
             let warnings = load(&text, &[SECRET, ("STRIPE_SECRET_KEY", "sk_test_1")]).unwrap().warnings();
             assert_eq!(warnings.len(), warned, "{warnings:?}");
         }

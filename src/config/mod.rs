@@ -5,7 +5,7 @@
 //! - `file`: the [`Config`] as a whole, read from a parsed file
 //! - `cross_section`: rules between sections
 //! - `warnings`: settings that are allowed but weaken the program
-//! - `server`, `admin`, `log`, `backend`, `ledger`, `webhook`, `checkout`: one section each
+//! - `server`, `admin`, `log`, `backend`, `ledger`, `webhook`, `stripe`, `checkout`: one section each
 //! - `listen`, `token`, `redis_url`: values that several files use
 //! - `reader`: reads keys, replaces placeholders and collects errors; it knows no section
 
@@ -21,6 +21,7 @@ mod log;
 mod reader;
 mod redis_url;
 mod server;
+mod stripe;
 mod token;
 mod warnings;
 mod webhook;
@@ -28,7 +29,8 @@ mod webhook;
 pub use admin::AdminConfig;
 pub use backend::{BackendConfig, BackendUrl};
 pub use checkout::{
-    CheckoutConfig, CheckoutMode, CheckoutState, IdentityConfig, PriceConfig, RateConfig, UiMode,
+    CheckoutConfig, CheckoutMode, CheckoutState, IdentityConfig, PriceConfig, PriceReference, RateConfig,
+    UiMode, takes_param,
 };
 pub use file::Config;
 pub use ledger::{Durability, LedgerConfig, LedgerUrl, OnOutage};
@@ -38,5 +40,6 @@ pub use log::{LogConfig, LogFormat};
 pub use reader::{ConfigError, Diagnostic};
 pub use redis_url::{RedisTarget, RedisUrl, SentinelTarget};
 pub use server::ServerConfig;
+pub use stripe::StripeConfig;
 pub use token::Token;
 pub use webhook::{DEFAULT_JITTER, DEFAULT_RETRY, DeliveryRule, Livemode, WebhookConfig};

@@ -14,7 +14,7 @@ const MAX_LIMIT: u64 = 1_000_000;
 pub struct ServerConfig {
     /// The address of the public listener. Defaults to `:8080`. A change needs a restart.
     pub listen: Listen,
-    /// Peers whose `X-Forwarded-*` headers are trusted and extended. Defaults to Caddy's `private_ranges`. A peer on a
+    /// Peers whose `X-Forwarded-*` headers are trusted and pass unchanged. Defaults to Caddy's `private_ranges`. A peer on a
     /// Unix socket is always trusted.
     pub trusted_proxies: Vec<IpNet>,
     /// The time limit for the whole head of a request, from its first byte. Defaults to 10 seconds.

@@ -45,14 +45,15 @@ impl Config {
                     .to_owned(),
             );
         }
-        let checkout_on = self.checkout.state() == CheckoutState::On;
-        if checkout_on && self.server.shutdown_grace < retry::max_call_duration(self.checkout.timeout) {
+        let checkout_on = self.checkout_state() == CheckoutState::On;
+        if checkout_on && self.server.shutdown_grace < retry::max_call_duration(self.stripe.timeout) {
             warnings.push(
-                "server.shutdown_grace is shorter than an order can take (three times checkout.timeout, and 1.5s): \
+                "server.shutdown_grace is shorter than an order can take (three times stripe.timeout, and 1.5s): \
                  orders that come while the program stops are refused"
                     .to_owned(),
             );
         }
+        warnings.extend(self.checkout.unusable_params());
         warnings
     }
 }

@@ -183,7 +183,7 @@ fn read_locations(section: &mut Section) -> Option<Vec<Location>> {
     });
     // A product's webhook may have a path of its own beside the front controller.
     let told_by_path =
-        section.has("path") && !paths.as_ref().is_some_and(|paths| paths.iter().any(|p| p == "/"));
+        section.has_key("path") && !paths.as_ref().is_some_and(|paths| paths.iter().any(|p| p == "/"));
     let default = if told_by_path { None } else { known.and_then(Preset::query) };
     let query = section.text("query", default.unwrap_or_default(), values::query)?;
     let (preset, paths) = (preset?, paths?);

@@ -1,7 +1,6 @@
 //! An event to deliver, and one attempt at it: the headers that the dispatcher adds, what a failure becomes, what is
 //! counted and logged. It sends nothing and settles nothing.
 
-use bytes::Bytes;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,16 +13,18 @@ use crate::metrics::DeliveryResult;
 use crate::random::random_unit;
 use crate::stripe::event::VerifiedEvent;
 
+/// The header that an event is signed in.
+pub const SIGNATURE_HEADER: &str = "Stripe-Signature";
+
 /// An event to deliver.
 pub struct Delivery {
     /// The verified event; nothing else can be delivered.
     pub event: VerifiedEvent,
     /// How its endpoint's events are signed, counted and retried.
     pub policy: Arc<DeliveryPolicy>,
-    /// The request's head as far as the original request determines it. The dispatcher adds the other headers.
+    /// The request's head as far as the original request determines it, with the original `Stripe-Signature`. The
+    /// dispatcher adds the other headers.
     pub head: RequestHeadBuilder,
-    /// The original `Stripe-Signature`.
-    pub signature: Bytes,
     /// How the event is delivered.
     pub mode: DeliveryMode,
     /// Whether Stripe's signature was received just now. If not, the delivery is signed again.
@@ -46,10 +47,13 @@ pub enum DeliveryError {
 impl Delivery {
     /// Begins the attempt of this number. Returns the request's whole head with it.
     pub(super) fn begin(self, number: u32) -> (Vec<u8>, Attempt) {
-        let Self { event, policy, head, signature, mode, signature_is_fresh, slot } = self;
-        let signature = policy.signature(&signature, signature_is_fresh, event.body(), clock::unix_seconds());
+        let Self { event, policy, mut head, mode, signature_is_fresh, slot } = self;
+        if let Some(signature) = policy.new_signature(signature_is_fresh, event.body(), clock::unix_seconds())
+        {
+            head.set(SIGNATURE_HEADER, signature.as_bytes());
+        }
         let attempt = Attempt { event, policy, mode, number, slot, started: clock::instant() };
-        (attempt.finish_head(head, &signature), attempt)
+        (attempt.finish_head(head), attempt)
     }
 }
 
@@ -67,8 +71,7 @@ pub(super) struct Attempt {
 
 impl Attempt {
     /// Adds to the original request's headers those that the backend learns the delivery from.
-    fn finish_head(&self, mut head: RequestHeadBuilder, signature: &[u8]) -> Vec<u8> {
-        head.add("Stripe-Signature", signature);
+    fn finish_head(&self, mut head: RequestHeadBuilder) -> Vec<u8> {
         head.add("Idempotency-Key", self.event.id().as_bytes());
         head.add("Countersign-Event", self.event.id().as_bytes());
         head.add("Countersign-Type", self.event.event_type().as_bytes());

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::attempt::{Delivery, DeliveryError};
+use super::attempt::{Delivery, DeliveryError, SIGNATURE_HEADER};
 use super::dispatcher::Dispatcher;
 use super::pacing::{POLL_INTERVAL, PROBE_INTERVAL, PaceChange, Pacing};
 use super::policy::{DeliveryPolicy, ORPHANED_MAX_CONCURRENT, Policies, Slot};
@@ -64,8 +64,7 @@ impl QueueContext {
         let delivery = Delivery {
             event,
             policy,
-            head: RequestHeadBuilder::from_bytes(&head),
-            signature,
+            head: RequestHeadBuilder::from_stored(&head, SIGNATURE_HEADER, &signature),
             mode,
             signature_is_fresh: false,
             slot: Some(slot),

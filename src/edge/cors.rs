@@ -37,8 +37,9 @@ impl OriginPolicy<'_> {
         match page.origins[..] {
             [] if is_site(b"cross-site") => CorsDecision::Deny,
             [] => CorsDecision::Any,
-            // With `Referrer-Policy: no-referrer`, a browser sends a form of the same origin with `Origin: null`.
-            [b"null"] if allowed.is_empty() && is_site(b"same-origin") => CorsDecision::Any,
+            // With `Referrer-Policy: no-referrer`, a browser sends a form of the same origin with `Origin: null`. A page
+            // cannot set `Sec-Fetch-Site`, so it proves that the page is the host's own.
+            [b"null"] if is_site(b"same-origin") => CorsDecision::Any,
             [origin] => {
                 let own = || page.host.is_some_and(|host| same_host(origin, host));
                 let listed = allowed.iter().any(|known| origin.eq_ignore_ascii_case(known.as_bytes()));
@@ -108,17 +109,23 @@ mod tests {
 
     #[test]
     fn with_a_list_only_origins_on_it_are_allowed() {
-        let allowed = ["https://www.shop.example", "https://app.shop.example"];
+        let allowed = ["https://www.shop.example", "https://app.shop.example", "capacitor://localhost"];
         for (origin, site, ok) in [
             ("https://www.shop.example", Some("same-site"), true),
             ("https://APP.shop.example", Some("cross-site"), true),
             ("https://shop.example", None, false),
             ("http://www.shop.example", None, false),
-            ("null", Some("same-origin"), false),
+            ("null", Some("cross-site"), false),
+            ("null", Some("same-site"), false),
+            ("null", None, false),
+            ("capacitor://localhost", Some("cross-site"), true),
+            ("capacitor://localhost.evil.example", None, false),
         ] {
             let decision = check(&[origin], site, "shop.example", &allowed);
             assert_eq!(decision == CorsDecision::Allow(origin.as_bytes().to_vec()), ok, "{origin}");
             assert_eq!(decision == CorsDecision::Deny, !ok, "{origin}");
         }
+        let own = check(&["null"], Some("same-origin"), "shop.example", &allowed);
+        assert_eq!(own, CorsDecision::Any, "the host's own page may order with a list too");
     }
 }

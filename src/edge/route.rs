@@ -98,6 +98,13 @@ impl Routes {
         &self.endpoints[self.owners[location]]
     }
 
+    /// Starts looking up the checkout's prices at Stripe. Returns after the first lookup, or after two seconds.
+    pub async fn resolve_prices(&self) {
+        if let Some(checkout) = &self.checkout {
+            checkout.keep_prices_resolved().await;
+        }
+    }
+
     /// Returns what handles a request with this target, given as it stands in the request line.
     pub fn route(&self, target: &[u8]) -> Route<'_> {
         match self.guard.classify(target) {

@@ -7,30 +7,13 @@ use std::sync::Arc;
 use super::admission::AdmissionPermit;
 use super::body::{BodyError, ReadLimits};
 use super::exchange::{Exchange, ExchangeResult, Handling};
-use super::headers::{self, Origin};
+use super::headers;
 use super::response::Response;
 use crate::backend::RequestHeadBuilder;
 use crate::endpoint::Endpoint;
 use crate::http1::framing::Framing;
 use crate::intake::{self, WebhookDisposition, WebhookRequest, WebhookResult};
 use crate::outcome::{Outcome, outcome_of_rejection};
-
-/// The headers of a verified request that the backend gets as they came, besides the `X-Forwarded-*`.
-const FORWARDED_HEADERS: [&str; 5] = ["Host", "Content-Type", "User-Agent", "traceparent", "tracestate"];
-/// The headers that concern one connection only (RFC 9110, section 7.6.1), or that are written again.
-const HOP_BY_HOP_HEADERS: [&str; 10] = [
-    // The backend's response is passed on without its coding.
-    "accept-encoding",
-    "connection",
-    "content-length",
-    "expect",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
 
 /// How the handling of a webhook ended.
 type WebhookExchangeResult = ExchangeResult<Outcome, WebhookResult>;
@@ -168,39 +151,17 @@ impl WebhookExchange<'_, '_> {
 
     /// Builds the head of a verified request, before the dispatcher adds Countersign's own headers.
     fn verified_head(&self) -> RequestHeadBuilder {
-        let head = &self.exchange.head;
-        let mut request = RequestHeadBuilder::post(head.target());
-        for name in FORWARDED_HEADERS {
-            for value in head.values(name) {
-                request.add(name, value);
-            }
-        }
-        self.add_origin(&mut request);
-        request
-    }
-
-    fn add_origin(&self, request: &mut RequestHeadBuilder) {
         let routes = self.exchange.context.routes.load();
-        let origin = Origin::new(&self.exchange.head, self.exchange.peer(), &routes.trusted_proxies);
-        for (name, value) in origin.headers() {
-            request.add(name, value);
-        }
+        headers::delivery_head(&self.exchange.head, self.exchange.peer(), &routes.trusted_proxies)
     }
 
     /// Sends a request that failed its check to the backend as it came, with the verdict beside it: a dry run.
     async fn pass_on(&self, verdict: Outcome, body: Bytes) -> Response {
-        let head = &self.exchange.head;
-        let mut request = RequestHeadBuilder::post(head.target());
-        for (name, value) in head.headers() {
-            let is = |known: &&str| name.eq_ignore_ascii_case(known.as_bytes());
-            let replaced = headers::is_stripped(name) || headers::is_forwarding_header(name);
-            if !replaced && !HOP_BY_HOP_HEADERS.iter().any(is) && !head.connection_lists(name) {
-                // The names of a valid head are tokens, and those are ASCII.
-                request.add(std::str::from_utf8(name).unwrap_or_default(), value);
-            }
-        }
-        self.add_origin(&mut request);
-        request.add("Countersign-Verdict", verdict.as_str().as_bytes());
+        let request = {
+            let routes = self.exchange.context.routes.load();
+            let (head, peer) = (&self.exchange.head, self.exchange.peer());
+            headers::unverified_head(head, peer, &routes.trusted_proxies, verdict.as_str())
+        };
         match self.exchange.context.intake.pass_unverified(request, body).await {
             Ok(response) => Response::from_backend(&response),
             Err(error) => Response::from_outcome(intake::outcome_of_backend_error(&error)),

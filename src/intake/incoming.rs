@@ -1,11 +1,10 @@
 //! An event on its way through the intake, received or imported: the one place that builds what the ledger records and stores
 //! of it, and what the dispatcher delivers. It decides nothing.
 
-use bytes::Bytes;
 use std::sync::Arc;
 
 use crate::backend::RequestHeadBuilder;
-use crate::delivery::attempt::Delivery;
+use crate::delivery::attempt::{Delivery, SIGNATURE_HEADER};
 use crate::delivery::policy::Slot;
 use crate::delivery_mode::DeliveryMode;
 use crate::endpoint::Endpoint;
@@ -22,10 +21,8 @@ pub(super) struct IncomingEvent {
     pub(super) segments: Box<str>,
     /// The raw query, without `?`.
     pub(super) query: Box<str>,
-    /// The backend's request as far as the original request determines it.
+    /// The backend's request as far as the original request determines it, `Stripe-Signature` included.
     pub(super) head: RequestHeadBuilder,
-    /// The `Stripe-Signature` that it arrived with, or was given at import.
-    pub(super) signature: Bytes,
 }
 
 impl IncomingEvent {
@@ -52,12 +49,9 @@ impl IncomingEvent {
 
     /// Returns what the ledger stores for a later delivery.
     pub(super) fn stored_request(&self, mode: DeliveryMode) -> StoredRequest {
-        StoredRequest {
-            mode,
-            head: Bytes::copy_from_slice(self.head.as_bytes()),
-            signature: self.signature.clone(),
-            body: self.event.body().clone(),
-        }
+        // Most later deliveries are signed again, so the signature is stored beside the head.
+        let (head, signature) = self.head.without_value(SIGNATURE_HEADER);
+        StoredRequest { mode, head, signature, body: self.event.body().clone() }
     }
 
     /// Returns the delivery of the event. It is fresh, so Stripe's signature still holds.
@@ -66,7 +60,6 @@ impl IncomingEvent {
             event: self.event,
             policy: self.endpoint.policy.clone(),
             head: self.head,
-            signature: self.signature,
             mode,
             signature_is_fresh: true,
             slot,
@@ -74,11 +67,12 @@ impl IncomingEvent {
     }
 }
 
-/// Returns the head of an imported event's request: that of a webhook, without what the dispatcher adds.
-pub(super) fn import_head(target: &str, host: &str) -> RequestHeadBuilder {
-    let mut head = RequestHeadBuilder::post(target.as_bytes());
+/// Returns the head of an imported event's request: that of a webhook with this signature, without what the dispatcher adds.
+pub(super) fn import_head(target: &str, host: &str, signature: &str) -> RequestHeadBuilder {
+    let mut head = RequestHeadBuilder::post(target.as_bytes(), 0);
     head.add("Host", host.as_bytes());
     head.add("Content-Type", b"application/json");
+    head.add(SIGNATURE_HEADER, signature.as_bytes());
     head
 }
 
@@ -88,8 +82,10 @@ mod tests {
 
     #[test]
     fn the_head_of_an_import_is_that_of_a_webhook_without_the_dispatchers_headers() {
-        let head = |target| String::from_utf8(import_head(target, "app:8081").as_bytes().to_vec()).unwrap();
-        let headers = "Host: app:8081\r\nContent-Type: application/json\r\n";
+        let head = |target| {
+            String::from_utf8(import_head(target, "app:8081", "t=1,v1=a").as_bytes().to_vec()).unwrap()
+        };
+        let headers = "Host: app:8081\r\nContent-Type: application/json\r\nStripe-Signature: t=1,v1=a\r\n";
         assert_eq!(head("/w"), format!("POST /w HTTP/1.1\r\n{headers}"));
         assert_eq!(head("/w?version=2"), format!("POST /w?version=2 HTTP/1.1\r\n{headers}"));
     }

@@ -57,10 +57,12 @@ impl State {
 pub struct StoredRequest {
     /// The delivery mode. Set by `enqueue`; an operator's redelivery changes it to `Redelivery`.
     pub mode: DeliveryMode,
-    /// The request line and the header fields taken from the original request. Never changed. Each attempt adds the
-    /// headers that Countersign sets itself.
+    /// The request line and the header lines of the original request that the backend gets, `Authorization` and `Cookie`
+    /// included, byte for byte and in their order. The line of `Stripe-Signature` has no value here. Each attempt adds
+    /// the headers that Countersign sets itself. Never changed. It is hardly longer than the request's own head, which is
+    /// bounded.
     pub head: Bytes,
-    /// Stripe's own `Stripe-Signature` value. Never changed.
+    /// The value of Stripe's own `Stripe-Signature`. Never changed.
     pub signature: Bytes,
     /// The payload, byte for byte. Never changed.
     pub body: Bytes,

@@ -40,10 +40,16 @@ pub enum CheckoutOutcome {
     FieldMissing,
     /// The price is not configured.
     PriceUnknown,
+    /// The price's lookup key has not been found at Stripe.
+    PriceUnavailable,
+    /// The order has a quantity of a metered price.
+    QuantityMetered,
     /// The quantity is outside the configured range of its price.
     QuantityOutOfRange,
     /// The order has prices of different modes.
     ModesMixed,
+    /// The order has prices that different accounts sell.
+    AccountsMixed,
     /// The path holds no valid session id, or Stripe has no such session.
     SessionUnknown,
     /// Stripe rejected a parameter of the order.
@@ -70,7 +76,7 @@ pub enum CheckoutOutcome {
 
 impl CheckoutOutcome {
     /// Every outcome, in the order of the enum. Metrics index their counters by it.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 34] = [
         Self::Created,
         Self::Status,
         Self::Preflight,
@@ -89,8 +95,11 @@ impl CheckoutOutcome {
         Self::FieldInvalid,
         Self::FieldMissing,
         Self::PriceUnknown,
+        Self::PriceUnavailable,
+        Self::QuantityMetered,
         Self::QuantityOutOfRange,
         Self::ModesMixed,
+        Self::AccountsMixed,
         Self::SessionUnknown,
         Self::StripeRefused,
         Self::StripeCardRefused,
@@ -126,6 +135,9 @@ impl CheckoutOutcome {
             Self::FieldInvalid => "field_invalid",
             Self::FieldMissing => "field_missing",
             Self::PriceUnknown => "price_unknown",
+            Self::PriceUnavailable => "price_unavailable",
+            Self::QuantityMetered => "quantity_metered",
+            Self::AccountsMixed => "accounts_mixed",
             Self::QuantityOutOfRange => "quantity_out_of_range",
             Self::ModesMixed => "modes_mixed",
             Self::SessionUnknown => "session_unknown",

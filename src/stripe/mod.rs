@@ -5,6 +5,7 @@
 //! - `envelope`: the top-level members of an event
 //! - `json`: the strict JSON reader that `envelope` uses
 //! - [`form`]: parameters in Stripe's form encoding
+//! - `locale`: the locales of Stripe's payment page
 //! - `retry`: which API calls are retried, and after what delay
 //! - `reference_envelope` (tests and fuzzing only): a second, slow reader of the envelope
 
@@ -12,6 +13,7 @@ mod envelope;
 pub mod event;
 pub mod form;
 mod json;
+pub(crate) mod locale;
 #[cfg(test)]
 mod reference_envelope;
 pub(crate) mod retry;

@@ -89,9 +89,18 @@ impl Caddy {
 
     /// Starts Caddy with the files of another site.
     pub async fn start_serving(program: &Address, site: &Path) -> Self {
+        Self::start_with(Path::new("Caddyfile"), &program.text(), site).await
+    }
+
+    /// Starts Caddy with another Caddyfile, which has `{$SITE_ADDRESS}` pass requests to `{$COUNTERSIGN}`.
+    pub async fn start_configured(config: &Path, upstream: &str) -> Self {
+        Self::start_with(config, upstream, Path::new("examples/site")).await
+    }
+
+    async fn start_with(config: &Path, upstream: &str, site: &Path) -> Self {
         // A free port is not reserved: another process may take it before Caddy does.
         for _ in 0..5 {
-            let mut caddy = Self::launch(program, site, free_port());
+            let mut caddy = Self::launch(config, upstream, site, free_port());
             if caddy.listening().await {
                 return caddy;
             }
@@ -100,13 +109,14 @@ impl Caddy {
         panic!("caddy found no port");
     }
 
-    fn launch(program: &Address, site: &Path, port: u16) -> Self {
+    fn launch(config: &Path, upstream: &str, site: &Path, port: u16) -> Self {
         let mut command = Command::new("caddy");
         command
-            .args(["run", "--config", "Caddyfile", "--adapter", "caddyfile"])
+            .args(["run", "--adapter", "caddyfile", "--config"])
+            .arg(config)
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .env("SITE_ADDRESS", format!("http://:{port}"))
-            .env("COUNTERSIGN", program.text())
+            .env("COUNTERSIGN", upstream)
             .env("SITE_ROOT", site);
         let address = Address::Tcp((Ipv4Addr::LOCALHOST, port).into());
         Self { tool: Tool::start(&mut command), address }
@@ -167,7 +177,7 @@ pub fn faketime() -> Option<String> {
     library
 }
 
-/// Returns the folder of an npm package of Stripe's, installed by `scripts/setup test`. `None` skips the test, as
+/// Returns the folder of an npm package, installed by `scripts/setup test`. `None` skips the test, as
 /// with [`have`].
 pub fn npm(package: &str) -> Option<PathBuf> {
     let folder =
@@ -175,11 +185,11 @@ pub fn npm(package: &str) -> Option<PathBuf> {
     (folder.is_dir() || skipped(package)).then_some(folder)
 }
 
-/// Returns the folder with Stripe's Python SDK and gunicorn, installed by `scripts/setup test`. `None` skips the
+/// Returns the folder with Stripe's Python SDK, gunicorn and Django, installed by `scripts/setup test`. `None` skips the
 /// test, as with [`have`].
 pub fn python_packages() -> Option<PathBuf> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("python");
-    let missing = ["stripe", "gunicorn"].into_iter().find(|package| !folder.join(package).is_dir());
+    let missing = ["stripe", "gunicorn", "django"].into_iter().find(|package| !folder.join(package).is_dir());
     missing.is_none_or(skipped).then_some(folder)
 }
 

@@ -150,7 +150,7 @@ async fn route(state: &Arc<State>, call: &Call, caller: &Caller) -> Result<Respo
     let segments: Vec<&str> = call.path().split('/').skip(2).collect();
     let object = match (call.method.as_str(), segments.as_slice()) {
         ("POST", ["checkout", "sessions"]) => sessions::create(state, caller, &params)?,
-        ("GET", ["checkout", "sessions", id]) => sessions::retrieve(state, id, &params)?,
+        ("GET", ["checkout", "sessions", id]) => sessions::retrieve(state, caller, id, &params)?,
         ("GET", ["checkout", "sessions", id, "line_items"]) => sessions::line_items(state, id)?,
         ("POST", ["checkout", "sessions", id, "expire"]) => sessions::expire(state, id)?,
         ("GET", ["events"]) => event_list::list(state, &params)?,

@@ -11,7 +11,7 @@
 //! | `http`, `connections` | the server and its connection counts |
 //! | `call`, `form`, `response`, `errors` | a call, its parameters, a response, every error of Stripe's |
 //! | `api`, `auth`, `idempotency`, `fault` | what happens to each call before its endpoint |
-//! | `sessions`, `session_object`, `validation`, `line_items`, `schema` | Checkout Sessions and their rules |
+//! | `sessions`, `session_object`, `validation`, `session_rules`, `line_items`, `schema` | Checkout Sessions and their rules |
 //! | `payment`, `payment_page` | paying, and the page for it |
 //! | `events`, `event_list`, `signature`, `listeners` | events, their list, their signatures, `stripe listen` |
 //! | `objects` | the rest of the API |
@@ -34,7 +34,7 @@
 //! let paid = stripe.pay(&id, "ada@example.com").await.unwrap();  // what a click on "Pay" does
 //! ```
 //!
-//! It sells [`PRICE`], [`OTHER_PRICE`] and [`MONTHLY_PRICE`], and accepts any key `sk_test_…`, `sk_live_…`, `rk_…`. Its
+//! It sells [`PRICE`], [`OTHER_PRICE`], [`MONTHLY_PRICE`] and [`METERED_PRICE`], and accepts any key `sk_test_…`, `sk_live_…`, `rk_…`. Its
 //! waits have no deadline of their own: tests put them into `within`.
 
 #![allow(dead_code, unused_imports, reason = "each of its users needs another part of it")]
@@ -60,6 +60,7 @@ mod payment_page;
 mod response;
 mod schema;
 mod session_object;
+mod session_rules;
 mod sessions;
 mod settings;
 mod signature;
@@ -76,7 +77,7 @@ pub use form::{Node, Tree};
 pub use listeners::Forwarded;
 pub use payment::Payment;
 pub use response::Response;
-pub use settings::{CallLog, KEY, MONTHLY_PRICE, OTHER_PRICE, PRICE, Settings};
+pub use settings::{CallLog, KEY, METERED_PRICE, MONTHLY_PRICE, OTHER_PRICE, PRICE, Settings};
 
 use events::NewEvent;
 use lock::lock;
@@ -169,6 +170,11 @@ impl FakeStripe {
     /// Returns a Checkout Session as the API shows it.
     pub fn session(&self, id: &str) -> Option<Value> {
         lock(&self.state.store).sessions.get(id).map(|session| session.object.clone())
+    }
+
+    /// Moves a lookup key to the price with this id; `None` leaves it to no price.
+    pub fn move_lookup_key(&self, key: &str, price: Option<&str>) {
+        lock(&self.state.store).catalog.move_lookup_key(key, price);
     }
 
     /// Returns how many Checkout Sessions were created.

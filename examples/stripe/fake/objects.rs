@@ -50,6 +50,9 @@ const COLLECTIONS: &[Collection] = &[
     },
 ];
 
+/// The most lookup keys in one call (docs.stripe.com/api/prices/list).
+const MAX_LOOKUP_KEYS: usize = 10;
+
 /// Handles a call that no other module handles. `segments` are those of the path after `/v1/`.
 pub async fn handle(
     state: &Arc<State>,
@@ -60,6 +63,7 @@ pub async fn handle(
 ) -> Result<Value, Error> {
     match (method, segments) {
         ("POST", ["prices"]) => create_price(state, caller, params),
+        ("GET", ["prices"]) => list_prices(state, caller, params),
         ("GET", ["prices", id]) => {
             let store = lock(&state.store);
             let price = store.catalog.price(id).ok_or_else(|| Error::not_found("price", id, "price"))?;
@@ -89,10 +93,27 @@ fn create_price(state: &State, caller: &Caller, params: &Tree) -> Result<Value, 
         currency: currency.to_owned(),
         product: product.ok_or_else(|| Error::missing("product"))?.to_owned(),
         recurring: params.node("recurring").is_some(),
+        metered: params.text(&["recurring", "usage_type"]) == Some("metered"),
+        lookup_key: params.text(&["lookup_key"]).map(str::to_owned),
     };
     let object = price.to_json(caller.livemode);
     lock(&state.store).catalog.add(price);
     Ok(object)
+}
+
+/// Lists prices, by `lookup_keys` if the call has them.
+fn list_prices(state: &State, caller: &Caller, params: &Tree) -> Result<Value, Error> {
+    let keys: Vec<&str> = match params.tree("lookup_keys") {
+        Some(keys) => keys.0.iter().filter_map(|(index, _)| keys.text(&[index])).collect(),
+        None => vec![],
+    };
+    if keys.len() > MAX_LOOKUP_KEYS {
+        return Err(Error::invalid("lookup_keys", "You may specify up to 10 lookup_keys."));
+    }
+    let store = lock(&state.store);
+    let prices = store.catalog.with_lookup_keys(&keys);
+    let data: Vec<Value> = prices.into_iter().map(|price| price.to_json(caller.livemode)).collect();
+    Ok(json!({ "object": "list", "data": data, "has_more": false, "url": "/v1/prices" }))
 }
 
 /// Returns what Stripe's payment page knows of a session.

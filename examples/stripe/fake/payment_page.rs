@@ -60,13 +60,14 @@ fn session_form(session: &Session) -> String {
     let rows: String = session
         .items
         .iter()
-        .map(|(price, quantity)| {
+        .map(|item| {
+            let price = &item.price;
             let interval = if price.recurring { " a month" } else { "" };
-            format!(
-                "<tr><td>{quantity} × {}<td>{}{interval}",
-                escape(&price.product),
-                display_amount(price.amount * quantity, &price.currency)
-            )
+            let (product, amount) = (escape(&price.product), display_amount(item.amount(), &price.currency));
+            match item.quantity {
+                Some(quantity) => format!("<tr><td>{quantity} × {product}<td>{amount}{interval}"),
+                None => format!("<tr><td>{product}<td>by use"),
+            }
         })
         .collect();
     let total = match (object["amount_total"].as_u64(), object["currency"].as_str()) {

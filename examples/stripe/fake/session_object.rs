@@ -82,8 +82,8 @@ pub fn line_items(session: &Session) -> Value {
         .items
         .iter()
         .enumerate()
-        .map(|(at, (price, quantity))| {
-            let amount = price.amount * quantity;
+        .map(|(at, item)| {
+            let (price, amount) = (&item.price, item.amount());
             json!({
                 "id": format!("li_{}{at}", id.trim_start_matches("cs_").replace('_', "")),
                 "object": "item",
@@ -94,7 +94,7 @@ pub fn line_items(session: &Session) -> Value {
                 "currency": price.currency,
                 "description": price.product,
                 "price": price.to_json(session.object["livemode"] == true),
-                "quantity": quantity,
+                "quantity": item.quantity,
             })
         })
         .collect();
@@ -115,7 +115,7 @@ fn echoed(params: &Tree) -> Map<String, Value> {
 fn price_members(params: &Tree, new: &NewSession) -> Map<String, Value> {
     // A session in `setup` mode stores a payment method and charges nothing.
     let paid = new.mode != "setup";
-    let currency = new.items.first().map(|(price, _)| price.currency.as_str());
+    let currency = new.items.first().map(|item| item.price.currency.as_str());
     let tax = params.text(&["automatic_tax", "enabled"]) == Some("true");
     members(json!({
         "amount_subtotal": paid.then_some(new.total),

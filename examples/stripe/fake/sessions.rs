@@ -27,10 +27,14 @@ pub fn create(state: &State, caller: &Caller, params: &Tree) -> Result<Value, Er
 }
 
 /// Handles `GET /v1/checkout/sessions/{id}`. A session whose time is over expires when it is looked at.
-pub fn retrieve(state: &State, id: &str, params: &Tree) -> Result<Value, Error> {
+/// A session of another account does not exist for the caller.
+pub fn retrieve(state: &State, caller: &Caller, id: &str, params: &Tree) -> Result<Value, Error> {
     let now = state.now();
     let mut store = lock(&state.store);
     let session = store.session_mut(id)?;
+    if session.created_by.account != caller.account {
+        return Err(Error::not_found("checkout.session", id, "session"));
+    }
     let is_over = session.object["expires_at"].as_u64().is_some_and(|time| time <= now);
     if session.object["status"] == "open" && is_over {
         set_expired(session);

@@ -13,6 +13,8 @@ pub const PRICE: &str = "price_1FakeOnce";
 pub const OTHER_PRICE: &str = "price_1FakeOther";
 /// The id of a price of 5.00 € a month.
 pub const MONTHLY_PRICE: &str = "price_1FakeMonthly";
+/// The id of a price that is billed every month by its use.
+pub const METERED_PRICE: &str = "price_1FakeMetered";
 
 /// Where the calls to the fake are recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +55,7 @@ impl Default for Settings {
                 Price::once(PRICE, 1200, "The whole story"),
                 Price::once(OTHER_PRICE, 350, "A single chapter"),
                 Price::monthly(MONTHLY_PRICE, 500, "Every new story"),
+                Price::metered(METERED_PRICE, 10, "Pages read"),
             ],
             webhook: None,
             schema: schema::find(),

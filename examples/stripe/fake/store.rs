@@ -3,6 +3,7 @@
 use super::auth::Caller;
 use super::catalog::{Catalog, Price};
 use super::errors::Error;
+use super::line_items::LineItem;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -11,8 +12,8 @@ use std::collections::BTreeMap;
 pub struct Session {
     /// The session as the API shows it.
     pub object: Value,
-    /// The prices that are bought, each with its quantity.
-    pub items: Vec<(Price, u64)>,
+    /// What is bought.
+    pub items: Vec<LineItem>,
     /// The call that created the session. Events about the session name it.
     pub created_by: Caller,
 }

@@ -1,11 +1,12 @@
 //! Validation of the parameters of a new Checkout Session, by rules of the fake's own
 //! (docs.stripe.com/api/checkout/sessions/create). It reads parameters and changes nothing. `line_items` checks what is
-//! bought.
+//! bought, and `session_rules` which parameters stand together.
 
-use super::catalog::{Catalog, Price};
+use super::catalog::Catalog;
 use super::errors::Error;
 use super::form::{Node, Tree};
-use super::line_items;
+use super::line_items::{self, LineItem};
+use super::session_rules;
 
 /// The API version that renamed the values of `ui_mode`
 /// (docs.stripe.com/changelog/dahlia/2026-03-25/updates-available-checkout-session-ui-modes).
@@ -79,8 +80,8 @@ pub struct NewSession {
     pub ui_mode: String,
     /// Whether the buyer pays on a page of Stripe's.
     pub hosted: bool,
-    /// The prices that are bought, each with its quantity.
-    pub items: Vec<(Price, u64)>,
+    /// What is bought.
+    pub items: Vec<LineItem>,
     /// The sum of all items, in the currency's smallest unit.
     pub total: u64,
     /// The time at which the session expires, in Unix seconds.
@@ -102,11 +103,12 @@ pub fn validate(catalog: &Catalog, params: &Tree, version: &str, now: u64) -> Re
     }
     let (ui_mode, hosted) = ui_mode(params, version)?;
     check_urls(params, hosted)?;
+    session_rules::check(params, mode)?;
     check_customer(params)?;
     check_metadata(params)?;
     let items = line_items::validate(catalog, params, mode)?;
-    let total = items.iter().map(|(price, quantity)| price.amount * quantity).sum();
-    let expires_at = expires_at(params, now)?;
+    let total = items.iter().map(LineItem::amount).sum();
+    let expires_at = session_rules::expires_at(params, now)?;
     Ok(NewSession { mode: mode.to_owned(), ui_mode: ui_mode.to_owned(), hosted, items, total, expires_at })
 }
 
@@ -157,10 +159,6 @@ fn check_urls(params: &Tree, hosted: bool) -> Result<(), Error> {
 }
 
 fn check_customer(params: &Tree) -> Result<(), Error> {
-    if params.node("customer").is_some() && params.node("customer_email").is_some() {
-        let message = "You may only specify one of these parameters: customer, customer_email.";
-        return Err(Error::invalid("customer", message));
-    }
     if let Some(email) = params.text(&["customer_email"])
         && !email.split_once('@').is_some_and(|(name, host)| !name.is_empty() && host.contains('.'))
     {
@@ -193,20 +191,4 @@ fn check_metadata(params: &Tree) -> Result<(), Error> {
         }
     }
     Ok(())
-}
-
-/// Returns the time at which the session expires: as given, or after a day.
-fn expires_at(params: &Tree, now: u64) -> Result<u64, Error> {
-    const DAY: u64 = 24 * 60 * 60;
-    // The caller computed the time a moment ago, by a clock that may differ.
-    const SLACK: u64 = 5;
-    let Some(given) = params.text(&["expires_at"]) else { return Ok(now + DAY) };
-    let time: u64 = given.parse().map_err(|_| Error::invalid_scalar("expires_at", "integer", given))?;
-    if (now + 30 * 60 - SLACK..=now + DAY + SLACK).contains(&time) {
-        return Ok(time);
-    }
-    Err(Error::invalid(
-        "expires_at",
-        "The `expires_at` timestamp must be between 30 minutes and 24 hours from now.",
-    ))
 }

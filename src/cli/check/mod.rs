@@ -64,7 +64,7 @@ fn run_probes(config: &Config) -> ExitCode {
         ("backend", probe::backend(&config.backend)),
         ("ledger", probe::ledger(&config.ledger, config.queues_events())),
     ];
-    probes.extend(checkout::probe(&config.checkout).map(|result| ("stripe", result)));
+    probes.extend(checkout::probe(config).map(|result| ("stripe", result)));
     let mut code = ExitCode::SUCCESS;
     for (part, result) in probes {
         match result {
@@ -88,7 +88,7 @@ fn summary(source: &str, config: &Config) -> String {
         ("ledger", config.ledger.url.to_string()),
     ];
     lines.extend(config.webhooks.iter().map(|webhook| ("webhook", webhook_summary(webhook))));
-    lines.push(("checkout", checkout::summary(&config.checkout)));
+    lines.push(("checkout", checkout::summary(config)));
     lines.into_iter().map(|(part, text)| format!("{part:<14} {text}\n")).collect()
 }
 

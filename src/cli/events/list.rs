@@ -32,9 +32,8 @@ pub(super) async fn print_matching(
     loop {
         let page_limit = MAX_PAGE_RECORDS.min(limit - printer.printed()).to_string();
         let query = [filter, &[("limit", page_limit.as_str()), ("after", after.as_str())]].concat();
-        let response = api.get("", &query).await?;
-        let records = response.body["events"].as_array().map(Vec::as_slice).unwrap_or_default();
-        for record in records {
+        let response = api.page(&query).await?;
+        for record in response.records() {
             // On Redis a page may hold more records than its limit.
             if printer.printed() == limit {
                 return Ok(true);

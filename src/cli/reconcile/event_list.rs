@@ -4,7 +4,7 @@
 use super::progress::Progress;
 use crate::cli::error::CliError;
 use crate::cli::output::display_value;
-use crate::config::CheckoutConfig;
+use crate::config::StripeConfig;
 use crate::endpoint::EventFilter;
 use crate::metrics::Metrics;
 use crate::stripe::event;
@@ -72,27 +72,27 @@ struct EventFields {
 }
 
 impl EventList {
-    /// Prepares the list, with the key of `[checkout]`. It connects to nothing yet.
+    /// Prepares the list, with the key and the account of `[stripe]`. It connects to nothing yet.
     ///
     /// # Errors
     /// There is no key, or the system has no root certificates.
-    pub(super) fn new(checkout: &CheckoutConfig) -> Result<Self, CliError> {
-        let Some(key) = &checkout.secret_key else {
+    pub(super) fn new(stripe: &StripeConfig) -> Result<Self, CliError> {
+        let Some(key) = &stripe.secret_key else {
             return Err(CliError::config(
-                "a key for Stripe's API is needed: set STRIPE_SECRET_KEY, or [checkout] secret_key in the configuration; a \
+                "a key for Stripe's API is needed: set STRIPE_SECRET_KEY, or [stripe] secret_key in the configuration; a \
                  restricted key needs to read events",
             ));
         };
         let transport = Arc::new(HttpTransport::new().map_err(CliError::failed)?);
         let config = ApiConfig {
-            base: &checkout.api_base,
+            base: &stripe.api_base,
             key,
-            version: &checkout.api_version,
-            account: None,
-            timeout: checkout.timeout,
+            version: &stripe.api_version,
+            account: stripe.account.as_deref(),
+            timeout: stripe.timeout,
         };
         let api = Api::new(transport, &config, Arc::new(Metrics::new())).map_err(CliError::failed)?;
-        Ok(Self { api, base: checkout.api_base.clone() })
+        Ok(Self { api, base: stripe.api_base.clone() })
     }
 
     /// Reads every event since `since` (Unix seconds) that Stripe could not deliver, the newest first. Stripe filters by
@@ -161,7 +161,7 @@ impl EventList {
     fn describe(&self, error: &ApiError, request_id: Option<String>) -> CliError {
         let advice = match error {
             ApiError::Rejected(rejection) if matches!(rejection.status, 401 | 403) => {
-                ": set [checkout] secret_key to a key that may read events"
+                ": set [stripe] secret_key to a key that may read events"
             }
             ApiError::Rejected(_)
             | ApiError::Invalid(_)

@@ -32,8 +32,8 @@ impl LedgerSnapshot {
         loop {
             progress.show(|| format!("reading the ledger: {read} records"));
             let query = [("endpoint", endpoint), ("limit", PAGE_RECORDS), ("after", after.as_str())];
-            let response = api.get("", &query).await?;
-            for record in response.body["events"].as_array().into_iter().flatten() {
+            let response = api.page(&query).await?;
+            for record in response.records() {
                 if record["segments"].as_str().unwrap_or_default() == segments {
                     snapshot.add(record);
                 }

@@ -1,12 +1,12 @@
-//! `[checkout.params]`: parameters under Stripe's own names, sent as they are. Parameters that another key sets are
-//! rejected here; every other name and value is for Stripe to check.
+//! `[checkout.params]` and `[checkout.price.params]`: parameters under Stripe's own names, sent as they are. Parameters
+//! that another key sets are rejected here; every other name and value is for Stripe to check.
 
 use crate::config::reader::{InvalidValue, Section, ValueReader};
 use crate::stripe::form::{Param, Params};
 use toml::de::DeValue;
 
-/// The parameters that the program sends itself, and the key to use instead.
-const OWN_PARAMS: [(&str, &str); 9] = [
+/// The parameters of a session that the program sends itself, and the key to use instead.
+pub(super) const SESSION_PARAMS: &[(&str, &str)] = &[
     ("mode", "use mode in [checkout]"),
     ("ui_mode", "use ui_mode in [checkout]"),
     ("success_url", "use success_url in [checkout]"),
@@ -16,15 +16,23 @@ const OWN_PARAMS: [(&str, &str); 9] = [
     ("customer", "use [checkout.identity]"),
     ("customer_email", "use [checkout.identity]"),
     ("client_reference_id", "use [checkout.identity]"),
+    ("expires_at", "use expires_after in [checkout], which counts from each order"),
+];
+
+/// The parameters of a line item that the program sends itself, and the key to use instead.
+pub(super) const LINE_ITEM_PARAMS: &[(&str, &str)] = &[
+    ("price", "use id or lookup_key in [[checkout.price]]"),
+    ("price_data", "use id or lookup_key in [[checkout.price]]"),
+    ("quantity", "the order says the quantity, within min and max"),
 ];
 
 /// The deepest nesting of a value. No parameter of Stripe's comes near it.
 const MAX_DEPTH: usize = 8;
 
-/// Reads the parameters, in the order in which they are sent.
-pub(super) fn read(section: &Section) -> Option<Params> {
+/// Reads the parameters, in the order in which they are sent. `own` are those that other keys set.
+pub(super) fn read(section: &Section, own: &[(&str, &str)]) -> Option<Params> {
     let params = section.entries().map(|(key, reader, value)| {
-        let param = match OWN_PARAMS.iter().find(|(own, _)| *own == key) {
+        let param = match own.iter().find(|(name, _)| *name == key) {
             Some((_, help)) => reader.report("a parameter that another key sets", "other parameters", *help),
             None => param(&reader, key, value, 0),
         };

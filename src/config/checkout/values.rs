@@ -1,19 +1,16 @@
-//! How the values of `[checkout]` are written: the API key, modes, user interfaces, URLs, origins, rates. Pure: a text
+//! How the values of `[checkout]` are written: modes, user interfaces, origins, rates. Pure: a text
 //! becomes a value, or an [`InvalidValue`].
 
-use crate::config::reader::{InvalidValue, one_of};
+use crate::config::reader::{DAY, InvalidValue, duration, one_of};
 use crate::config::webhook::values;
-use secrecy::SecretString;
 use std::time::Duration;
-
-/// What the key to Stripe's API is expected to be.
-const API_KEY: &str = "a secret or restricted API key (sk_… or rk_…)";
-
-/// The longest URL that Stripe accepts, in bytes.
-const MAX_URL: usize = 5000;
 
 /// The longest key of `metadata`, in characters (<https://docs.stripe.com/metadata#data>).
 const MAX_METADATA_KEY: usize = 40;
+
+/// The shortest time until a session expires that Stripe takes
+/// (<https://docs.stripe.com/api/checkout/sessions/create#create_checkout_session-expires_at>).
+const MIN_EXPIRY: Duration = Duration::from_secs(30 * 60);
 
 /// The largest number of a rate.
 const MAX_RATE: u32 = 1_000_000;
@@ -108,27 +105,6 @@ pub(super) fn ui_mode(text: &str, version: Option<&str>) -> Result<UiMode, Inval
     })
 }
 
-/// Parses a key to Stripe's API. An error describes it without quoting it.
-pub(super) fn api_key(text: &str) -> Result<SecretString, InvalidValue> {
-    let invalid = |found: &str, help: &str| Err(InvalidValue::expected(API_KEY).found(found).help(help));
-    if text.starts_with("whsec_") {
-        return invalid(
-            "a webhook's signing secret",
-            "put it into secrets of [[webhook]]; API keys are under \"Developers\" in Stripe's dashboard",
-        );
-    }
-    if text.starts_with("pk_") {
-        return invalid("a publishable key", "publishable keys are for browsers and cannot create sessions");
-    }
-    if !text.bytes().all(|b| b.is_ascii_graphic()) {
-        return invalid("a key with white space, control or non-ASCII characters", "");
-    }
-    if text.starts_with("sk_") || text.starts_with("rk_") {
-        return Ok(SecretString::from(text));
-    }
-    invalid("a value that is not an API key", "the value is used as it is: remove any quotes around it")
-}
-
 /// Parses a path that is compared byte for byte with a request's, as a webhook's is.
 pub(super) fn path(text: &str) -> Result<String, InvalidValue> {
     values::path(text).map_err(|_| {
@@ -138,71 +114,8 @@ pub(super) fn path(text: &str) -> Result<String, InvalidValue> {
     })
 }
 
-/// Parses a version of Stripe's API: `2026-10-28.endive`.
-pub(super) fn api_version(text: &str) -> Result<String, InvalidValue> {
-    let (date, name) = text.split_once('.').unwrap_or((text, "x"));
-    let digits = |part: &str, n| part.len() == n && part.bytes().all(|b| b.is_ascii_digit());
-    let parts: Vec<_> = date.split('-').collect();
-    let dated = matches!(parts[..], [y, m, d] if digits(y, 4) && digits(m, 2) && digits(d, 2));
-    if dated && !name.is_empty() && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit()) {
-        return Ok(text.to_owned());
-    }
-    Err(InvalidValue::expected("a version of Stripe's API, such as \"2026-10-28.endive\""))
-}
-
-/// Parses the absolute URL of a page to which the customer is sent. Returns `None` if the text is blank.
-pub(super) fn page_url(text: &str) -> Result<Option<String>, InvalidValue> {
-    if text.is_empty() {
-        return Ok(None);
-    }
-    let invalid = || {
-        InvalidValue::expected(
-            "a URL such as \"https://shop.example/thanks?session_id={CHECKOUT_SESSION_ID}\"",
-        )
-    };
-    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
-    let rest = rest.ok_or_else(|| invalid().help("start it with https:// (or http:// for tests)"))?;
-    let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    if host.is_empty()
-        || host.contains('@')
-        || text.len() > MAX_URL
-        || !text.bytes().all(|b| b.is_ascii_graphic())
-    {
-        return Err(invalid());
-    }
-    Ok(Some(text.to_owned()))
-}
-
-/// Parses the base URL of Stripe's API. The result has no slash at the end.
-pub(super) fn api_base(text: &str) -> Result<String, InvalidValue> {
-    let invalid = || InvalidValue::expected("\"https://api.stripe.com\", or the address of a fake of it");
-    let base = text.strip_suffix('/').unwrap_or(text);
-    let rest = base.strip_prefix("https://").or_else(|| base.strip_prefix("http://"));
-    match rest {
-        Some(host) if host.contains('@') => Err(invalid().found("a URL with a user name")),
-        Some(host)
-            if !host.is_empty()
-                && !host.contains(['/', '?', '#'])
-                && host.bytes().all(|b| b.is_ascii_graphic()) =>
-        {
-            Ok(base.to_owned())
-        }
-        Some(_) => Err(invalid().help("write scheme, host and port only, without a path")),
-        None => Err(invalid().help("start it with https:// or http://")),
-    }
-}
-
-/// Parses the id of a connected account. Returns `None` if the text is blank.
-pub(super) fn account(text: &str) -> Result<Option<String>, InvalidValue> {
-    let id = text.starts_with("acct_") && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-    match text {
-        "" => Ok(None),
-        _ if id && text.len() > "acct_".len() => Ok(Some(text.to_owned())),
-        _ => Err(InvalidValue::expected("a connected account's id (acct_…)")),
-    }
-}
-
-/// Parses the origin of a page as browsers write it (RFC 6454, 6.2): `https://shop.example`. The result is in lower case.
+/// Parses the origin of a page as browsers and web views write it (RFC 6454, 6.2): `https://shop.example`,
+/// `capacitor://localhost`. The result is in lower case and without a default port.
 pub(super) fn origin(text: &str) -> Result<String, InvalidValue> {
     let invalid = || InvalidValue::expected("an origin such as \"https://shop.example\"");
     if text == "*" {
@@ -210,18 +123,43 @@ pub(super) fn origin(text: &str) -> Result<String, InvalidValue> {
             "list each origin; wildcards are not allowed because these requests may carry the customer's identity",
         ));
     }
-    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
-    match rest {
-        Some(host)
-            if !host.is_empty()
-                && host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_:[]".contains(&b)) =>
-        {
-            Ok(text.to_ascii_lowercase())
-        }
-        Some(_) => Err(invalid().help(
+    let Some((scheme, host)) = text.split_once("://").filter(|(scheme, _)| is_scheme(scheme)) else {
+        return Err(invalid().help("start it with its scheme: https://, http:// or that of an app"));
+    };
+    if host.is_empty() || !host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_:[]".contains(&b)) {
+        return Err(invalid().help(
             "write scheme and host, and the port if it is not the default; no slash at the end, no path",
-        )),
-        None => Err(invalid().help("start it with https:// or http://")),
+        ));
+    }
+    let (scheme, host) = (scheme.to_ascii_lowercase(), host.to_ascii_lowercase());
+    // A browser never sends the default port.
+    let default_port = match scheme.as_str() {
+        "https" => ":443",
+        "http" => ":80",
+        _ => "",
+    };
+    let host = host.strip_suffix(default_port).unwrap_or(&host);
+    Ok(format!("{scheme}://{host}"))
+}
+
+/// Whether the text is the scheme of a URL (RFC 3986, 3.1).
+fn is_scheme(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
+}
+
+/// The parameters that have a `metadata` of their own.
+pub(super) const METADATA_TARGETS: &[(&str, &str)] = &[
+    ("payment_intent_data", "payment_intent_data"),
+    ("subscription_data", "subscription_data"),
+    ("setup_intent_data", "setup_intent_data"),
+];
+
+/// Parses how long after its order a session expires, within Stripe's bounds. Returns `None` if the text is blank.
+pub(super) fn expires_after(text: &str) -> Result<Option<Duration>, InvalidValue> {
+    match text {
+        "" => Ok(None),
+        _ => duration(text, MIN_EXPIRY..=DAY, "30m to 24h, which are Stripe's bounds").map(Some),
     }
 }
 
@@ -297,44 +235,25 @@ mod tests {
     #[test]
     fn each_value_accepts_its_own_form_only() {
         for (text, fine) in [
-            ("2026-10-28.endive", true),
-            ("2023-08-16", true),
-            ("2026-10-28.", false),
-            ("latest", false),
-            ("", false),
-        ] {
-            assert_eq!(api_version(text).is_ok(), fine, "{text}");
-        }
-        for (text, fine) in [
-            ("", true),
-            ("https://shop.example/thanks?id={CHECKOUT_SESSION_ID}", true),
-            ("http://localhost:5000/", true),
-            ("/thanks", false),
-            ("shop.example", false),
-            ("https://", false),
-            ("https://u:p@shop.example/", false),
-            ("https://shop.example/a b", false),
-        ] {
-            assert_eq!(page_url(text).is_ok(), fine, "{text}");
-        }
-        for (text, fine) in [
-            ("https://api.stripe.com", true),
-            ("http://127.0.0.1:12111/", true),
-            ("https://api.stripe.com/v1", false),
-            ("api.stripe.com", false),
-            ("https://", false),
-            ("https://a@b", false),
-        ] {
-            assert_eq!(api_base(text).is_ok(), fine, "{text}");
-        }
-        for (text, fine) in [
             ("https://shop.example", true),
             ("http://[::1]:3000", true),
+            ("capacitor://localhost", true),
+            ("chrome-extension://abcdefgh", true),
+            ("null", false),
+            ("file://", false),
+            ("1app://localhost", false),
             ("https://shop.example/", false),
             ("*", false),
             ("shop.example", false),
         ] {
             assert_eq!(origin(text).is_ok(), fine, "{text}");
+        }
+        assert_eq!(origin("HTTPS://Shop.example:443"), Ok("https://shop.example".to_owned()));
+        assert_eq!(origin("http://localhost:5000"), Ok("http://localhost:5000".to_owned()));
+        for (text, fine) in
+            [("", true), ("30m", true), ("24h", true), ("29m", false), ("25h", false), ("35", false)]
+        {
+            assert_eq!(expires_after(text).is_ok(), fine, "{text}");
         }
         for (text, fine) in
             [("", true), ("X-User-Id", true), ("x user", false), ("Cookie", false), ("X-Üser", false)]

@@ -87,7 +87,7 @@ impl<'r, 'a, 'i> Section<'r, 'a, 'i> {
         expected: &str,
         parse: impl Fn(&str) -> Result<T, InvalidValue>,
     ) -> Option<T> {
-        if self.has(key) {
+        if self.has_key(key) {
             return self.text(key, "", parse);
         }
         self.allow_key(key);
@@ -123,11 +123,6 @@ impl<'r, 'a, 'i> Section<'r, 'a, 'i> {
         }
     }
 
-    /// Returns whether the file has a key.
-    pub(crate) fn has(&self, key: &str) -> bool {
-        self.table.is_some_and(|table| table.contains_key(key))
-    }
-
     /// Reads a list of secrets, each with `parse`. An entry is a placeholder, and may hold several, separated by commas.
     pub(crate) fn secret_list<T>(
         &mut self,
@@ -152,6 +147,11 @@ impl<'r, 'a, 'i> Section<'r, 'a, 'i> {
             Some((reader, DeValue::String(text))) => reader.secret_or_blank(text, &parse),
             Some((reader, other)) => reader.report(type_name(other), PLACEHOLDER, ""),
         }
+    }
+
+    /// Returns whether the file has the key.
+    pub(crate) fn has_key(&self, key: &str) -> bool {
+        self.table.is_some_and(|table| table.contains_key(key))
     }
 
     /// Returns the string under a key as the file spells it, with its placeholders.

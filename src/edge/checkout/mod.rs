@@ -142,7 +142,8 @@ impl CheckoutExchange<'_, '_> {
     /// Finishes a response for the client and the page that read it.
     fn finish(&self, response: Response) -> Response {
         let response = if self.html && response.status >= 400 { response.into_html() } else { response };
-        response.with_cors(&self.cors, self.methods)
+        let requested = self.exchange.head.values("access-control-request-headers");
+        response.with_cors(&self.cors, self.methods, requested)
     }
 }
 

@@ -1,7 +1,6 @@
-//! The client's origin as the backend sees it: the peer's address, and what trusted proxies reported before it.
+//! The origin that the client's browser sees, as trusted proxies report it, and which peers are trusted.
 
 use ipnet::IpNet;
-use std::io::Write as _;
 use std::net::IpAddr;
 
 use crate::http1::head::RequestHead;
@@ -13,11 +12,9 @@ pub(super) const X_FORWARDED_PROTO: &str = "X-Forwarded-Proto";
 /// The header with the host that the client asked for.
 pub(super) const X_FORWARDED_HOST: &str = "X-Forwarded-Host";
 
-/// What the backend is told about the origin of a request.
+/// The scheme and host that the client used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Origin<'a> {
-    /// The addresses that the request came through, the nearest last; `None` if none is known.
-    pub forwarded_for: Option<Vec<u8>>,
     /// `http` or `https`.
     pub proto: &'a [u8],
     /// The host that the client asked for.
@@ -25,26 +22,14 @@ pub(crate) struct Origin<'a> {
 }
 
 impl<'a> Origin<'a> {
-    /// Derives the origin from the peer and from what a trusted peer said. Only `Host` counts from any other peer.
+    /// Derives the origin from what a trusted peer said. Only `Host` counts from any other peer.
     pub(crate) fn new(head: &'a RequestHead, peer: Option<IpAddr>, proxies: &[IpNet]) -> Self {
         let trusted = peer_trusted(peer, proxies);
-        let trusted_values = |name| trusted.then(|| head.values(name)).into_iter().flatten();
+        let trusted_value = |name| head.value(name).filter(|_| trusted);
         Origin {
-            forwarded_for: extend_forwarded_for(trusted_values(X_FORWARDED_FOR), peer),
-            proto: trusted_values(X_FORWARDED_PROTO).next().unwrap_or(b"http"),
-            host: trusted_values(X_FORWARDED_HOST).next().or_else(|| head.value("Host")),
+            proto: trusted_value(X_FORWARDED_PROTO).unwrap_or(b"http"),
+            host: trusted_value(X_FORWARDED_HOST).or_else(|| head.value("Host")),
         }
-    }
-
-    /// Iterates over the headers that tell the backend about this origin.
-    pub(crate) fn headers(&self) -> impl Iterator<Item = (&'static str, &[u8])> {
-        [
-            self.forwarded_for.as_deref().map(|value| (X_FORWARDED_FOR, value)),
-            Some((X_FORWARDED_PROTO, self.proto)),
-            self.host.map(|value| (X_FORWARDED_HOST, value)),
-        ]
-        .into_iter()
-        .flatten()
     }
 }
 
@@ -55,26 +40,6 @@ pub(crate) fn peer_trusted(peer: Option<IpAddr>, proxies: &[IpNet]) -> bool {
         let peer = peer.to_canonical();
         proxies.iter().any(|net| net.contains(&peer))
     })
-}
-
-/// Joins the values of the `X-Forwarded-For` lines that came, and appends the peer of this hop.
-fn extend_forwarded_for<'a>(
-    received: impl Iterator<Item = &'a [u8]>,
-    peer: Option<IpAddr>,
-) -> Option<Vec<u8>> {
-    let mut addresses = Vec::with_capacity(64);
-    for value in received.filter(|value| !value.is_empty()) {
-        if !addresses.is_empty() {
-            addresses.extend_from_slice(b", ");
-        }
-        addresses.extend_from_slice(value);
-    }
-    if let Some(peer) = peer {
-        let comma = if addresses.is_empty() { "" } else { ", " };
-        // Writing to memory does not fail.
-        let _ = write!(addresses, "{comma}{}", peer.to_canonical());
-    }
-    (!addresses.is_empty()).then_some(addresses)
 }
 
 #[cfg(test)]
@@ -103,26 +68,5 @@ mod tests {
             assert_eq!(peer_trusted(peer.map(ip), &proxies), is, "{peer:?}");
         }
         assert!(!peer_trusted(Some(ip("127.0.0.1")), &[]));
-    }
-
-    #[test]
-    fn the_peer_is_appended_to_the_addresses_that_came() {
-        let cases: [(&[&str], Option<&str>, Option<&str>); 7] = [
-            (&[], Some("192.0.2.1"), Some("192.0.2.1")),
-            (&[], Some("2001:db8::1"), Some("2001:db8::1")),
-            (&[], Some("::ffff:192.0.2.1"), Some("192.0.2.1")),
-            (&["203.0.113.9"], Some("10.0.0.1"), Some("203.0.113.9, 10.0.0.1")),
-            (
-                &["203.0.113.9, 198.51.100.2", "", "unknown"],
-                Some("10.0.0.1"),
-                Some("203.0.113.9, 198.51.100.2, unknown, 10.0.0.1"),
-            ),
-            (&["203.0.113.9"], None, Some("203.0.113.9")),
-            (&[], None, None),
-        ];
-        for (received, peer, want) in cases {
-            let value = extend_forwarded_for(received.iter().map(|value| value.as_bytes()), peer.map(ip));
-            assert_eq!(value.as_deref(), want.map(str::as_bytes), "{received:?} {peer:?}");
-        }
     }
 }

@@ -19,7 +19,7 @@ const FORWARDING_HEADERS: [&[u8]; 3] = [b"x-forwarded-for", b"x-forwarded-proto"
 
 /// Returns true if the header is removed from every request: it could choose another path, or it is one of Countersign's
 /// own, which a backend believes.
-pub(crate) fn is_stripped(name: &[u8]) -> bool {
+pub(super) fn is_stripped(name: &[u8]) -> bool {
     match name.first() {
         Some(b'c' | b'C') => name.get(..12).is_some_and(|start| same_header_name(start, b"countersign-")),
         Some(b'x' | b'X' | b's' | b'S' | b'p' | b'P' | b'd' | b'D') => {
@@ -30,7 +30,7 @@ pub(crate) fn is_stripped(name: &[u8]) -> bool {
 }
 
 /// Returns true if the header tells who the client is. It is accepted from trusted peers only.
-pub(crate) fn is_forwarding_header(name: &[u8]) -> bool {
+pub(super) fn is_forwarding_header(name: &[u8]) -> bool {
     match name.first() {
         Some(b'x' | b'X') => FORWARDING_HEADERS.iter().any(|known| same_header_name(name, known)),
         Some(b'f' | b'F') => same_header_name(name, b"forwarded"),
@@ -45,7 +45,7 @@ pub(super) fn is_nonstandard_name(name: &[u8]) -> bool {
 
 /// Returns true if some backend reads `name` as `known`, which is in lower case. CGI and WSGI read `_` as `-`, PHP's own
 /// server reads `.` so, and lighttpd's CGI any byte that is not a letter or digit.
-fn same_header_name(name: &[u8], known: &[u8]) -> bool {
+pub(super) fn same_header_name(name: &[u8], known: &[u8]) -> bool {
     name.len() == known.len()
         && name.iter().zip(known).all(|(&byte, &known)| match known {
             b'-' => !byte.is_ascii_alphanumeric(),

@@ -7,6 +7,7 @@ use super::{JSON, Response, ResponseRow};
 use crate::checkout::session::{CheckoutSession, PaymentUi};
 use crate::checkout::{self, OrderDisposition};
 use crate::edge::cors::CorsDecision;
+use crate::http1::headers::{is_token, list_items};
 use crate::outcome::checkout::CheckoutOutcome;
 use crate::stripe_api::{ApiError, StripeError};
 
@@ -35,8 +36,11 @@ static ROWS: [ResponseRow<CheckoutOutcome>; CheckoutOutcome::ALL.len()] = [
     (CheckoutOutcome::FieldInvalid, 400, None, "This field has an invalid value, or is repeated."),
     (CheckoutOutcome::FieldMissing, 400, None, "Missing price."),
     (CheckoutOutcome::PriceUnknown, 400, None, "Unknown price."),
+    (CheckoutOutcome::PriceUnavailable, 503, Some(60), "This price cannot be sold at the moment. Try again later."),
+    (CheckoutOutcome::QuantityMetered, 400, None, "This price is billed by its use. Order it without a quantity."),
     (CheckoutOutcome::QuantityOutOfRange, 400, None, "Quantity is out of range."),
     (CheckoutOutcome::ModesMixed, 400, None, "These prices have different modes and cannot be combined in one order. Order them separately."),
+    (CheckoutOutcome::AccountsMixed, 400, None, "These prices have different sellers and cannot be combined in one order. Order them separately."),
     (CheckoutOutcome::SessionUnknown, 404, None, "There is no such session."),
     (CheckoutOutcome::StripeRefused, 400, None, "Stripe does not accept this order."),
     (CheckoutOutcome::StripeCardRefused, 402, None, "The card was declined."),
@@ -157,7 +161,13 @@ impl Response {
     }
 
     /// Returns this response with the headers that let an allowed page read it in a browser.
-    pub(in crate::edge) fn with_cors(mut self, decision: &CorsDecision, methods: &'static str) -> Self {
+    /// `requested` holds the values of `Access-Control-Request-Headers`: a preflight is granted what it asks for.
+    pub(in crate::edge) fn with_cors<'a>(
+        mut self,
+        decision: &CorsDecision,
+        methods: &'static str,
+        requested: impl Iterator<Item = &'a [u8]>,
+    ) -> Self {
         self.extra_headers.push(("Vary", Bytes::from_static(b"Origin")));
         let origin = match decision {
             CorsDecision::Allow(origin) => origin,
@@ -169,8 +179,7 @@ impl Response {
         self.extra_headers.push(("Access-Control-Allow-Credentials", fixed("true")));
         if self.status == 204 {
             self.extra_headers.push(("Access-Control-Allow-Methods", fixed(methods)));
-            self.extra_headers
-                .push(("Access-Control-Allow-Headers", fixed("Accept, Content-Type, Idempotency-Key")));
+            self.extra_headers.push(("Access-Control-Allow-Headers", allowed_headers(requested)));
             self.extra_headers.push(("Access-Control-Max-Age", Bytes::from_static(MAX_PREFLIGHT_AGE)));
         } else {
             self.extra_headers
@@ -178,6 +187,19 @@ impl Response {
         }
         self
     }
+}
+
+/// Returns the headers that a preflight is granted: those that every order may have, and those that it asks for.
+fn allowed_headers<'a>(requested: impl Iterator<Item = &'a [u8]>) -> Bytes {
+    let mut allowed = b"Accept, Content-Type, Idempotency-Key".to_vec();
+    for name in requested.flat_map(list_items).filter(|name| is_token(name)) {
+        let is_known = list_items(&allowed).any(|known| known.eq_ignore_ascii_case(name));
+        if !is_known {
+            allowed.extend_from_slice(b", ");
+            allowed.extend_from_slice(name);
+        }
+    }
+    allowed.into()
 }
 
 #[cfg(test)]
@@ -238,6 +260,21 @@ mod tests {
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn a_preflight_is_granted_the_headers_that_it_asks_for_and_no_other_text() {
+        let allowed = |values: &[&str]| {
+            let values: Vec<_> = values.iter().map(|value| value.as_bytes()).collect();
+            String::from_utf8(allowed_headers(values.into_iter()).to_vec()).unwrap()
+        };
+        let usual = "Accept, Content-Type, Idempotency-Key";
+        assert_eq!(allowed(&[]), usual);
+        assert_eq!(
+            allowed(&["baggage,content-type, traceparent", "x"]),
+            format!("{usual}, baggage, traceparent, x")
+        );
+        assert_eq!(allowed(&["a b", "", ":", "x,X"]), format!("{usual}, x"));
     }
 
     #[test]

@@ -131,17 +131,20 @@ impl Response {
         }
     }
 
-    /// Returns the backend's response to a webhook: its status, type and as much of its body as was read.
+    /// Returns the backend's response to a webhook: its status, the headers that matter, and as much of its body as was read.
     pub fn from_backend(response: &BackendResponse) -> Self {
+        let head = &response.head;
+        let coding = head.content_encoding.as_deref().map(Bytes::copy_from_slice);
+        let headers = [("Content-Encoding", coding), ("Retry-After", head.retry_after.clone())];
         Self {
             code: intake::outcome_of_response(response).as_str(),
-            status: response.head.status,
+            status: head.status,
             body: response.body.clone(),
             message: Cow::default(),
-            content_type: response.head.content_type.clone(),
+            content_type: head.content_type.clone(),
             retry_after: None,
             allow: None,
-            extra_headers: Vec::new(),
+            extra_headers: headers.into_iter().filter_map(|(name, value)| Some((name, value?))).collect(),
         }
     }
 

@@ -31,7 +31,7 @@ for n, key in ipairs(keys) do
     scores[#scores + 1] = key
     running[#running + 1] = key
     leased[#leased + 1] = {key, tostring(attempt), token, string.sub(record, 66, 66), metadata}
-    bytes = bytes + length
+    bytes = bytes + length + redis.call('HSTRLEN', payload, 'head')
     if bytes > 4194304 then
       break -- The caller reads these payloads next. More would block the shared connection for too long.
     end

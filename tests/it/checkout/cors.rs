@@ -77,9 +77,44 @@ async fn listed_origin_may_order_and_passes_preflight() {
     for origin in [evil, &format!("https://{}", Request::HOST)] {
         shop.program.send(&preflight(origin)).await.expect_error(403, "origin_forbidden");
     }
+    // Tracing adds its headers to every request of a page.
+    let traced = Request::new("OPTIONS", "/api/checkout")
+        .header("Origin", app)
+        .header("Access-Control-Request-Method", "POST")
+        .header("Access-Control-Request-Headers", "baggage,content-type,sentry-trace,traceparent");
+    let asked = shop.program.send(&traced).await;
+    assert_eq!(
+        asked.header("access-control-allow-headers"),
+        Some("Accept, Content-Type, Idempotency-Key, baggage, sentry-trace, traceparent")
+    );
     let status = Request::new("OPTIONS", "/api/checkout/cs_test_1").header("Origin", app);
     let response = shop.program.send(&status).await;
     assert_eq!(response.header("access-control-allow-methods"), Some("GET, HEAD, OPTIONS"));
+}
+
+#[tokio::test]
+async fn app_with_a_scheme_of_its_own_may_order_if_it_is_listed() {
+    let app = "capacitor://localhost";
+    let shop = Shop::open_with(|s| s.set("checkout.allowed_origins", vec![app])).await;
+    let json = order(r#"{"price": "pro"}"#).header("Sec-Fetch-Site", "cross-site");
+    let ordered = shop.program.send(&json.clone().header("Origin", app)).await;
+    assert_eq!(ordered.outcome(), "created");
+    assert!(readable(&ordered, app) && readable(&shop.program.send(&preflight(app)).await, app));
+    let other = json.header("Origin", "capacitor://other");
+    shop.program.send(&other).await.expect_error(403, "origin_forbidden");
+}
+
+#[tokio::test]
+async fn form_of_the_own_page_with_origin_null_may_order_with_a_list_and_without() {
+    for list in [vec![], vec!["https://app.shop.example"]] {
+        let shop = Shop::open_with(|s| s.set("checkout.allowed_origins", list.clone())).await;
+        let null = form("price=pro").header("Origin", "null");
+        let own = shop.program.send(&null.clone().header("Sec-Fetch-Site", "same-origin")).await;
+        assert_eq!((own.status, own.outcome()), (303, "created"), "{list:?}");
+        for request in [null.clone(), null.header("Sec-Fetch-Site", "cross-site")] {
+            shop.program.send(&request).await.expect_error(403, "origin_forbidden");
+        }
+    }
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use toml::toml;
 
 const PRO: &str = r#"{"price": "pro"}"#;
 
-async fn reload(shop: &Shop, setup: &Setup, reloads: usize) {
+pub(super) async fn reload(shop: &Shop, setup: &Setup, reloads: usize) {
     shop.program.reconfigure(setup);
     shop.program.sighup();
     until("the reload", async || {
@@ -19,8 +19,8 @@ async fn reload(shop: &Shop, setup: &Setup, reloads: usize) {
 #[tokio::test]
 async fn reload_applies_prices_and_keys_and_keeps_connections_open() {
     let shop =
-        Shop::open_with(|s| s.file("key", "sk_test_one\n").set("checkout.secret_key", "{file.key}")).await;
-    let base = || setup(&shop.backend, &shop.stripe).set("checkout.secret_key", "{file.key}");
+        Shop::open_with(|s| s.file("key", "sk_test_one\n").set("stripe.secret_key", "{file.key}")).await;
+    let base = || setup(&shop.backend, &shop.stripe).set("stripe.secret_key", "{file.key}");
     assert_eq!(shop.order(PRO).await.outcome(), "created");
 
     std::fs::write(shop.program.path("key"), "sk_test_two\n").unwrap();
@@ -66,7 +66,7 @@ async fn reload_keeps_rate_limit_counts() {
 #[tokio::test]
 async fn shutdown_finishes_an_order_in_flight_and_refuses_a_late_one() {
     let mut shop =
-        Shop::open_with(|s| s.set("checkout.timeout", "1s").set("server.shutdown_grace", "4s")).await;
+        Shop::open_with(|s| s.set("stripe.timeout", "1s").set("server.shutdown_grace", "4s")).await;
     let (held, release) = Fault::held();
     shop.stripe.next(held);
     let mut client = shop.program.connect().await;

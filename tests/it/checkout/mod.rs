@@ -5,12 +5,16 @@ mod client_snippets;
 mod cors;
 mod identity;
 mod lifecycle;
+mod lookup;
 mod orders;
+mod params;
+mod prices;
 mod responses;
 mod stripe;
 
 use crate::fake_stripe::{FakeStripe, KEY, MONTHLY_PRICE, OTHER_PRICE, PRICE};
-use crate::harness::{Backend, Program, Request, Response, Setup};
+use crate::harness::{Backend, Program, Request, Response, SECRET, Setup};
+use std::process::Command;
 use toml::{Table, Value, toml};
 
 /// The prices of every shop here: `pro`, up to 5; `chapter`, from 2 to 12; `monthly`, by subscription.
@@ -76,6 +80,25 @@ fn setup(backend: &Backend, stripe: &FakeStripe) -> Setup {
         .set("checkout.price", prices())
         .env("STRIPE_API_BASE", &stripe.api_base())
         .env("STRIPE_SECRET_KEY", KEY)
+}
+
+/// Runs `check` with this configuration, and returns its exit status and its output.
+async fn check(setup: &Setup, stripe: &FakeStripe, arguments: &'static [&str]) -> (Option<i32>, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("c.toml");
+    std::fs::write(&file, setup.text()).unwrap();
+    let base = stripe.api_base();
+    let command = move || {
+        Command::new(env!("CARGO_BIN_EXE_countersign"))
+            .arg("check")
+            .args(arguments)
+            .arg("--config")
+            .arg(file)
+            .envs([("STRIPE_WEBHOOK_SECRET", SECRET), ("STRIPE_SECRET_KEY", KEY), ("STRIPE_API_BASE", &base)])
+            .output()
+    };
+    let output = tokio::task::spawn_blocking(command).await.unwrap().unwrap();
+    (output.status.code(), String::from_utf8(output.stdout).unwrap())
 }
 
 /// Builds an order as JSON.

@@ -113,7 +113,7 @@ async fn configuration_adds_any_parameter_and_clients_only_allowed_ones() {
         s.set("checkout.params", Value::Table(params))
             .set("checkout.metadata", vec!["campaign"])
             .set("checkout.cancel_url", "https://shop.example/cart")
-            .set("checkout.account", "acct_1Connected")
+            .set("stripe.account", "acct_1Connected")
     })
     .await;
     let response = shop
@@ -146,7 +146,7 @@ async fn embedded_checkout_uses_the_ui_mode_of_the_api_version() {
             s.set("checkout.success_url", "")
                 .set("checkout.return_url", "https://shop.example/back")
                 .set("checkout.ui_mode", ui_mode)
-                .set("checkout.api_version", version)
+                .set("stripe.api_version", version)
         })
         .await;
         // A form gets JSON, too: an embedded checkout has no URL to redirect to.

@@ -1,12 +1,14 @@
 //! Calls to Stripe: their headers, errors, retries, connections, and what must never be visible.
 
-use super::{Shop, form, order, setup};
-use crate::fake_stripe::{Error, FakeStripe, Fault, KEY, PRICE};
-use crate::harness::{Backend, Client, Program, Request, SECRET, until, within};
+use super::{Shop, check, form, order, setup};
+use crate::fake_stripe::{Error, FakeStripe, Fault, PRICE};
+use crate::harness::{Backend, Client, Program, Request, until, within};
 use crate::tools::{Tool, free_port, have, is_listening};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::task::JoinSet;
 
@@ -158,7 +160,7 @@ async fn retry_after_of_stripe_is_respected_or_passed_on() {
 
 #[tokio::test]
 async fn unresponsive_or_unreachable_stripe_is_reported() {
-    let shop = Shop::open_with(|s| s.set("checkout.timeout", "200ms")).await;
+    let shop = Shop::open_with(|s| s.set("stripe.timeout", "200ms")).await;
     shop.stripe.always(|| Some(Fault::slow(Duration::from_secs(60))));
     shop.order(PRO).await.expect_error(504, "stripe_timeout");
     assert_eq!(shop.stripe.calls().len(), 3);
@@ -296,11 +298,11 @@ async fn log_and_responses_contain_no_api_key_or_personal_data() {
         let request = order(body).header("Idempotency-Key", "hush6-which-is-long-enough-to-count");
         responses += &shop.program.send(&request).await.text();
     }
-    let reloaded = setup(&shop.backend, &shop.stripe).set("checkout.secret_key", "{$OTHER}");
+    let reloaded = setup(&shop.backend, &shop.stripe).set("stripe.secret_key", "{$OTHER}");
     shop.program.reconfigure(&reloaded);
     shop.program.sighup();
     shop.program.wait_for_log("the reload", |line| line["message"] == "configuration reloaded").await;
-    shop.program.reconfigure(&setup(&shop.backend, &shop.stripe).set("checkout.secret_key", other));
+    shop.program.reconfigure(&setup(&shop.backend, &shop.stripe).set("stripe.secret_key", other));
     shop.program.sighup();
     shop.program.wait_for_log("the faulty reload", |line| line["faults"].is_string()).await;
     let all = responses + &shop.log() + &shop.program.metrics().await;
@@ -337,26 +339,9 @@ async fn order_writes_one_log_line_and_a_status_request_none() {
 #[tokio::test]
 async fn check_probe_says_whether_stripe_accepts_the_key_and_creates_nothing() {
     let (stripe, backend) = (FakeStripe::start().await, Backend::start().await);
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("c.toml");
-    std::fs::write(&file, setup(&backend, &stripe).set("ledger.url", "none").text()).unwrap();
+    let setup = setup(&backend, &stripe).set("ledger.url", "none");
     let base = stripe.api_base();
-    let check = async || {
-        let (file, base) = (file.clone(), base.clone());
-        let command = move || {
-            Command::new(env!("CARGO_BIN_EXE_countersign"))
-                .args(["check", "--probe", "--config"])
-                .arg(file)
-                .envs([
-                    ("STRIPE_WEBHOOK_SECRET", SECRET),
-                    ("STRIPE_SECRET_KEY", KEY),
-                    ("STRIPE_API_BASE", &base),
-                ])
-                .output()
-        };
-        let output = tokio::task::spawn_blocking(command).await.unwrap().unwrap();
-        (output.status.code(), String::from_utf8(output.stdout).unwrap())
-    };
+    let check = async || check(&setup, &stripe, &["--probe"]).await;
     let (code, output) = check().await;
     assert_eq!(code, Some(0), "{output}");
     assert!(output.contains(&format!("stripe         ok: {base} accepts the key")), "{output}");
@@ -364,5 +349,10 @@ async fn check_probe_says_whether_stripe_accepts_the_key_and_creates_nothing() {
     let (code, output) = check().await;
     assert_eq!(code, Some(1), "{output}");
     assert!(output.contains("stripe         FAILED: ") && output.contains("Stripe answered 401"), "{output}");
+    // A restricted key may create sessions and not read prices.
+    let calls = Arc::new(AtomicUsize::new(0));
+    stripe.always(move || (calls.fetch_add(1, Ordering::Relaxed) > 0).then(|| Fault::named("permission")));
+    let (code, output) = check().await;
+    assert!(code == Some(0) && output.contains("may not read prices, so they were not checked"), "{output}");
     assert_eq!(stripe.sessions(), 0);
 }

@@ -26,6 +26,8 @@ async fn stripe_listen_forwards_through_caddy_and_gets_the_backends_responses() 
     let seen = backend.only();
     assert_eq!(seen.body.bytes, event.body());
     assert_eq!(seen.header("Idempotency-Key"), Some(event.id.as_str()));
+    assert_eq!(seen.header("X-Tenant"), Some("blue"), "`--headers` adds it");
+    assert_eq!(seen.header("Authorization"), Some("Basic c3RyaXBlOmh1bnRlcjI="));
     assert_eq!(seen.header("Host"), Some(format!("localhost:{}", caddy.port()).as_str()));
 
     let again = forward(&stripe, &event, SECRET).await;
@@ -74,7 +76,8 @@ async fn forward(stripe: &FakeStripe, event: &Event, secret: &str) -> Forwarded 
 async fn listen(package: &Path, api_base: &str, forward_to: &str) -> Tool {
     let listen =
         ["listen", "--all-snapshot", "--skip-update", "--api-base", api_base, "--forward-to", forward_to];
-    let mut listen = Tool::start(stripe_command(package).args(listen));
+    let headers = ["--headers", "X-Tenant: blue,Authorization: Basic c3RyaXBlOmh1bnRlcjI="];
+    let mut listen = Tool::start(stripe_command(package).args(listen).args(headers));
     // The first line holds the session's secret, which the backend verifies with.
     listen.wait_for_output(SECRET).await;
     listen

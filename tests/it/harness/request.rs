@@ -77,6 +77,11 @@ impl Request {
         self
     }
 
+    /// Returns whether it asks for a page.
+    pub fn is_get(&self) -> bool {
+        self.method == "GET"
+    }
+
     /// Returns whether the response to it has no body.
     pub fn is_head(&self) -> bool {
         self.method == "HEAD"

@@ -89,9 +89,12 @@ impl Server {
                 let mut socket = socket.unwrap();
                 let Some(request) = read(&mut socket) else { continue };
                 let length = body.len();
+                let outcome = match outcome {
+                    "" => String::new(),
+                    outcome => format!("Countersign-Outcome: {outcome}\r\n"),
+                };
                 let response = format!(
-                    "HTTP/1.1 {status}\r\nCountersign-Outcome: {outcome}\r\nContent-Length: {length}\r\nConnection: \
-                     close\r\n\r\n{body}"
+                    "HTTP/1.1 {status}\r\n{outcome}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
                 );
                 socket.write_all(response.as_bytes()).unwrap();
                 if tell.send(request).is_err() {
@@ -192,7 +195,7 @@ fn check_prints_a_summary_of_a_valid_configuration() {
         "ledger         sqlite:/var/lib/countersign/ledger.db",
         "webhook        /webhooks/stripe (shop), 2 secrets, deliveries signed with a secret of their own",
         "webhook        /webhooks/stripe/connect, 3 secrets",
-        "checkout       /api/checkout /shop/buy, 2 prices, a live key",
+        "checkout       /api/checkout /shop/buy, 3 prices, a live key",
         "warning        webhook \"shop\" is a dry run",
     ] {
         assert!(output.out().contains(line), "{line} is not in:\n{}", output.out());
@@ -382,6 +385,15 @@ fn send_forge_and_alter_succeed_only_if_refused() {
         let accepting = Server::responding("200 OK", "delivered", "");
         let output = countersign(&["send", &accepting.url, flag]);
         assert_eq!((output.code(), output.err().as_str()), (1, "1 of 1 not rejected (4xx)\n"));
+        // A backend rejects what reached it on a path that no webhook has: nothing verified the signature.
+        let unguarded = Server::responding("404 Not Found", "", "");
+        let output = countersign(&["send", &unguarded.url, flag]);
+        assert_eq!((output.code(), output.err().as_str()), (1, "1 of 1 not rejected (4xx)\n"));
+        assert!(
+            output.out().contains("does a [[webhook]] have the path /webhooks/stripe?"),
+            "{}",
+            output.out()
+        );
         // A connection that breaks is not a refusal.
         let failing = Server::responding("502 Bad Gateway", "backend_unreachable", "");
         assert_eq!(countersign(&["send", &failing.url, flag]).code(), 1);
@@ -392,6 +404,20 @@ fn send_forge_and_alter_succeed_only_if_refused() {
         0,
         "a forger has no secret"
     );
+}
+
+#[test]
+fn events_list_fails_at_a_server_that_is_not_the_admin_listener() {
+    let server = Server::responding("200 OK", "", "[]");
+    let listen = server.url.strip_prefix("http://").unwrap().split('/').next().unwrap();
+    let env = [
+        ("STRIPE_WEBHOOK_SECRET", SECRET),
+        ("ADMIN_LISTEN", listen),
+        ("COUNTERSIGN_ADMIN_TOKEN", "a-token-of-the-tests"),
+    ];
+    let output = countersign_with(&["events", "list"], &env, b"");
+    let expected = format!("{listen}: no list of events: is this Countersign's admin listener?\n");
+    assert_eq!((output.code(), output.err()), (1, expected));
 }
 
 #[test]

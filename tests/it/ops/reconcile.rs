@@ -22,7 +22,7 @@ impl Fixture {
         let setup = with_events_api(setup)
             .env("STRIPE_API_BASE", &stripe.api_base())
             .env("STRIPE_SECRET_KEY", KEY)
-            .set("checkout.api_base", stripe.api_base());
+            .set("stripe.api_base", stripe.api_base());
         let program = Program::start(setup.clone()).await;
         let operator = Operator::new(&program, &setup).env("STRIPE_SECRET_KEY", KEY);
         Self { stripe, program, operator }
@@ -242,4 +242,16 @@ async fn events_of_one_tenant_are_compared_and_imported_by_its_segments() {
     let records: Vec<Value> = shown.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let segments: BTreeSet<_> = records.iter().map(|record| record["segments"].as_str().unwrap()).collect();
     assert_eq!(segments, BTreeSet::from(["acme", "other"]));
+}
+
+#[tokio::test]
+async fn events_are_those_of_the_account_that_stripe_section_names() {
+    let backend = Backend::start().await;
+    let setup = Setup::new(&backend).delivery("queued").set("stripe.account", "acct_1Shop");
+    let fixture = Fixture::with_one_event(setup).await;
+    let output = fixture.reconcile(&[]).await;
+    assert_eq!(output.code, 0, "{output:?}");
+    let accounts: Vec<_> =
+        fixture.stripe.calls().iter().map(|call| call.header("stripe-account").map(str::to_owned)).collect();
+    assert_eq!(accounts, [Some("acct_1Shop".to_owned())]);
 }

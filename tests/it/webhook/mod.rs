@@ -3,6 +3,7 @@
 //! - `smoke`: the shortest way through everything; if it fails, read it first
 //! - `signatures`: which signatures hold, and what a forged webhook gets
 //! - `delivery`: what arrives at the backend, and what Stripe gets back
+//! - `headers`: the head of the request to the backend, in every delivery mode
 //! - `exactly_once`: duplicates, and copies that arrive at the same time
 //! - `locations`: what tells a webhook: spellings, variable segments, queries that are taken
 //! - `endpoint`: what the settings of one endpoint change
@@ -11,6 +12,7 @@
 mod delivery;
 mod endpoint;
 mod exactly_once;
+mod headers;
 mod locations;
 mod queued;
 mod signatures;

@@ -5,7 +5,7 @@ mod buying;
 mod faults;
 mod keys;
 
-use crate::fake_stripe::{FakeStripe, KEY, MONTHLY_PRICE, OTHER_PRICE, PRICE, Settings};
+use crate::fake_stripe::{FakeStripe, KEY, METERED_PRICE, MONTHLY_PRICE, OTHER_PRICE, PRICE, Settings};
 use crate::harness::{Address, Client, Request, Response, within};
 use serde_json::{Value, json};
 use std::io;
@@ -129,6 +129,66 @@ async fn invalid_requests_are_refused_with_its_own_description_too() {
         let response = send(&stripe, &create(&format!("{}&{more}", least()))).await;
         assert_eq!((response.status, &response.json()["error"]["param"]), (400, &json!(param)), "{more}");
     }
+}
+
+#[tokio::test]
+async fn parameters_of_another_mode_and_times_out_of_bounds_are_refused_in_stripes_words() {
+    let stripe = FakeStripe::start_with(Settings { schema: None, ..Settings::default() }).await.unwrap();
+    let now = countersign::clock::unix().as_secs();
+    let club = format!(
+        "mode=subscription&success_url=https://shop.test&line_items[0][price]={MONTHLY_PRICE}&line_items[0][quantity]=1"
+    );
+    let least = least();
+    for (body, message) in [
+        (format!("{club}&submit_type=pay"), "You can not pass `submit_type` in `subscription` mode."),
+        (
+            format!("{club}&payment_intent_data[description]=x"),
+            "You can not pass `payment_intent_data` in `subscription` mode.",
+        ),
+        (
+            format!("{least}&setup_intent_data[description]=x"),
+            "You can not pass `setup_intent_data` in `payment` mode.",
+        ),
+        (
+            format!("{least}&locale=en-US"),
+            "Invalid locale: must be one of auto, bg, cs, da, de, el, en, en-GB,",
+        ),
+        (
+            format!("{least}&expires_at={}", now + 1700),
+            "The `expires_at` timestamp must be at least 30 minutes from Checkout Session creation.",
+        ),
+        (
+            format!("{least}&expires_at={}", now + 90_000),
+            "The `expires_at` timestamp must be less than 24 hours from Checkout Session creation.",
+        ),
+        (
+            format!(
+                "mode=subscription&success_url=https://shop.test&line_items[0][price]={METERED_PRICE}&line_items[0][quantity]=1"
+            ),
+            "Quantity should not be specified where usage_type is `metered`. Remove quantity from `line_items[0]`",
+        ),
+    ] {
+        let response = send(&stripe, &create(&body)).await;
+        let text = response.json()["error"]["message"].as_str().unwrap_or_default().to_owned();
+        assert!(response.status == 400 && text.starts_with(message), "{body}: {text}");
+    }
+    assert_eq!(stripe.sessions(), 0);
+}
+
+#[tokio::test]
+async fn prices_are_found_by_their_lookup_keys() {
+    let stripe = FakeStripe::start().await;
+    stripe.move_lookup_key("mug_eur", Some(PRICE));
+    let find = async |query: &str| {
+        let response = send(&stripe, &call("GET", &format!("/v1/prices?{query}"), "")).await.json();
+        let ids = response["data"].as_array().unwrap().iter().map(|price| price["id"].clone());
+        ids.collect::<Vec<_>>()
+    };
+    assert_eq!(find("lookup_keys[0]=mug_eur&lookup_keys[1]=x&active=true").await, [PRICE]);
+    stripe.move_lookup_key("mug_eur", Some(OTHER_PRICE));
+    assert_eq!(find("lookup_keys[0]=mug_eur").await, [OTHER_PRICE]);
+    assert!(find("lookup_keys[0]=plate").await.is_empty());
+    assert_eq!(find("limit=100").await.len(), 4);
 }
 
 #[tokio::test]
@@ -262,6 +322,28 @@ async fn refuses_what_stripe_would(settings: Settings) {
             &format!("metadata[{}]", "k".repeat(41)),
         ),
         (format!("mode=payment&{url}&{item}&expires_at=1"), none.clone(), "expires_at"),
+        (
+            format!("mode=payment&{url}&{item}&expires_at=35m"),
+            json!("parameter_invalid_integer"),
+            "expires_at",
+        ),
+        (
+            format!("mode=payment&{url}&{item}&subscription_data[trial_period_days]=14"),
+            none.clone(),
+            "subscription_data",
+        ),
+        (format!("mode=payment&{url}&{item}&customer_update[name]=auto"), none.clone(), "customer_update"),
+        (
+            format!("mode=payment&{url}&{item}&customer=cus_1&customer_creation=always"),
+            none.clone(),
+            "customer",
+        ),
+        (format!("mode=payment&{url}&line_items[0][price]={PRICE}"), none.clone(), "line_items[0]"),
+        (
+            format!("mode=subscription&{url}&line_items[0][price]={METERED_PRICE}&line_items[0][quantity]=1"),
+            none.clone(),
+            "line_items[0][quantity]",
+        ),
     ] {
         let response = send(&stripe, &create(&body)).await;
         assert_eq!(fault(&response), (400, code, json!(param)), "{body}");

@@ -1,0 +1,127 @@
+//! The head of a webhook on its way to the backend: every line as it came, in its order and spelling, but those that concern
+//! one connection only or that are replaced. It is built once, for all delivery modes; it adds no header of a delivery.
+
+use ipnet::IpNet;
+use std::net::IpAddr;
+
+use super::forwarded::{ForwardedHeaders, LineAction};
+use super::strip::same_header_name;
+use crate::backend::RequestHeadBuilder;
+use crate::http1::head::RequestHead;
+
+/// The headers that concern one connection only (RFC 9110, section 7.6.1), or the way in which the body came.
+const HOP_BY_HOP: [&str; 8] = [
+    "connection",
+    "expect",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// The headers that `Connection` cannot remove: a request without them would be another request.
+const END_TO_END: [&str; 4] = ["host", "content-length", "content-type", "stripe-signature"];
+
+/// Builds the head of a verified webhook, as far as the request determines it. `peer` is `None` on a Unix socket.
+pub(crate) fn delivery_head(
+    head: &RequestHead,
+    peer: Option<IpAddr>,
+    proxies: &[IpNet],
+) -> RequestHeadBuilder {
+    // Each delivery has a key of its own. CGI would read `Idempotency_Key` as that header too.
+    passed_head(head, peer, proxies, |name| same_header_name(name, b"idempotency-key"))
+}
+
+/// Builds the head of a webhook that failed its check, for a dry run.
+pub(crate) fn unverified_head(
+    head: &RequestHead,
+    peer: Option<IpAddr>,
+    proxies: &[IpNet],
+    verdict: &str,
+) -> RequestHeadBuilder {
+    let mut passed = passed_head(head, peer, proxies, |_| false);
+    passed.add("Countersign-Verdict", verdict.as_bytes());
+    passed
+}
+
+/// Copies the lines that pass. `is_replaced` names further headers that do not.
+fn passed_head(
+    head: &RequestHead,
+    peer: Option<IpAddr>,
+    proxies: &[IpNet],
+    is_replaced: impl Fn(&[u8]) -> bool,
+) -> RequestHeadBuilder {
+    let mut forwarded = ForwardedHeaders::new(peer, proxies);
+    let mut passed = RequestHeadBuilder::post(head.target(), head.as_bytes().len());
+    let has_options = head.value("connection").is_some();
+    for line in head.lines() {
+        let passes = match forwarded.line_action(line.name) {
+            LineAction::Pass => {
+                let hop_by_hop = is_one_of(&HOP_BY_HOP, line.name)
+                    || (has_options && is_connection_option(head, line.name));
+                !hop_by_hop && !is_replaced(line.name)
+            }
+            LineAction::PassForwarded => true,
+            LineAction::Drop => false,
+        };
+        if passes {
+            passed.add_line(line.raw);
+        }
+    }
+    forwarded.add_missing(head, |name, value| passed.add(name, value));
+    passed
+}
+
+fn is_connection_option(head: &RequestHead, name: &[u8]) -> bool {
+    head.connection_lists(name) && !is_one_of(&END_TO_END, name)
+}
+
+fn is_one_of(names: &[&str], name: &[u8]) -> bool {
+    names.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::BytesMut;
+
+    fn parse(lines: &str) -> RequestHead {
+        let head = format!("POST /w?a=b HTTP/1.1\r\n{lines}\r\n");
+        RequestHead::parse(BytesMut::from(head.as_bytes())).unwrap()
+    }
+
+    fn text(head: &RequestHeadBuilder) -> String {
+        head.as_bytes().escape_ascii().to_string().replace("\\r\\n", "\n")
+    }
+
+    const CAME: &str = "hOST:  shop.example\r\nZ: 1\r\nCONTENT-length: 2\r\nAuthorization: Basic eDp5\r\n\
+        Idempotency-Key: mine\r\nidempotency_key: mine\r\nz: \u{e9}\r\nStripe-Signature:t=1,v1=a \r\n\
+        Accept-Encoding: gzip\r\nConnection: X-Hop, Host, Stripe-Signature, X-Forwarded-For\r\nx-hop: 1\r\nTE: trailers\r\n\
+        Expect: 100-continue\r\nKeep-Alive: 1\r\nUpgrade: h2c\r\nCountersign-Event: evt_1\r\nX-Original-URL: /\r\n\
+        X-Forwarded-For: 203.0.113.9\r\nX-Forwarded-For: 203.0.113.8\r\nX-Empty:\r\n";
+
+    #[test]
+    fn every_line_passes_as_it_came_but_hop_by_hop_and_replaced_ones() {
+        let proxies = ["10.0.0.0/8".parse().unwrap()];
+        let head = parse(CAME);
+        let passed = delivery_head(&head, Some("10.0.0.1".parse().unwrap()), &proxies);
+        let lines = "POST /w?a=b HTTP/1.1\nhOST:  shop.example\nZ: 1\nCONTENT-length: 2\nAuthorization: Basic eDp5\n\
+            z: \\xc3\\xa9\nStripe-Signature:t=1,v1=a \nAccept-Encoding: gzip\nX-Forwarded-For: 203.0.113.9\n\
+            X-Forwarded-For: 203.0.113.8\nX-Empty:\nX-Forwarded-Proto: http\nX-Forwarded-Host: shop.example\n";
+        assert_eq!(text(&passed), lines);
+    }
+
+    #[test]
+    fn a_dry_run_keeps_the_clients_key_and_tells_the_verdict() {
+        let passed =
+            unverified_head(&parse(CAME), Some("192.0.2.1".parse().unwrap()), &[], "signature_mismatch");
+        let passed = text(&passed);
+        assert!(passed.contains("\nIdempotency-Key: mine\nidempotency_key: mine\n"), "{passed}");
+        assert!(!passed.contains("203.0.113"), "{passed}");
+        let end = "X-Empty:\nX-Forwarded-For: 192.0.2.1\nX-Forwarded-Proto: http\nX-Forwarded-Host: shop.example\n\
+            Countersign-Verdict: signature_mismatch\n";
+        assert!(passed.ends_with(end), "{passed}");
+    }
+}
