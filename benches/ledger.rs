@@ -143,7 +143,12 @@ fn open(runtime: &Runtime, path: &Path) -> Arc<SqliteLedger> {
 
 fn arrival() -> Arrival {
     Arrival {
-        key: EventKey { endpoint: "/webhooks/stripe".into(), query: "".into(), id: id().into() },
+        key: EventKey {
+            endpoint: "/webhooks/stripe".into(),
+            segments: "".into(),
+            query: "".into(),
+            id: id().into(),
+        },
         event_type: "checkout.session.completed".into(),
         created: Some(1_760_000_000),
         livemode: Some(true),

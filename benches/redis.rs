@@ -110,6 +110,7 @@ fn arrival() -> Arrival {
     Arrival {
         key: EventKey {
             endpoint: "/webhooks/stripe".into(),
+            segments: "".into(),
             query: "".into(),
             id: format!("evt_{a:016x}{:08x}", b as u32).into(),
         },

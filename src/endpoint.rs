@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::config::{DeliveryRule, Livemode, NO_ACCOUNT, WebhookConfig};
 use crate::delivery::policy::DeliveryPolicy;
 use crate::delivery_mode::DeliveryMode;
+use crate::guard::{Location, QueryPair};
 use crate::metrics::{EndpointMetrics, Metrics};
 use crate::pattern;
 use crate::stripe::event::{self, EventRejection, VerifiedEvent};
@@ -22,8 +23,10 @@ pub type Endpoints = dyn Fn() -> Vec<Arc<Endpoint>> + Send + Sync;
 pub struct Endpoint {
     /// The endpoint's name: the ledger's key, the metrics' label, the log's field.
     pub name: Arc<str>,
-    /// The guarded path, without a query.
-    pub path: String,
+    /// What tells the endpoint's webhooks from other requests. Never empty.
+    pub locations: Vec<Location>,
+    /// The raw queries that are taken; `*` stands for any.
+    pub allowed_queries: Vec<String>,
     /// Whether requests that fail verification are refused. `false` is a dry run.
     pub enforce: bool,
     /// The secrets and the tolerance that signatures are verified with.
@@ -52,7 +55,8 @@ impl Endpoint {
         let policy = DeliveryPolicy::new(config, name.clone(), &verification.secrets, counters.clone());
         Self {
             name,
-            path: config.path.clone(),
+            locations: config.locations.clone(),
+            allowed_queries: config.allowed_queries.clone(),
             enforce: config.enforce,
             verification,
             limits: BodyLimits { max_body: config.max_body, body_timeout: config.body_timeout },
@@ -71,6 +75,23 @@ impl Endpoint {
             self.policy = Arc::new(policy);
         }
         self
+    }
+
+    /// Returns whether the endpoint takes this raw query. Stripe's signature does not cover it.
+    pub fn takes_query(&self, query: &[u8]) -> bool {
+        self.allowed_queries.iter().any(|allowed| allowed == "*" || allowed.as_bytes() == query)
+    }
+
+    /// Returns the target of the endpoint's webhooks with these values of variable segments, separated by `/`, and this raw
+    /// query. Returns `None` if no path of the endpoint has as many variable segments, or the query lacks its pairs.
+    pub fn target(&self, segments: &str, query: &str) -> Option<String> {
+        let separator = if query.is_empty() { "" } else { "?" };
+        let has = |pair: &QueryPair| {
+            query.split('&').any(|piece| piece.split_once('=') == Some((&pair.key, &pair.value)))
+        };
+        let locations = self.locations.iter().filter(|location| location.query.iter().all(has));
+        let path = locations.filter_map(|location| location.path_with(segments)).next()?;
+        Some(format!("{path}{separator}{query}"))
     }
 
     /// Returns how an event of this type reaches the backend: by the first rule that names the type, else by the
@@ -169,7 +190,8 @@ mod tests {
     fn config(types: &[&str], livemode: Livemode, accounts: &[&str]) -> WebhookConfig {
         let own = |list: &[&str]| list.iter().map(|s| s.to_string()).collect();
         WebhookConfig {
-            path: "/w".into(),
+            locations: vec!["/w".into()],
+            allowed_queries: own(&["*"]),
             name: "w".into(),
             secrets: vec![SecretString::from("whsec_1")],
             delivery_secret: None,

@@ -2,12 +2,14 @@
 //! brings. Both end in one `enqueue`. Owns verify, filter, claim and hand-over; never decides a status or a body, and
 //! never reads a request from the network.
 //!
-//! Files: `incoming` (what is stored and delivered of an event), `result` (what the intake returns).
+//! Files: `request` (what the intake is given), `incoming` (what is stored and delivered of an event), `result` (what the
+//! intake returns).
 
 mod incoming;
+mod request;
 mod result;
 
-pub use incoming::ImportTarget;
+pub use request::{ImportTarget, WebhookRequest};
 pub use result::{
     ImportError, ImportResult, WebhookDisposition, WebhookResult, outcome_of_backend_error,
     outcome_of_response,
@@ -26,7 +28,6 @@ use crate::config::OnOutage;
 use crate::delivery::dispatcher::Dispatcher;
 use crate::delivery::wakeup::Wakeup;
 use crate::delivery_mode::DeliveryMode;
-use crate::endpoint::Endpoint;
 use crate::failpoint;
 use crate::ledger::{Claim, EnqueueResult, EventKey, Ledger, LedgerError};
 use crate::stripe::event;
@@ -41,20 +42,6 @@ pub struct Intake {
     wakeup: Wakeup,
     /// Runs deliveries that outlast their caller.
     background: TaskTracker,
-}
-
-/// A whole request to a webhook path.
-pub struct WebhookRequest<'a, S> {
-    /// The endpoint that the path belongs to.
-    pub endpoint: &'a Arc<Endpoint>,
-    /// All `Stripe-Signature` headers, as they came.
-    pub signatures: S,
-    /// The raw query, without `?`; empty if there is none.
-    pub query: &'a str,
-    /// The body, byte for byte.
-    pub body: Bytes,
-    /// When the request's head was complete.
-    pub arrived: Instant,
 }
 
 /// The disposition of an event, with the number of the attempt that was made.
@@ -87,7 +74,7 @@ impl Intake {
     where
         S: Iterator<Item = &'a [u8]>,
     {
-        let WebhookRequest { endpoint, signatures, query, body, arrived } = request;
+        let WebhookRequest { endpoint, signatures, segments, query, body, arrived } = request;
         let verified = endpoint.verification.verify(signatures, body, clock::unix_seconds());
         let event = match verified.map_err(WebhookDisposition::Rejected) {
             Ok(event) => event,
@@ -105,6 +92,7 @@ impl Intake {
             record_id: record_id(&event),
             event: event.clone(),
             endpoint: endpoint.clone(),
+            segments: segments.into(),
             query: query.into(),
             // It has one `Stripe-Signature`: verification accepts no other number.
             head: head(),
@@ -130,15 +118,17 @@ impl Intake {
         target: ImportTarget<'_>,
         body: Bytes,
     ) -> Result<(EventKey, ImportResult), ImportError> {
-        let ImportTarget { endpoint, query } = target;
+        let ImportTarget { endpoint, segments, query } = target;
+        let target = endpoint.target(segments, query).ok_or(ImportError::NoSuchTarget)?;
         let event = event::parse_trusted(body)?;
         let signature = endpoint.verification.sign(event.body(), clock::unix_seconds());
         let incoming = IncomingEvent {
             record_id: record_id(&event),
             event,
             endpoint: endpoint.clone(),
+            segments: segments.into(),
             query: query.into(),
-            head: import_head(&endpoint.path, query, &self.import_host, &signature),
+            head: import_head(&target, &self.import_host, &signature),
         };
         let key = incoming.key();
         if incoming.event.is_ping() || !endpoint.filter.matches(&incoming.event) {

@@ -41,6 +41,8 @@ pub enum Outcome {
     PayloadInvalid,
     /// The method is not POST.
     MethodNotAllowed,
+    /// The raw query is none of `allowed_queries`.
+    QueryUnexpected,
     /// The body is longer than `max_body`.
     BodyTooLarge,
     /// The body did not arrive within `body_timeout`.
@@ -75,7 +77,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every outcome, in the order of the enum. Metrics index their counters by it.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::Delivered,
         Self::BackendRefused,
         Self::Queued,
@@ -91,6 +93,7 @@ impl Outcome {
         Self::TimestampInFuture,
         Self::PayloadInvalid,
         Self::MethodNotAllowed,
+        Self::QueryUnexpected,
         Self::BodyTooLarge,
         Self::BodyTooSlow,
         Self::BodyMalformed,
@@ -126,6 +129,7 @@ impl Outcome {
             Self::TimestampInFuture => "timestamp_in_future",
             Self::PayloadInvalid => "payload_invalid",
             Self::MethodNotAllowed => "method_not_allowed",
+            Self::QueryUnexpected => "query_unexpected",
             Self::BodyTooLarge => "body_too_large",
             Self::BodyTooSlow => "body_too_slow",
             Self::BodyMalformed => "body_malformed",

@@ -1,6 +1,7 @@
 //! What the program logs about itself at start and on reload: version, endpoints, listeners, the checkout, warnings.
 
 use crate::config::{CheckoutState, Config, Source};
+use crate::guard::Location;
 
 /// Logs what runs and what it guards. `proxy` and `admin` are the addresses that the listeners are bound to.
 pub(super) fn start(config: &Config, source: &Source, proxy: &str, admin: &str) {
@@ -14,7 +15,7 @@ pub(super) fn start(config: &Config, source: &Source, proxy: &str, admin: &str) 
     for webhook in &config.webhooks {
         tracing::info!(
             endpoint = %webhook.name,
-            path = %webhook.path,
+            path = %webhook.locations.iter().map(Location::as_written).collect::<Vec<_>>().join(" "),
             secrets = webhook.secrets.len(),
             "guarding a webhook path"
         );

@@ -48,6 +48,9 @@ pub(super) struct Args {
     /// The query of the endpoint's URL at Stripe, without ? [default: the query of the ledger's records]
     #[arg(long)]
     query: Option<String>,
+    /// The values of the variable segments in the endpoint's path, separated by /
+    #[arg(long, value_name = "VALUES", default_value = "", hide_default_value = true)]
+    segments: String,
     #[command(flatten)]
     config: ConfigArg,
 }
@@ -64,7 +67,7 @@ It asks the running program at [admin] listen, with its token.
 Exit status: 0 success, 1 failure, 2 wrong usage, 78 invalid configuration.";
 
 pub(super) fn run(args: Args, env: EnvVars) -> Result<ExitCode, CliError> {
-    let Args { since, apply, endpoint, query, config } = args;
+    let Args { since, apply, endpoint, query, segments, config } = args;
     let config = config.load(env)?;
     if config.ledger.url == LedgerUrl::None {
         return Err(CliError::config(
@@ -72,9 +75,17 @@ pub(super) fn run(args: Args, env: EnvVars) -> Result<ExitCode, CliError> {
         ));
     }
     let webhook = find_webhook(&config, endpoint.as_deref())?;
+    if !webhook.locations.iter().any(|location| location.path_with(&segments).is_some()) {
+        let paths: Vec<&str> = webhook.locations.iter().map(|location| location.path.as_str()).collect();
+        return Err(CliError::usage(format!(
+            "--segments gives a value for each variable segment of the path, separated by /: {}",
+            paths.join(", ")
+        )));
+    }
     let api = EventsClient::new(&config.admin)?;
     let list = EventList::new(&config.stripe)?;
-    let search = Search { since, query: query.as_deref(), apply, config: &config, webhook };
+    let search =
+        Search { since, query: query.as_deref(), segments: &segments, apply, config: &config, webhook };
     block_on(reconcile(&search, &api, &list))?
 }
 
@@ -100,6 +111,8 @@ struct Search<'a> {
     since: Option<Duration>,
     /// The query of the endpoint's URL, if it was given.
     query: Option<&'a str>,
+    /// The values of the variable segments in the path.
+    segments: &'a str,
     apply: bool,
     config: &'a Config,
     webhook: &'a WebhookConfig,
@@ -108,7 +121,7 @@ struct Search<'a> {
 async fn reconcile(search: &Search<'_>, api: &EventsClient, list: &EventList) -> Result<ExitCode, CliError> {
     let webhook = search.webhook;
     let progress = Progress::new();
-    let snapshot = LedgerSnapshot::read(api, &webhook.name, &progress).await?;
+    let snapshot = LedgerSnapshot::read(api, &webhook.name, search.segments, &progress).await?;
     let Some(since) = search_start(search, &snapshot, &progress) else {
         progress.clear();
         println_ok(
@@ -127,7 +140,7 @@ async fn reconcile(search: &Search<'_>, api: &EventsClient, list: &EventList) ->
         }
     })
     .await?;
-    let target = ReconcileTarget { api, endpoint: &webhook.name, query: &query };
+    let target = ReconcileTarget { api, endpoint: &webhook.name, segments: search.segments, query: &query };
     let missing = recheck(missing, &target, &progress).await?;
     progress.clear();
     let start = humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(since));

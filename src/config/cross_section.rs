@@ -9,6 +9,7 @@ use super::listen::Listen;
 use super::reader::Section;
 use super::server::ServerConfig;
 use super::webhook::WebhookConfig;
+use crate::guard::{Location, variable_name};
 
 /// Reports an admin listener on the address of the public one.
 pub(super) fn check_admin_listener(section: &Section, admin: &AdminConfig, server: &ServerConfig) {
@@ -39,21 +40,37 @@ pub(super) fn check_backend_url(section: &Section, backend: &BackendConfig, serv
 pub(super) fn check_checkout_paths(section: &Section, checkout: &CheckoutConfig, webhooks: &[WebhookConfig]) {
     for path in &checkout.paths {
         let lower = path.to_ascii_lowercase();
-        let guarding = webhooks.iter().find(|webhook| {
-            let guarded = webhook.path.trim_end_matches('/').to_ascii_lowercase();
-            let rest = lower.strip_prefix(&guarded);
-            // Some backends route `/hook.json` to `/hook`, so the guard covers a dot as well as a slash.
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '.']))
-        });
-        if let Some(webhook) = guarding {
+        // A front controller's path passes with other queries.
+        let mut locations =
+            webhooks.iter().flat_map(|w| &w.locations).filter(|location| location.query.is_empty());
+        if let Some(location) = locations.find(|location| guards(location, &lower)) {
             section.report(
                 "paths",
                 format!("\"{path}\""),
                 "a path that is neither a webhook's nor below one",
-                format!("the webhook \"{}\" guards it", webhook.path),
+                format!("the webhook \"{}\" guards it", location.path),
             );
         }
     }
+}
+
+/// Whether a path, in lower case, is a webhook's or below it.
+fn guards(location: &Location, path: &str) -> bool {
+    let guarded = location.path.trim_end_matches('/').to_ascii_lowercase();
+    let (mut wanted, mut given) = (guarded.split('/').peekable(), path.split('/'));
+    while let Some(name) = wanted.next() {
+        // Some backends route `/hook.json` to `/hook`, so the guard covers a dot as well as a slash.
+        let is_last = wanted.peek().is_none();
+        let matches = given.next().and_then(|segment| match variable_name(name) {
+            Some(_) => Some(true),
+            None => Some(segment.strip_prefix(name)?)
+                .map(|rest| rest.is_empty() || is_last && rest.starts_with('.')),
+        });
+        if matches != Some(true) {
+            return false;
+        }
+    }
+    true
 }
 
 /// Reports queued delivery without a ledger to store the events.

@@ -10,7 +10,9 @@ use super::log::LogConfig;
 use super::reader::{Diagnostic, Reading, Section};
 use super::server::ServerConfig;
 use super::stripe::StripeConfig;
-use super::webhook::{UniqueNames, WebhookConfig};
+use super::webhook::WebhookConfig;
+use super::webhook::same_name::merge_same_names;
+use super::webhook::unique_locations::UniqueLocations;
 use toml::de::{DeTable, DeValue};
 
 /// The whole configuration. A reload replaces it as one value.
@@ -158,12 +160,14 @@ impl<'r, 'a, 'i> ConfigFile<'r, 'a, 'i> {
                 return None;
             }
         };
-        let mut unique = UniqueNames::default();
+        let mut unique = UniqueLocations::default();
         let webhooks: Vec<_> =
             sections.iter_mut().map(|section| WebhookConfig::read(section, &mut unique)).collect();
+        let webhooks = webhooks.into_iter().collect::<Option<Vec<_>>>();
+        let webhooks = webhooks.map(|webhooks| merge_same_names(webhooks, &sections));
         for section in sections {
             section.finish();
         }
-        webhooks.into_iter().collect()
+        webhooks
     }
 }

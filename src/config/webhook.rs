@@ -1,15 +1,20 @@
 //! `[[webhook]]`: one guarded path with its secrets, its filter and its way of delivery. The file `values` says how the
-//! values are written.
+//! values are written, `unique_locations` that one path belongs to one endpoint, and `same_name` makes one endpoint of the
+//! sections that share a name.
 
+pub(super) mod same_name;
+pub(super) mod unique_locations;
 pub(super) mod values;
 
 pub use values::NO_ACCOUNT;
 
 use super::reader::{InvalidValue, Section, one_of, timeout};
 use crate::delivery_mode::DeliveryMode;
+use crate::guard::{Location, Preset};
 use secrecy::SecretString;
-use std::collections::BTreeMap;
 use std::time::Duration;
+
+use unique_locations::UniqueLocations;
 
 /// The default of `retry`: ten attempts over two days.
 pub const DEFAULT_RETRY: [&str; 9] = ["5s", "30s", "2m", "10m", "1h", "3h", "6h", "12h", "24h"];
@@ -26,6 +31,15 @@ const MAX_CONCURRENT: u64 = 1024;
 /// The modes that the configuration can choose. [`DeliveryMode::Redelivery`] is for operators alone.
 const DELIVERIES: &[(&str, DeliveryMode)] =
     &[("inline", DeliveryMode::Inline), ("queued", DeliveryMode::Queued), ("hybrid", DeliveryMode::Hybrid)];
+
+/// The products that `preset` names.
+const PRESETS: &[(&str, Option<Preset>)] = &[
+    ("", None),
+    ("woocommerce", Some(Preset::WooCommerce)),
+    ("gravityforms", Some(Preset::GravityForms)),
+    ("edd", Some(Preset::Edd)),
+    ("joomla", Some(Preset::Joomla)),
+];
 
 const LIVEMODES: &[(&str, Livemode)] =
     &[("any", Livemode::Any), ("live", Livemode::Live), ("test", Livemode::Test)];
@@ -53,9 +67,11 @@ pub struct DeliveryRule {
 /// One section `[[webhook]]`.
 #[derive(Debug, Clone)]
 pub struct WebhookConfig {
-    /// The guarded path, as the backend knows it. Defaults to `/webhooks/stripe`.
-    pub path: String,
-    /// The endpoint's name in ledger, metrics and logs. Defaults to the path.
+    /// What tells the endpoint's webhooks from other requests. Never empty. Defaults to the path `/webhooks/stripe`.
+    pub locations: Vec<Location>,
+    /// The raw queries that are taken; `*` stands for any. Never empty. Defaults to `["*"]`.
+    pub allowed_queries: Vec<String>,
+    /// The endpoint's name in ledger, metrics and logs. Defaults to its first location.
     pub name: String,
     /// Stripe's signing secrets, tried in this order. Never empty, and none is blank.
     pub secrets: Vec<SecretString>,
@@ -92,12 +108,20 @@ pub struct WebhookConfig {
 }
 
 impl WebhookConfig {
-    pub(super) fn read(section: &mut Section, unique: &mut UniqueNames) -> Option<Self> {
-        let path = section.text("path", "/webhooks/stripe", values::path);
-        let name = section
-            .text("name", "", values::endpoint_name)
-            .and_then(|name| if name.is_empty() { path.clone() } else { Some(name) });
-        unique.insert(section, path.as_deref(), name.as_deref());
+    pub(super) fn read(section: &mut Section, unique: &mut UniqueLocations) -> Option<Self> {
+        let locations = read_locations(section);
+        let allowed_queries =
+            section.list("allowed_queries", &["*"], values::allowed_query).and_then(|queries| {
+                let help = "[\"*\"] takes every query, and [\"\"] only requests without one";
+                section.non_empty("allowed_queries", queries, "at least one entry", help)
+            });
+        let name = section.text("name", "", values::endpoint_name).and_then(|name| match name.is_empty() {
+            true => Some(locations.as_ref()?.first()?.as_written()),
+            false => Some(name),
+        });
+        if let (Some(locations), Some(name)) = (&locations, &name) {
+            unique.insert(section, locations, name);
+        }
         let secrets = read_secrets(section);
         let delivery_secret = section.secret_or_blank("delivery_secret", "", values::signing_secret);
         let tolerance = section.text("tolerance", "5m", values::tolerance);
@@ -123,7 +147,8 @@ impl WebhookConfig {
             rules.into_iter().collect::<Option<Vec<_>>>()
         });
         Some(Self {
-            path: path?,
+            locations: locations?,
+            allowed_queries: allowed_queries?,
             name: name?,
             secrets: secrets?,
             delivery_secret: delivery_secret?,
@@ -149,6 +174,34 @@ impl WebhookConfig {
     }
 }
 
+/// Reads `path`, `query` and `preset`: one location for each spelling of the path.
+fn read_locations(section: &mut Section) -> Option<Vec<Location>> {
+    let preset = section.text("preset", "", |text| one_of(text, PRESETS));
+    let known = preset.flatten();
+    let paths =
+        section.patterns("path", known.map_or("/webhooks/stripe", Preset::path), values::location_path);
+    let paths = paths.and_then(|paths| {
+        section.non_empty("path", paths, "at least one path", "omit the key for \"/webhooks/stripe\"")
+    });
+    // A product's webhook may have a path of its own beside the front controller.
+    let told_by_path =
+        section.has_key("path") && !paths.as_ref().is_some_and(|paths| paths.iter().any(|p| p == "/"));
+    let default = if told_by_path { None } else { known.and_then(Preset::query) };
+    let query = section.text("query", default.unwrap_or_default(), values::query)?;
+    let (preset, paths) = (preset?, paths?);
+    if known == Some(Preset::Joomla) && query.is_empty() {
+        let help = "the component's webhook is told by them, as in \"option=com_shop&task=stripe.webhook\"";
+        section.report("query", "no pairs", "the pairs that tell the webhook", help);
+        return None;
+    }
+    if query.is_empty() && paths.iter().any(|path| path == "/") {
+        let help = "the whole site cannot be one webhook, unless the key query says which requests are";
+        section.report("path", "\"/\"", "a path such as \"/webhooks/stripe\"", help);
+        return None;
+    }
+    Some(paths.into_iter().map(|path| Location { path, query: query.clone(), preset }).collect())
+}
+
 fn read_secrets(section: &mut Section) -> Option<Vec<SecretString>> {
     let default = &["{$STRIPE_WEBHOOK_SECRET}"];
     let secrets = section.secret_list("secrets", default, values::SIGNING_SECRET, values::signing_secret)?;
@@ -170,42 +223,4 @@ impl DeliveryRule {
 
 fn parse_delivery(text: &str) -> Result<DeliveryMode, InvalidValue> {
     one_of(text, DELIVERIES)
-}
-
-/// The paths and names of the endpoints read so far, each with the line of its endpoint.
-#[derive(Default)]
-pub(super) struct UniqueNames {
-    paths: BTreeMap<String, Option<usize>>,
-    names: BTreeMap<String, Option<usize>>,
-}
-
-impl UniqueNames {
-    /// Adds an endpoint's path and name, and reports one that an earlier endpoint has.
-    fn insert(&mut self, section: &Section, path: Option<&str>, name: Option<&str>) {
-        let on_line = |line: Option<usize>| line.map(|line| format!(" on line {line}")).unwrap_or_default();
-        // Many backends ignore case and a slash at the end, so paths are compared without them.
-        let canonical = |path: &str| path.trim_end_matches('/').to_ascii_lowercase();
-        if let Some(path) = path
-            && let Some(first) = self.paths.insert(canonical(path), section.line())
-        {
-            section.report(
-                "path",
-                format!("the path \"{path}\" a second time"),
-                "one endpoint per path",
-                format!("add this endpoint's secrets to the endpoint{}", on_line(first)),
-            );
-            // The name defaults to the path, so a second report would only repeat the first.
-            return;
-        }
-        if let Some(name) = name
-            && let Some(first) = self.names.insert(name.to_owned(), section.line())
-        {
-            section.report(
-                "name",
-                format!("the name \"{name}\" a second time"),
-                "a name that no other endpoint has",
-                format!("the endpoint{} has this name", on_line(first)),
-            );
-        }
-    }
 }

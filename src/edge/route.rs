@@ -1,16 +1,23 @@
-//! Routing: a request's target → what handles the request. It knows no method, no header and no body. Pure.
+//! Routing: a request's target → what handles the request. It knows no method and no body. Pure.
 
 use ipnet::IpNet;
 use std::sync::Arc;
 
+use super::proxy::FormCheck;
 use crate::checkout::{Checkout, session};
 use crate::endpoint::Endpoint;
-use crate::guard::{Classification, Guard, Reason};
+use crate::guard::{Classification, FormKind, Guard, Reason, UnreadableForm};
+use crate::http1::framing::Framing;
+use crate::http1::head::RequestHead;
 
 /// All that routing needs to know; a reload replaces it as a whole.
 pub struct Routes {
     guard: Guard,
     endpoints: Vec<Arc<Endpoint>>,
+    /// The endpoint of each of the guard's locations, as its position in `endpoints`.
+    owners: Vec<usize>,
+    /// For each of the guard's locations, whether its endpoint rejects ambiguous requests.
+    enforced: Arc<[bool]>,
     /// The checkout, if one is configured.
     checkout: Option<Arc<Checkout>>,
     /// The peers that may set `X-Forwarded-*` and the identity headers.
@@ -19,8 +26,9 @@ pub struct Routes {
 
 /// The part of the program that handles a request.
 pub enum Route<'a> {
-    /// The intake handles it as a webhook of this endpoint.
-    Webhook(&'a Arc<Endpoint>),
+    /// The intake handles it as a webhook of this endpoint. The text has the values of the path's variable segments,
+    /// separated by `/`.
+    Webhook(&'a Arc<Endpoint>, Box<str>),
     /// The target is ambiguous with the path of an endpoint.
     Ambiguous {
         /// The guard's rule that found it.
@@ -48,8 +56,12 @@ pub enum CheckoutRoute {
 impl Routes {
     /// Creates routes to these endpoints, and no checkout.
     pub fn new(endpoints: Vec<Arc<Endpoint>>, trusted_proxies: Vec<IpNet>) -> Self {
-        let guard = Guard::new(endpoints.iter().map(|endpoint| endpoint.path.as_str()));
-        Self { guard, endpoints, checkout: None, trusted_proxies }
+        let locations =
+            || endpoints.iter().enumerate().flat_map(|(at, e)| e.locations.iter().map(move |l| (at, l)));
+        let guard = Guard::new(locations().map(|(_, location)| location.clone()));
+        let owners = locations().map(|(owner, _)| owner).collect();
+        let enforced = locations().map(|(owner, _)| endpoints[owner].enforce).collect();
+        Self { guard, endpoints, owners, enforced, checkout: None, trusted_proxies }
     }
 
     /// Returns every endpoint, in the order of the configuration.
@@ -61,6 +73,29 @@ impl Routes {
     pub fn with_checkout(mut self, checkout: Option<Arc<Checkout>>) -> Self {
         self.checkout = checkout;
         self
+    }
+
+    /// Returns the check of the form in a request that passes through; `None` if it has no form, or no form can tell a
+    /// webhook.
+    ///
+    /// # Errors
+    /// The form cannot be read, and so might tell a webhook.
+    pub(super) fn form_check(&self, head: &RequestHead) -> Result<Option<FormCheck>, UnreadableForm> {
+        if !self.guard.judges_forms() || head.framing() == Framing::Length(0) {
+            return Ok(None);
+        }
+        let kind = match FormKind::of(head.values("content-type"), head.values("content-encoding")) {
+            Ok(Some(kind)) => kind,
+            Err(UnreadableForm) if self.enforced.contains(&true) => return Err(UnreadableForm),
+            Ok(None) | Err(UnreadableForm) => return Ok(None),
+        };
+        let guard = self.guard.form(head.target(), kind);
+        Ok(guard.map(|guard| FormCheck { guard, enforced: self.enforced.clone() }))
+    }
+
+    /// Returns the endpoint of the guard's location at this position.
+    fn endpoint(&self, location: usize) -> &Arc<Endpoint> {
+        &self.endpoints[self.owners[location]]
     }
 
     /// Starts looking up the checkout's prices at Stripe. Returns after the first lookup, or after two seconds.
@@ -81,9 +116,11 @@ impl Routes {
                 },
                 None => Route::Pass,
             },
-            Classification::Webhook(index) => Route::Webhook(&self.endpoints[index]),
+            Classification::Webhook(location) => {
+                Route::Webhook(self.endpoint(location), self.guard.segments(location, target))
+            }
             Classification::Ambiguous { reason, webhook } => {
-                Route::Ambiguous { reason, enforce: self.endpoints[webhook].enforce }
+                Route::Ambiguous { reason, enforce: self.endpoint(webhook).enforce }
             }
         }
     }

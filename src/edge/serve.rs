@@ -1,27 +1,36 @@
 //! A connection from its first request to its last: reads each head, routes it, and hands the request to the part that
-//! answers it. It never reads a body and decides no response but the refusal of a malformed request.
+//! answers it. It reads no body but a short form, and decides no response but the refusal of a malformed request or such a
+//! form.
 
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
 
 use super::Context;
 use super::checkout;
 use super::connection::{Connection, ReadHeadError};
 use super::exchange::{ConnectionAction, Exchange, Handling};
 use super::headers;
-use super::proxy::PassThrough;
+use super::proxy::{FormCheck, PassThrough};
 use super::response::{self, Response};
 use super::route::{CheckoutRoute, Route};
 use super::webhook;
 use crate::checkout::Checkout;
 use crate::endpoint::Endpoint;
-use crate::guard::is_target;
+use crate::guard::{UnreadableForm, is_target};
+use crate::http1::framing::Framing;
 use crate::http1::head::RequestHead;
 use crate::outcome::Outcome;
 
+/// The longest form that is judged before its request is forwarded, in bytes. A longer one is judged while it streams.
+const MAX_SHORT_FORM: u64 = 16 * 1024;
+/// How long the rest of a short form is awaited. After that the form streams.
+const SHORT_FORM_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// The part that answers a request. It owns what it needs, since the routes may be replaced before the request ends.
 enum Destination {
-    /// The webhook endpoint.
-    Webhook(Arc<Endpoint>),
+    /// The webhook endpoint, and the values of the path's variable segments.
+    Webhook(Arc<Endpoint>, Box<str>),
     /// The checkout, and what the path asks of it.
     Checkout(Arc<Checkout>, CheckoutRoute),
     /// Nothing: the request is refused.
@@ -61,8 +70,8 @@ pub(super) async fn serve(context: &Context, pass_through: &PassThrough, mut con
 /// Has the part that answers a request handle it.
 async fn handle(context: &Context, connection: &mut Connection, head: RequestHead) -> Handling {
     match route(context, &head) {
-        Destination::Webhook(endpoint) => {
-            webhook::handle(Exchange::new(context, connection, head), &endpoint).await
+        Destination::Webhook(endpoint, segments) => {
+            webhook::handle(Exchange::new(context, connection, head), &endpoint, &segments).await
         }
         Destination::Checkout(checkout, checkout_route) => {
             let exchange = Exchange::new(context, connection, head);
@@ -82,7 +91,7 @@ fn route(context: &Context, head: &RequestHead) -> Destination {
             Destination::Refuse(Outcome::RequestMalformed)
         }
         Route::Pass => Destination::Backend(None),
-        Route::Webhook(endpoint) => Destination::Webhook(endpoint.clone()),
+        Route::Webhook(endpoint, segments) => Destination::Webhook(endpoint.clone(), segments),
         Route::Checkout(checkout, checkout_route) => Destination::Checkout(checkout.clone(), checkout_route),
         Route::Ambiguous { reason, enforce } => {
             context.metrics.guard_rejected(reason.as_str());
@@ -103,18 +112,69 @@ async fn forward(
     head: RequestHead,
     verdict: Option<Outcome>,
 ) -> Option<(Box<Connection>, ConnectionAction)> {
-    let rewritten = {
+    let (rewritten, form) = {
         let routes = context.routes.load();
-        headers::rewrite(&head, connection.peer(), &routes.trusted_proxies, verdict.map(Outcome::as_str))
+        // A request with a verdict passes whatever it is.
+        let form = if verdict.is_some() { Ok(None) } else { routes.form_check(&head) };
+        let verdict = verdict.map(Outcome::as_str);
+        (headers::rewrite(&head, connection.peer(), &routes.trusted_proxies, verdict), form)
     };
     let Some(rewritten) = rewritten else {
         let action = reject(context, &mut connection, head, Outcome::RequestMalformed).await;
         return Some((connection, action));
     };
+    let form = match form {
+        Ok(form) => form,
+        Err(UnreadableForm) => {
+            let action = reject(context, &mut connection, head, Outcome::BodyEncoded).await;
+            return Some((connection, action));
+        }
+    };
+    let form = match check_short_form(context, &mut connection, &head, form).await {
+        Ok(form) => form,
+        Err(outcome) => {
+            let action = reject(context, &mut connection, head, outcome).await;
+            return Some((connection, action));
+        }
+    };
     let framing = head.framing();
     connection.reuse_buffer(head.into_buffer());
-    let connection = pass_through.serve(connection, rewritten, framing).await?;
+    let connection = pass_through.serve(connection, rewritten, framing, form).await?;
     Some((connection, ConnectionAction::KeepAlive))
+}
+
+/// Judges a form whose whole body is here, or comes at once: the backend learns nothing of one that is refused. Returns the
+/// check of a longer or slower form, which streams.
+///
+/// # Errors
+/// The outcome with which the request is refused.
+async fn check_short_form(
+    context: &Context,
+    connection: &mut Connection,
+    head: &RequestHead,
+    form: Option<FormCheck>,
+) -> Result<Option<FormCheck>, Outcome> {
+    let Some(form) = form else { return Ok(None) };
+    // A client that expects 100 sends nothing before the backend's answer.
+    let waits = head.values("expect").next().is_some();
+    let length = match head.framing() {
+        Framing::Length(length) if length <= MAX_SHORT_FORM && !waits => length as usize,
+        Framing::Length(_) | Framing::Chunked => return Ok(Some(form)),
+    };
+    let rest = async {
+        while connection.buffered().len() < length {
+            let missing = length - connection.buffered().len();
+            if !matches!(connection.fill(missing).await, Ok(1..)) {
+                return;
+            }
+        }
+    };
+    let _ = timeout(SHORT_FORM_TIMEOUT, rest).await;
+    match connection.buffered().get(..length) {
+        Some(body) if form.rejects(body, &context.metrics) => Err(Outcome::AmbiguousPath),
+        Some(_) => Ok(None),
+        None => Ok(Some(form)),
+    }
 }
 
 /// Refuses a request by its head.

@@ -22,12 +22,15 @@ type WebhookExchangeResult = ExchangeResult<Outcome, WebhookResult>;
 struct WebhookExchange<'a, 'c> {
     exchange: Exchange<'c>,
     endpoint: &'a Arc<Endpoint>,
+    /// The values of the path's variable segments, separated by `/`; empty if there are none.
+    segments: &'a str,
 }
 
-/// Handles a request to the path of `endpoint`, counts it and logs it.
-pub(super) async fn handle(exchange: Exchange<'_>, endpoint: &Arc<Endpoint>) -> Handling {
+/// Handles a request to a location of `endpoint`, counts it and logs it. `segments` has the values of the path's variable
+/// segments, separated by `/`.
+pub(super) async fn handle(exchange: Exchange<'_>, endpoint: &Arc<Endpoint>, segments: &str) -> Handling {
     let _in_flight = exchange.context.metrics.in_flight();
-    let mut webhook = WebhookExchange { exchange, endpoint };
+    let mut webhook = WebhookExchange { exchange, endpoint, segments };
     let result = webhook.run().await;
     let took = webhook.exchange.started.elapsed();
     let outcome = result.as_ref().map_or_else(|verdict| *verdict, |result| result.outcome);
@@ -89,6 +92,9 @@ impl WebhookExchange<'_, '_> {
         if head.method() != b"POST" {
             return Some(Outcome::MethodNotAllowed);
         }
+        if !self.endpoint.takes_query(head.query()) {
+            return Some(Outcome::QueryUnexpected);
+        }
         if head.values("content-encoding").any(|value| !value.eq_ignore_ascii_case(b"identity")) {
             return Some(Outcome::BodyEncoded);
         }
@@ -134,6 +140,7 @@ impl WebhookExchange<'_, '_> {
         let request = WebhookRequest {
             endpoint: self.endpoint,
             signatures: head.values("stripe-signature"),
+            segments: self.segments,
             // The ledger's key alone is made of this text: the backend gets the query byte for byte.
             query: &String::from_utf8_lossy(head.query()),
             body,

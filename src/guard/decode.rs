@@ -64,6 +64,28 @@ impl Decoded {
         })
     }
 
+    /// Returns the texts of readers that split the path into segments after some round of decoding.
+    ///
+    /// To such a reader a slash, or another byte that ends a segment, is a plain character if it was still encoded.
+    pub(super) fn split_early(&self) -> impl Iterator<Item = Vec<u8>> {
+        let bytes = || self.text.iter().zip(&self.depths);
+        let ends = |byte: &u8| matches!(byte, b'/' | b'\\' | b';' | b'?' | b'#');
+        // Only some readers take a backslash for a slash.
+        let last = bytes().filter_map(|(byte, &depth)| match byte {
+            b'\\' => Some(depth.max(1)),
+            _ => (depth > 0 && ends(byte)).then_some(depth),
+        });
+        let rounds = last.max().into_iter().flat_map(|last| 0..last.min(MAX_SPELLING_ROUNDS + 1));
+        rounds.map(move |round| {
+            let plain = bytes().map(|(&byte, &depth)| match byte {
+                b'\\' => b'_',
+                _ if ends(&byte) && depth > round => b'_',
+                _ => byte,
+            });
+            plain.collect()
+        })
+    }
+
     fn push(&mut self, byte: u8, depth: u8) {
         self.text.push(byte);
         self.depths.push(depth);

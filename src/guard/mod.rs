@@ -8,36 +8,54 @@
 //! - `target` finds the path in a request target
 //! - `decode` decodes it as often as any reader does
 //! - `normalize` brings the decoded path into the form that the most lenient reader sees
+//! - `location` is what the configuration says of a webhook: a path, and the query of a front controller
+//! - `preset` knows products with a front controller
+//! - `query` judges the query of a front controller, and `parameter` how a key and a value are read
+//! - `form` judges the fields of a form as they stream
 //! - `guarded_path` compares that form with a configured path
+//! - `paths` has the rules for readers that differ before they arrive at one form
 //! - `reason` names the rules by which a target is ambiguous
 //!
-//! Readers can differ before they arrive at one form. The rules for these cases stand here. `differential_tests` compares
-//! the guard with a slow reading of the same rules, and with many kinds of backends.
+//! `differential_tests` compares the guard with a slow reading of the same rules, and with many kinds of backends.
 
 mod decode;
 #[cfg(test)]
 mod differential_tests;
+mod form;
 mod guarded_path;
+mod location;
 mod normalize;
+mod parameter;
+mod paths;
+mod preset;
+mod query;
 mod reason;
 mod target;
 
-use decode::Decoded;
-use guarded_path::{GuardedPath, starts_with_segment, whole_segments};
-use memchr::{memchr, memchr_iter};
-use normalize::Canonical;
-use target::{TargetForm, behind_host, path_of, with_host};
+use memchr::memchr;
+use paths::{Match, PathGuard};
+use query::{QueryGuard, QueryMatch};
+use std::sync::Arc;
+use target::{TargetForm, path_of};
 
+pub use form::{FormGuard, FormInspector, FormKind, UnreadableForm};
+pub use location::{Location, QueryPair, variable_name};
+pub use preset::Preset;
+pub use query::{MAX_QUERY_PAIRS, same_key};
 pub use reason::Reason;
 pub use target::is_target;
 
 /// The configured webhook paths, prepared for comparison. A call costs little, because it precedes every request.
 #[derive(Debug, Clone)]
 pub struct Guard {
-    /// The configured paths in their order; a target must equal one byte for byte to be a webhook.
-    paths: Vec<Box<[u8]>>,
-    /// The canonical forms of these paths; none is empty, and the longest comes first.
-    guarded: Vec<GuardedPath>,
+    /// What tells a webhook, in the order of the configuration. A target must be spelled as one to be a webhook.
+    locations: Vec<Location>,
+    /// The canonical forms of the paths that tell a webhook.
+    paths: PathGuard,
+    /// Whether any path has a variable segment.
+    has_variables: bool,
+    /// The locations that a query tells; `None` if there are none, so that other queries cost nothing.
+    queries: Option<Arc<QueryGuard>>,
 }
 
 /// What a request target is to the guard.
@@ -56,202 +74,114 @@ pub enum Classification {
     Other,
 }
 
-/// A configured path that some reader takes a target for.
-#[derive(Debug, Clone, Copy)]
-struct Match {
-    reason: Reason,
-    /// The position of the configured path.
-    webhook: usize,
-}
-
 impl Guard {
-    /// Creates a guard of paths that the configuration has checked: absolute, not `/`, and without `?`, `#` and `%`.
-    pub fn new<'a>(paths: impl IntoIterator<Item = &'a str>) -> Self {
-        let paths: Vec<Box<[u8]>> = paths.into_iter().map(|path| path.as_bytes().into()).collect();
-        let canonical: Vec<Canonical> =
-            paths.iter().map(|path| Canonical::new(&Decoded::new(path).text)).collect();
-        // A whole path takes precedence over a path that follows a script name in another one.
-        let all = || canonical.iter().enumerate();
-        let whole = all().map(|(webhook, canonical)| (webhook, &canonical.path[..]));
-        let behind_scripts = all().flat_map(|(webhook, canonical)| {
-            canonical.routed_paths().skip(1).map(move |path| (webhook, path))
-        });
-        let mut guarded: Vec<GuardedPath> = Vec::new();
-        for (webhook, path) in whole.chain(behind_scripts) {
-            // A script name at the end leaves an empty path, which every target would begin with.
-            if !path.is_empty() && !guarded.iter().any(|known| known.path == path) {
-                guarded.push(GuardedPath::new(path, webhook));
-            }
+    /// Creates a guard of locations that the configuration has checked. Their paths are absolute and without `?`, `#` and
+    /// `%`.
+    pub fn new<L: Into<Location>>(locations: impl IntoIterator<Item = L>) -> Self {
+        let locations: Vec<Location> = locations.into_iter().map(Into::into).collect();
+        let has_variables = locations.iter().any(Location::is_variable);
+        let queries = QueryGuard::new(&locations).map(Arc::new);
+        let paths = PathGuard::new(&locations);
+        Self { locations, paths, has_variables, queries }
+    }
+
+    /// Returns the values of the variable segments in a target that [`classify`](Self::classify) takes for the webhook at
+    /// this position, separated by `/`.
+    pub fn segments(&self, position: usize, target: &[u8]) -> Box<str> {
+        if !self.has_variables {
+            return Box::default();
         }
-        guarded.sort_by_key(|path| std::cmp::Reverse(path.path.len()));
-        Self { paths, guarded }
+        self.locations[position].segments(path_of(target).0).into()
+    }
+
+    /// Returns whether some location is told by a query, so that forms have to be judged.
+    pub fn judges_forms(&self) -> bool {
+        self.queries.is_some()
+    }
+
+    /// Returns the guard of a form that is sent to a target, or `None` if no location is told by a query.
+    pub fn form(&self, target: &[u8], kind: FormKind) -> Option<FormGuard> {
+        let queries = self.queries.as_ref()?;
+        let read = queries.read(path_of(target).0, query_of(target));
+        Some(FormGuard::new(queries.clone(), read, kind))
     }
 
     /// Classifies a request target as it stands in the request line: origin form (`/a?b`), absolute form
     /// (`http://host/a?b`, whose path the backend reads) or `*`.
     pub fn classify(&self, target: &[u8]) -> Classification {
         let (path, form) = path_of(target);
-        if form != TargetForm::Irregular
-            && let Some(position) = self.paths.iter().position(|exact| **exact == *path)
-        {
-            return Classification::Webhook(position);
+        let by_path = self.classify_path(target, path, form);
+        match &self.queries {
+            Some(queries) => self.classify_query(queries, target, path, form, by_path),
+            None => by_path,
         }
-        let unrelated =
-            form == TargetForm::Regular && target.first() == Some(&b'/') && self.is_plain_and_unrelated(path);
-        let found = if unrelated { None } else { self.inspect_target(target, path, form) };
-        match found.or_else(|| self.inspect_query(target)) {
+    }
+
+    /// Classifies a target by its path alone.
+    fn classify_path(&self, target: &[u8], path: &[u8], form: TargetForm) -> Classification {
+        if form != TargetForm::Irregular
+            && let Some(position) = self.exact(path)
+        {
+            let other =
+                self.locations[position].is_variable().then(|| self.paths.other_spelling(position, path));
+            return match other.flatten() {
+                Some(Match { reason, webhook }) => Classification::Ambiguous { reason, webhook },
+                None => Classification::Webhook(position),
+            };
+        }
+        let unrelated = form == TargetForm::Regular
+            && target.first() == Some(&b'/')
+            && self.paths.is_plain_and_unrelated(path);
+        let found = if unrelated { None } else { self.paths.inspect_target(target, path, form) };
+        match found.or_else(|| self.paths.inspect_query(target)) {
             Some(Match { reason, webhook }) => Classification::Ambiguous { reason, webhook },
             None => Classification::Other,
         }
     }
 
-    /// Returns whether a quick look proves that no reader takes the path for a webhook path.
-    ///
-    /// Without a byte that a reader decodes, drops or takes for a slash, the segments are what they seem. One of them
-    /// would have to be the last segment of a webhook path.
-    fn is_plain_and_unrelated(&self, path: &[u8]) -> bool {
-        // No early exit: the loop over all bytes compiles to fewer branches, and most paths are plain.
-        let plain = path.iter().fold(true, |plain, &byte| plain & PLAIN[byte as usize]);
-        plain
-            && memchr_iter(b'/', path).all(|slash| {
-                let rest = &path[slash + 1..];
-                !self.guarded.iter().any(|guarded| starts_with_segment(rest, guarded.last_segment()))
-            })
-    }
-
-    /// Applies all rules to the path of a target that a quick look leaves open.
-    fn inspect_target(&self, target: &[u8], path: &[u8], form: TargetForm) -> Option<Match> {
-        let without_host = || match form {
-            // A reader that strips the authority before percent-decoding strips `//a%2fb`; `match_text`, which decodes
-            // first, strips only `//a`.
-            TargetForm::MaybeHost => self.inspect(behind_host(path), TargetForm::Regular),
-            TargetForm::Regular | TargetForm::Irregular => None,
-        };
-        // A server that appends an absolute form to a base reads its host as a segment: `//webhooks/stripe`.
-        let host_as_segment = || self.inspect(with_host(target)?, TargetForm::Regular);
-        self.inspect(path, form).or_else(without_host).or_else(host_as_segment)
-    }
-
-    /// Applies all rules to a query that begins with a slash, encoded or not.
-    ///
-    /// Front controllers such as CodeIgniter's read their path there: `/?/webhooks/stripe`,
-    /// `/index.php?/webhooks/stripe`.
-    fn inspect_query(&self, target: &[u8]) -> Option<Match> {
-        let query = &target[memchr(b'?', target)?..];
-        if !matches!(query.get(1), Some(b'/' | b'\\' | b'%' | b'?')) {
-            return None;
-        }
-        match_decodings(query, |decoded| {
-            self.match_any_reader(normalize::behind_question(&decoded.text)?, TargetForm::Regular)
-        })
-    }
-
-    /// Applies all rules to an encoded path.
-    fn inspect(&self, path: &[u8], form: TargetForm) -> Option<Match> {
-        match_decodings(path, |decoded| self.match_decoded(decoded, form))
-    }
-
-    /// Checks a decoded path with its parameters, and then as the readers see it that drop them early.
-    ///
-    /// Servlet containers drop parameters before they decode. They drop the slash in `/webhooks;a%2fb/stripe` with them.
-    fn match_decoded(&self, decoded: &Decoded, form: TargetForm) -> Option<Match> {
-        let dropped = || decoded.without_parameters().find_map(|text| self.match_any_reader(&text, form));
-        self.match_any_reader(&decoded.text, form).or_else(dropped)
-    }
-
-    /// Checks three kinds of readers: literal, lenient (drops invalid escapes), and front controllers that route on the
-    /// query.
-    fn match_any_reader(&self, text: &[u8], form: TargetForm) -> Option<Match> {
-        self.match_around_nul(text, form)
-            .or_else(|| self.match_text(&normalize::lenient(text)?, form))
-            .or_else(|| self.match_text(&normalize::lenient(&text[..memchr(0, text)?])?, form))
-            .or_else(|| self.match_any_reader(normalize::behind_question(text)?, TargetForm::Regular))
-    }
-
-    /// Checks a text that may hold a NUL: readers in C stop at the first one, and others skip every one.
-    ///
-    /// With two of them, a reader may remove the first together with a host or a segment before `..`, and stop at the
-    /// second. As with `..` it is then enough that the segments of a webhook path stand in order.
-    fn match_around_nul(&self, text: &[u8], form: TargetForm) -> Option<Match> {
-        let Some(nul) = memchr(0, text) else { return self.match_text(text, form) };
-        let skipped: Vec<u8> = text.iter().copied().filter(|&byte| byte != 0).collect();
-        let found = self.match_text(&text[..nul], form).or_else(|| self.match_text(&skipped, form));
-        let several = text.len() - skipped.len() > 1;
-        let webhook = match found {
-            Some(found) => found.webhook,
-            None if several => {
-                let split: Vec<u8> = text.iter().map(|&byte| if byte == 0 { b'/' } else { byte }).collect();
-                self.guarded.iter().find(|guarded| guarded.contains_in_order(&split))?.webhook
+    /// Classifies a target whose query may tell a webhook, and whose path says what `by_path` says.
+    fn classify_query(
+        &self,
+        queries: &QueryGuard,
+        target: &[u8],
+        path: &[u8],
+        form: TargetForm,
+        by_path: Classification,
+    ) -> Classification {
+        let ambiguous = |webhook| Classification::Ambiguous { reason: Reason::Query, webhook };
+        let is_path =
+            |position: usize| form != TargetForm::Irregular && self.locations[position].is_path(path);
+        let by_query = queries.classify(path, query_of(target), is_path);
+        match (by_path, by_query) {
+            (Classification::Ambiguous { .. }, _) => by_path,
+            // The query of a webhook that its path tells must not make it another one.
+            (_, Some(QueryMatch::Ambiguous(webhook))) => ambiguous(webhook),
+            (_, Some(QueryMatch::Exact(position))) => Classification::Webhook(position),
+            // A product reads its webhook in a path, too; such a path may be a location of its own.
+            (Classification::Webhook(position), None) if self.locations[position].preset.is_some() => by_path,
+            (Classification::Webhook(_) | Classification::Other, None) => {
+                queries.classify_path(path).map_or(by_path, ambiguous)
             }
-            None => return None,
-        };
-        Some(Match { reason: Reason::Nul, webhook })
+        }
     }
 
-    /// Compares a decoded text with the guarded paths.
-    fn match_text(&self, text: &[u8], form: TargetForm) -> Option<Match> {
-        let canonical = Canonical::new(text);
-        // Servers that run scripts drop everything up to a script name, and differ on which of several they run.
-        if let Some(found) = canonical.routed_paths().find_map(|path| self.match_canonical(path)) {
-            return Some(found);
-        }
-        // A URL parser with a base reads `//host/path` as an address, as Node's `new URL(req.url, base)` does.
-        if form == TargetForm::MaybeHost
-            && let Some(end) = canonical.path.get(1..).and_then(|rest| memchr(b'/', rest))
-            && let Some(found) = self.match_canonical(&canonical.path[end + 1..])
-        {
-            return Some(found);
-        }
-        // Readers differ on what `..` removes. From `/webhooks//../stripe`, `/webhooks/a%2fb/../stripe` and
-        // `/webhooks/a;/../stripe` some arrive at the webhook. A reader that resolves nothing sees
-        // `/webhooks/stripe/../x` beneath it. So it is enough that the segments of a webhook path stand in order.
-        let traverses = whole_segments(text).any(|segment| segment == b"..");
-        if !traverses && form != TargetForm::Irregular {
-            return None;
-        }
-        let guarded = self.guarded.iter().find(|guarded| guarded.contains_in_order(text))?;
-        let reason = if traverses { Reason::Traversal } else { Reason::Spelling };
-        Some(Match { reason, webhook: guarded.webhook })
-    }
-
-    /// Compares a canonical path with the guarded paths, the longest first.
-    fn match_canonical(&self, path: &[u8]) -> Option<Match> {
-        self.guarded.iter().find_map(|guarded| {
-            guarded.relation(path).map(|reason| Match { reason, webhook: guarded.webhook })
+    /// Returns the position of the location whose path is spelled so. A path without variable segments takes precedence.
+    fn exact(&self, path: &[u8]) -> Option<usize> {
+        let told_by_path = |location: &Location| location.query.is_empty();
+        let literal = |location: &Location| told_by_path(location) && location.path.as_bytes() == path;
+        self.locations.iter().position(literal).or_else(|| match self.has_variables {
+            true => {
+                self.locations.iter().position(|location| told_by_path(location) && location.is_path(path))
+            }
+            false => None,
         })
     }
 }
 
-/// Returns what `find` finds in the decoded text. A reason that needs a broken decoder takes precedence over the rule found.
-fn match_decodings(text: &[u8], find: impl Fn(&Decoded) -> Option<Match>) -> Option<Match> {
-    let decoded = Decoded::new(text);
-    let found = find(&decoded).or_else(|| {
-        // A decoder that recognizes overlong UTF-8 as invalid may drop it instead.
-        let valid = decoded.overlong.then(|| Decoded::without_overlong(text))?;
-        find(&valid)
-    })?;
-    let reason = if found.reason == Reason::Nul {
-        Reason::Nul
-    } else if decoded.overlong {
-        Reason::OverlongUtf8
-    } else if decoded.rounds > decode::MAX_SPELLING_ROUNDS {
-        Reason::TooDeep
-    } else {
-        found.reason
-    };
-    Some(Match { reason, ..found })
+/// Returns the query of a target, without `?`.
+fn query_of(target: &[u8]) -> &[u8] {
+    memchr(b'?', target).map_or(&[], |at| &target[at + 1..])
 }
-
-/// For each byte, whether no rule changes it, other than the rules for case, slashes and dots.
-const PLAIN: [bool; 256] = {
-    let mut plain = [false; 256];
-    let mut byte = 0x21;
-    while byte < 0x7F {
-        plain[byte] = !matches!(byte as u8, b'%' | b'\\' | b';' | b'#' | b'?' | b'+');
-        byte += 1;
-    }
-    plain
-};
 
 #[cfg(test)]
 mod tests {
@@ -288,6 +218,43 @@ mod tests {
                 "HTTPS://[::1]:5000/webhooks/stripe?version=2",
             ],
         );
+    }
+
+    #[test]
+    fn a_variable_segment_matches_any_segment_in_judging() {
+        let guard = Guard::new(["/tenants/{tenant}/stripe", "/hooks/{a}/{b}", "/hooks/main"]);
+        for target in ["/tenants/acme/stripe?x", "/tenants/A.c~m-e_1/stripe", "http://a/tenants/x/stripe"] {
+            assert_eq!(guard.classify(target.as_bytes()), Webhook(0), "{target}");
+        }
+        assert_eq!(&*guard.segments(0, b"http://a/tenants/x/stripe?y"), "x");
+        assert_eq!(guard.classify(b"/hooks/x/y.json"), Webhook(1));
+        assert_eq!(&*guard.segments(1, b"/hooks/x/y.json"), "x/y.json");
+        assert_eq!(guard.classify(b"/hooks/main"), Webhook(2));
+        let all = [
+            (Reason::Spelling, "/tenants/%61cme/stripe", 0),
+            (Reason::Spelling, "/tenants/a%2Fb/stripe", 0),
+            (Reason::Spelling, "/tenants/a%252F%252fb/stripe", 0),
+            (Reason::Spelling, "/tenants/a\\b/stripe", 0),
+            (Reason::Spelling, "/tenants/./stripe", 0),
+            (Reason::Spelling, "/tenants//stripe", 0),
+            (Reason::Spelling, "//tenants/x/stripe", 0),
+            (Reason::Spelling, "/index.php/tenants/x/stripe", 0),
+            (Reason::Extension, "/tenants/x/stripe.json", 0),
+            (Reason::Beneath, "/tenants/x/stripe/y", 0),
+            (Reason::Traversal, "/tenants/x/y/../../stripe", 0),
+            (Reason::Beneath, "/hooks/main/x/y", 1),
+            (Reason::Spelling, "/Hooks/x/y", 1),
+        ];
+        for (reason, target, webhook) in all {
+            assert_eq!(
+                guard.classify(target.as_bytes()),
+                Classification::Ambiguous { reason, webhook },
+                "{target}"
+            );
+        }
+        let others =
+            ["/tenants/", "/tenants/x", "/tenants/x/stripes", "/tenants/x/y/stripe", "/x/stripe", "/hooks/x"];
+        assert_all(&guard, Other, &others);
     }
 
     #[test]
@@ -780,7 +747,7 @@ mod tests {
 
     #[test]
     fn a_guard_of_no_path_or_of_the_root_finds_nothing_ambiguous() {
-        assert_all(&Guard::new([]), Other, &["/", "/x", "/%2e%2e"]);
+        assert_all(&Guard::new::<&str>([]), Other, &["/", "/x", "/%2e%2e"]);
         let root = Guard::new(["/"]);
         assert_all(&root, Webhook(0), &["/"]);
         assert_all(&root, Other, &["/x", "//", "/%2e"]);

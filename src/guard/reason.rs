@@ -17,11 +17,15 @@ pub enum Reason {
     OverlongUtf8,
     /// A path that leads to a webhook path if the reader stops at a NUL, or skips it.
     Nul,
+    /// A query that some parser reads as the pairs that tell a webhook, spelled otherwise or on another path.
+    Query,
+    /// A form whose fields, with the query, some parser reads as these pairs.
+    Form,
 }
 
 impl Reason {
     /// Every reason, in the order of the enum.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Spelling,
         Self::Beneath,
         Self::Extension,
@@ -29,6 +33,8 @@ impl Reason {
         Self::TooDeep,
         Self::OverlongUtf8,
         Self::Nul,
+        Self::Query,
+        Self::Form,
     ];
 
     /// Returns the value of the metric's label.
@@ -41,6 +47,8 @@ impl Reason {
             Self::TooDeep => "too_deep",
             Self::OverlongUtf8 => "overlong_utf8",
             Self::Nul => "nul",
+            Self::Query => "query",
+            Self::Form => "form",
         }
     }
 }

@@ -13,15 +13,6 @@ use crate::ledger::{Arrival, EventKey, StoredRequest};
 use crate::random::random_u64;
 use crate::stripe::event::VerifiedEvent;
 
-/// Where an imported event would have arrived.
-#[derive(Clone, Copy)]
-pub struct ImportTarget<'a> {
-    /// The endpoint.
-    pub endpoint: &'a Arc<Endpoint>,
-    /// The raw query of the endpoint's URL at Stripe, without `?`; empty if there is none. It holds no white space.
-    pub query: &'a str,
-}
-
 /// An event that its endpoint forwards, on its way to the ledger or the backend.
 pub(super) struct IncomingEvent {
     /// The event itself.
@@ -30,6 +21,8 @@ pub(super) struct IncomingEvent {
     pub(super) record_id: Option<Box<str>>,
     /// The endpoint that it arrived at, or is imported to.
     pub(super) endpoint: Arc<Endpoint>,
+    /// The values of the path's variable segments, separated by `/`.
+    pub(super) segments: Box<str>,
     /// The raw query, without `?`.
     pub(super) query: Box<str>,
     /// The backend's request as far as the original request determines it, `Stripe-Signature` included.
@@ -41,6 +34,7 @@ impl IncomingEvent {
     pub(super) fn key(&self) -> EventKey {
         EventKey {
             endpoint: self.endpoint.name.clone(),
+            segments: self.segments.clone(),
             query: self.query.clone(),
             id: self.record_id.as_deref().unwrap_or(self.event.id()).into(),
         }
@@ -88,9 +82,8 @@ pub(super) fn record_id(event: &VerifiedEvent) -> Option<Box<str>> {
 }
 
 /// Returns the head of an imported event's request: that of a webhook with this signature, without what the dispatcher adds.
-pub(super) fn import_head(path: &str, query: &str, host: &str, signature: &str) -> RequestHeadBuilder {
-    let separator = if query.is_empty() { "" } else { "?" };
-    let mut head = RequestHeadBuilder::post(format!("{path}{separator}{query}").as_bytes(), 0);
+pub(super) fn import_head(target: &str, host: &str, signature: &str) -> RequestHeadBuilder {
+    let mut head = RequestHeadBuilder::post(target.as_bytes(), 0);
     head.add("Host", host.as_bytes());
     head.add("Content-Type", b"application/json");
     head.add(SIGNATURE_HEADER, signature.as_bytes());
@@ -116,11 +109,11 @@ mod tests {
 
     #[test]
     fn the_head_of_an_import_is_that_of_a_webhook_without_the_dispatchers_headers() {
-        let head = |query| {
-            String::from_utf8(import_head("/w", query, "app:8081", "t=1,v1=a").as_bytes().to_vec()).unwrap()
+        let head = |target| {
+            String::from_utf8(import_head(target, "app:8081", "t=1,v1=a").as_bytes().to_vec()).unwrap()
         };
         let headers = "Host: app:8081\r\nContent-Type: application/json\r\nStripe-Signature: t=1,v1=a\r\n";
-        assert_eq!(head(""), format!("POST /w HTTP/1.1\r\n{headers}"));
-        assert_eq!(head("version=2"), format!("POST /w?version=2 HTTP/1.1\r\n{headers}"));
+        assert_eq!(head("/w"), format!("POST /w HTTP/1.1\r\n{headers}"));
+        assert_eq!(head("/w?version=2"), format!("POST /w?version=2 HTTP/1.1\r\n{headers}"));
     }
 }

@@ -142,6 +142,9 @@ pub enum ImportError {
     /// The body is not an event as Stripe sends it.
     #[error(transparent)]
     Invalid(#[from] EventRejection),
+    /// No location of the endpoint has these variable segments and this query.
+    #[error("no path of the endpoint has these variable segments and this query")]
+    NoSuchTarget,
     /// The ledger is unavailable, or stores nothing.
     #[error(transparent)]
     Ledger(#[from] LedgerError),

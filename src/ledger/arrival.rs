@@ -1,5 +1,6 @@
 //! An event as it arrives, and its identity. Pure data.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -11,28 +12,50 @@ use std::sync::Arc;
 pub struct EventKey {
     /// The endpoint's configured name.
     pub endpoint: Arc<str>,
+    /// The values of the variable segments in the endpoint's path, separated by `/`; empty if there are none.
+    pub segments: Box<str>,
     /// The request's raw query, without `?`; empty if there is none.
     pub query: Box<str>,
     /// Stripe's id, `evt_…`.
     pub id: Box<str>,
 }
 
-/// Writes `ID?QUERY ENDPOINT`. An id contains no `?` and a query no space, so different keys have different texts.
-impl fmt::Display for EventKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { endpoint, query, id } = self;
-        write!(f, "{id}?{query} {endpoint}")
+impl EventKey {
+    /// Returns the query and the variable segments as one text, in which a space precedes the segments, if there are any. No
+    /// query contains a space.
+    pub fn variant(&self) -> Cow<'_, str> {
+        if self.segments.is_empty() {
+            return Cow::Borrowed(&self.query);
+        }
+        Cow::Owned(format!("{} {}", self.query, self.segments))
+    }
+
+    /// Creates the key with this [`variant`](Self::variant).
+    pub fn from_variant(endpoint: Arc<str>, variant: &str, id: Box<str>) -> Self {
+        let (query, segments) = variant.split_once(' ').unwrap_or((variant, ""));
+        Self { endpoint, segments: segments.into(), query: query.into(), id }
     }
 }
 
-/// Parses `ID?QUERY ENDPOINT`. The error does not repeat the text.
+/// Writes `ID?QUERY ENDPOINT`, or `ID/SEGMENTS?QUERY ENDPOINT`. An id contains no `/`, neither it nor a segment contains
+/// `?`, and a query contains no space, so different keys have different texts.
+impl fmt::Display for EventKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { endpoint, segments, query, id } = self;
+        let separator = if segments.is_empty() { "" } else { "/" };
+        write!(f, "{id}{separator}{segments}?{query} {endpoint}")
+    }
+}
+
+/// Parses `ID?QUERY ENDPOINT` or `ID/SEGMENTS?QUERY ENDPOINT`. The error does not repeat the text.
 impl FromStr for EventKey {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let parts = text.split_once('?').and_then(|(id, rest)| Some((id, rest.split_once(' ')?)));
         let (id, (query, endpoint)) = parts.ok_or("an event is named ID?QUERY ENDPOINT")?;
-        Ok(Self { endpoint: endpoint.into(), query: query.into(), id: id.into() })
+        let (id, segments) = id.split_once('/').unwrap_or((id, ""));
+        Ok(Self { endpoint: endpoint.into(), segments: segments.into(), query: query.into(), id: id.into() })
     }
 }
 

@@ -169,7 +169,7 @@ mod tests {
 
     fn arrival() -> Arrival {
         Arrival {
-            key: EventKey { endpoint: "a".into(), query: "".into(), id: "evt_1".into() },
+            key: EventKey { endpoint: "a".into(), segments: "".into(), query: "".into(), id: "evt_1".into() },
             event_type: "charge.succeeded".into(),
             created: None,
             livemode: None,

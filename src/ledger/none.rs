@@ -75,7 +75,12 @@ mod tests {
     #[tokio::test]
     async fn every_claim_is_a_first_attempt_with_the_requested_lease() {
         let arrival = Arrival {
-            key: EventKey { endpoint: "/webhooks/stripe".into(), query: "".into(), id: "evt_1".into() },
+            key: EventKey {
+                endpoint: "/webhooks/stripe".into(),
+                segments: "".into(),
+                query: "".into(),
+                id: "evt_1".into(),
+            },
             event_type: "charge.succeeded".into(),
             created: None,
             livemode: None,

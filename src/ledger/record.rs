@@ -191,7 +191,12 @@ mod tests {
 
     fn record(event_type: &str, state: State) -> Record {
         Record {
-            key: EventKey { endpoint: "shop".into(), query: "".into(), id: "evt_1".into() },
+            key: EventKey {
+                endpoint: "shop".into(),
+                segments: "".into(),
+                query: "".into(),
+                id: "evt_1".into(),
+            },
             event_type: event_type.into(),
             created: None,
             livemode: None,

@@ -54,6 +54,11 @@ impl From<ImportError> for EventsApiError {
     fn from(error: ImportError) -> Self {
         match error {
             ImportError::Invalid(rejection) => Self::Rejected(rejection),
+            ImportError::NoSuchTarget => Self::Query(
+                "The endpoint has no such URL. segments has a value for each variable segment of its path, separated by /; \
+                 query has the pairs that tell its webhook."
+                    .to_owned(),
+            ),
             ImportError::Ledger(error) => Self::Ledger(error),
         }
     }

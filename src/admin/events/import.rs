@@ -20,7 +20,7 @@ pub(super) async fn import(
     RawQuery(query): RawQuery,
     request: Request,
 ) -> HandlerResult {
-    let params = Query::parse(query.as_deref(), &["endpoint", "query"])?;
+    let params = Query::parse(query.as_deref(), &["endpoint", "segments", "query"])?;
     let endpoint = params.one("endpoint").and_then(|name| api.endpoint(name));
     let endpoint = endpoint.ok_or(EventsApiError::NoEndpoint)?;
     let query = params.one("query").unwrap_or_default();
@@ -29,7 +29,8 @@ pub(super) async fn import(
         return Err(EventsApiError::Query("query is a raw query, percent-encoded as in a URL.".to_owned()));
     }
     let body = read(request, endpoint.limits).await?;
-    let target = ImportTarget { endpoint: &endpoint, query };
+    let segments = params.one("segments").unwrap_or_default();
+    let target = ImportTarget { endpoint: &endpoint, segments, query };
     let imported = with_deadline(api.intake.import(target, body)).await.map_err(EventsApiError::from);
     let (key, result) = imported.inspect_err(|error| {
         // There is no key to log: the body may not even be an event.

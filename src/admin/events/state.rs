@@ -99,6 +99,7 @@ pub(super) fn audit_log(action: &str, key: &EventKey, result: &str) {
         action,
         endpoint = &*key.endpoint,
         event.id = &*key.id,
+        event.segments = (!key.segments.is_empty()).then_some(&*key.segments),
         event.query = (!key.query.is_empty()).then_some(&*key.query),
         result,
         "operator action on an event"

@@ -140,7 +140,7 @@ fn record(id: &str, query: &str, event_type: &str, state: At) -> (Record, Option
         body: "{\"hush\": 1}".into(),
     });
     let record = Record {
-        key: EventKey { endpoint: SHOP.into(), query: query.into(), id: id.into() },
+        key: EventKey { endpoint: SHOP.into(), segments: "".into(), query: query.into(), id: id.into() },
         event_type: event_type.into(),
         created: Some(1_767_323_045),
         livemode: Some(false),
@@ -165,7 +165,8 @@ impl Api {
     fn new(records: Vec<(Record, Option<StoredRequest>)>) -> Self {
         let ledger = Arc::new(Scripted { records: Mutex::new(records), ..Scripted::default() });
         let webhook = WebhookConfig {
-            path: SHOP.into(),
+            locations: vec![SHOP.into()],
+            allowed_queries: vec!["*".to_owned()],
             name: SHOP.into(),
             secrets: vec![SecretString::from("whsec_1"), SecretString::from("whsec_2")],
             delivery_secret: None,

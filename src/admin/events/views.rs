@@ -18,6 +18,9 @@ struct RecordView<'a> {
     key: String,
     id: &'a str,
     endpoint: &'a str,
+    /// The values of the path's variable segments, separated by `/`.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    segments: &'a str,
     query: &'a str,
     r#type: &'a str,
     created: Option<String>,
@@ -78,6 +81,7 @@ impl RecordView<'_> {
             key: record.key.to_string(),
             id: &record.key.id,
             endpoint: &record.key.endpoint,
+            segments: &record.key.segments,
             query: &record.key.query,
             r#type: &record.event_type,
             created: record.created.and_then(|seconds| seconds.checked_mul(1000)).map(rfc3339),
@@ -111,7 +115,12 @@ mod tests {
 
     fn record(state: State) -> Record {
         Record {
-            key: EventKey { endpoint: "/w".into(), query: "v=2".into(), id: "evt_1".into() },
+            key: EventKey {
+                endpoint: "/w".into(),
+                segments: "".into(),
+                query: "v=2".into(),
+                id: "evt_1".into(),
+            },
             event_type: "invoice.paid".into(),
             created: Some(1_767_323_045),
             livemode: Some(false),

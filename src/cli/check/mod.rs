@@ -13,6 +13,7 @@ use super::config_arg::{ConfigArg, EnvVars};
 use super::error::CliError;
 use super::output::count_of;
 use crate::config::{AdminConfig, Config, WebhookConfig};
+use crate::guard::Location;
 use clap::Parser;
 use probe::ProbeResult;
 use std::process::ExitCode;
@@ -97,8 +98,9 @@ fn admin_summary(admin: &AdminConfig) -> String {
 }
 
 fn webhook_summary(webhook: &WebhookConfig) -> String {
-    let mut text = webhook.path.clone();
-    if webhook.name != webhook.path {
+    let locations: Vec<String> = webhook.locations.iter().map(Location::as_written).collect();
+    let mut text = locations.join(" ");
+    if webhook.name != text {
         text += &format!(" ({})", webhook.name);
     }
     text += &format!(", {}", count_of(webhook.secrets.len() as u64, "secret"));

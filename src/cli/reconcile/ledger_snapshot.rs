@@ -21,10 +21,11 @@ pub(super) struct LedgerSnapshot {
 }
 
 impl LedgerSnapshot {
-    /// Reads every record of the endpoint.
+    /// Reads every record of the endpoint whose path had these values in its variable segments.
     pub(super) async fn read(
         api: &EventsClient,
         endpoint: &str,
+        segments: &str,
         progress: &Progress,
     ) -> Result<Self, CliError> {
         let (mut snapshot, mut after, mut read) = (Self::default(), String::new(), 0);
@@ -33,7 +34,9 @@ impl LedgerSnapshot {
             let query = [("endpoint", endpoint), ("limit", PAGE_RECORDS), ("after", after.as_str())];
             let response = api.page(&query).await?;
             for record in response.records() {
-                snapshot.add(record);
+                if record["segments"].as_str().unwrap_or_default() == segments {
+                    snapshot.add(record);
+                }
                 read += 1;
             }
             match response.text("next") {

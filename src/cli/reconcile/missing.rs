@@ -16,6 +16,8 @@ pub(super) struct ReconcileTarget<'a> {
     pub(super) api: &'a EventsClient,
     /// The endpoint's name.
     pub(super) endpoint: &'a str,
+    /// The values of the variable segments in the path; blank if there are none.
+    pub(super) segments: &'a str,
     /// The query under which the endpoint's events arrive; blank if there is none.
     pub(super) query: &'a str,
 }
@@ -50,6 +52,7 @@ pub(super) async fn recheck(
         progress.show(|| format!("comparing {done} of {count}"));
         let key = EventKey {
             endpoint: target.endpoint.into(),
+            segments: target.segments.into(),
             query: target.query.into(),
             id: event.id.as_str().into(),
         };
@@ -75,7 +78,7 @@ pub(super) async fn import(
     for (done, MissingEvent { event, .. }) in missing.into_iter().enumerate() {
         progress.show(|| format!("importing {done} of {count}"));
         let body = event.payload.get().as_bytes().to_vec();
-        let query = [("endpoint", target.endpoint), ("query", target.query)];
+        let query = [("endpoint", target.endpoint), ("segments", target.segments), ("query", target.query)];
         let response = match target.api.try_send(Method::POST, "", &query, body).await {
             Ok(response) => response,
             Err(CliError { exit_code, message }) => {

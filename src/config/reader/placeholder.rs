@@ -44,8 +44,22 @@ pub(crate) enum PlaceholderError {
     File(String, String),
 }
 
+/// What becomes of a name in braces that is no placeholder, such as `{tenant}`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum NamesInBraces {
+    /// The name is an error.
+    Reject,
+    /// The name stays as it is: a variable segment of a path.
+    Keep,
+}
+
 /// Replaces every placeholder of `text`.
 pub(crate) fn expand(text: &str, environment: &Environment) -> Expanded {
+    expand_with(text, environment, NamesInBraces::Reject)
+}
+
+/// Replaces every placeholder of `text`. `names` says what becomes of other names in braces outside of placeholders.
+pub(crate) fn expand_with(text: &str, environment: &Environment, names: NamesInBraces) -> Expanded {
     let mut all = Expanded::default();
     let mut rest = text;
     while let Some(start) = rest.find('{') {
@@ -55,8 +69,13 @@ pub(crate) fn expand(text: &str, environment: &Environment) -> Expanded {
             all.errors.push(PlaceholderError::Unclosed);
             return all;
         };
-        all.push_placeholder(&inside[..end], environment);
-        rest = &inside[end + 1..];
+        let inside = &inside[..end];
+        if names == NamesInBraces::Keep && is_variable_name(inside) {
+            all.push_literal(&rest[start..start + end + 2]);
+        } else {
+            all.push_placeholder(inside, environment);
+        }
+        rest = &rest[start + end + 2..];
     }
     all.push_literal(rest);
     all

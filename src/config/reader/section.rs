@@ -106,6 +106,23 @@ impl<'r, 'a, 'i> Section<'r, 'a, 'i> {
         self.read_list(key, default, |reader, text| reader.parse(text, &parse))
     }
 
+    /// Reads a string or a list of strings, each with `parse`. A name in braces stays as it is.
+    pub(crate) fn patterns<T>(
+        &mut self,
+        key: &'static str,
+        default: &str,
+        parse: impl Fn(&str) -> Result<T, InvalidValue>,
+    ) -> Option<Vec<T>> {
+        match self.value(key) {
+            Some((reader, DeValue::String(text))) => Some(vec![reader.parse_pattern(text, &parse)?]),
+            None => Some(vec![self.value_reader(key).parse_pattern(default, &parse)?]),
+            Some((_, DeValue::Array(_))) => {
+                self.read_list(key, &[], |reader, text| reader.parse_pattern(text, &parse))
+            }
+            Some((reader, other)) => reader.report(describe(other), "a string or a list of strings", ""),
+        }
+    }
+
     /// Reads a list of secrets, each with `parse`. An entry is a placeholder, and may hold several, separated by commas.
     pub(crate) fn secret_list<T>(
         &mut self,

@@ -3,7 +3,7 @@
 
 use super::diagnostics::{Diagnostic, display_value};
 use super::parse::InvalidValue;
-use super::placeholder::{Expanded, PlaceholderError, expand};
+use super::placeholder::{Expanded, NamesInBraces, PlaceholderError, expand_with};
 use super::reading::Reading;
 
 /// The expectation of a key that holds a secret.
@@ -63,7 +63,23 @@ impl<'r, 'a> ValueReader<'r, 'a> {
 
     /// Replaces the placeholders of `text` and parses the result.
     pub(crate) fn parse<T>(&self, text: &str, parse: &impl Fn(&str) -> Result<T, InvalidValue>) -> Option<T> {
-        let expanded = self.expand(text, false)?;
+        self.parse_expanded(self.expand(text, false, NamesInBraces::Reject)?, parse)
+    }
+
+    /// Replaces the placeholders of `text` and parses the result, in which a name in braces stays as it is.
+    pub(crate) fn parse_pattern<T>(
+        &self,
+        text: &str,
+        parse: &impl Fn(&str) -> Result<T, InvalidValue>,
+    ) -> Option<T> {
+        self.parse_expanded(self.expand(text, false, NamesInBraces::Keep)?, parse)
+    }
+
+    fn parse_expanded<T>(
+        &self,
+        expanded: Expanded,
+        parse: &impl Fn(&str) -> Result<T, InvalidValue>,
+    ) -> Option<T> {
         match parse(&expanded.text) {
             Ok(value) => Some(value),
             Err(InvalidValue { found, expected, help }) => {
@@ -131,7 +147,7 @@ impl<'r, 'a> ValueReader<'r, 'a> {
 
     /// Replaces the placeholders of a secret, and rejects one that the file spells out.
     fn expand_secret(&self, text: &str) -> Option<Expanded> {
-        let expanded = self.expand(text, true)?;
+        let expanded = self.expand(text, true, NamesInBraces::Reject)?;
         if expanded.literal {
             return self.report("a secret in plain text", PLACEHOLDER, SECRETS_STAY_OUTSIDE);
         }
@@ -140,8 +156,8 @@ impl<'r, 'a> ValueReader<'r, 'a> {
 
     /// Replaces the placeholders of `text` and reports those that cannot be replaced. If `secret`, no report quotes the
     /// text.
-    fn expand(&self, text: &str, secret: bool) -> Option<Expanded> {
-        let expanded = expand(text, self.reading.environment());
+    fn expand(&self, text: &str, secret: bool, names: NamesInBraces) -> Option<Expanded> {
+        let expanded = expand_with(text, self.reading.environment(), names);
         if expanded.errors.is_empty() {
             return Some(expanded);
         }

@@ -2,6 +2,7 @@
 //! becomes a value, or an [`InvalidValue`].
 
 use crate::config::reader::{DAY, InvalidValue, SECOND, duration};
+use crate::guard::{MAX_QUERY_PAIRS, QueryPair, same_key, variable_name};
 use secrecy::SecretString;
 use std::time::Duration;
 
@@ -17,6 +18,9 @@ pub(crate) const SECRET_PREFIX: &str = "whsec_";
 /// The longest endpoint name, in bytes.
 const MAX_NAME: usize = 100;
 
+/// The longest key or value of a query that tells a webhook, in bytes.
+const MAX_QUERY_PART: usize = 100;
+
 /// The longest event type, in bytes.
 const MAX_TYPE: usize = 255;
 
@@ -31,18 +35,23 @@ pub(crate) fn path(text: &str) -> Result<String, InvalidValue> {
         return invalid("start it with a slash, without scheme or host");
     }
     if text.contains(['?', '#']) {
-        return invalid("remove the query: the path is guarded and forwarded with any query");
+        return invalid(
+            "remove the query: the path is guarded with any query, and the key query names pairs that tell a webhook",
+        );
+    }
+    if segments().any(|segment| segment.starts_with(':') || segment == "*") {
+        return invalid("write a variable segment in braces, as in \"/tenants/{tenant}/stripe\"");
     }
     if text.contains('*') {
         return invalid(
-            "a webhook has one path: every spelling of it, and everything below it, is guarded as well",
+            "remove the *: every spelling of the path, and everything below it, is guarded as well",
         );
     }
     if text.contains(odd) {
         return invalid("use letters, digits and -._~!$&'()+,=:@ between slashes, without percent-encoding");
     }
     if trimmed.is_empty() {
-        return invalid("the whole site cannot be one webhook");
+        return invalid("the whole site cannot be one webhook, unless the key query says which requests are");
     }
     if trimmed.contains("//")
         || text.ends_with("//")
@@ -54,6 +63,70 @@ pub(crate) fn path(text: &str) -> Result<String, InvalidValue> {
         );
     }
     Ok(text.to_owned())
+}
+
+/// Parses a path in which a segment `{name}` is variable. The root is a path, too: whether it may be one depends on other
+/// keys.
+pub(super) fn location_path(text: &str) -> Result<String, InvalidValue> {
+    let invalid = |help: &str| {
+        Err(InvalidValue::expected("a path such as \"/webhooks/stripe\" or \"/tenants/{tenant}/stripe\"")
+            .help(help))
+    };
+    let name_like =
+        |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    let segments: Vec<&str> = text.split('/').collect();
+    let names: Vec<&str> = segments.iter().filter_map(|segment| variable_name(segment)).collect();
+    let braced = segments.iter().filter(|segment| segment.contains(['{', '}'])).count();
+    if braced != names.len() || !names.iter().all(|name| name_like(name)) {
+        return invalid("braces hold the name of one whole segment, as in \"/tenants/{tenant}/stripe\"");
+    }
+    if !names.is_empty() && names.len() == segments.iter().filter(|segment| !segment.is_empty()).count() {
+        return invalid("add a segment that is not variable: otherwise the whole site is the webhook");
+    }
+    if text != "/" {
+        let literal =
+            segments.iter().map(|segment| if variable_name(segment).is_some() { "x" } else { segment });
+        path(&literal.collect::<Vec<_>>().join("/"))?;
+    }
+    Ok(text.to_owned())
+}
+
+/// Parses the pairs of a query that tell a webhook. A blank text has none.
+pub(super) fn query(text: &str) -> Result<Vec<QueryPair>, InvalidValue> {
+    let invalid = |help: &str| Err(InvalidValue::expected("pairs such as \"wc-api=wc_stripe\"").help(help));
+    let plain = |part: &str| {
+        part.len() <= MAX_QUERY_PART
+            && part.bytes().any(|b| b.is_ascii_alphanumeric())
+            && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"._~-/:@".contains(&b))
+    };
+    let mut pairs: Vec<QueryPair> = Vec::new();
+    for pair in text.split('&').filter(|_| !text.is_empty()) {
+        let Some((key, value)) = pair.split_once('=') else {
+            return invalid("write each pair as key=value, and separate pairs by &");
+        };
+        if !plain(key) || !plain(value) {
+            return invalid(
+                "use letters, digits and ._~-/:@ in keys and values, at most 100 each, without percent-encoding",
+            );
+        }
+        if pairs.iter().any(|known| same_key(&known.key, key)) {
+            return invalid("name each key once: parsers differ on a key that is repeated");
+        }
+        pairs.push(QueryPair { key: key.to_owned(), value: value.to_owned() });
+    }
+    if pairs.len() > MAX_QUERY_PAIRS {
+        return invalid("name at most 8 pairs");
+    }
+    Ok(pairs)
+}
+
+/// Parses a raw query that is taken, `*` for any, or a blank text for none.
+pub(super) fn allowed_query(text: &str) -> Result<String, InvalidValue> {
+    if text.bytes().all(|b| b.is_ascii_graphic() && b != b'#' && b != b'?') {
+        return Ok(text.to_owned());
+    }
+    Err(InvalidValue::expected("a raw query without ?, such as \"version=2\", or \"*\"")
+        .help("write it as Stripe sends it, percent-encoded as in the endpoint's URL"))
 }
 
 /// Parses an endpoint's name. Ledger keys, metrics and logs show it, so it has to be readable on one line.

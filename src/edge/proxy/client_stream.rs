@@ -19,6 +19,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::body_limit::BodyLimit;
+use super::form_check::FormCheck;
 use crate::edge::connection::{Connection, READ_SIZE};
 use crate::edge::headers::RewrittenHead;
 use crate::http1::framing::Framing;
@@ -43,6 +44,8 @@ pub(super) struct ClientStream {
     rewritten_head: BytesMut,
     /// The lines that the head gets on the way to the backend.
     appended_headers: Bytes,
+    /// The check of the request's form, if it has one.
+    form: Option<FormCheck>,
     /// The kind of response: one of the constants above. Atomic since pingora's hooks see this stream shared.
     response_kind: AtomicU8,
     /// What pingora has written and the socket has not taken.
@@ -53,12 +56,18 @@ pub(super) struct ClientStream {
 
 impl ClientStream {
     /// Lends `connection` for the request with this head and framing, whose body the connection's buffer begins with.
-    pub(super) fn new(connection: Box<Connection>, head: RewrittenHead, framing: Framing) -> Self {
+    pub(super) fn new(
+        connection: Box<Connection>,
+        head: RewrittenHead,
+        framing: Framing,
+        form: Option<FormCheck>,
+    ) -> Self {
         Self {
             connection,
             body_limit: BodyLimit::new(framing),
             rewritten_head: head.head,
             appended_headers: head.appended_headers,
+            form,
             response_kind: AtomicU8::new(NORMAL),
             write_buf: Vec::new(),
             stalled: false,
@@ -81,6 +90,11 @@ impl ClientStream {
     /// The lines that the head gets on the way to the backend.
     pub(super) fn appended_headers(&self) -> Bytes {
         self.appended_headers.clone()
+    }
+
+    /// The check of the request's form, if it has one.
+    pub(super) fn form(&self) -> Option<&FormCheck> {
+        self.form.as_ref()
     }
 
     /// Notes that the response is a stream of events.

@@ -1,16 +1,18 @@
 //! Requests that pass through to the backend, by way of pingora. Only the files here name pingora.
 //!
 //! `client_stream` lends pingora the client's connection for one request, within its `body_limit`. `upstream` connects it
-//! to the backend, `pooled_stream` lends it a pooled connection, and `tunnel` delays an upgrade by one poll. This file
+//! to the backend, `form_check` judges the fields of forms, `pooled_stream` lends it a pooled connection, and `tunnel` delays an upgrade by one poll. This file
 //! implements pingora's hooks. Webhooks never come here, and a head is rewritten before pingora reads it.
 
 mod body_limit;
 mod client_stream;
+mod form_check;
 mod pooled_stream;
 mod tunnel;
 mod upstream;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use pingora::apps::HttpServerApp;
 use pingora::http::ResponseHeader;
 use pingora::prelude::*;
@@ -30,7 +32,10 @@ use crate::http1::framing::Framing;
 use crate::metrics::{InFlight, Metrics, StatusClass};
 use crate::outcome::Outcome;
 use client_stream::ClientStream;
+use form_check::FormAttempt;
 use upstream::{BackendConnector, Upstream};
+
+pub(super) use form_check::FormCheck;
 
 /// How long the rest of a request's body is discarded so that its connection can be used again.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
@@ -49,15 +54,17 @@ impl PassThrough {
         Self { proxy: Arc::new(pingora::proxy::http_proxy(&Arc::default(), hooks)), draining }
     }
 
-    /// Forwards the request with this head, whose body the connection's buffer begins with. Returns the connection if it
-    /// can carry another request.
+    /// Forwards the request with this head, whose body the connection's buffer begins with. `form` checks the body if it is
+    /// a form that may tell a webhook. Returns the connection if it can carry another request.
     pub(super) async fn serve(
         &self,
         connection: Box<Connection>,
         head: RewrittenHead,
         framing: Framing,
+        form: Option<FormCheck>,
     ) -> Option<Box<Connection>> {
-        let session = ServerSession::new_http1(Box::new(ClientStream::new(connection, head, framing)));
+        let stream = ClientStream::new(connection, head, framing, form);
+        let session = ServerSession::new_http1(Box::new(stream));
         let reused = self.proxy.process_new_http(session, &self.draining).await?;
         let (stream, _) = reused.consume();
         ClientStream::into_connection(stream).await
@@ -75,6 +82,8 @@ struct RequestCtx {
     started: Instant,
     /// The connector of the last attempt; `None` before the first.
     connector: Option<Arc<BackendConnector>>,
+    /// The check of the body in the last attempt; `None` if it is no form, or none can tell a webhook.
+    form: Option<FormAttempt>,
     /// True if the client was sent an error response of Countersign's own.
     error_sent: bool,
     _in_flight: InFlight,
@@ -88,6 +97,7 @@ impl ProxyHttp for ProxyHooks {
         RequestCtx {
             started: clock::instant(),
             connector: None,
+            form: None,
             error_sent: false,
             _in_flight: self.metrics.in_flight(),
         }
@@ -100,10 +110,27 @@ impl ProxyHttp for ProxyHooks {
         session.set_total_drain_timeout(Some(DISCARD_TIMEOUT));
         let stream = ClientStream::downcast_ref(session.downstream_session.stream());
         let appended_headers = stream.map(ClientStream::appended_headers).unwrap_or_default();
+        // A further attempt sends the body from its beginning.
+        ctx.form = stream.and_then(ClientStream::form).map(FormCheck::begin);
         let connector = self.upstream.connector(session.is_upgrade_req(), appended_headers);
         let peer = self.upstream.peer(&connector);
         ctx.connector = Some(connector);
         Ok(peer)
+    }
+
+    async fn request_body_filter(
+        &self,
+        session: &mut Session,
+        body: &mut Option<Bytes>,
+        end_of_stream: bool,
+        ctx: &mut RequestCtx,
+    ) -> Result<()> {
+        match &mut ctx.form {
+            Some(form) if !session.was_upgraded() => {
+                form.check(body.as_deref(), end_of_stream || body.is_none(), &self.metrics)
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     async fn response_filter(
@@ -130,6 +157,10 @@ impl ProxyHttp for ProxyHooks {
         ctx: &mut RequestCtx,
         _: bool,
     ) -> Box<Error> {
+        if ctx.form_is_rejected() {
+            e.set_retry(false);
+            return e;
+        }
         let reused = ctx.connector.as_ref().is_some_and(|connector| connector.is_reused());
         if session.req_header().method.is_idempotent() && !session.as_ref().retry_buffer_truncated() {
             e.retry.decide_reuse(reused);
@@ -140,7 +171,9 @@ impl ProxyHttp for ProxyHooks {
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, e: &Error, ctx: &mut RequestCtx) -> FailToProxy {
-        let Some(outcome) = error_outcome(session, e) else {
+        let outcome =
+            if ctx.form_is_rejected() { ambiguous_form(session) } else { error_outcome(session, e) };
+        let Some(outcome) = outcome else {
             return FailToProxy { error_code: 0, can_reuse_downstream: false };
         };
         let response = Response::from_outcome(outcome);
@@ -166,6 +199,18 @@ impl ProxyHttp for ProxyHooks {
     fn suppress_error_log(&self, _: &Session, _: &RequestCtx, _: &Error) -> bool {
         true
     }
+}
+
+impl RequestCtx {
+    fn form_is_rejected(&self) -> bool {
+        self.form.as_ref().is_some_and(FormAttempt::is_rejected)
+    }
+}
+
+/// Returns what to tell a client whose form tells a webhook; `None` if the backend's response has begun.
+fn ambiguous_form(session: &Session) -> Option<Outcome> {
+    let begun = session.response_written().is_some_and(|head| !head.status.is_informational());
+    (!begun).then_some(Outcome::AmbiguousPath)
 }
 
 /// Returns what to tell the client; `None` if it is too late, or nobody is there.

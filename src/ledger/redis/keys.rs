@@ -1,7 +1,8 @@
 //! The names of the ledger's keys in Redis, and the event that a record's key names. Pure data: it sends nothing.
 //!
 //! ```text
-//!  PREFIX:{e}:ID?QUERY ENDPOINT   string: an event's record; a settled one expires after the retention
+//!  PREFIX:{e}:ID?QUERY ENDPOINT   string: an event's record; a settled one expires after the retention. Variable segments
+//!                                 of the path follow the id, each after a slash: ID/SEGMENT?QUERY ENDPOINT
 //!  PREFIX:{e}:/ID?QUERY ENDPOINT  hash: the event's payload, while it may still be needed
 //!  PREFIX:{e}:running             set: the keys of RUNNING records
 //!  PREFIX:{e}:due ENDPOINT        sorted set of queued events: PENDING by due time, RUNNING by the end of the lease
@@ -43,8 +44,9 @@ impl Keys {
     /// Returns the key of an event's record.
     pub(super) fn record(&self, key: &EventKey) -> String {
         // The same text as `EventKey`'s Display. Joining the parts avoids the cost of formatting on every claim.
-        let EventKey { endpoint, query, id } = key;
-        [&self.key_prefix, &**id, "?", query, " ", endpoint].concat()
+        let EventKey { endpoint, segments, query, id } = key;
+        let separator = if segments.is_empty() { "" } else { "/" };
+        [&self.key_prefix, &**id, separator, segments, "?", query, " ", endpoint].concat()
     }
 
     /// Returns the key of the payload that belongs to a record. It differs from every record's key by its slash,
@@ -92,7 +94,8 @@ impl Keys {
     /// Returns the event that a record's key names; `None` if the key is not a record's.
     pub(super) fn event(&self, record: &str) -> Option<EventKey> {
         let key: EventKey = record.strip_prefix(&self.key_prefix)?.parse().ok()?;
-        key.id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_').then_some(key)
+        let is_id = |id: &str| !id.is_empty() && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        is_id(&key.id).then_some(key)
     }
 }
 
@@ -101,7 +104,18 @@ mod tests {
     use super::*;
 
     fn key(endpoint: &str, query: &str, id: &str) -> EventKey {
-        EventKey { endpoint: endpoint.into(), query: query.into(), id: id.into() }
+        EventKey { endpoint: endpoint.into(), segments: "".into(), query: query.into(), id: id.into() }
+    }
+
+    #[test]
+    fn the_variable_segments_are_part_of_a_key() {
+        let keys = Keys::new("c");
+        let event = EventKey { segments: "acme/live".into(), ..key("shop", "v=2", "evt_1") };
+        let record = keys.record(&event);
+        assert_eq!(record, "c:{e}:evt_1/acme/live?v=2 shop");
+        assert_eq!(record, format!("c:{{e}}:{event}"));
+        assert_eq!(keys.event(&record), Some(event));
+        assert_eq!(keys.event(&keys.payload(&record)), None);
     }
 
     #[test]
@@ -136,6 +150,8 @@ mod tests {
             key("a?b", "", "evt_1"),
             key("b", "?a", "evt_1"),
             key("", "", "evt_1"),
+            EventKey { segments: "a".into(), ..key("a", "b", "evt_1") },
+            EventKey { segments: "a/b".into(), ..key("a", "", "evt_1") },
         ];
         let spelled: std::collections::HashSet<_> = events.iter().map(|key| keys.record(key)).collect();
         assert_eq!(spelled.len(), events.len());

@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     fn key() -> EventKey {
-        EventKey { endpoint: "a".into(), query: "".into(), id: "evt_1".into() }
+        EventKey { endpoint: "a".into(), segments: "".into(), query: "".into(), id: "evt_1".into() }
     }
 
     #[test]

@@ -245,7 +245,8 @@ mod tests {
     use super::*;
 
     fn arrival() -> Arrival {
-        let key = EventKey { endpoint: "/w".into(), query: "".into(), id: "evt_1".into() };
+        let key =
+            EventKey { endpoint: "/w".into(), segments: "".into(), query: "".into(), id: "evt_1".into() };
         Arrival { key, event_type: "invoice.paid".into(), created: None, livemode: None, account: None }
     }
 

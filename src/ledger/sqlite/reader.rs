@@ -106,7 +106,7 @@ pub(super) fn get(
 ) -> std::result::Result<Option<(Record, Option<StoredRequest>)>, LedgerError> {
     with_connection(path, |conn| {
         let condition = "WHERE id = ?1 AND endpoint = ?2 AND query = ?3";
-        let key = (&key.id, &*key.endpoint, &key.query);
+        let key = (&key.id, &*key.endpoint, &*key.variant());
         let event = conn
             .query_row(&format!("SELECT {EVENT_COLUMNS} FROM events {condition}"), key, |row| {
                 Ok((event_record(row)?, row.get::<_, i64>(13)?))
@@ -180,7 +180,7 @@ impl PageBuilder<'_> {
         // The archive holds settled events only.
         let may_be_archived =
             self.filter.state.is_none_or(|state| matches!(state, State::Delivered | State::Failed));
-        let after = EventKey { endpoint: "".into(), query: "".into(), id: "".into() };
+        let after = EventKey::from_variant("".into(), "", "".into());
         Ok(may_be_archived.then_some(PageCursor::Archive { after }))
     }
 
@@ -196,7 +196,7 @@ impl PageBuilder<'_> {
              ORDER BY id, endpoint, query"
         );
         let mut statement = self.conn.prepare(&sql)?;
-        let mut rows = statement.query((&after.id, &*after.endpoint, &after.query, &self.filter.id))?;
+        let mut rows = statement.query((&after.id, &*after.endpoint, after.variant(), &self.filter.id))?;
         while let Some(row) = rows.next()? {
             let record = record(row)?;
             let key = record.key.clone();
@@ -228,9 +228,9 @@ fn event_record(row: &Row<'_>) -> Result<Record> {
 /// Reads a row in the columns of [`ARCHIVE_COLUMNS`].
 fn record(row: &Row<'_>) -> Result<Record> {
     let text = |column| row.get_ref(column)?.as_str().map_err(rusqlite::Error::from);
-    let (id, endpoint, query) = (text(0)?.into(), Arc::from(text(1)?), text(2)?.into());
+    let (id, endpoint, variant) = (text(0)?.into(), Arc::from(text(1)?), text(2)?);
     Ok(Record {
-        key: EventKey { endpoint, query, id },
+        key: EventKey::from_variant(endpoint, variant, id),
         event_type: text(3)?.into(),
         created: row.get(4)?,
         livemode: row.get(5)?,

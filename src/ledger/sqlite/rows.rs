@@ -133,7 +133,7 @@ impl<'c> EventRows<'c> {
     }
 
     pub(super) fn hash(&self, key: &EventKey) -> KeyHash {
-        self.hasher.hash(&key.id, &key.endpoint, &key.query)
+        self.hasher.hash(&key.id, &key.endpoint, &key.variant())
     }
 
     /// The row that the index has for a key. [`read`](EventRows::read) checks that it belongs to the event.
@@ -149,7 +149,7 @@ impl<'c> EventRows<'c> {
     /// Reads a row of `events`, if it exists and belongs to this event.
     pub(super) fn read(&mut self, seq: i64, key: &EventKey) -> Result<Option<ExistingRow>> {
         self.read
-            .query_row((seq, &key.id, &*key.endpoint, &key.query), |row| {
+            .query_row((seq, &key.id, &*key.endpoint, key.variant()), |row| {
                 Ok(ExistingRow {
                     state: row.get(0)?,
                     attempts: row.get(1)?,
@@ -163,10 +163,10 @@ impl<'c> EventRows<'c> {
     /// Reads the arrival that a row of `events` was made from.
     pub(super) fn read_arrival(&mut self, seq: i64) -> Result<Option<Arrival>> {
         let arrival = |row: &rusqlite::Row<'_>| {
-            let (id, query, endpoint): (String, String, String) = (row.get(0)?, row.get(1)?, row.get(6)?);
+            let (id, variant, endpoint): (String, String, String) = (row.get(0)?, row.get(1)?, row.get(6)?);
             let (event_type, account): (String, Option<String>) = (row.get(2)?, row.get(5)?);
             Ok(Arrival {
-                key: EventKey { endpoint: endpoint.into(), query: query.into(), id: id.into() },
+                key: EventKey::from_variant(endpoint.into(), &variant, id.into()),
                 event_type: event_type.into(),
                 created: row.get(3)?,
                 livemode: row.get(4)?,
@@ -178,13 +178,13 @@ impl<'c> EventRows<'c> {
 
     /// Appends a row to `events` and returns its `seq`.
     pub(super) fn append(&mut self, arrival: &Arrival, hash: KeyHash, row: &NewRow) -> Result<i64> {
-        let EventKey { endpoint, query, id } = &arrival.key;
+        let EventKey { endpoint, id, .. } = &arrival.key;
         let seq = self.index.next_seq();
         self.append.execute(rusqlite::params![
             seq,
             id,
             endpoint.as_ref(),
-            query,
+            arrival.key.variant(),
             arrival.event_type,
             arrival.created,
             arrival.livemode,
@@ -221,8 +221,8 @@ impl<'c> EventRows<'c> {
 
     /// Makes a row DELIVERED, whatever its state. False if it no longer belongs to this event.
     pub(super) fn deliver(&mut self, seq: i64, key: &EventKey, status: u16, now: i64) -> Result<bool> {
-        let EventKey { endpoint, query, id } = key;
-        Ok(self.deliver.execute((seq, status, now, id, &**endpoint, query))? == 1)
+        let EventKey { endpoint, id, .. } = key;
+        Ok(self.deliver.execute((seq, status, now, id, &**endpoint, key.variant()))? == 1)
     }
 
     /// Makes a row FAILED. False if it is not RUNNING with this token.
@@ -243,7 +243,7 @@ impl<'c> EventRows<'c> {
             return Ok(None);
         }
         self.read_archived
-            .query_row((&key.id, &*key.endpoint, &key.query), |row| {
+            .query_row((&key.id, &*key.endpoint, key.variant()), |row| {
                 Ok(ArchivedRow { state: row.get(0)?, attempts: row.get(1)?, seen: row.get(2)? })
             })
             .optional()
@@ -251,7 +251,7 @@ impl<'c> EventRows<'c> {
 
     /// Deletes a row of `archive`, if there is one.
     pub(super) fn delete_archived(&mut self, key: &EventKey) -> Result<()> {
-        self.delete_archived.execute((&key.id, &*key.endpoint, &key.query)).map(drop)
+        self.delete_archived.execute((&key.id, &*key.endpoint, key.variant())).map(drop)
     }
 
     /// Runs a maintenance operation and returns the number of rows it changed.

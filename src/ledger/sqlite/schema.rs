@@ -23,7 +23,8 @@ const APPLICATION: i64 = 0x4374_536e;
 const BUSY_TIMEOUT: Duration = Duration::from_millis(400);
 
 /// The tables of version 1. Times are Unix milliseconds, except `created`, which is Stripe's, in seconds. States are
-/// those of [`State`](crate::ledger::State). `due` is when a RUNNING event's lease expires, or a PENDING one is due.
+/// those of [`State`](crate::ledger::State). `query` holds the [`variant`](crate::ledger::EventKey::variant) of an event's key.
+/// `due` is when a RUNNING event's lease expires, or a PENDING one is due.
 const TABLES: &str = "
     CREATE TABLE events (
         seq      INTEGER PRIMARY KEY,

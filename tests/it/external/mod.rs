@@ -4,6 +4,7 @@
 //! - `demo`: `make run`, as a newcomer runs it
 //! - `gunicorn`: a backend that lets the proxy set `SCRIPT_NAME`
 //! - `frameworks`: what Express, Django and PHP read behind Caddy, with and without the program
+//! - `parsers`: parsers of queries and forms: PHP, Rack, Node, Express, Python, Django
 //! - `prometheus`: promtool on the shipped rules and dashboard
 //! - `sdk`, `sdk_queued`, `sdk_requests`: Stripe's own libraries, as backend and as client
 //! - `stripe_cli`: Stripe's own command line
@@ -17,6 +18,7 @@ pub mod demo;
 mod fake_stripe_api;
 mod frameworks;
 mod gunicorn;
+mod parsers;
 mod prometheus;
 mod sdk;
 mod sdk_queued;

@@ -161,7 +161,12 @@ async fn redeliver(ledger: &Path, id: &str) {
     while let Health::NotReady { .. } = ledger.health() {
         tokio::task::yield_now().await;
     }
-    let key = EventKey { endpoint: "/webhooks/stripe".into(), query: "".into(), id: id.into() };
+    let key = EventKey {
+        endpoint: "/webhooks/stripe".into(),
+        segments: "".into(),
+        query: "".into(),
+        id: id.into(),
+    };
     assert_eq!(ledger.apply(&key, OperatorAction::Redeliver).await.unwrap(), ActionResult::Done);
     tokio::task::spawn_blocking(move || ledger.close()).await.unwrap();
 }

@@ -30,7 +30,7 @@ pub fn arrival(id: &str) -> Arrival {
 
 pub fn at(endpoint: &str, query: &str, id: &str) -> Arrival {
     Arrival {
-        key: EventKey { endpoint: endpoint.into(), query: query.into(), id: id.into() },
+        key: EventKey { endpoint: endpoint.into(), segments: "".into(), query: query.into(), id: id.into() },
         event_type: "checkout.session.completed".into(),
         created: Some(1_760_000_000),
         livemode: Some(false),

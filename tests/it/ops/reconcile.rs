@@ -219,6 +219,32 @@ async fn expired_events_are_not_listed_however_far_back_since_reaches() {
 }
 
 #[tokio::test]
+async fn events_of_one_tenant_are_compared_and_imported_by_its_segments() {
+    let backend = Backend::start().await;
+    let setup = Setup::new(&backend).set("webhook.path", "/tenants/{tenant}/stripe").set("webhook.name", "t");
+    let fixture = Fixture::start(setup).await;
+    let id = fixture.undelivered("invoice.paid", 0);
+    // One tenant has the event, and the other lacks it.
+    let signed = Event::checkout().id(&id).signed();
+    fixture.program.send(&signed.target("/tenants/acme/stripe")).await.expect_delivered(200);
+    fixture.program.send(&Event::checkout().signed().target("/tenants/other/stripe")).await;
+
+    let output = fixture.reconcile(&[]).await;
+    assert!(output.code == 2 && output.err.contains("/tenants/{tenant}/stripe"), "{output:?}");
+    let output = fixture.reconcile(&["--segments", "acme", "--apply", "--since", "1h"]).await;
+    assert!(output.code == 0 && !output.out.contains(&id), "{output:?}");
+    let output = fixture.reconcile(&["--segments", "other", "--apply", "--since", "1h"]).await;
+    assert_eq!((output.code, last_line(&output)), (0, "1 of 1 imported."), "{output:?}");
+    let got = backend.await_request(3).await;
+    assert_eq!((got.target.as_str(), got.header("idempotency-key")), ("/tenants/other/stripe", Some(&*id)));
+
+    let shown = fixture.operator.run(&["events", "list", "--json", "--id", &id]).await;
+    let records: Vec<Value> = shown.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let segments: BTreeSet<_> = records.iter().map(|record| record["segments"].as_str().unwrap()).collect();
+    assert_eq!(segments, BTreeSet::from(["acme", "other"]));
+}
+
+#[tokio::test]
 async fn events_are_those_of_the_account_that_stripe_section_names() {
     let backend = Backend::start().await;
     let setup = Setup::new(&backend).delivery("queued").set("stripe.account", "acct_1Shop");

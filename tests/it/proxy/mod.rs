@@ -1,6 +1,7 @@
 //! The reverse proxy: everything about a connection and a request that is not the webhook itself.
 //!
 //! - `forwarded`: who the client is, by `X-Forwarded-*`
+//! - `front_controller`: webhooks that a query tells apart from pages
 //! - `guard`: no spelling of a webhook path passes unverified
 //! - `limits`: heads and bodies that are too large, too slow or malformed
 //! - `overload`: more connections and webhooks than are allowed at once
@@ -11,6 +12,7 @@
 //! - `upstream`: how the backend is reached, and what happens while it is not
 
 mod forwarded;
+mod front_controller;
 mod guard;
 mod limits;
 mod overload;

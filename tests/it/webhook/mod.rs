@@ -5,6 +5,7 @@
 //! - `delivery`: what arrives at the backend, and what Stripe gets back
 //! - `headers`: the head of the request to the backend, in every delivery mode
 //! - `exactly_once`: duplicates, and copies that arrive at the same time
+//! - `locations`: what tells a webhook: spellings, variable segments, queries that are taken
 //! - `endpoint`: what the settings of one endpoint change
 //! - `queued`: events that are stored first and delivered later
 
@@ -12,6 +13,7 @@ mod delivery;
 mod endpoint;
 mod exactly_once;
 mod headers;
+mod locations;
 mod queued;
 mod signatures;
 mod smoke;

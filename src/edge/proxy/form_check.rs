@@ -1,0 +1,75 @@
+//! The check of a form that passes through: it must not tell a webhook by its fields. The fields are judged by `guard`; this
+//! file owns the verdict's effect on the request.
+
+use pingora::prelude::*;
+use std::sync::Arc;
+
+use crate::guard::{FormGuard, FormInspector, Reason};
+use crate::metrics::Metrics;
+
+/// The check of one request's form, before its body is read.
+#[derive(Debug)]
+pub(in crate::edge) struct FormCheck {
+    /// What the head says about the form.
+    pub guard: FormGuard,
+    /// For each of the guard's locations, whether its endpoint rejects ambiguous requests.
+    pub enforced: Arc<[bool]>,
+}
+
+impl FormCheck {
+    /// Judges a whole body, before anything of its request is forwarded. Returns whether the request is rejected.
+    pub(in crate::edge) fn rejects(&self, body: &[u8], metrics: &Metrics) -> bool {
+        let mut attempt = self.begin();
+        attempt.check(Some(body), true, metrics).is_err()
+    }
+
+    /// Returns the check of one attempt to forward the body.
+    pub(super) fn begin(&self) -> FormAttempt {
+        let enforced = self.enforced.clone();
+        FormAttempt { inspector: self.guard.inspector(), enforced, state: FormState::Checking }
+    }
+}
+
+/// The check of a body while it is forwarded.
+pub(super) struct FormAttempt {
+    inspector: FormInspector,
+    enforced: Arc<[bool]>,
+    state: FormState,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum FormState {
+    /// No webhook is told so far.
+    Checking,
+    /// A webhook of a dry run is told: it is counted, and the body passes.
+    Counted,
+    /// A webhook is told: nothing more of the body is forwarded.
+    Rejected,
+}
+
+impl FormAttempt {
+    /// Judges the next bytes of the body before they leave.
+    ///
+    /// # Errors
+    /// The form tells a webhook. These bytes must not leave.
+    pub(super) fn check(&mut self, body: Option<&[u8]>, is_last: bool, metrics: &Metrics) -> Result<()> {
+        if self.state != FormState::Checking {
+            return Ok(());
+        }
+        let found = body.and_then(|bytes| self.inspector.feed(bytes));
+        let found = found.or_else(|| is_last.then(|| self.inspector.finish()).flatten());
+        let Some(location) = found else { return Ok(()) };
+        metrics.guard_rejected(Reason::Form.as_str());
+        if !self.enforced[location] {
+            self.state = FormState::Counted;
+            return Ok(());
+        }
+        self.state = FormState::Rejected;
+        Error::e_explain(ErrorType::new("AmbiguousForm"), "the form tells a webhook")
+    }
+
+    /// Returns whether the request was rejected.
+    pub(super) fn is_rejected(&self) -> bool {
+        self.state == FormState::Rejected
+    }
+}
