@@ -8,6 +8,7 @@
 //! - `passthrough`: requests and responses that pass unchanged
 //! - `smuggling`: requests that two parsers could read in two ways
 //! - `streaming`: long responses, uploads and upgraded connections
+//! - `unguarded`: webhooks on a path that is not configured
 //! - `upstream`: how the backend is reached, and what happens while it is not
 
 mod forwarded;
@@ -18,4 +19,5 @@ mod overload;
 mod passthrough;
 mod smuggling;
 mod streaming;
+mod unguarded;
 mod upstream;
