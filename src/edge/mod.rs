@@ -4,7 +4,7 @@
 //! Request flow: `listener` accepts, `connection` reads the head, and `serve` routes it by `route`. `exchange` reads
 //! the `body` and responds; `webhook` and `checkout` use it within the permits of `admission`. Everything else goes to
 //! pingora through `proxy`. `headers` says who the client is and what no client may send, `client_addr` finds its address,
-//! `cors` decides which page may send an order, `response` is the table, and `drain` is the end of the program.
+//! `cors` decides which page may send an order, `response` is the table, `unguarded` reports webhooks that pass unverified, and `drain` is the end of the program.
 
 mod admission;
 mod body;
@@ -20,6 +20,7 @@ mod proxy;
 pub mod response;
 pub mod route;
 mod serve;
+mod unguarded;
 mod webhook;
 
 use admission::AdmissionLimiter;
@@ -34,6 +35,7 @@ use crate::metrics::Metrics;
 use drain::Drain;
 use proxy::PassThrough;
 use route::Routes;
+use unguarded::UnguardedWebhooks;
 
 /// How many orders may be read or taken to Stripe at once. Each waits for its turn at Stripe. A burst at the
 /// start of a sale brings so many.
@@ -59,6 +61,8 @@ struct Context {
     drain: Arc<Drain>,
     /// How long one delivery to the backend may take.
     attempt_timeout: Duration,
+    /// Reports webhooks on a path that no endpoint has.
+    unguarded: UnguardedWebhooks,
 }
 
 impl Server {
@@ -75,7 +79,16 @@ impl Server {
         let webhooks = AdmissionLimiter::new(config.server.max_webhooks);
         let orders = AdmissionLimiter::new(MAX_ORDERS);
         let attempt_timeout = config.backend.connect_timeout + config.backend.response_timeout;
-        let context = Context { routes, intake, webhooks, orders, metrics, drain, attempt_timeout };
+        let context = Context {
+            routes,
+            intake,
+            webhooks,
+            orders,
+            metrics,
+            drain,
+            attempt_timeout,
+            unguarded: UnguardedWebhooks::default(),
+        };
         Self { context: Arc::new(context), pass_through }
     }
 }

@@ -123,6 +123,9 @@ async fn forward(
         let action = reject(context, &mut connection, head, Outcome::RequestMalformed).await;
         return Some((connection, action));
     };
+    if rewritten.is_signed && verdict.is_none() && head.method() == b"POST" {
+        context.unguarded.record(head.target(), &context.metrics);
+    }
     let form = match form {
         Ok(form) => form,
         Err(UnreadableForm) => {

@@ -101,6 +101,11 @@ const LEDGER_RESETS: Family = Family {
     help: "Times that the ledger's server came back without its recorded events.",
     labels: &[],
 };
+const UNGUARDED_WEBHOOKS: Family = Family {
+    name: "unguarded_webhooks_total",
+    help: "POST requests with a Stripe-Signature that passed through unverified, since no webhook has their path.",
+    labels: &[],
+};
 const LOG_LINES_DROPPED: Family = Family {
     name: "log_lines_dropped_total",
     help: "Log lines that were dropped because standard error did not take them in time.",
@@ -159,6 +164,7 @@ pub(super) struct Families {
     pub settle_failures: IntCounter,
     pub ledger_resets: IntCounter,
     pub log_lines_dropped: IntCounter,
+    pub unguarded_webhooks: IntCounter,
     pub proxy_requests: IntCounterVec,
     pub proxy_seconds: Histogram,
     pub guard_rejections: IntCounterVec,
@@ -195,6 +201,7 @@ impl Families {
             settle_failures: register(registry, IntCounter::with_opts(SETTLE_FAILURES.opts())),
             ledger_resets: register(registry, IntCounter::with_opts(LEDGER_RESETS.opts())),
             log_lines_dropped: register(registry, IntCounter::with_opts(LOG_LINES_DROPPED.opts())),
+            unguarded_webhooks: register(registry, IntCounter::with_opts(UNGUARDED_WEBHOOKS.opts())),
             proxy_requests: counters(&PROXY_REQUESTS),
             proxy_seconds: register(
                 registry,

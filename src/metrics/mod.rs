@@ -37,6 +37,7 @@ pub struct Metrics {
     settle_failures: IntCounter,
     ledger_resets: IntCounter,
     log_lines_dropped: IntCounter,
+    unguarded_webhooks: IntCounter,
     in_flight: IntGauge,
     /// One counter for each [`CheckoutOutcome`], in the order of the enum.
     checkout_requests: [IntCounter; CheckoutOutcome::ALL.len()],
@@ -71,6 +72,7 @@ impl Metrics {
             settle_failures: families.settle_failures.clone(),
             ledger_resets: families.ledger_resets.clone(),
             log_lines_dropped: families.log_lines_dropped.clone(),
+            unguarded_webhooks: families.unguarded_webhooks.clone(),
             in_flight: families.in_flight.clone(),
             checkout_requests: CheckoutOutcome::ALL
                 .map(|outcome| families.checkout_requests.with_label_values(&[outcome.as_str()])),
@@ -164,6 +166,11 @@ impl Metrics {
     /// Counts that the ledger's server came back without its recorded events.
     pub fn ledger_reset(&self) {
         self.ledger_resets.inc();
+    }
+
+    /// Counts a POST request with a `Stripe-Signature` that passed through, since no webhook has its path.
+    pub fn unguarded_webhook(&self) {
+        self.unguarded_webhooks.inc();
     }
 
     /// Sets the number of dropped log lines, which the log counts itself, since the start of the process.
@@ -277,6 +284,7 @@ mod tests {
             "countersign_settle_failures_total",
             "countersign_ledger_resets_total",
             "countersign_log_lines_dropped_total",
+            "countersign_unguarded_webhooks_total",
             "countersign_inflight",
             r#"countersign_checkout_requests_total{outcome="created"}"#,
             "countersign_checkout_seconds_count",
@@ -291,7 +299,7 @@ mod tests {
         let metrics = full();
         let endpoint = metrics.endpoint("/webhooks/stripe", 2);
         let second = Duration::from_secs(1);
-        let table: [(&str, Count); 14] = [
+        let table: [(&str, Count); 15] = [
             (
                 r#"countersign_webhook_requests_total{endpoint="/webhooks/stripe",outcome="in_flight"}"#,
                 Box::new(|| endpoint.record_response(Outcome::InFlight, second)),
@@ -322,6 +330,7 @@ mod tests {
             ),
             ("countersign_settle_failures_total", Box::new(|| metrics.settle_failed())),
             ("countersign_ledger_resets_total", Box::new(|| metrics.ledger_reset())),
+            ("countersign_unguarded_webhooks_total", Box::new(|| metrics.unguarded_webhook())),
             ("countersign_log_lines_dropped_total", Box::new(|| metrics.set_log_lines_dropped(1))),
             (
                 r#"countersign_guard_rejections_total{reason="spelling"}"#,

@@ -21,6 +21,8 @@ pub(crate) struct RewrittenHead {
     /// The lines to append: a trusted peer's `X-Forwarded-*` lines byte for byte, those that are missing, and in a dry run a
     /// verdict.
     pub appended_headers: Bytes,
+    /// Whether the request has a `Stripe-Signature`, so that it is meant as a webhook.
+    pub is_signed: bool,
 }
 
 /// Rewrites a head. Returns `None` if there is not exactly one `Host`, or a value that should name a host or a scheme could
@@ -40,7 +42,9 @@ pub(crate) fn rewrite(
     let mut appended = Vec::with_capacity(192);
     // Most requests lose no line: their head is copied in one piece.
     let mut copied = 0;
+    let mut is_signed = false;
     for line in head.lines() {
+        is_signed |= line.name.eq_ignore_ascii_case(b"stripe-signature");
         if !is_safe_value(line.name, line.value, forwarded.is_trusted()) {
             return None;
         }
@@ -59,7 +63,7 @@ pub(crate) fn rewrite(
     if let Some(verdict) = verdict {
         write_header(&mut appended, "Countersign-Verdict", verdict.as_bytes());
     }
-    Some(RewrittenHead { head: rewritten, appended_headers: appended.into() })
+    Some(RewrittenHead { head: rewritten, appended_headers: appended.into(), is_signed })
 }
 
 /// Returns true if no byte of the line could end it early.
@@ -86,7 +90,8 @@ mod tests {
 
     /// The header lines that go out for this peer, sorted.
     fn sent(head: &RequestHead, peer: Option<&str>) -> Vec<String> {
-        let RewrittenHead { head, appended_headers } = rewrite(head, peer.map(ip), &proxies(), None).unwrap();
+        let RewrittenHead { head, appended_headers, .. } =
+            rewrite(head, peer.map(ip), &proxies(), None).unwrap();
         let mut head = head.to_vec();
         head.splice(head.len() - 2..head.len() - 2, appended_headers);
         let out = String::from_utf8(head).unwrap();
@@ -313,7 +318,7 @@ mod tests {
     #[test]
     fn all_other_headers_go_out_byte_for_byte_in_order_with_the_verdict_last() {
         let head = parse(b"POST /x HTTP/1.1\r\nhost:shop.example \r\nZ: \xff\r\nCountersign-Verdict: ok\r\nA:\r\nz: 2\r\n\r\n");
-        let RewrittenHead { head, appended_headers } =
+        let RewrittenHead { head, appended_headers, .. } =
             rewrite(&head, None, &[], Some("signature_mismatch")).unwrap();
         let expected = b"POST /x HTTP/1.1\r\nhost:shop.example \r\nZ: \xff\r\nA:\r\nz: 2\r\n\r\n";
         assert_eq!(head.escape_ascii().to_string(), expected.escape_ascii().to_string());

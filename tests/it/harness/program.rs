@@ -260,6 +260,21 @@ impl Program {
         self.lines.borrow().clone()
     }
 
+    /// Returns every line that the program has logged until now. Lines are written in order and a moment later, so this sends
+    /// an unsigned webhook to the default endpoint and waits for its line.
+    pub async fn complete_log(&self) -> Vec<String> {
+        let markers =
+            |lines: &[String]| lines.iter().filter(|line| line.contains("signature_missing")).count();
+        let before = markers(&self.log());
+        let unsigned = Request::post("/webhooks/stripe", "{}").header("Connection", "close");
+        self.send(&unsigned).await.expect_error(400, "signature_missing");
+        until("the line of an unsigned webhook", async || {
+            let lines = self.log();
+            (markers(&lines) > before).then_some(lines)
+        })
+        .await
+    }
+
     /// Waits for a log line.
     #[track_caller]
     pub fn wait_for_log(

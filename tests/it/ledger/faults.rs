@@ -274,7 +274,8 @@ async fn on_outage_deliver_makes_an_event_that_cannot_be_queued_inline() {
         assert_eq!(got.header("countersign-delivery"), Some("inline"), "{delivery}");
         let refused = r#"deliveries_total{endpoint="/webhooks/stripe",mode="inline",result="refused"}"#;
         assert_eq!(program.metric(refused).await, 1.0, "{delivery}");
-        assert!(!program.log().join("\n").contains("event is dead"), "{delivery}: {:?}", program.log());
+        let log = program.complete_log().await;
+        assert!(!log.join("\n").contains("event is dead"), "{delivery}: {log:?}");
     }
 }
 

@@ -60,8 +60,8 @@ async fn running(redis: &Redis) -> (Backend, Program, Event) {
     (backend, program, known)
 }
 
-fn warned(program: &Program, words: &str) -> bool {
-    let lines = program.log();
+async fn warned(program: &Program, words: &str) -> bool {
+    let lines = program.complete_log().await;
     let parsed = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     parsed
         .filter(|line| line["level"] == "WARN")
@@ -242,7 +242,7 @@ async fn without_config_and_info_permissions_it_serves_and_logs_what_is_unknown(
     let url = redis.url().replace("redis://", "redis://app:{$REDIS_PASSWORD}@");
     let program =
         Program::start(Setup::new(&backend).set("ledger.url", url).env("REDIS_PASSWORD", "pw")).await;
-    assert!(warned(&program, "neither CONFIG nor INFO may be read"));
+    assert!(warned(&program, "neither CONFIG nor INFO may be read").await);
     program.send(&Event::checkout().signed()).await.expect_delivered(200);
 }
 
@@ -296,7 +296,8 @@ async fn documented_permissions_suffice_for_every_delivery_mode() {
         backend.await_request(before + 2).await;
         program.await_metric(r#"events{endpoint="/webhooks/stripe",state="running"}"#, 0.0).await;
         program.await_metric(r#"events{endpoint="/webhooks/stripe",state="pending"}"#, 0.0).await;
-        assert!(!program.log().join("\n").contains("may not do that"), "{:?}", program.log());
+        let log = program.complete_log().await;
+        assert!(!log.join("\n").contains("may not do that"), "{log:?}");
     }
 }
 
@@ -312,7 +313,7 @@ async fn wrong_password_is_reported_without_showing_it_and_retried() {
     let program = Program::start_unready(setup).await;
     unready_with(&program, "credentials").await;
     let reason = expect_outage(&program, &backend).await;
-    let everything = reason + &program.log().join("\n") + &program.metrics().await;
+    let everything = reason + &program.complete_log().await.join("\n") + &program.metrics().await;
     assert!(!everything.contains("WrongOne"), "{everything}");
     let client = redis::Client::open(redis.url().replace("redis://", "redis://:RightOne@")).unwrap();
     let mut connection = client.get_connection().unwrap();
@@ -367,12 +368,12 @@ async fn eviction_policy_and_missing_persistence_are_reported_at_start() {
     }
     let redis = Redis::start_with(&["--maxmemory-policy", "allkeys-lru", "--appendonly", "no"]).await;
     let (_backend, program, _) = running(&redis).await;
-    assert!(warned(&program, "maxmemory-policy is allkeys-lru"));
-    assert!(warned(&program, "keeps nothing on disk"));
+    assert!(warned(&program, "maxmemory-policy is allkeys-lru").await);
+    assert!(warned(&program, "keeps nothing on disk").await);
 
     let redis = Redis::start().await;
     let (_backend, program, _) = running(&redis).await;
-    assert!(!warned(&program, "maxmemory") && !warned(&program, "disk"), "{:?}", program.log());
+    assert!(!warned(&program, "maxmemory").await && !warned(&program, "disk").await, "{:?}", program.log());
 }
 
 #[tokio::test]

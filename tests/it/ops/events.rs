@@ -175,7 +175,8 @@ async fn dead_letters_are_listed_shown_redelivered_and_deleted(ledger: TestLedge
     in_state(&program, &three.id, "delivered").await;
 
     let operator = |line: &&Value| line["message"] == "operator action on an event";
-    let log: Vec<Value> = program.log().iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let log: Vec<Value> =
+        program.complete_log().await.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
     let lines: Vec<_> =
         log.iter().filter(operator).map(|l| [&l["by"], &l["action"], &l["event.id"], &l["result"]]).collect();
     let expected = [
@@ -363,7 +364,7 @@ async fn log_and_lists_contain_no_token_payload_or_signature() {
         let response = operator.run(&[&["events"], words].concat()).await;
         output.push(response.out + &response.err);
     }
-    let all = output.concat() + &program.log().join("\n");
+    let all = output.concat() + &program.complete_log().await.join("\n");
     assert!(all.contains(&event.id));
     let body = String::from_utf8(event.body()).unwrap();
     assert!(body.contains("cs_test_a1Tests"));

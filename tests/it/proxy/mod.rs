@@ -9,6 +9,7 @@
 //! - `smuggling`: requests that two parsers could read in two ways
 //! - `streaming`: long responses, uploads and upgraded connections
 //! - `tls`: a backend with TLS, and what happens if its certificate is not valid
+//! - `unguarded`: webhooks on a path that is not configured
 //! - `upstream`: how the backend is reached, and what happens while it is not
 
 mod forwarded;
@@ -20,4 +21,5 @@ mod passthrough;
 mod smuggling;
 mod streaming;
 mod tls;
+mod unguarded;
 mod upstream;
