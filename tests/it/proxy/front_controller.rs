@@ -171,6 +171,21 @@ async fn form_that_tells_the_webhook_gets_400_and_its_last_byte_never_leaves() {
 }
 
 #[tokio::test]
+async fn empty_content_type_does_not_avoid_the_check() {
+    let backend = Backend::start().await;
+    let program = Program::start(setup(&backend)).await;
+    let multipart = "multipart/form-data; boundary=B";
+    for types in
+        [&[][..], &[""], &[" "], &["application/json", ""], &["", multipart], &[multipart, URLENCODED]]
+    {
+        let request =
+            types.iter().fold(Request::post("/", QUERY), |r, value| r.header("Content-Type", value));
+        program.send(&request).await.case(format!("{types:?}")).expect_error(400, "ambiguous_path");
+    }
+    assert_eq!(backend.count(), 0);
+}
+
+#[tokio::test]
 async fn form_that_arrives_byte_by_byte_is_cut_before_its_last_byte() {
     let backend = Backend::start().await;
     let program = Program::start(setup(&backend)).await;
