@@ -13,6 +13,8 @@ use crate::http1::head::RequestHead;
 /// All that routing needs to know; a reload replaces it as a whole.
 pub struct Routes {
     guard: Guard,
+    /// The guard of the enforced endpoints alone. It judges what a dry run would forward.
+    enforced_guard: Guard,
     endpoints: Vec<Arc<Endpoint>>,
     /// The endpoint of each of the guard's locations, as its position in `endpoints`.
     owners: Vec<usize>,
@@ -59,9 +61,12 @@ impl Routes {
         let locations =
             || endpoints.iter().enumerate().flat_map(|(at, e)| e.locations.iter().map(move |l| (at, l)));
         let guard = Guard::new(locations().map(|(_, location)| location.clone()));
+        let enforced_guard = Guard::new(
+            locations().filter(|(owner, _)| endpoints[*owner].enforce).map(|(_, location)| location.clone()),
+        );
         let owners = locations().map(|(owner, _)| owner).collect();
         let enforced = locations().map(|(owner, _)| endpoints[owner].enforce).collect();
-        Self { guard, endpoints, owners, enforced, checkout: None, trusted_proxies }
+        Self { guard, enforced_guard, endpoints, owners, enforced, checkout: None, trusted_proxies }
     }
 
     /// Returns every endpoint, in the order of the configuration.
@@ -79,18 +84,41 @@ impl Routes {
     /// webhook.
     ///
     /// # Errors
-    /// The form cannot be read, and so might tell a webhook.
+    /// The form cannot be read, and so might tell a webhook of an enforced endpoint.
     pub(super) fn form_check(&self, head: &RequestHead) -> Result<Option<FormCheck>, UnreadableForm> {
-        if !self.guard.judges_forms() || head.framing() == Framing::Length(0) {
+        self.form_check_by(&self.guard, &self.enforced, head)
+    }
+
+    /// Returns the check of the form in a request that a dry run forwards with a verdict: whether it tells a webhook of an
+    /// enforced endpoint.
+    ///
+    /// # Errors
+    /// The form cannot be read, and so might tell such a webhook.
+    pub(super) fn enforced_form_check(
+        &self,
+        head: &RequestHead,
+    ) -> Result<Option<FormCheck>, UnreadableForm> {
+        let enforced = self.enforced.iter().copied().filter(|enforced| *enforced).collect();
+        self.form_check_by(&self.enforced_guard, &enforced, head)
+    }
+
+    /// Returns the check of a form by this guard, some of whose locations are enforced.
+    fn form_check_by(
+        &self,
+        guard: &Guard,
+        enforced: &Arc<[bool]>,
+        head: &RequestHead,
+    ) -> Result<Option<FormCheck>, UnreadableForm> {
+        if !guard.judges_forms() || head.framing() == Framing::Length(0) {
             return Ok(None);
         }
         let kind = match FormKind::of(head.values("content-type"), head.values("content-encoding")) {
             Ok(Some(kind)) => kind,
-            Err(UnreadableForm) if self.enforced.contains(&true) => return Err(UnreadableForm),
+            Err(UnreadableForm) if self.enforced_guard.judges_forms() => return Err(UnreadableForm),
             Ok(None) | Err(UnreadableForm) => return Ok(None),
         };
-        let guard = self.guard.form(head.target(), kind);
-        Ok(guard.map(|guard| FormCheck { guard, enforced: self.enforced.clone() }))
+        let guard = guard.form(head.target(), kind);
+        Ok(guard.map(|guard| FormCheck { guard, enforced: enforced.clone() }))
     }
 
     /// Returns the endpoint of the guard's location at this position.

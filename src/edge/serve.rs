@@ -114,8 +114,11 @@ async fn forward(
 ) -> Option<(Box<Connection>, ConnectionAction)> {
     let (rewritten, form) = {
         let routes = context.routes.load();
-        // A request with a verdict passes whatever it is.
-        let form = if verdict.is_some() { Ok(None) } else { routes.form_check(&head) };
+        // A dry run forwards whatever would not reach an enforced endpoint.
+        let form = match verdict {
+            Some(_) => routes.enforced_form_check(&head),
+            None => routes.form_check(&head),
+        };
         let verdict = verdict.map(Outcome::as_str);
         (headers::rewrite(&head, connection.peer(), &routes.trusted_proxies, verdict), form)
     };

@@ -11,6 +11,7 @@ use super::headers;
 use super::response::Response;
 use crate::backend::RequestHeadBuilder;
 use crate::endpoint::Endpoint;
+use crate::guard::UnreadableForm;
 use crate::http1::framing::Framing;
 use crate::intake::{self, WebhookDisposition, WebhookRequest, WebhookResult};
 use crate::outcome::{Outcome, outcome_of_rejection};
@@ -66,21 +67,23 @@ impl WebhookExchange<'_, '_> {
             }
         };
         let result = self.receive(body.clone()).await;
+        let mut outcome = result.disposition.outcome();
         let response = if let WebhookDisposition::Rejected(rejection) = &result.disposition
             && !self.endpoint.enforce
         {
-            self.pass_on(outcome_of_rejection(*rejection), body).await
+            match self.check_form(&body) {
+                Ok(()) => self.pass_on(outcome_of_rejection(*rejection), body).await,
+                Err(refusal) => {
+                    outcome = refusal;
+                    Response::from_outcome(refusal)
+                }
+            }
         } else {
             Response::from_webhook(&result.disposition)
         };
         drop(permit);
         let action = self.exchange.respond(&response).await;
-        Ok(ExchangeResult {
-            action,
-            outcome: result.disposition.outcome(),
-            status: Some(response.status),
-            result: Some(result),
-        })
+        Ok(ExchangeResult { action, outcome, status: Some(response.status), result: Some(result) })
     }
 
     /// Returns what is wrong with the request before a byte of its body is read.
@@ -153,6 +156,22 @@ impl WebhookExchange<'_, '_> {
     fn verified_head(&self) -> RequestHeadBuilder {
         let routes = self.exchange.context.routes.load();
         headers::delivery_head(&self.exchange.head, self.exchange.peer(), &routes.trusted_proxies)
+    }
+
+    /// Judges the body of a request that failed its check as a form: a dry run must not forward what tells a webhook of an
+    /// enforced endpoint.
+    ///
+    /// # Errors
+    /// The outcome with which the request is refused.
+    fn check_form(&self, body: &[u8]) -> Result<(), Outcome> {
+        let form = self.exchange.context.routes.load().enforced_form_check(&self.exchange.head);
+        match form {
+            Ok(Some(form)) if form.rejects(body, &self.exchange.context.metrics) => {
+                Err(Outcome::AmbiguousPath)
+            }
+            Ok(_) => Ok(()),
+            Err(UnreadableForm) => Err(Outcome::BodyEncoded),
+        }
     }
 
     /// Sends a request that failed its check to the backend as it came, with the verdict beside it: a dry run.

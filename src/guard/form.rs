@@ -114,8 +114,8 @@ pub struct FormInspector {
 }
 
 impl FormInspector {
-    /// Reads the next bytes of the body. Returns the position of the location whose pairs the form completes: these bytes
-    /// must not leave then.
+    /// Reads the next bytes of the body. Returns the position of a location whose pairs the form completes: these bytes must
+    /// not leave then.
     pub fn feed(&mut self, bytes: &[u8]) -> Option<usize> {
         if let Some(parser) = &mut self.urlencoded {
             parser.feed(bytes, &mut self.fields);
@@ -123,7 +123,7 @@ impl FormInspector {
         if let Some(parser) = &mut self.multipart {
             parser.feed(bytes, &mut self.fields);
         }
-        self.fields.complete()
+        self.fields.complete().next()
     }
 
     /// Reads the end of the body. Its last byte must not leave if a location is returned.
@@ -134,7 +134,12 @@ impl FormInspector {
         if let Some(parser) = &mut self.multipart {
             parser.finish(&mut self.fields);
         }
-        self.fields.complete()
+        self.fields.complete().next()
+    }
+
+    /// Returns whether the form completes the pairs of a location at one of these positions.
+    pub fn tells(&self, is_meant: impl Fn(usize) -> bool) -> bool {
+        self.fields.complete().any(is_meant)
     }
 }
 

@@ -265,6 +265,50 @@ async fn dry_run_counts_such_a_form_and_forwards_it() {
 }
 
 #[tokio::test]
+async fn dry_run_does_not_switch_off_the_check_of_forms_for_an_enforced_endpoint() {
+    let backend = Backend::start().await;
+    let secrets = ["{$STRIPE_WEBHOOK_SECRET}"];
+    let setup = setup(&backend)
+        .set("webhook.enforce", false)
+        .webhook("/stripe/test", &secrets)
+        .set("webhook.1.enforce", false)
+        .webhook("/", &secrets)
+        .set("webhook.2.query", "wc-api=wc_stripe")
+        .set("webhook.2.name", "shop");
+    let program = Program::start(setup).await;
+    let (dry, enforced) = (QUERY, "wc-api=wc_stripe");
+    let padding = "y".repeat(100_000);
+    let both =
+        [format!("{dry}&{enforced}"), format!("{enforced}&{dry}"), format!("{dry}&x={padding}&{enforced}")];
+    for body in &both {
+        for request in [form(URLENCODED, body), form(URLENCODED, body).chunked(7919)] {
+            program.send(&request).await.case(&body[..40]).expect_error(400, "ambiguous_path");
+        }
+    }
+    assert_eq!(program.metric(r#"guard_rejections_total{reason="form"}"#).await, 6.0);
+    for (method, target) in [("POST", "/stripe/test"), ("PUT", "/stripe/test"), ("POST", "/stripe/test.json")]
+    {
+        for body in [enforced.to_owned(), format!("x={padding}&{enforced}")] {
+            let typed = form(URLENCODED, &body).method(method).target(target);
+            for request in [typed.clone(), typed.clone().chunked(7919), typed.without("Content-Type")] {
+                let name = format!("{method} {target}");
+                program.send(&request).await.case(name).expect_error(400, "ambiguous_path");
+            }
+        }
+        let coded = form(URLENCODED, "x").method(method).target(target).header("Content-Encoding", "gzip");
+        program.send(&coded).await.case(target).expect_error(415, "body_encoded");
+    }
+    assert!(backend.requests().iter().all(|got| !got.whole));
+    let counted = r#"webhook_requests_total{endpoint="/stripe/test",outcome="ambiguous_path"}"#;
+    assert_eq!(program.metric(counted).await, 6.0);
+    let before = backend.count();
+    for target in ["/stripe/test", "/stripe/test.json", "/"] {
+        assert_eq!(program.send(&form(URLENCODED, dry).target(target)).await.status, 200, "{target}");
+    }
+    assert_eq!(backend.count(), before + 3);
+}
+
+#[tokio::test]
 async fn connection_is_pooled_after_a_form_and_not_after_a_cut_one() {
     let backend = Backend::start().await;
     let program = Program::start(setup(&backend)).await;
