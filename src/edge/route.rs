@@ -28,20 +28,30 @@ pub struct Routes {
 
 /// The part of the program that handles a request.
 pub enum Route<'a> {
-    /// The intake handles it as a webhook of this endpoint. The text has the values of the path's variable segments,
-    /// separated by `/`.
-    Webhook(&'a Arc<Endpoint>, Box<str>),
+    /// The intake handles it as a webhook of an endpoint.
+    Webhook(WebhookRoute<'a>),
     /// The target is ambiguous with the path of an endpoint.
     Ambiguous {
         /// The guard's rule that found it.
         reason: Reason,
-        /// Whether that endpoint rejects ambiguous paths; if not, they are only counted.
+        /// Whether any endpoint that the target is taken for rejects ambiguous paths; if not, they are only counted.
         enforce: bool,
     },
     /// The checkout handles it.
     Checkout(&'a Arc<Checkout>, CheckoutRoute),
     /// The backend handles it, unchanged.
     Pass,
+}
+
+/// A webhook that a target spells exactly.
+pub struct WebhookRoute<'a> {
+    /// The endpoint whose webhook it is.
+    pub endpoint: &'a Arc<Endpoint>,
+    /// The values of the path's variable segments, separated by `/`.
+    pub segments: Box<str>,
+    /// Whether a request that fails verification is rejected: its endpoint does so, or some backend takes the target for a
+    /// webhook of an endpoint that does.
+    pub enforce: bool,
 }
 
 /// What a target within the checkout's paths asks for.
@@ -144,13 +154,20 @@ impl Routes {
                 },
                 None => Route::Pass,
             },
-            Classification::Webhook(location) => {
-                Route::Webhook(self.endpoint(location), self.guard.segments(location, target))
-            }
+            Classification::Webhook(location) => Route::Webhook(WebhookRoute {
+                endpoint: self.endpoint(location),
+                segments: self.guard.segments(location, target),
+                enforce: self.enforces(location, target),
+            }),
             Classification::Ambiguous { reason, webhook } => {
-                Route::Ambiguous { reason, enforce: self.endpoint(webhook).enforce }
+                Route::Ambiguous { reason, enforce: self.enforces(webhook, target) }
             }
         }
+    }
+
+    /// Returns whether the endpoint of this location is enforced, or any other that some backend takes the target for.
+    fn enforces(&self, location: usize, target: &[u8]) -> bool {
+        self.enforced[location] || self.enforced_guard.classify(target) != Classification::Other
     }
 }
 

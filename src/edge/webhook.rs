@@ -25,13 +25,20 @@ struct WebhookExchange<'a, 'c> {
     endpoint: &'a Arc<Endpoint>,
     /// The values of the path's variable segments, separated by `/`; empty if there are none.
     segments: &'a str,
+    /// Whether what fails its check is refused; if not, it is forwarded with the verdict.
+    enforce: bool,
 }
 
 /// Handles a request to a location of `endpoint`, counts it and logs it. `segments` has the values of the path's variable
-/// segments, separated by `/`.
-pub(super) async fn handle(exchange: Exchange<'_>, endpoint: &Arc<Endpoint>, segments: &str) -> Handling {
+/// segments, separated by `/`. `enforce` tells whether what fails its check is refused.
+pub(super) async fn handle(
+    exchange: Exchange<'_>,
+    endpoint: &Arc<Endpoint>,
+    segments: &str,
+    enforce: bool,
+) -> Handling {
     let _in_flight = exchange.context.metrics.in_flight();
-    let mut webhook = WebhookExchange { exchange, endpoint, segments };
+    let mut webhook = WebhookExchange { exchange, endpoint, segments, enforce };
     let result = webhook.run().await;
     let took = webhook.exchange.started.elapsed();
     let outcome = result.as_ref().map_or_else(|verdict| *verdict, |result| result.outcome);
@@ -49,11 +56,7 @@ impl WebhookExchange<'_, '_> {
         if let Some(outcome) = self.check_head() {
             // A dry run forwards what it would refuse. A request that is malformed or too late cannot be forwarded either.
             let forwardable = !matches!(outcome, Outcome::ShuttingDown | Outcome::RequestMalformed);
-            return if forwardable && !self.endpoint.enforce {
-                Err(outcome)
-            } else {
-                Ok(self.reject(outcome).await)
-            };
+            return if forwardable && !self.enforce { Err(outcome) } else { Ok(self.reject(outcome).await) };
         }
         let Some(mut permit) = self.exchange.context.webhooks.acquire().await else {
             return Ok(self.reject(Outcome::Overloaded).await);
@@ -69,7 +72,7 @@ impl WebhookExchange<'_, '_> {
         let result = self.receive(body.clone()).await;
         let mut outcome = result.disposition.outcome();
         let response = if let WebhookDisposition::Rejected(rejection) = &result.disposition
-            && !self.endpoint.enforce
+            && !self.enforce
         {
             match self.check_form(&body) {
                 Ok(()) => self.pass_on(outcome_of_rejection(*rejection), body).await,

@@ -309,6 +309,51 @@ async fn dry_run_does_not_switch_off_the_check_of_forms_for_an_enforced_endpoint
 }
 
 #[tokio::test]
+async fn dry_run_forwards_no_target_that_an_enforced_endpoint_is_taken_for() {
+    let backend = Backend::start().await;
+    let secrets = ["{$STRIPE_WEBHOOK_SECRET}"];
+    let setup = Setup::new(&backend)
+        .set("webhook.path", "/stripe/test")
+        .set("webhook.enforce", false)
+        .webhook("/", &secrets)
+        .set("webhook.1.preset", "woocommerce")
+        .set("webhook.1.name", "shop")
+        .webhook("/hooks/main", &secrets)
+        .set("webhook.2.enforce", false)
+        .webhook("/hooks/{tenant}", &secrets)
+        .webhook("/", &secrets)
+        .set("webhook.4.query", QUERY)
+        .set("webhook.4.name", "forms")
+        .set("webhook.4.enforce", false);
+    let program = Program::start(setup).await;
+    for target in [
+        "/stripe/test.json?wc-api=wc_stripe",
+        "/stripe/test?wc-api=wc_stripe",
+        "/stripe/test?wc_api=WC_Stripe",
+        "/stripe/test/wc-api/wc_stripe/",
+        "/x/wc-api/wc_stripe/?callback[]=gravityformsstripe",
+        "/?callback=gravityformsstripe&wc-api=wc_stripe",
+        "/?callback[]=gravityformsstripe&wc-api=wc_stripe",
+        "/hooks/Main",
+    ] {
+        for request in [Event::checkout().unsigned(), Event::checkout().signed()] {
+            program.send(&request.target(target)).await.case(target).expect_error(400, "ambiguous_path");
+        }
+    }
+    // The path of the dry run is a value of the variable segment, so that the enforced endpoint may be meant.
+    let unsigned = Event::checkout().unsigned().target("/hooks/main");
+    program.send(&unsigned).await.expect_error(400, "signature_missing");
+    program.send(&unsigned.method("PUT")).await.expect_error(405, "method_not_allowed");
+    assert_eq!(backend.count(), 0);
+    program.send(&Event::checkout().signed().target("/hooks/main")).await.expect_delivered(200);
+    let forwarded = ["/stripe/test", "/stripe/test.json?x=y", "/stripe/test?callback[]=gravityformsstripe"];
+    for target in forwarded {
+        assert_eq!(program.send(&Event::checkout().unsigned().target(target)).await.status, 200, "{target}");
+    }
+    assert_eq!(backend.targets()[1..], forwarded.map(|target| format!("POST {target}")));
+}
+
+#[tokio::test]
 async fn connection_is_pooled_after_a_form_and_not_after_a_cut_one() {
     let backend = Backend::start().await;
     let program = Program::start(setup(&backend)).await;
