@@ -15,7 +15,7 @@ impl App {
             Ok(config) => config,
             Err(errors) => {
                 tracing::error!(
-                    faults = %errors,
+                    errors = %errors,
                     "configuration not reloaded: it has errors, and the old one stays in force"
                 );
                 return;
