@@ -67,7 +67,7 @@ async fn serve(source: Source, config: Config) -> ExitCode {
     };
     let mut app = match App::build(source, config, listeners).await {
         Ok(app) => app,
-        Err(message) => return fail("cannot open the checkout", &message),
+        Err(message) => return fail("cannot start", &message),
     };
     while let Signal::Reload = signals.next().await {
         app.reload().await;

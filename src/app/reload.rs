@@ -15,7 +15,7 @@ impl App {
             Ok(config) => config,
             Err(errors) => {
                 tracing::error!(
-                    faults = %errors,
+                    errors = %errors,
                     "configuration not reloaded: it has errors, and the old one stays in force"
                 );
                 return;
@@ -26,8 +26,10 @@ impl App {
         match build::routes(&config, &self.metrics, &mut self.checkout, &before) {
             // One store swaps everything: a request sees the old configuration or the new one, never a mixture.
             Ok(routes) => {
+                let routes = Arc::new(routes);
+                self.routes.store(Arc::clone(&routes));
+                // A new secret must not wait for Stripe. Prices that were known stay known.
                 routes.resolve_prices().await;
-                self.routes.store(Arc::new(routes));
             }
             Err(message) => {
                 tracing::error!(

@@ -17,7 +17,8 @@ use std::time::Duration;
 use unique_locations::UniqueLocations;
 
 /// The default of `retry`: ten attempts over two days.
-pub const DEFAULT_RETRY: [&str; 9] = ["5s", "30s", "2m", "10m", "1h", "3h", "6h", "12h", "24h"];
+pub const DEFAULT_RETRY: [&str; 11] =
+    ["5s", "30s", "2m", "10m", "1h", "3h", "6h", "12h", "24h", "24h", "24h"];
 
 /// The default of `jitter`, as a fraction of each wait.
 pub const DEFAULT_JITTER: f64 = 0.2;

@@ -128,9 +128,6 @@ async fn forward(
         let action = reject(context, &mut connection, head, Outcome::RequestMalformed).await;
         return Some((connection, action));
     };
-    if rewritten.is_signed && verdict.is_none() && head.method() == b"POST" {
-        context.unguarded.record(head.target(), &context.metrics);
-    }
     let form = match form {
         Ok(form) => form,
         Err(UnreadableForm) => {
@@ -145,6 +142,9 @@ async fn forward(
             return Some((connection, action));
         }
     };
+    if rewritten.is_signed && verdict.is_none() && head.method() == b"POST" {
+        context.unguarded.record(head.target(), &context.metrics);
+    }
     let framing = head.framing();
     connection.reuse_buffer(head.into_buffer());
     let connection = pass_through.serve(connection, rewritten, framing, form).await?;

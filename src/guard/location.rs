@@ -54,7 +54,8 @@ impl Location {
     /// Returns the path with these values in place of its variable segments, separated by `/`. Returns `None` if their
     /// number differs, or one is not the value of a variable segment.
     pub fn path_with(&self, segments: &str) -> Option<String> {
-        let mut values = segments.split('/').filter(|value| !value.is_empty());
+        // The text is part of an event's key, so one path has one text: no empty values.
+        let mut values = segments.split('/').skip(usize::from(segments.is_empty()));
         let mut path = Vec::new();
         for segment in self.path.split('/') {
             match variable_name(segment) {
@@ -131,9 +132,10 @@ mod tests {
         ] {
             assert!(!location.is_path(path.as_bytes()), "{path}");
         }
-        for segments in ["", "a", "a/b/c", "a/..", "a/b c"] {
+        for segments in ["", "a", "a/b/c", "a/..", "a/b c", "a/b/", "/a/b", "a//b"] {
             assert_eq!(location.path_with(segments), None, "{segments}");
         }
         assert_eq!(Location::from("/w").path_with("").as_deref(), Some("/w"));
+        assert_eq!(Location::from("/w").path_with("/"), None, "one path has one text");
     }
 }

@@ -45,7 +45,7 @@ async fn reload_applies_prices_and_keys_and_keeps_connections_open() {
     // An invalid file leaves the old configuration active.
     shop.program.reconfigure(&base().set("checkout.success_url", ""));
     shop.program.sighup();
-    shop.program.wait_for_log("the fault", |line| line["faults"].is_string()).await;
+    shop.program.wait_for_log("the fault", |line| line["errors"].is_string()).await;
     assert_eq!(shop.order(PRO).await.outcome(), "created");
 }
 

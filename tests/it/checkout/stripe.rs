@@ -304,7 +304,7 @@ async fn log_and_responses_contain_no_api_key_or_personal_data() {
     shop.program.wait_for_log("the reload", |line| line["message"] == "configuration reloaded").await;
     shop.program.reconfigure(&setup(&shop.backend, &shop.stripe).set("stripe.secret_key", other));
     shop.program.sighup();
-    shop.program.wait_for_log("the faulty reload", |line| line["faults"].is_string()).await;
+    shop.program.wait_for_log("the faulty reload", |line| line["errors"].is_string()).await;
     let all = responses + &shop.log() + &shop.program.metrics().await;
     assert!(all.contains("cs_test_") && all.contains("req_"), "something was logged");
     // An e-mail address appears in no response, and the session's URL only in the response to its order.

@@ -179,6 +179,47 @@ async fn django_behind_one_proxy_reads_the_same_client_with_and_without_the_prog
     reads_the_same(&Address::parse(url.strip_prefix("http://").unwrap())).await;
 }
 
+/// Rails behind one proxy, with the settings of a production environment: a list of hosts, and TLS enforced.
+const RAILS: &str = r#"
+require "action_controller/railtie"
+class App < Rails::Application
+  config.load_defaults 6.1
+  config.eager_load = false
+  config.secret_key_base = "x" * 64
+  config.hosts = ["shop.example"]
+  config.force_ssl = true
+  config.logger = Logger.new(File::NULL)
+  routes.append { match "*path", to: "read#show", via: :all, format: false }
+end
+App.initialize!
+class ReadController < ActionController::Base
+  skip_forgery_protection
+  def show
+    read = { address: request.remote_ip, scheme: request.scheme, host: request.host, url: request.url, format: request.format.to_s,
+             accept: request.headers["Accept"], auth: request.headers["Authorization"], body: request.raw_post }
+    render json: read, status: request.remote_ip == "203.0.113.9" ? 200 : 403
+  end
+end
+run App
+"#;
+
+#[tokio::test]
+async fn rails_in_production_reads_the_same_client_and_accept_with_and_without_the_program() {
+    if !have("caddy") || !have("puma") || !have("ruby") {
+        return;
+    }
+    let folder = TempDir::new().unwrap();
+    std::fs::write(folder.path().join("config.ru"), RAILS).unwrap();
+    let mut puma = Command::new("puma");
+    puma.args(["--bind", "tcp://127.0.0.1:0", "--environment", "production", "config.ru"])
+        .current_dir(&folder);
+    let mut puma = Tool::start(&mut puma);
+    puma.wait_for_output("Use Ctrl-C").await;
+    let log = puma.log();
+    let url = log.split_once("Listening on http://").and_then(|(_, rest)| rest.lines().next()).unwrap();
+    reads_the_same(&Address::parse(url)).await;
+}
+
 /// A PHP script that reads what PHP applications read.
 const PHP: &str = "<?php
 $address = trim(array_slice(explode(',', $_SERVER['HTTP_X_FORWARDED_FOR']), -1)[0]);
