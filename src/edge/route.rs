@@ -13,6 +13,8 @@ use crate::http1::head::RequestHead;
 /// All that routing needs to know; a reload replaces it as a whole.
 pub struct Routes {
     guard: Guard,
+    /// The guard of the enforced endpoints alone. It judges what a dry run would forward.
+    enforced_guard: Guard,
     endpoints: Vec<Arc<Endpoint>>,
     /// The endpoint of each of the guard's locations, as its position in `endpoints`.
     owners: Vec<usize>,
@@ -26,20 +28,30 @@ pub struct Routes {
 
 /// The part of the program that handles a request.
 pub enum Route<'a> {
-    /// The intake handles it as a webhook of this endpoint. The text has the values of the path's variable segments,
-    /// separated by `/`.
-    Webhook(&'a Arc<Endpoint>, Box<str>),
+    /// The intake handles it as a webhook of an endpoint.
+    Webhook(WebhookRoute<'a>),
     /// The target is ambiguous with the path of an endpoint.
     Ambiguous {
         /// The guard's rule that found it.
         reason: Reason,
-        /// Whether that endpoint rejects ambiguous paths; if not, they are only counted.
+        /// Whether any endpoint that the target is taken for rejects ambiguous paths; if not, they are only counted.
         enforce: bool,
     },
     /// The checkout handles it.
     Checkout(&'a Arc<Checkout>, CheckoutRoute),
     /// The backend handles it, unchanged.
     Pass,
+}
+
+/// A webhook that a target spells exactly.
+pub struct WebhookRoute<'a> {
+    /// The endpoint whose webhook it is.
+    pub endpoint: &'a Arc<Endpoint>,
+    /// The values of the path's variable segments, separated by `/`.
+    pub segments: Box<str>,
+    /// Whether a request that fails verification is rejected: its endpoint does so, or some backend takes the target for a
+    /// webhook of an endpoint that does.
+    pub enforce: bool,
 }
 
 /// What a target within the checkout's paths asks for.
@@ -59,9 +71,12 @@ impl Routes {
         let locations =
             || endpoints.iter().enumerate().flat_map(|(at, e)| e.locations.iter().map(move |l| (at, l)));
         let guard = Guard::new(locations().map(|(_, location)| location.clone()));
+        let enforced_guard = Guard::new(
+            locations().filter(|(owner, _)| endpoints[*owner].enforce).map(|(_, location)| location.clone()),
+        );
         let owners = locations().map(|(owner, _)| owner).collect();
         let enforced = locations().map(|(owner, _)| endpoints[owner].enforce).collect();
-        Self { guard, endpoints, owners, enforced, checkout: None, trusted_proxies }
+        Self { guard, enforced_guard, endpoints, owners, enforced, checkout: None, trusted_proxies }
     }
 
     /// Returns every endpoint, in the order of the configuration.
@@ -79,18 +94,41 @@ impl Routes {
     /// webhook.
     ///
     /// # Errors
-    /// The form cannot be read, and so might tell a webhook.
+    /// The form cannot be read, and so might tell a webhook of an enforced endpoint.
     pub(super) fn form_check(&self, head: &RequestHead) -> Result<Option<FormCheck>, UnreadableForm> {
-        if !self.guard.judges_forms() || head.framing() == Framing::Length(0) {
+        self.form_check_by(&self.guard, &self.enforced, head)
+    }
+
+    /// Returns the check of the form in a request that a dry run forwards with a verdict: whether it tells a webhook of an
+    /// enforced endpoint.
+    ///
+    /// # Errors
+    /// The form cannot be read, and so might tell such a webhook.
+    pub(super) fn enforced_form_check(
+        &self,
+        head: &RequestHead,
+    ) -> Result<Option<FormCheck>, UnreadableForm> {
+        let enforced = self.enforced.iter().copied().filter(|enforced| *enforced).collect();
+        self.form_check_by(&self.enforced_guard, &enforced, head)
+    }
+
+    /// Returns the check of a form by this guard, some of whose locations are enforced.
+    fn form_check_by(
+        &self,
+        guard: &Guard,
+        enforced: &Arc<[bool]>,
+        head: &RequestHead,
+    ) -> Result<Option<FormCheck>, UnreadableForm> {
+        if !guard.judges_forms() || head.framing() == Framing::Length(0) {
             return Ok(None);
         }
         let kind = match FormKind::of(head.values("content-type"), head.values("content-encoding")) {
             Ok(Some(kind)) => kind,
-            Err(UnreadableForm) if self.enforced.contains(&true) => return Err(UnreadableForm),
+            Err(UnreadableForm) if self.enforced_guard.judges_forms() => return Err(UnreadableForm),
             Ok(None) | Err(UnreadableForm) => return Ok(None),
         };
-        let guard = self.guard.form(head.target(), kind);
-        Ok(guard.map(|guard| FormCheck { guard, enforced: self.enforced.clone() }))
+        let guard = guard.form(head.target(), kind);
+        Ok(guard.map(|guard| FormCheck { guard, enforced: enforced.clone() }))
     }
 
     /// Returns the endpoint of the guard's location at this position.
@@ -116,13 +154,20 @@ impl Routes {
                 },
                 None => Route::Pass,
             },
-            Classification::Webhook(location) => {
-                Route::Webhook(self.endpoint(location), self.guard.segments(location, target))
-            }
+            Classification::Webhook(location) => Route::Webhook(WebhookRoute {
+                endpoint: self.endpoint(location),
+                segments: self.guard.segments(location, target),
+                enforce: self.enforces(location, target),
+            }),
             Classification::Ambiguous { reason, webhook } => {
-                Route::Ambiguous { reason, enforce: self.endpoint(webhook).enforce }
+                Route::Ambiguous { reason, enforce: self.enforces(webhook, target) }
             }
         }
+    }
+
+    /// Returns whether the endpoint of this location is enforced, or any other that some backend takes the target for.
+    fn enforces(&self, location: usize, target: &[u8]) -> bool {
+        self.enforced[location] || self.enforced_guard.classify(target) != Classification::Other
     }
 }
 

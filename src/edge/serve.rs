@@ -13,7 +13,7 @@ use super::exchange::{ConnectionAction, Exchange, Handling};
 use super::headers;
 use super::proxy::{FormCheck, PassThrough};
 use super::response::{self, Response};
-use super::route::{CheckoutRoute, Route};
+use super::route::{CheckoutRoute, Route, WebhookRoute};
 use super::webhook;
 use crate::checkout::Checkout;
 use crate::endpoint::Endpoint;
@@ -29,8 +29,8 @@ const SHORT_FORM_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The part that answers a request. It owns what it needs, since the routes may be replaced before the request ends.
 enum Destination {
-    /// The webhook endpoint, and the values of the path's variable segments.
-    Webhook(Arc<Endpoint>, Box<str>),
+    /// The webhook endpoint, the values of the path's variable segments, and whether a failed verification rejects.
+    Webhook(Arc<Endpoint>, Box<str>, bool),
     /// The checkout, and what the path asks of it.
     Checkout(Arc<Checkout>, CheckoutRoute),
     /// Nothing: the request is refused.
@@ -70,8 +70,8 @@ pub(super) async fn serve(context: &Context, pass_through: &PassThrough, mut con
 /// Has the part that answers a request handle it.
 async fn handle(context: &Context, connection: &mut Connection, head: RequestHead) -> Handling {
     match route(context, &head) {
-        Destination::Webhook(endpoint, segments) => {
-            webhook::handle(Exchange::new(context, connection, head), &endpoint, &segments).await
+        Destination::Webhook(endpoint, segments, enforce) => {
+            webhook::handle(Exchange::new(context, connection, head), &endpoint, &segments, enforce).await
         }
         Destination::Checkout(checkout, checkout_route) => {
             let exchange = Exchange::new(context, connection, head);
@@ -91,7 +91,9 @@ fn route(context: &Context, head: &RequestHead) -> Destination {
             Destination::Refuse(Outcome::RequestMalformed)
         }
         Route::Pass => Destination::Backend(None),
-        Route::Webhook(endpoint, segments) => Destination::Webhook(endpoint.clone(), segments),
+        Route::Webhook(WebhookRoute { endpoint, segments, enforce }) => {
+            Destination::Webhook(endpoint.clone(), segments, enforce)
+        }
         Route::Checkout(checkout, checkout_route) => Destination::Checkout(checkout.clone(), checkout_route),
         Route::Ambiguous { reason, enforce } => {
             context.metrics.guard_rejected(reason.as_str());
@@ -114,8 +116,11 @@ async fn forward(
 ) -> Option<(Box<Connection>, ConnectionAction)> {
     let (rewritten, form) = {
         let routes = context.routes.load();
-        // A request with a verdict passes whatever it is.
-        let form = if verdict.is_some() { Ok(None) } else { routes.form_check(&head) };
+        // A dry run forwards whatever would not reach an enforced endpoint.
+        let form = match verdict {
+            Some(_) => routes.enforced_form_check(&head),
+            None => routes.form_check(&head),
+        };
         let verdict = verdict.map(Outcome::as_str);
         (headers::rewrite(&head, connection.peer(), &routes.trusted_proxies, verdict), form)
     };

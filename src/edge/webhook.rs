@@ -11,6 +11,7 @@ use super::headers;
 use super::response::Response;
 use crate::backend::RequestHeadBuilder;
 use crate::endpoint::Endpoint;
+use crate::guard::UnreadableForm;
 use crate::http1::framing::Framing;
 use crate::intake::{self, WebhookDisposition, WebhookRequest, WebhookResult};
 use crate::outcome::{Outcome, outcome_of_rejection};
@@ -24,13 +25,20 @@ struct WebhookExchange<'a, 'c> {
     endpoint: &'a Arc<Endpoint>,
     /// The values of the path's variable segments, separated by `/`; empty if there are none.
     segments: &'a str,
+    /// Whether what fails its check is refused; if not, it is forwarded with the verdict.
+    enforce: bool,
 }
 
 /// Handles a request to a location of `endpoint`, counts it and logs it. `segments` has the values of the path's variable
-/// segments, separated by `/`.
-pub(super) async fn handle(exchange: Exchange<'_>, endpoint: &Arc<Endpoint>, segments: &str) -> Handling {
+/// segments, separated by `/`. `enforce` tells whether what fails its check is refused.
+pub(super) async fn handle(
+    exchange: Exchange<'_>,
+    endpoint: &Arc<Endpoint>,
+    segments: &str,
+    enforce: bool,
+) -> Handling {
     let _in_flight = exchange.context.metrics.in_flight();
-    let mut webhook = WebhookExchange { exchange, endpoint, segments };
+    let mut webhook = WebhookExchange { exchange, endpoint, segments, enforce };
     let result = webhook.run().await;
     let took = webhook.exchange.started.elapsed();
     let outcome = result.as_ref().map_or_else(|verdict| *verdict, |result| result.outcome);
@@ -48,11 +56,7 @@ impl WebhookExchange<'_, '_> {
         if let Some(outcome) = self.check_head() {
             // A dry run forwards what it would refuse. A request that is malformed or too late cannot be forwarded either.
             let forwardable = !matches!(outcome, Outcome::ShuttingDown | Outcome::RequestMalformed);
-            return if forwardable && !self.endpoint.enforce {
-                Err(outcome)
-            } else {
-                Ok(self.reject(outcome).await)
-            };
+            return if forwardable && !self.enforce { Err(outcome) } else { Ok(self.reject(outcome).await) };
         }
         let Some(mut permit) = self.exchange.context.webhooks.acquire().await else {
             return Ok(self.reject(Outcome::Overloaded).await);
@@ -66,21 +70,23 @@ impl WebhookExchange<'_, '_> {
             }
         };
         let result = self.receive(body.clone()).await;
+        let mut outcome = result.disposition.outcome();
         let response = if let WebhookDisposition::Rejected(rejection) = &result.disposition
-            && !self.endpoint.enforce
+            && !self.enforce
         {
-            self.pass_on(outcome_of_rejection(*rejection), body).await
+            match self.check_form(&body) {
+                Ok(()) => self.pass_on(outcome_of_rejection(*rejection), body).await,
+                Err(refusal) => {
+                    outcome = refusal;
+                    Response::from_outcome(refusal)
+                }
+            }
         } else {
             Response::from_webhook(&result.disposition)
         };
         drop(permit);
         let action = self.exchange.respond(&response).await;
-        Ok(ExchangeResult {
-            action,
-            outcome: result.disposition.outcome(),
-            status: Some(response.status),
-            result: Some(result),
-        })
+        Ok(ExchangeResult { action, outcome, status: Some(response.status), result: Some(result) })
     }
 
     /// Returns what is wrong with the request before a byte of its body is read.
@@ -153,6 +159,22 @@ impl WebhookExchange<'_, '_> {
     fn verified_head(&self) -> RequestHeadBuilder {
         let routes = self.exchange.context.routes.load();
         headers::delivery_head(&self.exchange.head, self.exchange.peer(), &routes.trusted_proxies)
+    }
+
+    /// Judges the body of a request that failed its check as a form: a dry run must not forward what tells a webhook of an
+    /// enforced endpoint.
+    ///
+    /// # Errors
+    /// The outcome with which the request is refused.
+    fn check_form(&self, body: &[u8]) -> Result<(), Outcome> {
+        let form = self.exchange.context.routes.load().enforced_form_check(&self.exchange.head);
+        match form {
+            Ok(Some(form)) if form.rejects(body, &self.exchange.context.metrics) => {
+                Err(Outcome::AmbiguousPath)
+            }
+            Ok(_) => Ok(()),
+            Err(UnreadableForm) => Err(Outcome::BodyEncoded),
+        }
     }
 
     /// Sends a request that failed its check to the backend as it came, with the verdict beside it: a dry run.

@@ -28,10 +28,12 @@ pub struct FormGuard {
 /// The encoding of a form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FormKind {
-    /// `application/x-www-form-urlencoded`, or no type: Rack reads a body without a type so.
+    /// `application/x-www-form-urlencoded`, or no type: Rack reads a body without a type, or with an empty one, so.
     Urlencoded,
     /// `multipart/form-data`, or another multipart type, which some parsers read alike.
     Multipart,
+    /// Either: the lines of the type differ, and each parser reads another line.
+    Either,
 }
 
 /// The reason why a form cannot be judged.
@@ -47,21 +49,28 @@ impl FormKind {
         content_types: impl Iterator<Item = &'h [u8]>,
         mut content_codings: impl Iterator<Item = &'h [u8]>,
     ) -> Result<Option<Self>, UnreadableForm> {
-        let (mut kind, mut any, mut is_readable) = (None, false, true);
+        let (mut urlencoded, mut multipart, mut any, mut is_readable) = (false, false, false, true);
         for content_type in content_types {
+            if content_type.trim_ascii().is_empty() {
+                urlencoded = true;
+                continue;
+            }
             any = true;
             let plain: Vec<u8> = letters(content_type).collect();
             let has = |part: &[u8]| memchr::memmem::find(&plain, part).is_some();
             if has(b"multipart") || has(b"formdata") {
-                kind = Some(Self::Multipart);
-            } else if has(b"urlencoded") && kind.is_none() {
-                kind = Some(Self::Urlencoded);
+                multipart = true;
+            } else if has(b"urlencoded") || has_no_media_type(content_type) {
+                urlencoded = true;
             }
             is_readable &= !UNLIKE_ASCII.iter().any(|charset| has(&[b"charset", *charset].concat()));
         }
-        if !any {
-            kind = Some(Self::Urlencoded);
-        }
+        let kind = match (urlencoded || !any, multipart) {
+            (true, true) => Some(Self::Either),
+            (true, false) => Some(Self::Urlencoded),
+            (false, true) => Some(Self::Multipart),
+            (false, false) => None,
+        };
         // Express' parser of forms inflates bodies.
         is_readable &= content_codings.all(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"identity"));
         match kind {
@@ -69,6 +78,11 @@ impl FormKind {
             kind => Ok(kind),
         }
     }
+}
+
+/// Returns whether a type has parameters at most, which some parsers take for no type.
+fn has_no_media_type(content_type: &[u8]) -> bool {
+    content_type.trim_ascii_start().first().is_some_and(|byte| matches!(byte, b';' | b','))
 }
 
 /// The beginnings of character encodings in which ASCII letters are other bytes, or other bytes are ASCII letters.
@@ -83,46 +97,49 @@ impl FormGuard {
 
     /// Returns an inspector for the body from its beginning.
     pub fn inspector(&self) -> FormInspector {
-        let parser = match self.kind {
-            FormKind::Urlencoded => Parser::Urlencoded(Urlencoded::default()),
-            FormKind::Multipart => Parser::Multipart(Multipart::default()),
-        };
-        let fields = FormFields::new(self.queries.clone(), self.read.clone());
-        FormInspector { parser, fields }
+        FormInspector {
+            urlencoded: (self.kind != FormKind::Multipart).then(Urlencoded::default),
+            multipart: (self.kind != FormKind::Urlencoded).then(Multipart::default),
+            fields: FormFields::new(self.queries.clone(), self.read.clone()),
+        }
     }
 }
 
 /// Judges one form body while it streams.
 #[derive(Debug)]
 pub struct FormInspector {
-    parser: Parser,
+    urlencoded: Option<Urlencoded>,
+    multipart: Option<Multipart>,
     fields: FormFields,
 }
 
-#[derive(Debug)]
-enum Parser {
-    Urlencoded(Urlencoded),
-    Multipart(Multipart),
-}
-
 impl FormInspector {
-    /// Reads the next bytes of the body. Returns the position of the location whose pairs the form completes: these bytes
-    /// must not leave then.
+    /// Reads the next bytes of the body. Returns the position of a location whose pairs the form completes: these bytes must
+    /// not leave then.
     pub fn feed(&mut self, bytes: &[u8]) -> Option<usize> {
-        match &mut self.parser {
-            Parser::Urlencoded(parser) => parser.feed(bytes, &mut self.fields),
-            Parser::Multipart(parser) => parser.feed(bytes, &mut self.fields),
+        if let Some(parser) = &mut self.urlencoded {
+            parser.feed(bytes, &mut self.fields);
         }
-        self.fields.complete()
+        if let Some(parser) = &mut self.multipart {
+            parser.feed(bytes, &mut self.fields);
+        }
+        self.fields.complete().next()
     }
 
     /// Reads the end of the body. Its last byte must not leave if a location is returned.
     pub fn finish(&mut self) -> Option<usize> {
-        match &mut self.parser {
-            Parser::Urlencoded(parser) => parser.finish(&mut self.fields),
-            Parser::Multipart(parser) => parser.finish(&mut self.fields),
+        if let Some(parser) = &mut self.urlencoded {
+            parser.finish(&mut self.fields);
         }
-        self.fields.complete()
+        if let Some(parser) = &mut self.multipart {
+            parser.finish(&mut self.fields);
+        }
+        self.fields.complete().next()
+    }
+
+    /// Returns whether the form completes the pairs of a location at one of these positions.
+    pub fn tells(&self, is_meant: impl Fn(usize) -> bool) -> bool {
+        self.fields.complete().any(is_meant)
     }
 }
 
@@ -159,6 +176,13 @@ mod tests {
             (&["multipart/mixed"], &[], Ok(Some(FormKind::Multipart))),
             (&["application/json", "multipart/form-data"], &[], Ok(Some(FormKind::Multipart))),
             (&[], &[], Ok(Some(FormKind::Urlencoded))),
+            (&[""], &[], Ok(Some(FormKind::Urlencoded))),
+            (&[" \t "], &["gzip"], Ok(Some(FormKind::Urlencoded))),
+            (&[" ; charset=utf-8"], &[], Ok(Some(FormKind::Urlencoded))),
+            (&["application/json", ""], &[], Ok(Some(FormKind::Urlencoded))),
+            (&[" ", "application/json"], &["gzip"], Err(UnreadableForm)),
+            (&["", "multipart/form-data"], &[], Ok(Some(FormKind::Either))),
+            (&["multipart/form-data", urlencoded], &[], Ok(Some(FormKind::Either))),
             (&["application/json"], &["gzip"], Ok(None)),
             (&["text/plain; charset=utf-16"], &[], Ok(None)),
             (&[urlencoded], &["gzip"], Err(UnreadableForm)),
@@ -191,6 +215,10 @@ mod tests {
             (FormKind::Multipart, field.replace("\r\n\r\n", &format!("\r\nX-Long: {long}\r\n\r\n")), true),
             (FormKind::Multipart, field.replace("wc_stripe", &"--\r\n".repeat(20)), true),
             (FormKind::Multipart, format!("{}{long}", text.replace("text", "file")), false),
+            (FormKind::Multipart, "a=b&wc-api=wc_stripe".to_owned(), false),
+            (FormKind::Either, "a=b&wc-api=wc_stripe".to_owned(), true),
+            (FormKind::Either, format!("{text}{field}--B--\r\n"), true),
+            (FormKind::Either, format!("{text}{other}--B--\r\n"), false),
         ];
         for (kind, body, expected) in cases {
             let shown = &body[..body.len().min(90)];
@@ -211,7 +239,7 @@ mod tests {
             size in 1_usize..40,
         ) {
             let body = parts.concat();
-            for kind in [FormKind::Urlencoded, FormKind::Multipart] {
+            for kind in [FormKind::Urlencoded, FormKind::Multipart, FormKind::Either] {
                 let whole = tells(kind, body.as_bytes(), body.len().max(1));
                 prop_assert_eq!(tells(kind, body.as_bytes(), size), whole, "{:?} {:?}", kind, &body);
             }

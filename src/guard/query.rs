@@ -119,13 +119,10 @@ impl QueryGuard {
         self.rules.iter().flat_map(|rule| &rule.pairs).any(|pair| key_reads_as(key, &pair.key))
     }
 
-    /// Returns the position of the location whose pairs are all read.
-    pub(super) fn complete(&self, read: &PairsRead) -> Option<usize> {
-        self.rules
-            .iter()
-            .zip(&read.0)
-            .find(|(rule, read)| rule.is_complete(**read))
-            .map(|(rule, _)| rule.webhook)
+    /// Returns the positions of the locations whose pairs are all read.
+    pub(super) fn complete(&self, read: &PairsRead) -> impl Iterator<Item = usize> {
+        let complete = self.rules.iter().zip(&read.0).filter(|(rule, read)| rule.is_complete(**read));
+        complete.map(|(rule, _)| rule.webhook)
     }
 
     /// Adds the option that Joomla reads in a path: `/component/shop` is `option=com_shop`.

@@ -41,7 +41,7 @@ pub(super) struct FormAttempt {
 enum FormState {
     /// No webhook is told so far.
     Checking,
-    /// A webhook of a dry run is told: it is counted, and the body passes.
+    /// Only webhooks of a dry run are told so far: they are counted once, and the body passes.
     Counted,
     /// A webhook is told: nothing more of the body is forwarded.
     Rejected,
@@ -53,14 +53,21 @@ impl FormAttempt {
     /// # Errors
     /// The form tells a webhook. These bytes must not leave.
     pub(super) fn check(&mut self, body: Option<&[u8]>, is_last: bool, metrics: &Metrics) -> Result<()> {
-        if self.state != FormState::Checking {
+        if self.state == FormState::Rejected {
             return Ok(());
         }
-        let found = body.and_then(|bytes| self.inspector.feed(bytes));
-        let found = found.or_else(|| is_last.then(|| self.inspector.finish()).flatten());
-        let Some(location) = found else { return Ok(()) };
-        metrics.guard_rejected(Reason::Form.as_str());
-        if !self.enforced[location] {
+        let mut found = body.and_then(|bytes| self.inspector.feed(bytes));
+        if is_last {
+            found = self.inspector.finish();
+        }
+        if found.is_none() {
+            return Ok(());
+        }
+        if self.state == FormState::Checking {
+            metrics.guard_rejected(Reason::Form.as_str());
+        }
+        // A form may tell several webhooks at once, and a later field may tell an enforced one.
+        if !self.inspector.tells(|location| self.enforced[location]) {
             self.state = FormState::Counted;
             return Ok(());
         }

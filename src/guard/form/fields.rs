@@ -19,8 +19,8 @@ impl FormFields {
         Self { queries, read }
     }
 
-    /// Returns the position of the location whose pairs are all read.
-    pub(super) fn complete(&self) -> Option<usize> {
+    /// Returns the positions of the locations whose pairs are all read.
+    pub(super) fn complete(&self) -> impl Iterator<Item = usize> {
         self.queries.complete(&self.read)
     }
 

@@ -171,6 +171,21 @@ async fn form_that_tells_the_webhook_gets_400_and_its_last_byte_never_leaves() {
 }
 
 #[tokio::test]
+async fn empty_content_type_does_not_avoid_the_check() {
+    let backend = Backend::start().await;
+    let program = Program::start(setup(&backend)).await;
+    let multipart = "multipart/form-data; boundary=B";
+    for types in
+        [&[][..], &[""], &[" "], &["application/json", ""], &["", multipart], &[multipart, URLENCODED]]
+    {
+        let request =
+            types.iter().fold(Request::post("/", QUERY), |r, value| r.header("Content-Type", value));
+        program.send(&request).await.case(format!("{types:?}")).expect_error(400, "ambiguous_path");
+    }
+    assert_eq!(backend.count(), 0);
+}
+
+#[tokio::test]
 async fn form_that_arrives_byte_by_byte_is_cut_before_its_last_byte() {
     let backend = Backend::start().await;
     let program = Program::start(setup(&backend)).await;
@@ -247,6 +262,95 @@ async fn dry_run_counts_such_a_form_and_forwards_it() {
         [QUERY.len(), long.len()]
     );
     assert_eq!(program.metric(r#"guard_rejections_total{reason="form"}"#).await, 2.0);
+}
+
+#[tokio::test]
+async fn dry_run_does_not_switch_off_the_check_of_forms_for_an_enforced_endpoint() {
+    let backend = Backend::start().await;
+    let secrets = ["{$STRIPE_WEBHOOK_SECRET}"];
+    let setup = setup(&backend)
+        .set("webhook.enforce", false)
+        .webhook("/stripe/test", &secrets)
+        .set("webhook.1.enforce", false)
+        .webhook("/", &secrets)
+        .set("webhook.2.query", "wc-api=wc_stripe")
+        .set("webhook.2.name", "shop");
+    let program = Program::start(setup).await;
+    let (dry, enforced) = (QUERY, "wc-api=wc_stripe");
+    let padding = "y".repeat(100_000);
+    let both =
+        [format!("{dry}&{enforced}"), format!("{enforced}&{dry}"), format!("{dry}&x={padding}&{enforced}")];
+    for body in &both {
+        for request in [form(URLENCODED, body), form(URLENCODED, body).chunked(7919)] {
+            program.send(&request).await.case(&body[..40]).expect_error(400, "ambiguous_path");
+        }
+    }
+    assert_eq!(program.metric(r#"guard_rejections_total{reason="form"}"#).await, 6.0);
+    for (method, target) in [("POST", "/stripe/test"), ("PUT", "/stripe/test"), ("POST", "/stripe/test.json")]
+    {
+        for body in [enforced.to_owned(), format!("x={padding}&{enforced}")] {
+            let typed = form(URLENCODED, &body).method(method).target(target);
+            for request in [typed.clone(), typed.clone().chunked(7919), typed.without("Content-Type")] {
+                let name = format!("{method} {target}");
+                program.send(&request).await.case(name).expect_error(400, "ambiguous_path");
+            }
+        }
+        let coded = form(URLENCODED, "x").method(method).target(target).header("Content-Encoding", "gzip");
+        program.send(&coded).await.case(target).expect_error(415, "body_encoded");
+    }
+    assert!(backend.requests().iter().all(|got| !got.whole));
+    let counted = r#"webhook_requests_total{endpoint="/stripe/test",outcome="ambiguous_path"}"#;
+    assert_eq!(program.metric(counted).await, 6.0);
+    let before = backend.count();
+    for target in ["/stripe/test", "/stripe/test.json", "/"] {
+        assert_eq!(program.send(&form(URLENCODED, dry).target(target)).await.status, 200, "{target}");
+    }
+    assert_eq!(backend.count(), before + 3);
+}
+
+#[tokio::test]
+async fn dry_run_forwards_no_target_that_an_enforced_endpoint_is_taken_for() {
+    let backend = Backend::start().await;
+    let secrets = ["{$STRIPE_WEBHOOK_SECRET}"];
+    let setup = Setup::new(&backend)
+        .set("webhook.path", "/stripe/test")
+        .set("webhook.enforce", false)
+        .webhook("/", &secrets)
+        .set("webhook.1.preset", "woocommerce")
+        .set("webhook.1.name", "shop")
+        .webhook("/hooks/main", &secrets)
+        .set("webhook.2.enforce", false)
+        .webhook("/hooks/{tenant}", &secrets)
+        .webhook("/", &secrets)
+        .set("webhook.4.query", QUERY)
+        .set("webhook.4.name", "forms")
+        .set("webhook.4.enforce", false);
+    let program = Program::start(setup).await;
+    for target in [
+        "/stripe/test.json?wc-api=wc_stripe",
+        "/stripe/test?wc-api=wc_stripe",
+        "/stripe/test?wc_api=WC_Stripe",
+        "/stripe/test/wc-api/wc_stripe/",
+        "/x/wc-api/wc_stripe/?callback[]=gravityformsstripe",
+        "/?callback=gravityformsstripe&wc-api=wc_stripe",
+        "/?callback[]=gravityformsstripe&wc-api=wc_stripe",
+        "/hooks/Main",
+    ] {
+        for request in [Event::checkout().unsigned(), Event::checkout().signed()] {
+            program.send(&request.target(target)).await.case(target).expect_error(400, "ambiguous_path");
+        }
+    }
+    // The path of the dry run is a value of the variable segment, so that the enforced endpoint may be meant.
+    let unsigned = Event::checkout().unsigned().target("/hooks/main");
+    program.send(&unsigned).await.expect_error(400, "signature_missing");
+    program.send(&unsigned.method("PUT")).await.expect_error(405, "method_not_allowed");
+    assert_eq!(backend.count(), 0);
+    program.send(&Event::checkout().signed().target("/hooks/main")).await.expect_delivered(200);
+    let forwarded = ["/stripe/test", "/stripe/test.json?x=y", "/stripe/test?callback[]=gravityformsstripe"];
+    for target in forwarded {
+        assert_eq!(program.send(&Event::checkout().unsigned().target(target)).await.status, 200, "{target}");
+    }
+    assert_eq!(backend.targets()[1..], forwarded.map(|target| format!("POST {target}")));
 }
 
 #[tokio::test]
