@@ -6,8 +6,11 @@
 
 #![no_main]
 
+mod percent;
+
 use countersign::guard::{Classification, Guard};
 use libfuzzer_sys::fuzz_target;
+use percent::decoded;
 use std::sync::LazyLock;
 
 const WEBHOOK: &[u8] = b"/webhooks/stripe";
@@ -153,26 +156,6 @@ fn resolved(path: &[u8], mode: u32) -> Vec<u8> {
         }
     }
     [b"/", &segments.join(&b'/')[..]].concat()
-}
-
-/// Percent-decodes a path once. A `%` without two hexadecimal digits stands for itself.
-fn decoded(path: &[u8]) -> Vec<u8> {
-    let (mut out, mut rest) = (Vec::new(), path);
-    while let Some((first, after)) = rest.split_first() {
-        let hex = after.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
-        let hex = hex.filter(|hex| hex.bytes().all(|byte| byte.is_ascii_hexdigit()));
-        match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
-            Some(byte) if *first == b'%' => {
-                out.push(byte);
-                rest = &after[2..];
-            }
-            _ => {
-                out.push(*first);
-                rest = after;
-            }
-        }
-    }
-    out
 }
 
 /// Folds case as matchers do that know Unicode: `ſ` is `s`, and full-width letters are ASCII.

@@ -6,6 +6,8 @@
 
 #![no_main]
 
+mod percent;
+
 use countersign::guard::{Classification, FormGuard, FormKind, Guard, Location, QueryPair};
 use libfuzzer_sys::fuzz_target;
 use std::sync::LazyLock;
@@ -58,22 +60,8 @@ fn has_pair(query: &[u8]) -> bool {
     })
 }
 
-/// Decodes percent-encoding and `+` once.
+/// Decodes `+` and percent-encoding once.
 fn decoded(text: &[u8]) -> Vec<u8> {
-    let (mut out, mut rest) = (Vec::new(), text);
-    while let Some((first, after)) = rest.split_first() {
-        let hex = after.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
-        let hex = hex.filter(|hex| hex.bytes().all(|byte| byte.is_ascii_hexdigit()));
-        match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
-            Some(byte) if *first == b'%' => {
-                out.push(byte);
-                rest = &after[2..];
-            }
-            _ => {
-                out.push(if *first == b'+' { b' ' } else { *first });
-                rest = after;
-            }
-        }
-    }
-    out
+    let spaced: Vec<u8> = text.iter().map(|&byte| if byte == b'+' { b' ' } else { byte }).collect();
+    percent::decoded(&spaced)
 }

@@ -12,18 +12,24 @@ use crate::http1::head::RequestHead;
 
 /// All that routing needs to know; a reload replaces it as a whole.
 pub struct Routes {
-    guard: Guard,
-    /// The guard of the enforced endpoints alone. It judges what a dry run would forward.
-    enforced_guard: Guard,
+    /// The locations of every endpoint.
+    all: GuardedLocations,
+    /// The locations of the enforced endpoints alone. They judge what a dry run would forward.
+    enforced: GuardedLocations,
     endpoints: Vec<Arc<Endpoint>>,
-    /// The endpoint of each of the guard's locations, as its position in `endpoints`.
+    /// The endpoint of each of the locations of `all`, as its position in `endpoints`.
     owners: Vec<usize>,
-    /// For each of the guard's locations, whether its endpoint rejects ambiguous requests.
-    enforced: Arc<[bool]>,
     /// The checkout, if one is configured.
     checkout: Option<Arc<Checkout>>,
     /// The peers that may set `X-Forwarded-*` and the identity headers.
     pub trusted_proxies: Vec<IpNet>,
+}
+
+/// Locations, and what becomes of a request that is ambiguous with one of them.
+struct GuardedLocations {
+    guard: Guard,
+    /// For each of the guard's locations, whether its endpoint rejects ambiguous requests.
+    enforced: Arc<[bool]>,
 }
 
 /// The part of the program that handles a request.
@@ -70,13 +76,16 @@ impl Routes {
     pub fn new(endpoints: Vec<Arc<Endpoint>>, trusted_proxies: Vec<IpNet>) -> Self {
         let locations =
             || endpoints.iter().enumerate().flat_map(|(at, e)| e.locations.iter().map(move |l| (at, l)));
-        let guard = Guard::new(locations().map(|(_, location)| location.clone()));
-        let enforced_guard = Guard::new(
-            locations().filter(|(owner, _)| endpoints[*owner].enforce).map(|(_, location)| location.clone()),
-        );
+        let guarded = |is_meant: fn(&Endpoint) -> bool| {
+            let meant = || locations().filter(|(owner, _)| is_meant(&endpoints[*owner]));
+            GuardedLocations {
+                guard: Guard::new(meant().map(|(_, location)| location.clone())),
+                enforced: meant().map(|(owner, _)| endpoints[owner].enforce).collect(),
+            }
+        };
+        let (all, enforced) = (guarded(|_| true), guarded(|endpoint| endpoint.enforce));
         let owners = locations().map(|(owner, _)| owner).collect();
-        let enforced = locations().map(|(owner, _)| endpoints[owner].enforce).collect();
-        Self { guard, enforced_guard, endpoints, owners, enforced, checkout: None, trusted_proxies }
+        Self { all, enforced, endpoints, owners, checkout: None, trusted_proxies }
     }
 
     /// Returns every endpoint, in the order of the configuration.
@@ -96,7 +105,7 @@ impl Routes {
     /// # Errors
     /// The form cannot be read, and so might tell a webhook of an enforced endpoint.
     pub(super) fn form_check(&self, head: &RequestHead) -> Result<Option<FormCheck>, UnreadableForm> {
-        self.form_check_by(&self.guard, &self.enforced, head)
+        self.form_check_by(&self.all, head)
     }
 
     /// Returns the check of the form in a request that a dry run forwards with a verdict: whether it tells a webhook of an
@@ -108,23 +117,21 @@ impl Routes {
         &self,
         head: &RequestHead,
     ) -> Result<Option<FormCheck>, UnreadableForm> {
-        let enforced = self.enforced.iter().copied().filter(|enforced| *enforced).collect();
-        self.form_check_by(&self.enforced_guard, &enforced, head)
+        self.form_check_by(&self.enforced, head)
     }
 
-    /// Returns the check of a form by this guard, some of whose locations are enforced.
     fn form_check_by(
         &self,
-        guard: &Guard,
-        enforced: &Arc<[bool]>,
+        locations: &GuardedLocations,
         head: &RequestHead,
     ) -> Result<Option<FormCheck>, UnreadableForm> {
+        let GuardedLocations { guard, enforced } = locations;
         if !guard.judges_forms() || head.framing() == Framing::Length(0) {
             return Ok(None);
         }
         let kind = match FormKind::of(head.values("content-type"), head.values("content-encoding")) {
             Ok(Some(kind)) => kind,
-            Err(UnreadableForm) if self.enforced_guard.judges_forms() => return Err(UnreadableForm),
+            Err(UnreadableForm) if self.enforced.guard.judges_forms() => return Err(UnreadableForm),
             Ok(None) | Err(UnreadableForm) => return Ok(None),
         };
         let guard = guard.form(head.target(), kind);
@@ -145,7 +152,7 @@ impl Routes {
 
     /// Returns what handles a request with this target, given as it stands in the request line.
     pub fn route(&self, target: &[u8]) -> Route<'_> {
-        match self.guard.classify(target) {
+        match self.all.guard.classify(target) {
             // The guard comes first, because a webhook path may lie beneath a checkout path.
             Classification::Other => match &self.checkout {
                 Some(checkout) => match checkout_route(&checkout.config.paths, target) {
@@ -156,7 +163,7 @@ impl Routes {
             },
             Classification::Webhook(location) => Route::Webhook(WebhookRoute {
                 endpoint: self.endpoint(location),
-                segments: self.guard.segments(location, target),
+                segments: self.all.guard.segments(location, target),
                 enforce: self.enforces(location, target),
             }),
             Classification::Ambiguous { reason, webhook } => {
@@ -167,7 +174,7 @@ impl Routes {
 
     /// Returns whether the endpoint of this location is enforced, or any other that some backend takes the target for.
     fn enforces(&self, location: usize, target: &[u8]) -> bool {
-        self.enforced[location] || self.enforced_guard.classify(target) != Classification::Other
+        self.all.enforced[location] || self.enforced.guard.classify(target) != Classification::Other
     }
 }
 

@@ -3,6 +3,7 @@
 //! digits decide. It knows no rule and no request.
 
 use super::decode::Decoded;
+use crate::hex;
 
 /// Returns the letters and digits of a text, in lower case.
 pub(super) fn letters(text: &[u8]) -> impl Iterator<Item = u8> {
@@ -99,8 +100,8 @@ fn without_escapes(text: &[u8]) -> Vec<u8> {
 
 /// Returns the byte that two hexadecimal digits at the beginning of a text stand for.
 fn escaped(text: &[u8]) -> Option<u8> {
-    let digits = text.get(..2).filter(|digits| digits.iter().all(u8::is_ascii_hexdigit))?;
-    u8::from_str_radix(str::from_utf8(digits).ok()?, 16).ok()
+    let digits: &[u8; 2] = text.first_chunk()?;
+    hex::decode(&digits.map(|digit| digit.to_ascii_lowercase())).map(|[byte]| byte)
 }
 
 /// Returns a text without what stands in `<…>`. A `<` without an end ends the text, as in PHP's `strip_tags`.

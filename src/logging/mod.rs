@@ -90,12 +90,10 @@ where
     let filter = Targets::new().with_target(env!("CARGO_CRATE_NAME"), log.level).with_default(library_level);
     let base = tracing_subscriber::registry().with(filter);
     // The target names the crate. It is only useful if other crates log as well.
-    let layer =
-        tracing_subscriber::fmt::layer().with_writer(writer).with_target(library_level != LevelFilter::OFF);
+    let with_target = library_level != LevelFilter::OFF;
+    let layer = tracing_subscriber::fmt::layer().with_writer(writer).with_target(with_target);
     match line_format(log, terminal) {
-        LineFormat::Json => Box::new(
-            base.with(layer.event_format(JsonLines { with_target: library_level != LevelFilter::OFF })),
-        ),
+        LineFormat::Json => Box::new(base.with(layer.event_format(JsonLines { with_target }))),
         // On a terminal the layer itself respects `NO_COLOR`.
         LineFormat::Console if terminal => Box::new(base.with(layer)),
         LineFormat::Console => Box::new(base.with(layer.with_ansi(false))),

@@ -193,6 +193,22 @@ pub fn python_packages() -> Option<PathBuf> {
     missing.is_none_or(skipped).then_some(folder)
 }
 
+/// Starts gunicorn with an application, `app` in this Python source. Returns it and its address, or `None` to skip the test.
+pub async fn gunicorn(source: &str) -> Option<(Tool, TempDir, Address)> {
+    let packages = python_packages().filter(|_| have("python3"))?;
+    let folder = TempDir::new().unwrap();
+    std::fs::write(folder.path().join("app.py"), source).unwrap();
+    let mut command = Command::new("python3");
+    command.args(["-m", "gunicorn", "--bind", "127.0.0.1:0", "app:app"]).current_dir(&folder);
+    command.env("PYTHONPATH", &packages).env("PYTHONDONTWRITEBYTECODE", "1");
+    let mut gunicorn = Tool::start(&mut command);
+    gunicorn.wait_for_output("Booting worker").await;
+    let log = gunicorn.log();
+    let url = log.split_once("Listening at: ").and_then(|(_, rest)| rest.split(' ').next()).unwrap();
+    let address = Address::parse(url.strip_prefix("http://").unwrap());
+    Some((gunicorn, folder, address))
+}
+
 fn skipped(what: &str) -> bool {
     let words = format!("SKIPPED: {what} not found; scripts/setup test brings it");
     assert!(std::env::var_os("CI").is_none(), "{words}");

@@ -2,7 +2,7 @@
 //! head, and the client's address, scheme and host as Express, Django and PHP find them.
 
 use crate::harness::{Address, Backend, Event, Program, Received, Request, Response, Setup, until};
-use crate::tools::{Caddy, Tool, free_port, have, is_listening, npm, python_packages};
+use crate::tools::{Caddy, Tool, free_port, gunicorn, have, is_listening, npm};
 use serde_json::Value;
 use std::path::Path;
 use std::process::Command;
@@ -166,17 +166,11 @@ app = get_wsgi_application()
 
 #[tokio::test]
 async fn django_behind_one_proxy_reads_the_same_client_with_and_without_the_program() {
-    let Some(packages) = python_packages().filter(|_| have("caddy") && have("python3")) else { return };
-    let folder = TempDir::new().unwrap();
-    std::fs::write(folder.path().join("app.py"), DJANGO).unwrap();
-    let mut gunicorn = Command::new("python3");
-    gunicorn.args(["-m", "gunicorn", "--bind", "127.0.0.1:0", "app:app"]).current_dir(&folder);
-    gunicorn.env("PYTHONPATH", &packages).env("PYTHONDONTWRITEBYTECODE", "1");
-    let mut gunicorn = Tool::start(&mut gunicorn);
-    gunicorn.wait_for_output("Booting worker").await;
-    let log = gunicorn.log();
-    let url = log.split_once("Listening at: ").and_then(|(_, rest)| rest.split(' ').next()).unwrap();
-    reads_the_same(&Address::parse(url.strip_prefix("http://").unwrap())).await;
+    if !have("caddy") {
+        return;
+    }
+    let Some((_gunicorn, _folder, address)) = gunicorn(DJANGO).await else { return };
+    reads_the_same(&address).await;
 }
 
 /// Rails behind one proxy, with the settings of a production environment: a list of hosts, and TLS enforced.

@@ -1,4 +1,4 @@
-//! Who the client is, as the backend sees it: `X-Forwarded-For`, `-Proto` and `-Host`, of webhooks and pages alike.
+//! The client as the backend sees it: `X-Forwarded-For`, `-Proto` and `-Host`, of webhooks and pages alike.
 
 use crate::harness::{Backend, Event, OTHER_SECRET, Program, Received, Request, Setup};
 
