@@ -84,7 +84,7 @@ impl OrderDisposition {
 fn outcome_of_order_error(error: &OrderError) -> CheckoutOutcome {
     match error.kind {
         OrderErrorKind::Malformed => CheckoutOutcome::OrderMalformed,
-        OrderErrorKind::FieldUnknown => CheckoutOutcome::FieldUnknown,
+        OrderErrorKind::FieldUnknown | OrderErrorKind::FieldFromIdentity => CheckoutOutcome::FieldUnknown,
         OrderErrorKind::FieldInvalid => CheckoutOutcome::FieldInvalid,
         OrderErrorKind::FieldMissing => CheckoutOutcome::FieldMissing,
         OrderErrorKind::PriceUnknown => CheckoutOutcome::PriceUnknown,

@@ -7,6 +7,8 @@ pub enum OrderErrorKind {
     Malformed,
     /// The order has a field that does not exist, or a metadata key that is not configured.
     FieldUnknown,
+    /// The order has a field that a header of `[checkout.identity]` fills. The body could name somebody else.
+    FieldFromIdentity,
     /// The value of the field is invalid, or the field is repeated.
     FieldInvalid,
     /// The price is missing.

@@ -103,9 +103,14 @@ impl Order {
             items: line_items(&totals, mode, ids)?,
             mode,
             account: account_of_order(&totals)?,
-            client_reference_id: text(&raw, "client_reference_id", is_reference)?,
-            customer_email: text(&raw, "customer_email", is_email)?,
-            locale: text(&raw, "locale", is_locale)?,
+            client_reference_id: text(
+                &raw,
+                "client_reference_id",
+                &config.identity.client_reference_id,
+                is_reference,
+            )?,
+            customer_email: text(&raw, "customer_email", &config.identity.customer_email, is_email)?,
+            locale: text(&raw, "locale", &None, is_locale)?,
             metadata: metadata(raw.metadata, config)?,
         })
     }
@@ -223,12 +228,16 @@ fn items_with_params(raw: &RawOrder) -> Result<Vec<(String, &RawItem)>, OrderErr
     }
 }
 
+/// Returns the text of a field. A field that `header` fills is not the client's to say: a backend takes the value for
+/// verified, and an anonymous buyer could name somebody else.
 fn text(
     raw: &RawOrder,
     field: &'static str,
+    header: &Option<String>,
     is_valid: impl Fn(&str) -> bool,
 ) -> Result<Option<String>, OrderError> {
     match raw.texts.get(field) {
+        Some(_) if header.is_some() => Err(OrderError::new(OrderErrorKind::FieldFromIdentity, field)),
         Some(text) if is_valid(text) => Ok(Some(text.clone())),
         Some(_) => Err(OrderError::new(OrderErrorKind::FieldInvalid, field)),
         None => Ok(None),
@@ -564,6 +573,35 @@ mod tests {
         let item = LineItem { price: "price_use".into(), quantity: None, params: Params::new() };
         assert_eq!((order.items, order.account), (vec![item], None));
         assert_eq!(parse(r#"{"price": "price_a"}"#).unwrap().account.as_deref(), Some("acct_1"));
+    }
+
+    #[test]
+    fn a_field_that_an_identity_header_fills_cannot_be_in_the_order() {
+        use OrderErrorKind::FieldFromIdentity;
+        let config = checkout_config(&format!(
+            "{CONFIG}\n[checkout.identity]\nclient_reference_id = \"X-User-Id\"\ncustomer = \"X-Customer-Id\""
+        ));
+        let parse =
+            |encoding, body: &str| Order::parse(encoding, body.as_bytes(), &config, &PriceIds::default());
+        for (encoding, body) in [
+            (OrderEncoding::Json, r#"{"price": "pro", "client_reference_id": "victim"}"#),
+            (OrderEncoding::Form, "price=pro&client_reference_id=victim"),
+        ] {
+            let error = OrderError::new(FieldFromIdentity, "client_reference_id");
+            assert_eq!(parse(encoding, body), Err(error), "{body}");
+        }
+        // A blank field says nothing, and no header fills the address here.
+        for (encoding, body) in [
+            (
+                OrderEncoding::Json,
+                r#"{"price": "pro", "client_reference_id": "", "customer_email": "a@b.example"}"#,
+            ),
+            (OrderEncoding::Form, "price=pro&client_reference_id=&customer_email=a%40b.example"),
+        ] {
+            let order = parse(encoding, body).unwrap();
+            assert_eq!(order.client_reference_id, None, "{body}");
+            assert_eq!(order.customer_email.as_deref(), Some("a@b.example"), "{body}");
+        }
     }
 
     #[test]

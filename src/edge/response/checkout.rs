@@ -4,6 +4,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::{JSON, Response, ResponseRow};
+use crate::checkout::error::{OrderError, OrderErrorKind};
 use crate::checkout::session::{CheckoutSession, PaymentUi};
 use crate::checkout::{self, OrderDisposition};
 use crate::edge::cors::CorsDecision;
@@ -13,6 +14,10 @@ use crate::stripe_api::{ApiError, StripeError};
 
 /// How long a browser may cache the response to a preflight request, in seconds.
 const MAX_PREFLIGHT_AGE: &[u8] = b"600";
+
+/// The message of `field_unknown` if the field exists, but an identity header fills it.
+const FIELD_FROM_IDENTITY: &str = "This field comes from a header of [checkout.identity], so that no buyer can name \
+                                   somebody else. Leave it out of the order.";
 
 /// The responses of the checkout, in the order of [`CheckoutOutcome::ALL`].
 #[rustfmt::skip]
@@ -95,13 +100,23 @@ impl Response {
                 let body = json!({ "status": session.status, "payment_status": session.payment_status });
                 Self { body: body.to_string().into(), ..Self::from_checkout_outcome(outcome, None) }
             }
-            OrderDisposition::Rejected(error) => Self::from_checkout_outcome(outcome, error.param.as_deref()),
+            OrderDisposition::Rejected(error) => Self::from_order_error(outcome, error),
             OrderDisposition::SessionNotFound => Self::from_checkout_outcome(outcome, None),
             OrderDisposition::Failed(ApiError::Rejected(error)) => Self::from_stripe(outcome, error),
             OrderDisposition::Failed(
                 ApiError::Invalid(_) | ApiError::Unreachable(_) | ApiError::Timeout | ApiError::Busy,
             ) => Self::from_checkout_outcome(outcome, None),
         }
+    }
+
+    /// Returns the response to an order that is not valid.
+    fn from_order_error(outcome: CheckoutOutcome, error: &OrderError) -> Self {
+        let mut response = Self::from_checkout_outcome(outcome, error.param.as_deref());
+        if error.kind == OrderErrorKind::FieldFromIdentity {
+            response.message = FIELD_FROM_IDENTITY.into();
+            response.set_error(response.code, error.param.as_deref());
+        }
+        response
     }
 
     /// Returns the response to an error of Stripe's, with as much of it as the client may see.

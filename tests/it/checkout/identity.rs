@@ -15,23 +15,58 @@ fn identity(setup: Setup) -> Setup {
     setup.set("checkout.identity", table(&headers))
 }
 
-const BODY: &str =
-    r#"{"price": "pro", "client_reference_id": "said", "customer_email": "said@shop.example"}"#;
+const BODY: &str = r#"{"price": "pro", "locale": "de"}"#;
 
 #[tokio::test]
-async fn identity_headers_override_the_order_and_a_repeated_header_is_refused() {
+async fn field_that_an_identity_header_fills_is_refused_in_the_order() {
+    let only_reference =
+        |s: Setup| s.set("checkout.identity", table(&[("client_reference_id", "X-User-Id")]));
+    let shop = Shop::open_with(only_reference).await;
+    let claims = r#"{"price": "pro", "client_reference_id": "victim"}"#;
+    for request in [
+        order(claims),
+        order(claims).header("X-User-Id", "42"),
+        order(claims).header("X-User-Id", ""),
+        form("price=pro&client_reference_id=victim"),
+    ] {
+        let response = shop.program.send(&request).await;
+        response.expect_error(400, "field_unknown");
+        let error = &response.json()["error"];
+        assert_eq!(error["param"], "client_reference_id");
+        let message = error["message"].as_str().unwrap();
+        assert!(message.contains("[checkout.identity]") && !message.contains("victim"), "{message}");
+    }
+    assert_eq!(shop.stripe.calls().len(), 0);
+    // No header fills the address, so the order may have one.
+    let response = shop.order(r#"{"price": "pro", "customer_email": "said@shop.example"}"#).await;
+    assert_eq!(response.outcome(), "created", "{}", response.text());
+    let call = shop.stripe.only_call();
+    assert_eq!(call.param("customer_email").as_deref(), Some("said@shop.example"));
+    assert_eq!(call.param("client_reference_id"), None);
+}
+
+#[tokio::test]
+async fn header_of_an_untrusted_proxy_does_not_open_the_field_to_the_order() {
+    let shop = Shop::open_with(|s| identity(s).set("server.trusted_proxies", vec!["192.0.2.1"])).await;
+    let claims = order(r#"{"price": "pro", "client_reference_id": "victim"}"#).header("X-User-Id", "victim");
+    shop.program.send(&claims).await.expect_error(400, "field_unknown");
+    assert_eq!(shop.stripe.calls().len(), 0);
+}
+
+#[tokio::test]
+async fn identity_headers_fill_the_session_and_a_repeated_header_is_refused() {
     let shop = Shop::open_with(identity).await;
     type Case = (&'static [(&'static str, &'static str)], [Option<&'static str>; 3]);
     let cases: [Case; 4] = [
-        (&[], [Some("said"), Some("said@shop.example"), None]),
-        (&[("x-user-id", "42")], [Some("42"), Some("said@shop.example"), None]),
+        (&[], [None, None, None]),
+        (&[("x-user-id", "42")], [Some("42"), None, None]),
         (
             &[("X-User-Id", "42"), ("X-User-Email", "ada@shop.example")],
             [Some("42"), Some("ada@shop.example"), None],
         ),
         (
             &[("X-Customer-Id", "cus_1Ada"), ("X-User-Email", "ada@shop.example")],
-            [Some("said"), None, Some("cus_1Ada")],
+            [None, None, Some("cus_1Ada")],
         ),
     ];
     for (at, (headers, expected)) in cases.into_iter().enumerate() {
