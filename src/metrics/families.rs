@@ -98,7 +98,7 @@ const SETTLE_FAILURES: Family = Family {
 };
 const LEDGER_RESETS: Family = Family {
     name: "ledger_resets_total",
-    help: "Times that the ledger's server came back without its recorded events.",
+    help: "Times that the ledger's server lost events that it had acknowledged.",
     labels: &[],
 };
 const UNGUARDED_WEBHOOKS: Family = Family {

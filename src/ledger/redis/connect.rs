@@ -2,36 +2,47 @@
 //! keeps no state and never retries; that is the supervisor's part.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
 use redis::{AsyncConnectionConfig, Client, RedisError, RedisResult, TlsMode, cmd};
 use tokio::time::timeout;
 
-use super::command::format_token;
+use super::command::{format_token, millis};
 use super::error;
 use super::keys::Keys;
 use super::options::RedisOptions;
 use super::scripts::Scripts;
 use super::server_info::{SETTINGS, ServerInfo};
 use crate::config::{RedisTarget, SentinelTarget};
+use crate::random::random_u64;
 
 /// Commands that may wait to be written. The number exceeds the limit of concurrent webhooks, so that a call queues
 /// its command as soon as the call begins.
 const PIPELINE_BUFFER: usize = 16_384;
+
+/// How long the server stores the write counter of a process that sends no more probes. A process that is cut off for
+/// longer finds its counter gone, which looks like lost writes.
+const COUNTER_EXPIRY: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// Everything needed to open a connection.
 pub(super) struct RedisConnector {
     pub(super) options: RedisOptions,
     /// The key of the marker, which identifies the server's data set.
     marker: String,
+    /// The key of this process's write counter. No other process changes it, so that it goes back only if the server
+    /// loses writes.
+    pub(super) write_counter: String,
     scripts: Scripts,
 }
 
 impl RedisConnector {
     pub(super) fn new(options: RedisOptions) -> Self {
-        let marker = Keys::new(&options.prefix).marker;
-        Self { options, marker, scripts: Scripts::new() }
+        let keys = Keys::new(&options.prefix);
+        let process = random_u64().unwrap_or_else(|| std::process::id().into());
+        let write_counter = keys.write_counter(&format_token(process));
+        Self { options, marker: keys.marker, write_counter, scripts: Scripts::new() }
     }
 
     /// Opens a connection, loads the scripts, and reads what the server reports about itself.
@@ -59,12 +70,13 @@ impl RedisConnector {
         Ok(())
     }
 
-    /// Writes the server's marker and returns it. A server that has none gets a random one. The write shows whether the
-    /// server accepts writes.
-    pub(super) async fn write_marker(&self, connection: &mut MultiplexedConnection) -> RedisResult<String> {
+    /// Writes the server's marker, and returns it with this process's write counter. A server that has no marker gets a
+    /// random one. The write shows whether the server accepts writes.
+    pub(super) async fn probe(&self, connection: &mut MultiplexedConnection) -> RedisResult<(String, u64)> {
         let fresh = format_token(getrandom::u64().map_err(std::io::Error::other)?);
-        let found: String = self.scripts.probe.key(&self.marker).arg(&fresh).invoke_async(connection).await?;
-        Ok(if found.is_empty() { fresh } else { found })
+        let mut probe = self.scripts.probe.key(&self.marker);
+        probe.key(&self.write_counter).arg(&fresh).arg(millis(COUNTER_EXPIRY));
+        probe.invoke_async(connection).await
     }
 
     /// Connects once and returns what the server reports about itself.
@@ -75,7 +87,7 @@ impl RedisConnector {
         let within = self.options.connect_timeout;
         let inspected = timeout(within, async {
             let (mut connection, server) = self.connect().await?;
-            self.write_marker(&mut connection).await?;
+            self.probe(&mut connection).await?;
             Ok(server)
         });
         match inspected.await {

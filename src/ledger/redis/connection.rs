@@ -3,7 +3,7 @@
 //! connection; this file never does.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
@@ -43,6 +43,8 @@ pub(super) struct RedisConnection {
     shutdown: CancellationToken,
     /// Whether any endpoint queues events. A reload changes it.
     queueing_enabled: AtomicBool,
+    /// The highest write counter that a reply has shown. The server acknowledged all writes up to it.
+    acknowledged_writes: AtomicU64,
     pub(super) connector: RedisConnector,
 }
 
@@ -55,8 +57,29 @@ impl RedisConnection {
             command_failed: Notify::new(),
             shutdown: CancellationToken::new(),
             queueing_enabled: AtomicBool::new(connector.options.queueing_enabled),
+            acknowledged_writes: AtomicU64::new(0),
             connector,
         }
+    }
+
+    /// Returns the key of this process's write counter.
+    pub(super) fn write_counter(&self) -> &str {
+        &self.connector.write_counter
+    }
+
+    /// Notes the write counter of a reply; 0 stands for a call that wrote nothing.
+    pub(super) fn note_write(&self, counter: u64) {
+        self.acknowledged_writes.fetch_max(counter, Ordering::Relaxed);
+    }
+
+    /// Returns the highest write counter noted so far.
+    pub(super) fn acknowledged_writes(&self) -> u64 {
+        self.acknowledged_writes.load(Ordering::Relaxed)
+    }
+
+    /// Counts on from this write counter, after a server lost writes.
+    pub(super) fn reset_writes(&self, counter: u64) {
+        self.acknowledged_writes.store(counter, Ordering::Relaxed);
     }
 
     /// Closes the connection for good and stops its supervisor.

@@ -1,9 +1,11 @@
 -- Stores an event and its payload for later delivery. A repeated call with the same token gets the same reply.
 --   KEYS  1 the event's record   2 the set `running`   3 the event's payload
 --         4 `due` of its endpoint   5 `queued` of its endpoint   6 the set `queued_endpoints`
+--         7 the write counter of this process
 --   ARGV  1 token   2 lease, ms; 0 for none   3 metadata of the event   4 endpoint
 --         5 mode   6 head   7 signature   8 body
---   reply  {1, attempt}  leased    {2, ms left}  in flight    {3, 0}  queued already, or delivered    {4, 0}  queued
+--   reply  {1, attempt, n}  leased    {2, ms left, n}  in flight    {3, 0, n}  queued already, or delivered
+--          {4, 0, n}  queued;  n: the write counter after this call, 0 if it wrote nothing
 -- claim.lua shows the layout of a record. The score in `due` is the due time or the end of the lease. The score in
 -- `queued` is the time when the event was first received.
 local time = redis.call('TIME')
@@ -16,32 +18,33 @@ if record then
   local state, token = string.sub(record, 1, 1), string.sub(record, 3, 18)
   attempts = tonumber(string.match(record, '^%d+', 68))
   if token == ARGV[1] and state == 'R' then
-    return {1, attempts}
+    return {1, attempts, 0}
   end
   if token == ARGV[1] and state == 'P' then
-    return {4, 0}
+    return {4, 0, 0}
   end
   if state ~= 'F' and (state ~= 'R' or string.sub(record, 66, 66) ~= '-') then
-    return {3, 0}
+    return {3, 0, 0}
   end
   -- The extra hour is explained in claim.lua.
   local left = string.sub(record, 20, 32) - now
   if state == 'R' and left > 0 and left <= lease + 3600000 then
-    return {2, left}
+    return {2, left, 0}
   end
   seen = string.sub(record, 52, 64)
 end
 
-local state, due, reply = 'P', now, {4, 0}
+local state, due, reply = 'P', now, {4, 0, 0}
 if lease > 0 then
   attempts = attempts + 1
-  state, due, reply = 'R', now + lease, {1, attempts}
+  state, due, reply = 'R', now + lease, {1, attempts, 0}
 end
 -- The record is written last. If the server refuses an earlier command, the event does not count as queued.
 redis.call('HSET', KEYS[3], 'head', ARGV[6], 'signature', ARGV[7], 'body', ARGV[8])
 redis.call('SADD', KEYS[6], ARGV[4])
 redis.call('ZADD', KEYS[5], seen, KEYS[1])
 redis.call('ZADD', KEYS[4], due, KEYS[1])
+reply[3] = redis.call('INCR', KEYS[7])
 redis.call(state == 'R' and 'SADD' or 'SREM', KEYS[2], KEYS[1])
 redis.call('SET', KEYS[1], state .. ' ' .. ARGV[1] .. ' ' .. due .. ' 0000000000000 000 ' .. seen .. ' ' .. ARGV[5]
   .. ' ' .. attempts .. ' ' .. ARGV[3])

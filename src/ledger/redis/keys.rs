@@ -11,6 +11,8 @@
 //!  PREFIX:{e}:queued_endpoints    set: the endpoints that have ever queued an event
 //!  PREFIX:{e}:polled              sorted set of endpoints by the time when a process last asked for due events
 //!  PREFIX:{e}:marker              string: identifies the server's data; missing after the server lost its data
+//!  PREFIX:{e}:writes PROCESS      string: the number of writes of one process that the server has acknowledged. The
+//!                                 number goes back if the server loses some of them
 //! ```
 //!
 //! The hash tag `{e}` keeps all keys on one node of a Redis Cluster, because a script's keys must be together.
@@ -53,6 +55,11 @@ impl Keys {
     /// because no event id begins with one.
     pub(super) fn payload(&self, record: &str) -> String {
         [&self.key_prefix, "/", record.strip_prefix(&self.key_prefix).unwrap_or(record)].concat()
+    }
+
+    /// Returns the key of the write counter of a process with this random name.
+    pub(super) fn write_counter(&self, process: &str) -> String {
+        self.endpoint_key("writes", process)
     }
 
     /// Returns the key of an endpoint's `due` set.

@@ -142,7 +142,7 @@ impl RedisLedger {
         let mut command = evalsha(&self.scripts.reschedule, &keys.each_ref().map(String::as_str));
         command.arg(format_token(lease.token)).arg(state).arg(format_status(status));
         command.arg(millis(wait)).arg(u8::from(counts));
-        self.send_detached(command).await.and_then(parse_reply::<u8>).map(reply::settled)
+        self.send_detached(command).await.and_then(parse_reply::<u64>).map(reply::settled)
     }
 }
 
@@ -191,12 +191,15 @@ impl Ledger for RedisLedger {
         let ends = lease_end(lease.unwrap_or_default());
         let token = self.new_token()?;
         let [record, running, payload, due, queued, _] = self.keys.event_keys(&arrival.key);
-        let keys = [&record, &running, &payload, &due, &queued, &self.keys.queued_endpoints];
-        let mut command = evalsha(&self.scripts.enqueue, &keys.map(String::as_str));
+        let (queued_endpoints, writes) = (&self.keys.queued_endpoints, self.connection.write_counter());
+        let keys = [&*record, &running, &payload, &due, &queued, queued_endpoints, writes];
+        let mut command = evalsha(&self.scripts.enqueue, &keys);
         command.arg(&token).arg(lease.map_or(0, millis)).arg(record::metadata(&arrival));
         command.arg(&*arrival.key.endpoint).arg(record::mode_letter(request.mode));
         command.arg(&request.head[..]).arg(&request.signature[..]).arg(&request.body[..]);
-        match parse_reply::<(u8, u32)>(self.connection.send(&command).await?)? {
+        let (code, value, writes) = parse_reply::<(u8, u32, u64)>(self.connection.send(&command).await?)?;
+        self.connection.note_write(writes);
+        match (code, value) {
             (1, attempt) => {
                 Ok(EnqueueResult::Leased(Lease::new(arrival, attempt, parse_token(&token), ends)))
             }

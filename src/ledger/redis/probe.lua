@@ -1,7 +1,9 @@
--- Checks that the server accepts writes, and returns the marker that identifies its data set.
---   KEYS  1 the marker
---   ARGV  1 the marker to write if the server has none
---   reply  the marker found, or an empty string
-local found = redis.call('GET', KEYS[1]) or ''
-redis.call('SET', KEYS[1], found ~= '' and found or ARGV[1])
-return found
+-- Checks that the server accepts writes. Returns the marker that identifies its data set, and this process's write counter.
+--   KEYS  1 the marker   2 the write counter of this process
+--   ARGV  1 the marker to write if the server has none   2 ms until the write counter of a process that is gone expires
+--   reply  the marker, the write counter; 0 if this process has written nothing
+-- The probe does not count as a write: losing one loses no event.
+local marker = redis.call('GET', KEYS[1]) or ARGV[1]
+redis.call('SET', KEYS[1], marker)
+redis.call('PEXPIRE', KEYS[2], ARGV[2])
+return {marker, tonumber(redis.call('GET', KEYS[2]) or '0')}

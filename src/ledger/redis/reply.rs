@@ -28,7 +28,7 @@ pub(super) fn unexpected_reply(reply: &impl std::fmt::Debug) -> LedgerError {
 }
 
 /// Converts the reply of `settle.lua` or `reschedule.lua` for one event.
-pub(super) fn settled(reply: u8) -> Settled {
+pub(super) fn settled(reply: u64) -> Settled {
     if reply == 1 { Settled::Recorded } else { Settled::Superseded }
 }
 

@@ -1,8 +1,9 @@
 -- Records the results of deliveries, many in one call. A repeated call with the same tokens gets the same reply.
---   KEYS  1 the set `running`   2... one record each
+--   KEYS  1 the set `running`   2 the write counter of this process   3... one record each
 --   ARGV  1 retention, ms; then five for each record:
 --         token   D delivered, F failed   the backend's status, 3 digits   attempt   metadata of the event
---   reply  for each record: 1 recorded    0 superseded: another holder has leased the event since, or has settled it
+--   reply  for each record: 1 recorded    0 superseded: another holder has leased the event since, or has settled it;
+--          then the write counter after this call, 0 if it wrote nothing
 -- D is recorded from any state and with any token, even if the record no longer exists. claim.lua shows the layout of a
 -- record. The other keys of an event have the same hash tag and are spelled as in keys.rs, so they are not among KEYS.
 local time = redis.call('TIME')
@@ -51,10 +52,10 @@ local function settle(key, record, token, outcome, status, attempt, metadata)
   return 1
 end
 
-local found = redis.call('MGET', unpack(KEYS, 2))
+local found = redis.call('MGET', unpack(KEYS, 3))
 local replies = {}
 for n, record in ipairs(found) do
-  local key, at = KEYS[n + 1], 5 * n - 3
+  local key, at = KEYS[n + 2], 5 * n - 3
   -- One call can settle an event twice. The second settlement must see the result of the first.
   replies[n] = settle(key, records[key] or record, unpack(ARGV, at, at + 4))
 end
@@ -77,4 +78,5 @@ end
 for key, record in pairs(records) do
   redis.call('SET', key, record, 'PX', ARGV[1])
 end
+replies[#replies + 1] = #settled > 0 and redis.call('INCR', KEYS[2]) or 0
 return replies

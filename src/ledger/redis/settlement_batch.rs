@@ -53,10 +53,12 @@ impl SettlementBatcher {
         tokio::spawn(async move {
             let mut batch = Vec::new();
             while waiting.recv_many(&mut batch, MAX_BATCH).await > 0 {
-                let command = settle_command(&script, &running, retention, &batch);
-                let sent = connection.send(&command).await.and_then(parse_reply::<Vec<u8>>);
+                let command =
+                    settle_command(&script, [&running, connection.write_counter()], retention, &batch);
+                let sent = connection.send(&command).await.and_then(parse_reply::<Vec<u64>>);
                 let results = match sent {
-                    Ok(replies) if replies.len() == batch.len() => {
+                    Ok(mut replies) if replies.len() == batch.len() + 1 => {
+                        connection.note_write(replies.pop().unwrap_or_default());
                         replies.into_iter().map(reply::settled).map(Ok).collect()
                     }
                     Ok(replies) => vec![Err(unexpected_reply(&replies)); batch.len()],
@@ -83,8 +85,8 @@ impl SettlementBatcher {
     }
 }
 
-fn settle_command(script: &Script, running: &str, retention: Duration, batch: &[BatchItem]) -> Cmd {
-    let mut keys = vec![running];
+fn settle_command(script: &Script, own_keys: [&str; 2], retention: Duration, batch: &[BatchItem]) -> Cmd {
+    let mut keys = Vec::from(own_keys);
     keys.extend(batch.iter().map(|(settlement, _)| &settlement.record[..]));
     let mut command = evalsha(script, &keys);
     command.arg(millis(retention));

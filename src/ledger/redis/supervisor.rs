@@ -185,16 +185,30 @@ impl Supervisor {
         changed
     }
 
-    /// Writes the marker and compares it with the marker seen before.
+    /// Writes the marker, and compares it and this process's write counter with those seen before.
     async fn probe(&mut self, redis: &mut MultiplexedConnection) -> RedisResult<()> {
-        let marker = self.connection.connector.write_marker(redis).await?;
+        // Read before the probe is sent: a later write may be acknowledged before the probe's reply is read.
+        let acknowledged = self.connection.acknowledged_writes();
+        let (marker, writes) = self.connection.connector.probe(redis).await?;
+        let url = &self.connection.options().url;
         if self.marker.as_ref().is_some_and(|known| *known != marker) {
             self.metrics.ledger_reset();
             tracing::error!(
-                ledger = %self.connection.options().url,
+                ledger = %url,
                 "the Redis server came back empty or was replaced: its events are forgotten, and Stripe's copies of \
-                 them would be delivered again"
+                 them would be delivered again; find the events that are missing: countersign reconcile --all"
             );
+        } else if writes < acknowledged {
+            self.metrics.ledger_reset();
+            tracing::error!(
+                ledger = %url,
+                writes_lost = acknowledged - writes,
+                "the Redis server lost writes that it had acknowledged, as after a failover to a replica that lagged \
+                 behind: find the events that are missing: countersign reconcile --all"
+            );
+        }
+        if writes < acknowledged {
+            self.connection.reset_writes(writes);
         }
         self.marker = Some(marker);
         Ok(())

@@ -124,6 +124,12 @@ impl Redis {
         self.signal("CONT");
     }
 
+    /// Makes it listen on another port, as a server that takes over another one's address.
+    pub async fn move_to(&mut self, port: u16) {
+        until("the port is free", async || self.try_ask::<()>(&format!("CONFIG SET port {port}")).ok()).await;
+        self.port = port;
+    }
+
     /// Deletes its data. Panics if it runs.
     pub fn wipe(&mut self) {
         assert!(self.child.is_none(), "it runs");

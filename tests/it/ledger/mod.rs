@@ -4,9 +4,11 @@
 //! - `sqlite`: what only SQLite can get wrong
 //! - `faults`: the program killed, its ledger locked, out of reach or in use by another process
 //! - `redis_faults`: Redis stopped, killed, paused, emptied, full or misconfigured
+//! - `failover`: a replica of Redis that lagged behind is promoted
 //! - `replicas`: several programs on one Redis
 
 mod contract;
+mod failover;
 mod faults;
 mod redis_faults;
 mod replicas;

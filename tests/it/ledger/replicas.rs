@@ -139,5 +139,5 @@ async fn replicas_with_different_prefixes_have_separate_records() {
     }
     let keys: Vec<String> = redis.ask("KEYS *");
     let of = |prefix: &str| keys.iter().filter(|key| key.starts_with(&format!("{prefix}:{{"))).count();
-    assert_eq!((of("staging"), of("production"), keys.len()), (2, 2, 4), "{keys:?}");
+    assert_eq!((of("staging"), of("production"), keys.len()), (3, 3, 6), "{keys:?}");
 }
