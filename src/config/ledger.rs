@@ -32,6 +32,8 @@ pub enum OnOutage {
 /// The durability that a Redis server must have before events are queued on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
+    /// Redis syncs to disk before it replies, and a replica has confirmed the event (`WAIT`).
+    Replicated,
     /// Redis syncs to disk before it replies (`appendfsync always`). This is the default.
     Always,
     /// Redis syncs every second (`appendfsync everysec`). A crash may lose the last second.
@@ -40,8 +42,12 @@ pub enum Durability {
     None,
 }
 
-const DURABILITIES: &[(&str, Durability)] =
-    &[("always", Durability::Always), ("everysec", Durability::EverySecond), ("none", Durability::None)];
+const DURABILITIES: &[(&str, Durability)] = &[
+    ("replicated", Durability::Replicated),
+    ("always", Durability::Always),
+    ("everysec", Durability::EverySecond),
+    ("none", Durability::None),
+];
 
 /// The section `[ledger]`.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,7 +1,7 @@
 //! Settings that are allowed but rarely right. The program starts with them.
 
 use super::webhook::values::SECRET_PREFIX;
-use super::{CheckoutState, Config, LedgerUrl, OnOutage, WebhookConfig};
+use super::{CheckoutState, Config, Durability, LedgerUrl, OnOutage, WebhookConfig};
 use crate::stripe::retry;
 use secrecy::{ExposeSecret, SecretString};
 use std::time::Duration;
@@ -42,6 +42,15 @@ impl Config {
                     );
                 }
             }
+        }
+        if self.ledger.durability == Durability::Replicated
+            && let LedgerUrl::Sqlite(_) = self.ledger.url
+        {
+            warnings.push(
+                "ledger.durability is replicated, but ledger.url is a SQLite file, which has no replica: its events are \
+                 as durable as its disk"
+                    .to_owned(),
+            );
         }
         if self.server.shutdown_grace < self.backend.connect_timeout + self.backend.response_timeout {
             warnings.push(

@@ -45,12 +45,16 @@ impl RedisConnector {
         Self { options, marker: keys.marker, write_counter, scripts: Scripts::new() }
     }
 
-    /// Opens a connection, loads the scripts, and reads what the server reports about itself.
-    pub(super) async fn connect(&self) -> RedisResult<(MultiplexedConnection, ServerInfo)> {
+    /// Opens a connection whose replies take at most `reply_timeout`, loads the scripts, and reads what the server reports
+    /// about itself.
+    pub(super) async fn connect(
+        &self,
+        reply_timeout: Duration,
+    ) -> RedisResult<(MultiplexedConnection, ServerInfo)> {
         let options = &self.options;
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(options.connect_timeout))
-            .set_response_timeout(Some(options.command_timeout))
+            .set_response_timeout(Some(reply_timeout))
             .set_pipeline_buffer_size(PIPELINE_BUFFER);
         let client = match options.url.target() {
             RedisTarget::Server(info) => Client::open(info.clone())?,
@@ -86,7 +90,7 @@ impl RedisConnector {
     pub(super) async fn inspect(&self) -> Result<ServerInfo, String> {
         let within = self.options.connect_timeout;
         let inspected = timeout(within, async {
-            let (mut connection, server) = self.connect().await?;
+            let (mut connection, server) = self.connect(self.options.command_timeout).await?;
             self.probe(&mut connection).await?;
             Ok(server)
         });

@@ -43,6 +43,8 @@ pub(super) struct RedisConnection {
     shutdown: CancellationToken,
     /// Whether any endpoint queues events. A reload changes it.
     queueing_enabled: AtomicBool,
+    /// Whether a call found the server less durable than its settings said.
+    settings_suspected: AtomicBool,
     /// The highest write counter that a reply has shown. The server acknowledged all writes up to it.
     acknowledged_writes: AtomicU64,
     pub(super) connector: RedisConnector,
@@ -57,6 +59,7 @@ impl RedisConnection {
             command_failed: Notify::new(),
             shutdown: CancellationToken::new(),
             queueing_enabled: AtomicBool::new(connector.options.queueing_enabled),
+            settings_suspected: AtomicBool::new(false),
             acknowledged_writes: AtomicU64::new(0),
             connector,
         }
@@ -80,6 +83,22 @@ impl RedisConnection {
     /// Counts on from this write counter, after a server lost writes.
     pub(super) fn reset_writes(&self, counter: u64) {
         self.acknowledged_writes.store(counter, Ordering::Relaxed);
+    }
+
+    /// Wakes the supervisor, which probes the server.
+    pub(super) fn notify_failure(&self) {
+        self.command_failed.notify_one();
+    }
+
+    /// Makes the supervisor read the server's settings at once.
+    pub(super) fn suspect_settings(&self) {
+        self.settings_suspected.store(true, Ordering::Relaxed);
+        self.notify_failure();
+    }
+
+    /// Returns whether the settings were suspected since the last call.
+    pub(super) fn settings_suspected(&self) -> bool {
+        self.settings_suspected.swap(false, Ordering::Relaxed)
     }
 
     /// Closes the connection for good and stops its supervisor.
@@ -234,11 +253,11 @@ impl RedisConnection {
         self.state.send_replace(ConnectionState::Down(self.with_url(why).into()));
     }
 
-    fn error(&self, why: &str) -> LedgerError {
+    pub(super) fn error(&self, why: &str) -> LedgerError {
         LedgerError::new(self.with_url(why))
     }
 
-    fn with_url(&self, why: &str) -> String {
+    pub(super) fn with_url(&self, why: &str) -> String {
         format!("{}: {why}", self.options().url)
     }
 }

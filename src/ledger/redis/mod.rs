@@ -8,6 +8,7 @@
 //!  scripts, *.lua    one script for each transition    error        the meaning of a Redis error
 //!  command, reply    commands out, typed replies in    server_info  durability and warnings about a server
 //!  settlement_batch  groups settlements                listing      pages of records
+//!  replication       waits until a replica has a write  settle       records how a delivery ended
 //! ```
 
 mod command;
@@ -18,9 +19,11 @@ mod keys;
 mod listing;
 mod options;
 mod record;
+mod replication;
 mod reply;
 mod scripts;
 mod server_info;
+mod settle;
 mod settlement_batch;
 mod supervisor;
 
@@ -32,15 +35,17 @@ use redis::{Cmd, Pipeline, Value};
 
 pub use self::options::RedisOptions;
 
-use self::command::{evalsha, format_status, format_token, lease_end, millis};
+use self::command::{evalsha, format_token, lease_end, millis};
 use self::connect::RedisConnector;
 use self::connection::RedisConnection;
 use self::keys::Keys;
 use self::listing::Listing;
 use self::record::{PAYLOAD_FIELDS, PayloadFields};
+use self::replication::ReplicatedSender;
 use self::reply::{BacklogRow, LeasedEvent, parse_reply, parse_token, unexpected_reply};
 use self::scripts::Scripts;
-use self::settlement_batch::{PendingSettlement, SettlementBatcher};
+use self::settlement_batch::SettlementBatcher;
+use crate::config::Durability;
 use crate::ledger::tokens::Tokens;
 use crate::ledger::{
     ActionResult, Arrival, Backlog, Claim, EnqueueResult, EventKey, Health, Lease, Ledger, LedgerError,
@@ -58,6 +63,8 @@ pub struct RedisLedger {
     keys: Keys,
     scripts: Scripts,
     batcher: SettlementBatcher,
+    /// Sends what must not be lost with one server; `None` unless `durability` is `replicated`.
+    replicated: Option<ReplicatedSender>,
     tokens: Mutex<Tokens>,
 }
 
@@ -68,11 +75,13 @@ impl RedisLedger {
     /// While there is no connection, calls fail at once and [`health`](Ledger::health) gives the reason.
     pub fn start(options: RedisOptions, metrics: Arc<Metrics>) -> Self {
         let (keys, scripts, retention) = (Keys::new(&options.prefix), Scripts::new(), options.retention);
+        let is_replicated = options.durability == Durability::Replicated;
         let connection = supervisor::start(RedisConnector::new(options), metrics);
         let settle = scripts.settle.clone();
         let batcher =
             SettlementBatcher::start(Arc::clone(&connection), settle, keys.running.clone(), retention);
-        Self { connection, keys, scripts, batcher, tokens: Mutex::default() }
+        let replicated = is_replicated.then(|| ReplicatedSender::start(Arc::clone(&connection)));
+        Self { connection, keys, scripts, batcher, replicated, tokens: Mutex::default() }
     }
 
     /// Connects once and describes the server: version, persistence, and what may make it lose records.
@@ -111,38 +120,6 @@ impl RedisLedger {
         let connection = Arc::clone(&self.connection);
         let sent = tokio::spawn(async move { connection.send(&command).await }).await;
         sent.unwrap_or_else(|_| Err(LedgerError::new("the sending task has stopped")))
-    }
-
-    async fn settle_batched(
-        &self,
-        lease: &Lease,
-        state: &'static str,
-        status: Option<u16>,
-    ) -> Result<Settled, LedgerError> {
-        let settlement = PendingSettlement {
-            record: self.keys.record(lease.key()),
-            token: format_token(lease.token),
-            state,
-            status: format_status(status),
-            attempt: lease.attempt,
-            metadata: record::metadata(&lease.arrival),
-        };
-        self.batcher.settle(settlement).await
-    }
-
-    async fn reschedule(
-        &self,
-        lease: &Lease,
-        state: &'static str,
-        status: Option<u16>,
-        wait: Duration,
-        counts: bool,
-    ) -> Result<Settled, LedgerError> {
-        let keys = self.keys.event_keys(lease.key());
-        let mut command = evalsha(&self.scripts.reschedule, &keys.each_ref().map(String::as_str));
-        command.arg(format_token(lease.token)).arg(state).arg(format_status(status));
-        command.arg(millis(wait)).arg(u8::from(counts));
-        self.send_detached(command).await.and_then(parse_reply::<u64>).map(reply::settled)
     }
 }
 
@@ -197,7 +174,11 @@ impl Ledger for RedisLedger {
         command.arg(&token).arg(lease.map_or(0, millis)).arg(record::metadata(&arrival));
         command.arg(&*arrival.key.endpoint).arg(record::mode_letter(request.mode));
         command.arg(&request.head[..]).arg(&request.signature[..]).arg(&request.body[..]);
-        let (code, value, writes) = parse_reply::<(u8, u32, u64)>(self.connection.send(&command).await?)?;
+        let reply = match &self.replicated {
+            Some(replicated) => replicated.send(command).await?,
+            None => self.connection.send(&command).await?,
+        };
+        let (code, value, writes) = parse_reply::<(u8, u32, u64)>(reply)?;
         self.connection.note_write(writes);
         match (code, value) {
             (1, attempt) => {

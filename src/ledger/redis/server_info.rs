@@ -17,6 +17,8 @@ pub(super) struct ServerInfo {
     fsync: Option<String>,
     /// `no-appendfsync-on-rewrite`: whether the server stops syncing while it rewrites the append-only file.
     no_fsync_on_rewrite: bool,
+    /// `connected_slaves` that are online: the replicas that receive every write.
+    replicas: Option<usize>,
     /// `save`: when the server takes snapshots; an empty value means never.
     snapshots: Option<String>,
 }
@@ -42,6 +44,7 @@ impl ServerInfo {
                 .or_else(|| field("aof_enabled").map(|value| value == "1")),
             fsync: setting("appendfsync"),
             no_fsync_on_rewrite: setting("no-appendfsync-on-rewrite").is_some_and(|value| value == "yes"),
+            replicas: field("connected_slaves").map(|_| online_replicas(info)),
             snapshots: setting("save"),
         }
     }
@@ -74,7 +77,7 @@ impl ServerInfo {
         };
         let evicts = self.eviction.as_deref().is_some_and(|policy| policy.starts_with("allkeys"));
         let (is_durable, needed) = match durability {
-            Durability::Always => (
+            Durability::Always | Durability::Replicated => (
                 syncs(&["always"]) && !self.no_fsync_on_rewrite && !evicts,
                 "appendonly yes, appendfsync always, no-appendfsync-on-rewrite no and no allkeys eviction",
             ),
@@ -84,6 +87,13 @@ impl ServerInfo {
             ),
             Durability::None => (true, ""),
         };
+        if is_durable && durability == Durability::Replicated && self.replicas == Some(0) {
+            return Err(
+                "queued and hybrid events need a connected replica (ledger.durability = \"replicated\"), and the server \
+                 has none; start a replica and see INFO replication, or accept less with ledger.durability"
+                    .to_owned(),
+            );
+        }
         if is_durable {
             return Ok(());
         }
@@ -129,6 +139,12 @@ impl ServerInfo {
         }
         concerns
     }
+}
+
+/// Counts the replicas that INFO reports as online. One that still loads the data set confirms no write.
+fn online_replicas(info: &str) -> usize {
+    let is_online = |line: &&str| line.starts_with("slave") && line.contains("state=online");
+    info.lines().filter(is_online).count()
 }
 
 #[cfg(test)]
@@ -190,6 +206,28 @@ mod tests {
         }
         let why = ServerInfo::parse(INFO, &HashMap::new()).check_durability(Always).unwrap_err();
         assert!(why.contains("appendfsync always") && why.contains("no appendonly"), "{why}");
+    }
+
+    #[test]
+    fn replicated_needs_an_online_replica_as_far_as_info_says() {
+        let durable = settings(&[("appendonly", "yes"), ("appendfsync", "always")]);
+        for (info, expected) in [
+            ("connected_slaves:0", Some("need a connected replica")),
+            (
+                "connected_slaves:1\r\nslave0:ip=10.0.0.2,port=6379,state=wait_bgsave",
+                Some("a connected replica"),
+            ),
+            ("connected_slaves:1\r\nslave0:ip=10.0.0.2,port=6379,state=online,offset=1,lag=0", None),
+            // WAIT itself tells where INFO does not.
+            ("", None),
+        ] {
+            let found = ServerInfo::parse(info, &durable).check_durability(Durability::Replicated).err();
+            let fits = match (&found, expected) {
+                (Some(why), Some(words)) => why.contains(words),
+                (found, expected) => found.is_none() && expected.is_none(),
+            };
+            assert!(fits, "{info}: {found:?}");
+        }
     }
 
     #[test]

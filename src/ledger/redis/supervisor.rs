@@ -27,6 +27,8 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(3);
 const MIN_PROBE_INTERVAL: Duration = Duration::from_millis(20);
 /// The time between two reads of the server's settings, which an operator can change while the server runs.
 const SETTINGS_INTERVAL: Duration = Duration::from_secs(20);
+/// The time between two reads of the server's settings while it must not queue events because of them.
+const UNSUITABLE_INTERVAL: Duration = Duration::from_secs(1);
 const MIN_RETRY_DELAY: Duration = Duration::from_millis(50);
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(1);
 
@@ -89,7 +91,8 @@ impl Supervisor {
     /// Opens a connection and logs what is wrong with its server. Returns the reason, too, if the server is out of
     /// memory: its stored events must be delivered all the same, because that frees memory.
     async fn connect(&mut self) -> RedisResult<(MultiplexedConnection, Option<String>)> {
-        let (mut redis, server) = self.connection.connector.connect().await?;
+        let (mut redis, server) =
+            self.connection.connector.connect(self.connection.options().command_timeout).await?;
         let out_of_memory = match self.probe(&mut redis).await {
             Ok(()) => None,
             Err(error) if error::is_out_of_memory(&error) => Some(error::describe(&error)),
@@ -114,17 +117,18 @@ impl Supervisor {
         }
         self.generation += 1;
         self.publish(&redis, last_error.as_deref());
-        let mut settings_due = Instant::now() + SETTINGS_INTERVAL;
+        let mut settings_due = Instant::now() + self.settings_interval();
         loop {
             let pause = if last_error.is_some() { MAX_RETRY_DELAY } else { PROBE_INTERVAL };
+            let pause = pause.min(self.settings_interval());
             self.connection.wait_for_failure(pause).await;
-            if Instant::now() >= settings_due {
-                settings_due = Instant::now() + SETTINGS_INTERVAL;
+            if self.connection.settings_suspected() || Instant::now() >= settings_due {
                 match read_server_info(&mut redis).await {
                     Ok(server) if self.check_server(&server) => self.publish(&redis, last_error.as_deref()),
                     Ok(_) => {}
                     Err(error) => return error::describe(&error),
                 }
+                settings_due = Instant::now() + self.settings_interval();
             }
             match self.probe(&mut redis).await {
                 Ok(()) if last_error.take().is_some() => {
@@ -138,6 +142,11 @@ impl Supervisor {
             }
             sleep(MIN_PROBE_INTERVAL).await;
         }
+    }
+
+    /// Returns the time until the server's settings are read again.
+    fn settings_interval(&self) -> Duration {
+        if self.durability_violation.is_some() { UNSUITABLE_INTERVAL } else { SETTINGS_INTERVAL }
     }
 
     /// Publishes that the server refuses writes on this connection, which stays open and is probed again.

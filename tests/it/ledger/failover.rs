@@ -1,6 +1,7 @@
 //! Failovers of Redis that lose what it acknowledged: a replica that lagged behind is promoted.
 
 use crate::harness::{Backend, Event, Program, Redis, Setup, until};
+use crate::ops::events::Operator;
 use crate::tools::have;
 use serde_json::Value;
 
@@ -116,4 +117,133 @@ async fn restarts_of_a_durable_redis_and_other_programs_on_it_count_no_reset() {
         program.send(&Event::checkout().signed()).await;
         assert_eq!(program.metric("ledger_resets_total").await, 0.0);
     }
+}
+
+/// A setup that queues events once a replica has them.
+fn setup_replicated(backend: &Backend, url: String) -> Setup {
+    Setup::new(backend)
+        .set("ledger.url", url)
+        .set("ledger.durability", "replicated")
+        .set("ledger.command_timeout", "300ms")
+        .set("webhook.delivery", "queued")
+}
+
+/// Waits until `/readyz` says that the ledger has no replica.
+async fn lacks_a_replica(program: &Program) {
+    until("the missing replica in /readyz", async || {
+        let ledger = program.not_ready().await["checks"]["ledger"].take();
+        ledger["reason"].as_str().filter(|why| why.contains("need a connected replica")).map(drop)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn with_replicated_durability_an_event_is_acknowledged_once_a_replica_has_it() {
+    if !have("redis-server") {
+        return;
+    }
+    let (primary, replica) = replicated().await;
+    let mut backend = Backend::start().await;
+    backend.stop().await;
+    let program = Program::start(setup_replicated(&backend, primary.url())).await;
+    let first = Event::checkout();
+    program.send(&first.signed()).await.expect_received("queued");
+    assert_eq!(replica.ask::<Vec<String>>(&format!("KEYS countersign:{{e}}:{}*", first.id)).len(), 1);
+
+    // The replica hangs. The primary stores the event, but it is not acknowledged, and neither is a copy.
+    replica.pause();
+    let event = Event::checkout();
+    for _ in 0..2 {
+        program.send(&event.signed()).await.expect_error(503, "ledger_unavailable");
+    }
+    assert_eq!(primary.ask::<Vec<String>>(&format!("KEYS countersign:{{e}}:{}*", event.id)).len(), 1);
+    program
+        .wait_for_log("what did not confirm", |line: &Value| {
+            line["reason"]
+                .as_str()
+                .is_some_and(|why| why.contains("no replica confirmed the event within 300 ms"))
+        })
+        .await;
+    replica.resume();
+    program.ready().await;
+    program.send(&event.signed()).await.expect_received("duplicate");
+    backend.restart().await;
+    backend.await_request(2).await;
+    program.await_metric(r#"events{endpoint="/webhooks/stripe",state="pending"}"#, 0.0).await;
+    program.await_metric(r#"events{endpoint="/webhooks/stripe",state="running"}"#, 0.0).await;
+    program.send(&event.signed()).await.expect_received("duplicate");
+    assert_eq!(backend.count(), 2, "each was delivered once");
+}
+
+#[tokio::test]
+async fn hybrid_event_that_no_replica_confirmed_is_delivered_once_and_its_copy_acknowledged() {
+    if !have("redis-server") {
+        return;
+    }
+    let (primary, replica) = replicated().await;
+    let backend = Backend::start().await;
+    let setup = setup_replicated(&backend, primary.url())
+        .set("webhook.delivery", "hybrid")
+        .set("backend.connect_timeout", "100ms")
+        .set("backend.response_timeout", "1s");
+    let program = Program::start(setup).await;
+    replica.pause();
+    let event = Event::checkout();
+    program.send(&event.signed()).await.expect_error(503, "ledger_unavailable");
+    replica.resume();
+    program.send(&event.signed()).await.expect_received("duplicate");
+    // Nobody holds the lease of the refused attempt. The worker delivers when it has expired.
+    backend.await_request(1).await;
+    program.await_metric(r#"events{endpoint="/webhooks/stripe",state="running"}"#, 0.0).await;
+    program.send(&event.signed()).await.expect_received("duplicate");
+    assert_eq!(backend.count(), 1);
+}
+
+#[tokio::test]
+async fn failover_loses_no_event_that_was_acknowledged_with_replicated_durability() {
+    if !have("redis-server") {
+        return;
+    }
+    let (primary, mut replica) = replicated().await;
+    let mut backend = Backend::start().await;
+    backend.stop().await;
+    let program = Program::start(setup_replicated(&backend, primary.url())).await;
+    let acknowledged: Vec<_> = (0..5).map(|_| Event::checkout()).collect();
+    for event in &acknowledged {
+        program.send(&event.signed()).await.expect_received("queued");
+    }
+    cut_off(&primary, &replica);
+    let refused = Event::checkout();
+    program.send(&refused.signed()).await.expect_error(503, "ledger_unavailable");
+    lacks_a_replica(&program).await;
+    fail_over(primary, &mut replica).await;
+
+    // The new primary has no replica yet, so it queues nothing.
+    lacks_a_replica(&program).await;
+    program.send(&refused.signed()).await.expect_error(503, "ledger_unavailable");
+    let second = Redis::start().await;
+    let () = second.ask(&format!("REPLICAOF 127.0.0.1 {}", replica.port()));
+    program.ready().await;
+    program.send(&refused.signed()).await.expect_received("queued");
+    backend.restart().await;
+    backend.await_request(6).await;
+    for event in acknowledged.iter().chain([&refused]) {
+        program.send(&event.signed()).await.expect_received("duplicate");
+    }
+    assert_eq!(backend.count(), 6);
+}
+
+#[tokio::test]
+async fn check_names_a_missing_replica_of_replicated_durability() {
+    if !have("redis-server") {
+        return;
+    }
+    let redis = Redis::start().await;
+    let backend = Backend::start().await;
+    let setup = setup_replicated(&backend, redis.url());
+    let program = Program::start_unready(setup.clone()).await;
+    lacks_a_replica(&program).await;
+    let output = Operator::new(&program, &setup).run(&["check", "--probe"]).await;
+    assert_eq!(output.code, 1);
+    assert!(output.out.contains("need a connected replica"), "{}", output.out);
 }
