@@ -8,18 +8,22 @@ ADMIN_PORT       ?= 9464
 STRIPE_PORT      ?= 12111
 # Directory of files that last between runs: the ledger, the generated secret, the logs.
 RUN_DIR          ?= .run
-# Duration of `make soak`, in minutes.
+# Duration of `make chaos` and `make soak` on each ledger, in minutes.
 MINUTES          ?= 2
+# The seed of `make chaos` (empty: a new one), and its faults, separated by commas (empty: all).
+SEED             ?=
+FAULTS           ?=
 # Cargo profile of `make run`: release, or dev for a quick build.
 PROFILE          ?= release
 
-.PHONY: help run test test-stack soak bench fmt lint doc
+.PHONY: help run test test-stack chaos soak bench fmt lint doc
 
 help:
 	@echo 'make run          build and start backend, Countersign, Caddy and a fake Stripe on http://localhost:$(PORT)'
 	@echo 'make test         run every test'
 	@echo 'make test-stack   build the images, start podman-compose.yml and test it'
-	@echo 'make soak         kill the program and Redis at random under load, then look up every event (MINUTES=10)'
+	@echo 'make chaos        cause faults at random under load, then look up every event (MINUTES=10 SEED=123 FAULTS=kill,clock)'
+	@echo 'make soak         the same, but only kill the program and Redis (MINUTES=10)'
 	@echo 'make bench        measure beside HAProxy, nginx and Caddy'
 	@echo 'make fmt          format the code'
 	@echo 'make lint         check format and lints'
@@ -44,9 +48,12 @@ test:
 test-stack:
 	@scripts/test-stack
 
-soak:
+chaos:
 	@scripts/setup test
-	@scripts/soak $(MINUTES)
+	@SEED=$(SEED) FAULTS=$(FAULTS) scripts/chaos $(MINUTES)
+
+soak:
+	@$(MAKE) --no-print-directory chaos FAULTS=kill,redis_kill
 
 bench:
 	@scripts/setup bench

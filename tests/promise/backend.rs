@@ -1,5 +1,5 @@
 //! A backend that records each event's requests with their times, and what it responded. It goes on working when its
-//! client disconnects, as real ones do.
+//! client disconnects, as real ones do. It has pages, too, and one of them hangs.
 
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
@@ -9,6 +9,7 @@ use hyper_util::rt::TokioIo;
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::{pending, poll_fn};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +34,7 @@ pub struct RecordedRequest {
     pub opened: Instant,
     /// When the work ended, just before the response. Without a response, when the client disconnected.
     pub closed: Option<Instant>,
-    /// The status that it gets or will get.
+    /// The status that it gets or will get, once all of it has arrived.
     pub status: Option<u16>,
 }
 
@@ -50,9 +51,12 @@ pub type RequestLog = HashMap<String, Vec<RecordedRequest>>;
 /// Decides how to handle the `n`th request for an event, from 1.
 pub type Script = dyn Fn(usize) -> Reaction + Send + Sync;
 
+/// The path of a page that never responds. Every other path but those of webhooks is a page that does.
+pub const HUNG_PAGE: &str = "/hung";
+
 /// A running backend, stopped on drop.
 pub struct RecordingBackend {
-    url: String,
+    address: SocketAddr,
     log: Arc<watch::Sender<RequestLog>>,
     listening: JoinHandle<()>,
 }
@@ -61,7 +65,7 @@ impl RecordingBackend {
     /// Listens on a free port.
     pub async fn start(script: impl Fn(usize) -> Reaction + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let url = format!("http://{}", listener.local_addr().expect("bound"));
+        let address = listener.local_addr().expect("bound");
         let log = Arc::new(watch::Sender::new(RequestLog::new()));
         let (server_log, script): (_, Arc<Script>) = (log.clone(), Arc::new(script));
         let listening = tokio::spawn(async move {
@@ -74,12 +78,12 @@ impl RecordingBackend {
                 while connections.try_join_next().is_some() {}
             }
         });
-        Self { url, log, listening }
+        Self { address, log, listening }
     }
 
-    /// Returns its address as `[backend] url` takes it.
-    pub fn url(&self) -> &str {
-        &self.url
+    /// Returns the address it listens on.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Returns the requests so far.
@@ -110,12 +114,12 @@ pub fn overlaps(log: &RequestLog) -> usize {
     log.values().map(of).sum()
 }
 
-/// Records the end of a request when its client disconnects.
-struct OpenRequest<'a>(&'a watch::Sender<RequestLog>, &'a str, usize);
+/// Records the end of a request on drop: when its work ends, or when its client disconnects before.
+struct OpenRequest(Arc<watch::Sender<RequestLog>>, String, usize);
 
-impl Drop for OpenRequest<'_> {
+impl Drop for OpenRequest {
     fn drop(&mut self) {
-        close(self.0, self.1, self.2);
+        close(&self.0, &self.1, self.2);
     }
 }
 
@@ -124,34 +128,39 @@ async fn serve(
     log: Arc<watch::Sender<RequestLog>>,
     script: Arc<Script>,
 ) -> Result<Response<String>, Infallible> {
+    match request.uri().path() {
+        HUNG_PAGE => return pending().await,
+        path if !path.starts_with("/webhooks/") => return Ok(Response::new("a page".into())),
+        _ => {}
+    }
     let id = request.headers().get("idempotency-key").and_then(|id| id.to_str().ok()).expect("an event");
     let (id, mut nth, mut reaction) = (id.to_owned(), 0, Reaction::NoResponse);
     log.send_modify(|log| {
         let requests = log.entry(id.clone()).or_default();
         nth = requests.len();
         reaction = script(nth + 1);
-        let status = match reaction {
-            Reaction::Respond(_, status) => Some(status),
-            Reaction::NoResponse => None,
-        };
-        requests.push(RecordedRequest { opened: Instant::now(), closed: None, status });
+        requests.push(RecordedRequest { opened: Instant::now(), closed: None, status: None });
     });
+    let open_request = OpenRequest(log.clone(), id.clone(), nth);
     let mut body = request.into_body();
-    while poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await.is_some_and(|frame| frame.is_ok()) {}
+    while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+        if frame.is_err() {
+            // Half a request is no event. The client has disconnected, so nobody reads a response.
+            return Ok(Response::new(String::new()));
+        }
+    }
     match reaction {
         Reaction::Respond(work, status) => {
+            log.send_modify(|log| log.get_mut(&id).expect("added above")[nth].status = Some(status));
             // The work runs in a task of its own, so that a disconnect does not cancel it.
             let working = tokio::spawn(async move {
                 sleep(work).await;
-                close(&log, &id, nth);
+                drop(open_request);
             });
             working.await.expect("no panic");
             Ok(Response::builder().status(status).body(String::new()).expect("a response"))
         }
-        Reaction::NoResponse => {
-            let _open_request = OpenRequest(&log, &id, nth);
-            pending().await
-        }
+        Reaction::NoResponse => pending().await,
     }
 }
 

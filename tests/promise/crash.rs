@@ -91,7 +91,7 @@ async fn run_all_cases(on_ledger: impl Fn(Setup, usize) -> Setup) {
         .flat_map(|(kill, behavior, modes)| modes.iter().map(|mode| (*kill, *behavior, *mode)));
     for (n, (kill, behavior, mode)) in cases.enumerate() {
         let backend = RecordingBackend::start(move |nth| reaction(behavior, nth)).await;
-        let setup = on_ledger(Setup::to(backend.url()), n)
+        let setup = on_ledger(Setup::to(&format!("http://{}", backend.address())), n)
             .set("webhook.delivery", mode)
             .set("webhook.retry", Value::Array(vec!["50ms".into()]))
             .set("webhook.jitter", 0.0)

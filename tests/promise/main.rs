@@ -1,7 +1,7 @@
 //! The promise: an acknowledged event reaches the backend, and two requests for one event are never open at the same
-//! time. `crash` kills the program at each transition of the protocol (with the feature `failpoints`), `soak` kills
-//! it at random under load (by `make soak`), and `model` explores all states of a model. `backend` and `sender` are
-//! the doubles of the two ends.
+//! time. `crash` kills the program at each transition of the protocol (with the feature `failpoints`), `chaos` causes
+//! faults of all kinds at random under load, and `model` explores all states of a model. `backend` and `sender` are the
+//! doubles of the two ends.
 
 #![allow(
     clippy::unwrap_used,
@@ -17,8 +17,9 @@ mod harness;
 mod tools;
 
 mod backend;
+mod chaos;
 #[cfg(feature = "failpoints")]
 mod crash;
 mod model;
+#[cfg(feature = "failpoints")]
 mod sender;
-mod soak;
