@@ -1,6 +1,12 @@
 //! A configured webhook endpoint, ready for requests: how it verifies, what it accepts, which events it forwards and how
 //! they are delivered. A reload replaces it as a whole, so a request sees either the old configuration or the new one.
 //! It reads no request and delivers nothing.
+//!
+//! The file `inline_limit` bounds the inline deliveries of each endpoint.
+
+mod inline_limit;
+
+pub use inline_limit::{InlineLimit, InlinePermit};
 
 use bytes::Bytes;
 use secrecy::{ExposeSecret, SecretString};
@@ -39,6 +45,8 @@ pub struct Endpoint {
     pub hybrid_deadline: Duration,
     /// What a delivery needs: signing secrets, retry schedule, slots.
     pub policy: Arc<DeliveryPolicy>,
+    /// How many inline deliveries may be under way at once.
+    pub inline_limit: InlineLimit,
     /// The endpoint's counters.
     pub metrics: Arc<EndpointMetrics>,
     default_mode: DeliveryMode,
@@ -47,7 +55,7 @@ pub struct Endpoint {
 
 impl Endpoint {
     /// Builds an endpoint from its configuration and registers its metrics.
-    pub fn new(config: &WebhookConfig, metrics: &Metrics) -> Self {
+    pub fn new(config: &WebhookConfig, inline_limit: InlineLimit, metrics: &Metrics) -> Self {
         let name: Arc<str> = config.name.as_str().into();
         let counters = metrics.endpoint(&config.name, config.secrets.len());
         counters.set_enforced(config.enforce);
@@ -63,18 +71,21 @@ impl Endpoint {
             filter: EventFilter::new(config),
             hybrid_deadline: config.deadline,
             policy: Arc::new(policy),
+            inline_limit,
             metrics: counters,
             default_mode: config.delivery,
             mode_rules: config.rules.clone(),
         }
     }
 
-    /// Takes over the delivery slots of the endpoint that this one replaces, so that deliveries under way still count.
-    pub fn replacing(mut self, old: &Self) -> Self {
-        if let Some(policy) = self.policy.sharing_slots(&old.policy) {
-            self.policy = Arc::new(policy);
+    /// Takes over the delivery slots and the inline deliveries of the endpoint that this one replaces, so that deliveries
+    /// under way still count.
+    pub fn replacing(self, old: &Self) -> Self {
+        Self {
+            inline_limit: self.inline_limit.sharing_counts(&old.inline_limit),
+            policy: Arc::new(self.policy.sharing_slots(&old.policy)),
+            ..self
         }
-        self
     }
 
     /// Returns whether the endpoint takes this raw query. Stripe's signature does not cover it.
@@ -186,6 +197,7 @@ fn matches_any(patterns: &[String], text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::use_count::UseCount;
 
     fn config(types: &[&str], livemode: Livemode, accounts: &[&str]) -> WebhookConfig {
         let own = |list: &[&str]| list.iter().map(|s| s.to_string()).collect();
@@ -207,6 +219,7 @@ mod tests {
             retry: vec![],
             jitter: 0.0,
             max_concurrent: 8,
+            max_inline: 0,
             rules: vec![
                 DeliveryRule { types: own(&["checkout.session.*"]), delivery: DeliveryMode::Hybrid },
                 DeliveryRule { types: own(&["checkout.*", "invoice.paid"]), delivery: DeliveryMode::Queued },
@@ -216,7 +229,11 @@ mod tests {
 
     #[test]
     fn the_first_rule_for_a_type_chooses_its_delivery_mode() {
-        let endpoint = Endpoint::new(&config(&["*"], Livemode::Any, &["*"]), &Metrics::new());
+        let endpoint = Endpoint::new(
+            &config(&["*"], Livemode::Any, &["*"]),
+            InlineLimit::new(0, 1, 1, UseCount::default()),
+            &Metrics::new(),
+        );
         for (event_type, delivery) in [
             ("checkout.session.completed", DeliveryMode::Hybrid),
             ("checkout.other", DeliveryMode::Queued),

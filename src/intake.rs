@@ -10,10 +10,7 @@ mod request;
 mod result;
 
 pub use request::{ImportTarget, WebhookRequest};
-pub use result::{
-    ImportError, ImportResult, WebhookDisposition, WebhookResult, outcome_of_backend_error,
-    outcome_of_response,
-};
+pub use result::{ImportError, ImportResult, WebhookDisposition, WebhookResult, outcome_of_response};
 
 use bytes::Bytes;
 use std::sync::Arc;
@@ -22,14 +19,17 @@ use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use self::incoming::{IncomingEvent, import_head, record_id};
-use crate::backend::{BackendError, BackendResponse, RequestHeadBuilder};
+use self::result::outcome_of_backend_error;
+use crate::backend::{BackendResponse, RequestHeadBuilder};
 use crate::clock;
 use crate::config::OnOutage;
 use crate::delivery::dispatcher::Dispatcher;
 use crate::delivery::wakeup::Wakeup;
 use crate::delivery_mode::DeliveryMode;
+use crate::endpoint::Endpoint;
 use crate::failpoint;
 use crate::ledger::{Claim, EnqueueResult, EventKey, Ledger, LedgerError};
+use crate::outcome::Outcome;
 use crate::stripe::event;
 
 /// Receives webhooks and imports events.
@@ -64,12 +64,16 @@ impl Intake {
     /// Verifies a webhook request and delivers or stores its event. `head` builds the backend's request as far as the
     /// original determines it; it is called only for an event that the endpoint forwards.
     ///
+    /// `on_stored` is called when the event is durable and the caller need not keep a place for it. An inline event never
+    /// is: its place is in use until it is delivered.
+    ///
     /// The future must run to its end, so the caller is a task that outlives its client: otherwise a delivery could stop
     /// half-way. If the task dies nevertheless, the event is admitted again when its lease has expired.
     pub async fn receive<'a, S>(
         &self,
         request: WebhookRequest<'a, S>,
         head: impl FnOnce() -> RequestHeadBuilder,
+        on_stored: impl FnOnce() + Send,
     ) -> WebhookResult
     where
         S: Iterator<Item = &'a [u8]>,
@@ -101,7 +105,7 @@ impl Intake {
         let (attempt, disposition) = match mode {
             DeliveryMode::Inline => Box::pin(self.deliver_inline(incoming)).await,
             DeliveryMode::Queued | DeliveryMode::Redelivery => Box::pin(self.queue(incoming)).await,
-            DeliveryMode::Hybrid => Box::pin(self.deliver_hybrid(incoming, arrived)).await,
+            DeliveryMode::Hybrid => Box::pin(self.deliver_hybrid(incoming, arrived, on_stored)).await,
         };
         failpoint::hit("respond_before");
         WebhookResult { event: Some(event), attempt, disposition }
@@ -143,20 +147,26 @@ impl Intake {
         Ok((key, result))
     }
 
-    /// Sends a request that failed verification to the backend, for a dry run. See [`Dispatcher::pass_unverified`].
+    /// Sends a request that failed verification to the backend, for a dry run. It counts as an inline delivery of
+    /// `endpoint`. See [`Dispatcher::pass_unverified`].
     ///
     /// # Errors
-    /// The backend gave no response.
+    /// Returns the outcome if the backend gave no response, or if no further delivery may begin.
     pub async fn pass_unverified(
         &self,
+        endpoint: &Endpoint,
         head: RequestHeadBuilder,
         body: Bytes,
-    ) -> Result<BackendResponse, BackendError> {
-        self.dispatcher.pass_unverified(head, body).await
+    ) -> Result<BackendResponse, Outcome> {
+        let _permit = endpoint.inline_limit.try_acquire().ok_or(Outcome::Overloaded)?;
+        self.dispatcher.pass_unverified(head, body).await.map_err(|error| outcome_of_backend_error(&error))
     }
 
     /// Claims the event and delivers it; the caller gets the backend's own response.
     async fn deliver_inline(&self, incoming: IncomingEvent) -> AttemptDisposition {
+        let Some(_permit) = incoming.endpoint.inline_limit.try_acquire() else {
+            return (None, WebhookDisposition::Overloaded);
+        };
         failpoint::hit("claim_before");
         let claim = self.ledger.claim(incoming.arrival(), self.dispatcher.lease()).await;
         failpoint::hit("claim_after");
@@ -188,15 +198,21 @@ impl Intake {
 
     /// Stores the event and delivers it. The caller gets a 2xx of the backend if it comes before the deadline, and an
     /// acknowledgement otherwise. Without a free slot the event is left to the worker.
-    async fn deliver_hybrid(&self, incoming: IncomingEvent, arrived: Instant) -> AttemptDisposition {
+    async fn deliver_hybrid(
+        &self,
+        incoming: IncomingEvent,
+        arrived: Instant,
+        on_stored: impl FnOnce() + Send,
+    ) -> AttemptDisposition {
         // A freed slot wakes the worker, which may have events that wait for it.
-        let slot = incoming.endpoint.policy.try_acquire_slot(&self.wakeup.wake);
+        let slot = incoming.endpoint.policy.slots.try_acquire(&self.wakeup.wake);
         let lease = slot.as_ref().map(|_| self.dispatcher.lease());
         let lease = match self.enqueue(&incoming, DeliveryMode::Hybrid, lease).await {
             Ok(EnqueueResult::Leased(lease)) => lease,
             Ok(EnqueueResult::Queued) => return (None, WebhookDisposition::Queued),
             not_queued => return self.on_not_queued(incoming, not_queued).await,
         };
+        on_stored();
         let attempt = Some(lease.attempt());
         let deadline = incoming.endpoint.hybrid_deadline;
         let time_left = deadline.saturating_sub(clock::instant().duration_since(arrived));
@@ -254,6 +270,9 @@ impl Intake {
             Ok(EnqueueResult::Leased(lease)) => (Some(lease.attempt()), WebhookDisposition::Queued),
             Err(error) => match self.on_ledger_outage(&incoming, error) {
                 Ok(()) => {
+                    let Some(_permit) = incoming.endpoint.inline_limit.try_acquire() else {
+                        return (None, WebhookDisposition::Overloaded);
+                    };
                     // Nothing is stored that could be retried, so Stripe has to learn of a failure.
                     let delivery = incoming.into_delivery(DeliveryMode::Inline, None);
                     let delivered = self.dispatcher.deliver(delivery, None).await;

@@ -9,7 +9,7 @@
 //! | 3 | [`intake`], [`checkout`] | a webhook or an import: verify, claim, deliver or queue; an order and its Checkout Session |
 //! | 2 | [`delivery`], [`endpoint`] | one attempt, the queues, the retry schedule; a configured endpoint in the running program: secrets, filter, limits |
 //! | 1 | [`ledger`], [`backend`], [`stripe_api`], [`config`], [`socket`] | the state of every event; the HTTP client of the backend; the client of Stripe's API; the configuration; sockets, TCP or Unix |
-//! | 0 | [`guard`], [`stripe`], [`http1`], [`metrics`], [`outcome`], [`delivery_mode`], [`pattern`], [`random`], [`hex`], [`clock`], [`failpoint`] | no I/O, no async, time is an argument |
+//! | 0 | [`guard`], [`stripe`], [`http1`], [`metrics`], [`outcome`], [`delivery_mode`], [`pattern`], [`use_count`], [`random`], [`hex`], [`clock`], [`failpoint`] | no I/O, no async, time is an argument |
 //!
 //! `docs/architecture.md` leads from a question to the function that answers it: the states of an event, threads, clocks,
 //! and a walk through the code for each kind of request. It also lists the files that a new delivery mode or key touches.
@@ -51,3 +51,4 @@ pub mod random;
 pub mod socket;
 pub mod stripe;
 pub mod stripe_api;
+pub mod use_count;

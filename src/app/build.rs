@@ -24,12 +24,13 @@ use crate::edge::connection::Limits;
 use crate::edge::drain::Drain;
 use crate::edge::route::Routes;
 use crate::edge::{Server, listener};
-use crate::endpoint::{Endpoint, Endpoints};
+use crate::endpoint::{Endpoint, Endpoints, InlineLimit};
 use crate::guard::Reason;
 use crate::intake::Intake;
 use crate::ledger::{Health, Ledger};
 use crate::metrics::Metrics;
 use crate::socket::Listener;
+use crate::use_count::UseCount;
 
 /// The longest wait for the ledger to open at start. After it the program serves, unready.
 const MAX_LEDGER_OPEN: Duration = Duration::from_secs(1);
@@ -73,7 +74,8 @@ impl App {
         let drain = Arc::new(Drain::new(config.server.shutdown_grace));
         let (connections, background) = (TaskTracker::new(), TaskTracker::new());
         let mut checkout = CheckoutResources::new(metrics.clone());
-        let routes = routes(&config, &metrics, &mut checkout, &[])?;
+        let max_webhooks = config.server.max_webhooks;
+        let routes = routes(&config, max_webhooks, &metrics, &mut checkout, &[])?;
         routes.resolve_prices().await;
         let routes = Arc::new(ArcSwap::from_pointee(routes));
 
@@ -193,19 +195,23 @@ async fn ledger_ready(ledger: &dyn Ledger) {
 }
 
 /// Builds the routes of a configuration with their endpoints and the checkout. An endpoint that was there `before`
-/// hands its delivery slots to its successor, so that deliveries under way still count.
+/// hands its delivery slots to its successor, so that deliveries under way still count. `max_webhooks` is the one in force.
 ///
 /// # Errors
 /// The checkout cannot be opened.
 pub(super) fn routes(
     config: &Config,
+    max_webhooks: usize,
     metrics: &Metrics,
     checkout: &mut CheckoutResources,
     before: &[Arc<Endpoint>],
 ) -> Result<Routes, String> {
     let checkout = checkout.open(config)?;
+    let total_inline = before.first().map_or_else(UseCount::default, |old| old.inline_limit.total());
+    let count = config.webhooks.len();
     let endpoints = config.webhooks.iter().map(|webhook| {
-        let endpoint = Endpoint::new(webhook, metrics);
+        let inline_limit = InlineLimit::new(webhook.max_inline, max_webhooks, count, total_inline.clone());
+        let endpoint = Endpoint::new(webhook, inline_limit, metrics);
         let endpoint = match before.iter().find(|old| *old.name == *webhook.name) {
             Some(old) => endpoint.replacing(old),
             None => endpoint,

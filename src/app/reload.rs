@@ -23,7 +23,8 @@ impl App {
         };
         self.warn_of_fixed_sections(&config);
         let before = self.routes.load().endpoints();
-        match build::routes(&config, &self.metrics, &mut self.checkout, &before) {
+        let max_webhooks = self.config.server.max_webhooks;
+        match build::routes(&config, max_webhooks, &self.metrics, &mut self.checkout, &before) {
             // One store swaps everything: a request sees the old configuration or the new one, never a mixture.
             Ok(routes) => {
                 let routes = Arc::new(routes);

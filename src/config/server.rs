@@ -23,7 +23,7 @@ pub struct ServerConfig {
     pub idle_timeout: Duration,
     /// The maximum of open connections. One more gets 503. Defaults to 4096.
     pub max_connections: usize,
-    /// The maximum of webhooks being read or delivered. One more gets 503. Defaults to 256.
+    /// The maximum of webhooks being read, stored or delivered inline. One more gets 503. Defaults to 256.
     pub max_webhooks: usize,
     /// The time that work in progress may take after SIGTERM. Defaults to 35 seconds.
     pub shutdown_grace: Duration,

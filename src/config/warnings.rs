@@ -21,6 +21,7 @@ impl Config {
         }
         for webhook in &self.webhooks {
             warnings.extend(unusual_secrets(webhook));
+            warnings.extend(self.unusual_limits(webhook));
         }
         match self.ledger.url {
             LedgerUrl::None => {
@@ -68,6 +69,27 @@ impl Config {
             );
         }
         warnings.extend(self.checkout.unusable_params());
+        warnings
+    }
+}
+
+impl Config {
+    /// Returns a sentence for each limit of an endpoint that does not do what it seems to.
+    fn unusual_limits(&self, webhook: &WebhookConfig) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if webhook.max_inline > self.server.max_webhooks {
+            warnings.push(format!(
+                "webhook \"{}\": max_inline is {}, but server.max_webhooks allows no more than {} webhooks at once",
+                webhook.name, webhook.max_inline, self.server.max_webhooks
+            ));
+        }
+        if webhook.has_hybrid_events() && webhook.max_concurrent == 1 {
+            warnings.push(format!(
+                "webhook \"{}\": max_concurrent is 1, so no slot is reserved for hybrid events: they wait behind a backlog \
+                 of queued ones",
+                webhook.name
+            ));
+        }
         warnings
     }
 }

@@ -29,6 +29,9 @@ const MAX_BODY: u64 = 1 << 30;
 /// The largest `max_concurrent`.
 const MAX_CONCURRENT: u64 = 1024;
 
+/// The largest `max_inline`.
+const MAX_INLINE: u64 = 1_000_000;
+
 /// The modes that the configuration can choose. [`DeliveryMode::Redelivery`] is for operators alone.
 const DELIVERIES: &[(&str, DeliveryMode)] =
     &[("inline", DeliveryMode::Inline), ("queued", DeliveryMode::Queued), ("hybrid", DeliveryMode::Hybrid)];
@@ -104,6 +107,9 @@ pub struct WebhookConfig {
     pub jitter: f64,
     /// The maximum of simultaneous deliveries of queued events in this process. Defaults to 8.
     pub max_concurrent: usize,
+    /// The maximum of simultaneous inline deliveries, and 0 by default: all of `max_webhooks` where there is one endpoint,
+    /// else three quarters of it.
+    pub max_inline: usize,
     /// Other deliveries for some event types, in the order of the file.
     pub rules: Vec<DeliveryRule>,
 }
@@ -142,11 +148,8 @@ impl WebhookConfig {
         let retry = section.list("retry", &DEFAULT_RETRY, values::retry_delay);
         let jitter = section.ratio("jitter", DEFAULT_JITTER);
         let max_concurrent = section.integer("max_concurrent", 8, 1..=MAX_CONCURRENT);
-        let rules = section.tables("rule", "webhook.rule").and_then(|tables| {
-            // Every rule is read before the first error returns, so that all errors are reported at once.
-            let rules: Vec<_> = tables.into_iter().map(DeliveryRule::read).collect();
-            rules.into_iter().collect::<Option<Vec<_>>>()
-        });
+        let max_inline = section.integer("max_inline", 0, 0..=MAX_INLINE);
+        let rules = read_rules(section);
         Some(Self {
             locations: locations?,
             allowed_queries: allowed_queries?,
@@ -165,8 +168,15 @@ impl WebhookConfig {
             retry: retry?,
             jitter: jitter?,
             max_concurrent: usize::try_from(max_concurrent?).unwrap_or(usize::MAX),
+            max_inline: usize::try_from(max_inline?).unwrap_or(usize::MAX),
             rules: rules?,
         })
+    }
+
+    /// Whether events of some types, at least, are delivered as hybrid.
+    pub fn has_hybrid_events(&self) -> bool {
+        self.delivery == DeliveryMode::Hybrid
+            || self.rules.iter().any(|rule| rule.delivery == DeliveryMode::Hybrid)
     }
 
     /// Whether events of some types, at least, are queued here.
@@ -201,6 +211,12 @@ fn read_locations(section: &mut Section) -> Option<Vec<Location>> {
         return None;
     }
     Some(paths.into_iter().map(|path| Location { path, query: query.clone(), preset }).collect())
+}
+
+fn read_rules(section: &mut Section) -> Option<Vec<DeliveryRule>> {
+    // Every rule is read before the first error returns, so that all errors are reported at once.
+    let rules: Vec<_> = section.tables("rule", "webhook.rule")?.into_iter().map(DeliveryRule::read).collect();
+    rules.into_iter().collect()
 }
 
 fn read_secrets(section: &mut Section) -> Option<Vec<SecretString>> {

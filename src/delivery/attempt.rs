@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::policy::{DeliveryPolicy, Slot};
+use super::policy::DeliveryPolicy;
+use super::slots::Slot;
 use crate::backend::{BackendError, RequestHeadBuilder};
 use crate::clock;
 use crate::delivery_mode::DeliveryMode;

@@ -14,7 +14,8 @@ use tokio_util::sync::CancellationToken;
 use super::attempt::{Delivery, DeliveryError, SIGNATURE_HEADER};
 use super::dispatcher::Dispatcher;
 use super::pacing::{POLL_INTERVAL, PROBE_INTERVAL, PaceChange, Pacing};
-use super::policy::{DeliveryPolicy, ORPHANED_MAX_CONCURRENT, Policies, Slot};
+use super::policy::{DeliveryPolicy, ORPHANED_MAX_CONCURRENT, Policies};
+use super::slots::Slot;
 use crate::backend::{BackendError, RequestHeadBuilder};
 use crate::clock;
 use crate::failpoint;
@@ -168,9 +169,10 @@ impl EndpointQueue {
         self.context.configured(&self.endpoint).is_some_and(|policy| policy.stores_events)
     }
 
-    fn max_concurrent(&self) -> usize {
+    /// Returns how many slots the queue may use.
+    fn max_slots(&self) -> usize {
         let configured = self.context.configured(&self.endpoint);
-        configured.map_or(ORPHANED_MAX_CONCURRENT, |policy| policy.max_concurrent)
+        configured.map_or(ORPHANED_MAX_CONCURRENT, |policy| policy.slots.max_of_queue())
     }
 
     fn policy(&mut self) -> Arc<DeliveryPolicy> {
@@ -188,7 +190,7 @@ impl EndpointQueue {
         if !self.prefetching.is_empty() {
             return 0;
         }
-        self.pacing.prefetch_count(self.max_concurrent(), self.in_flight.len(), self.prefetched.len())
+        self.pacing.prefetch_count(self.max_slots(), self.in_flight.len(), self.prefetched.len())
     }
 
     /// Asks the ledger for due events in a task of its own, so that deliveries go on.
@@ -236,11 +238,11 @@ impl EndpointQueue {
 
     /// Starts deliveries while there are slots, unless too many wait for their settlement.
     fn start_deliveries(&mut self) {
-        let max_in_flight = self.pacing.max_in_flight(self.max_concurrent());
+        let max_in_flight = self.pacing.max_in_flight(self.max_slots());
         while !self.prefetched.is_empty() && self.in_flight.len() < max_in_flight {
             // Looked up for each event: a reload may have changed the endpoint.
             let policy = self.policy();
-            let Some(slot) = policy.try_acquire_slot(&self.wake) else { return };
+            let Some(slot) = policy.slots.try_acquire_for_queue(&self.wake) else { return };
             let Some((lease, request)) = self.prefetched.pop_front() else { return };
             let delivering = self.context.clone().deliver(policy, lease, request, slot);
             self.in_flight.spawn(async move {

@@ -7,6 +7,7 @@
 //! - `endpoint_queue`: one endpoint's loop: leases due events and has the dispatcher deliver them
 //! - `pacing`: how much a queue leases, how often it polls, when it pauses; pure
 //! - [`policy`]: what delivering one endpoint's events needs: signing secrets, schedule, slots
+//! - [`slots`]: how many deliveries of one endpoint's stored events may run at once
 //! - [`retry_schedule`]: when a failed event is tried again
 //! - [`wakeup`]: how others wake the worker
 
@@ -17,5 +18,6 @@ mod pacing;
 pub mod policy;
 pub mod retry_schedule;
 mod settlement;
+pub mod slots;
 pub mod wakeup;
 pub mod worker;

@@ -4,9 +4,9 @@
 use secrecy::ExposeSecret;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::retry_schedule::Schedule;
+use super::slots::Slots;
 use crate::config::{DEFAULT_JITTER, DEFAULT_RETRY, WebhookConfig};
 use crate::metrics::{EndpointMetrics, Metrics};
 use crate::stripe::signature::{self, Secret};
@@ -24,15 +24,13 @@ pub struct DeliveryPolicy {
     pub endpoint: Arc<str>,
     /// When a stored event is tried again.
     pub schedule: Schedule,
-    /// The maximum number of concurrent deliveries of stored events, in this process.
-    pub max_concurrent: usize,
+    /// The concurrent deliveries of stored events, in this process.
+    pub slots: Slots,
     /// Whether events of any type are stored for later delivery, so that the endpoint needs a queue.
     pub stores_events: bool,
     /// The endpoint's counters.
     pub metrics: Arc<EndpointMetrics>,
     signing: Signing,
-    /// One permit for each concurrent delivery.
-    slots: Arc<Semaphore>,
 }
 
 /// How requests to the backend are signed.
@@ -61,11 +59,10 @@ impl DeliveryPolicy {
         Self {
             endpoint,
             schedule: Schedule::new(config.retry.clone(), config.jitter),
-            max_concurrent: config.max_concurrent,
+            slots: Slots::new(config.max_concurrent, config.has_hybrid_events()),
             stores_events: config.queues_events(),
             metrics,
             signing,
-            slots: Arc::new(Semaphore::new(config.max_concurrent)),
         }
     }
 
@@ -75,25 +72,16 @@ impl DeliveryPolicy {
         Self {
             endpoint: endpoint.into(),
             schedule: Schedule::new(default_retry(), DEFAULT_JITTER),
-            max_concurrent: ORPHANED_MAX_CONCURRENT,
+            slots: Slots::new(ORPHANED_MAX_CONCURRENT, false),
             stores_events: false,
             metrics: metrics.endpoint(endpoint, 0),
             signing: Signing::Never,
-            slots: Arc::new(Semaphore::new(ORPHANED_MAX_CONCURRENT)),
         }
     }
 
-    /// Returns this policy with the slots of the one that it replaces. Returns `None` if their numbers differ: a
-    /// semaphore in use cannot shrink.
-    pub fn sharing_slots(&self, old: &Self) -> Option<Self> {
-        let same_number = old.max_concurrent == self.max_concurrent;
-        same_number.then(|| Self { slots: old.slots.clone(), ..self.clone() })
-    }
-
-    /// Takes a slot if one is free. `notify` is notified when it is free again.
-    pub fn try_acquire_slot(&self, notify: &Arc<Notify>) -> Option<Slot> {
-        let permit = self.slots.clone().try_acquire_owned().ok()?;
-        Some(Slot { permit: Some(permit), notify: notify.clone() })
+    /// Returns this policy with the deliveries under way of the one that it replaces.
+    pub fn sharing_slots(&self, old: &Self) -> Self {
+        Self { slots: self.slots.sharing_counts(&old.slots), ..self.clone() }
     }
 
     /// Returns the `Stripe-Signature` that takes the place of Stripe's own in a delivery; `None` if Stripe's own stays.
@@ -110,20 +98,6 @@ impl DeliveryPolicy {
 
 fn default_retry() -> Vec<Duration> {
     DEFAULT_RETRY.iter().filter_map(|text| humantime::parse_duration(text).ok()).collect()
-}
-
-/// One of an endpoint's concurrent deliveries. Dropped when the request to the backend is over, settled or not.
-pub struct Slot {
-    permit: Option<OwnedSemaphorePermit>,
-    notify: Arc<Notify>,
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        // The permit goes first: a worker that wakes before it is free would find no slot.
-        drop(self.permit.take());
-        self.notify.notify_one();
-    }
 }
 
 #[cfg(test)]
@@ -158,17 +132,5 @@ mod tests {
             let expected = signed_with.map(|secret| signature::sign([&Secret::new(secret)], 7, b"{}"));
             assert_eq!(policy.new_signature(fresh, b"{}", 7), expected, "{fresh} {signed_with:?}");
         }
-    }
-
-    #[test]
-    fn a_slot_is_free_before_its_worker_wakes() {
-        let policy = DeliveryPolicy::orphaned("w", &Metrics::new());
-        let notify = Arc::new(Notify::new());
-        let slot = policy.try_acquire_slot(&notify).unwrap();
-        assert!(policy.try_acquire_slot(&notify).is_none());
-        let same = policy.sharing_slots(&policy).unwrap();
-        assert!(same.try_acquire_slot(&notify).is_none());
-        drop(slot);
-        assert!(same.try_acquire_slot(&notify).is_some());
     }
 }

@@ -13,7 +13,7 @@ use crate::backend::RequestHeadBuilder;
 use crate::endpoint::Endpoint;
 use crate::guard::UnreadableForm;
 use crate::http1::framing::Framing;
-use crate::intake::{self, WebhookDisposition, WebhookRequest, WebhookResult};
+use crate::intake::{WebhookDisposition, WebhookRequest, WebhookResult};
 use crate::outcome::{Outcome, outcome_of_rejection};
 
 /// How the handling of a webhook ended.
@@ -69,7 +69,9 @@ impl WebhookExchange<'_, '_> {
                 return Ok(self.fail(error).await);
             }
         };
-        let result = self.receive(body.clone()).await;
+        let mut permit = Some(permit);
+        // What is durable needs no place any more, even if its sender waits for a delivery.
+        let result = self.receive(body.clone(), || drop(permit.take())).await;
         let mut outcome = result.disposition.outcome();
         let response = if let WebhookDisposition::Rejected(rejection) = &result.disposition
             && !self.enforce
@@ -141,7 +143,7 @@ impl WebhookExchange<'_, '_> {
         self.exchange.fail_body(error, outcome, &response).await
     }
 
-    async fn receive(&self, body: Bytes) -> WebhookResult {
+    async fn receive(&self, body: Bytes, on_stored: impl FnOnce() + Send) -> WebhookResult {
         let head = &self.exchange.head;
         let request = WebhookRequest {
             endpoint: self.endpoint,
@@ -152,7 +154,7 @@ impl WebhookExchange<'_, '_> {
             body,
             arrived: self.exchange.started,
         };
-        self.exchange.context.intake.receive(request, || self.verified_head()).await
+        self.exchange.context.intake.receive(request, || self.verified_head(), on_stored).await
     }
 
     /// Builds the head of a verified request, before the dispatcher adds Countersign's own headers.
@@ -184,9 +186,9 @@ impl WebhookExchange<'_, '_> {
             let (head, peer) = (&self.exchange.head, self.exchange.peer());
             headers::unverified_head(head, peer, &routes.trusted_proxies, verdict.as_str())
         };
-        match self.exchange.context.intake.pass_unverified(request, body).await {
+        match self.exchange.context.intake.pass_unverified(self.endpoint, request, body).await {
             Ok(response) => Response::from_backend(&response),
-            Err(error) => Response::from_outcome(intake::outcome_of_backend_error(&error)),
+            Err(outcome) => Response::from_outcome(outcome),
         }
     }
 }

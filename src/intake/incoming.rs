@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::backend::RequestHeadBuilder;
 use crate::clock;
 use crate::delivery::attempt::{Delivery, SIGNATURE_HEADER};
-use crate::delivery::policy::Slot;
+use crate::delivery::slots::Slot;
 use crate::delivery_mode::DeliveryMode;
 use crate::endpoint::Endpoint;
 use crate::ledger::{Arrival, EventKey, StoredRequest};

@@ -45,6 +45,8 @@ pub enum WebhookDisposition {
         /// The time until that delivery's lease ends.
         retry_after: Duration,
     },
+    /// So many inline deliveries of the endpoint are under way that another one must not begin.
+    Overloaded,
     /// Verification failed.
     Rejected(EventRejection),
     /// The ledger is unavailable, and nothing was delivered.
@@ -71,6 +73,7 @@ impl WebhookDisposition {
             Self::Ignored => Outcome::Ignored,
             Self::Ping => Outcome::Ping,
             Self::InFlight { .. } => Outcome::InFlight,
+            Self::Overloaded => Outcome::Overloaded,
             Self::Rejected(rejection) => outcome_of_rejection(*rejection),
             Self::LedgerUnavailable(_) => Outcome::LedgerUnavailable,
             Self::DeliveryError(DeliveryError::LeaseTooShort) => Outcome::LedgerUnavailable,
@@ -84,6 +87,7 @@ impl WebhookDisposition {
             Self::Rejected(rejection) => Some(rejection.to_string()),
             Self::LedgerUnavailable(error) => Some(error.to_string()),
             Self::DeliveryError(error) => Some(error.to_string()),
+            Self::Overloaded => Some("max_inline deliveries are under way".to_owned()),
             Self::Delivered(_)
             | Self::Queued
             | Self::Duplicate
@@ -100,7 +104,7 @@ pub fn outcome_of_response(response: &BackendResponse) -> Outcome {
 }
 
 /// Returns the outcome of a request to which the backend gave no response.
-pub fn outcome_of_backend_error(error: &BackendError) -> Outcome {
+pub(super) fn outcome_of_backend_error(error: &BackendError) -> Outcome {
     match error {
         BackendError::Unreachable(_) | BackendError::Unanswered(_) => Outcome::BackendUnreachable,
         BackendError::Timeout => Outcome::BackendTimeout,

@@ -7,12 +7,13 @@ use crate::config::{BackendConfig, BackendUrl, Livemode, OnOutage, WebhookConfig
 use crate::delivery::dispatcher::Dispatcher;
 use crate::delivery::wakeup::Wakeup;
 use crate::delivery_mode::DeliveryMode;
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, InlineLimit};
 use crate::ledger::{
     ActionResult, Arrival, Backlog, Claim, EnqueueResult, EventKey, Health, Lease, LedgerError,
     OperatorAction, Page, Record, RecordFilter, SettleError, Settled, Settlement, State as At, StoredRequest,
 };
 use crate::metrics::Metrics;
+use crate::use_count::UseCount;
 use async_trait::async_trait;
 use axum::body::{Body, to_bytes};
 use axum::http;
@@ -182,10 +183,12 @@ impl Api {
             retry: vec![],
             jitter: 0.0,
             max_concurrent: 8,
+            max_inline: 0,
             rules: vec![],
         };
         let metrics = Arc::new(Metrics::new());
-        let endpoint = Arc::new(Endpoint::new(&webhook, &metrics));
+        let endpoint =
+            Arc::new(Endpoint::new(&webhook, InlineLimit::new(0, 1, 1, UseCount::default()), &metrics));
         let endpoints = Arc::new(move || vec![endpoint.clone()]);
         let wakeup = Wakeup::default();
         let intake = Arc::new(intake(ledger.clone(), &metrics, wakeup.clone()));

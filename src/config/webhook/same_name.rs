@@ -55,6 +55,7 @@ fn different_keys(one: &WebhookConfig, other: &WebhookConfig) -> Vec<&'static st
         ("retry", one.retry == other.retry),
         ("jitter", one.jitter == other.jitter),
         ("max_concurrent", one.max_concurrent == other.max_concurrent),
+        ("max_inline", one.max_inline == other.max_inline),
         ("rule", one.rules == other.rules),
     ];
     keys.into_iter().filter(|(_, same)| !same).map(|(key, _)| key).collect()

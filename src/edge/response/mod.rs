@@ -127,6 +127,7 @@ impl Response {
             | WebhookDisposition::Duplicate
             | WebhookDisposition::Ignored
             | WebhookDisposition::Ping
+            | WebhookDisposition::Overloaded
             | WebhookDisposition::Rejected(_)
             | WebhookDisposition::LedgerUnavailable(_)
             | WebhookDisposition::DeliveryError(_) => Self::from_outcome(disposition.outcome()),

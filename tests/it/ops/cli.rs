@@ -221,6 +221,26 @@ fn check_warns_of_a_secret_without_whsec_by_its_position() {
 }
 
 #[test]
+fn check_warns_of_limits_that_do_not_do_what_they_seem_to() {
+    let output = countersign_with(
+        &["check", "--config", "tests/config/good_limits.toml"],
+        &[("SECRET", "whsec_hush1")],
+        b"",
+    );
+    assert_eq!((output.code(), output.err().as_str()), (0, ""));
+    let warnings: Vec<_> =
+        output.out().lines().filter(|line| line.starts_with("warning")).map(str::to_owned).collect();
+    assert_eq!(
+        warnings,
+        [
+            "warning        webhook \"/a\": max_inline is 21, but server.max_webhooks allows no more than 20 webhooks at once",
+            "warning        webhook \"/b\": max_concurrent is 1, so no slot is reserved for hybrid events: they wait behind \
+             a backlog of queued ones",
+        ]
+    );
+}
+
+#[test]
 fn check_prints_every_error_to_standard_error() {
     let file = "tests/config/everything_at_once.toml";
     let output = countersign_with(
