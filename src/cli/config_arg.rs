@@ -10,7 +10,7 @@ use std::path::PathBuf;
 pub(super) type EnvVars = BTreeMap<String, String>;
 
 /// The option that names the configuration file.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub(super) struct ConfigArg {
     /// The configuration file [default: $COUNTERSIGN_CONFIG, else
     /// /etc/countersign/countersign.toml, else the built-in defaults]

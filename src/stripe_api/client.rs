@@ -22,6 +22,7 @@ const MAX_RESPONSE_BYTES: usize = 1 << 20;
 
 const STRIPE_VERSION: HeaderName = HeaderName::from_static("stripe-version");
 const STRIPE_ACCOUNT: HeaderName = HeaderName::from_static("stripe-account");
+const STRIPE_CONTEXT: HeaderName = HeaderName::from_static("stripe-context");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const CLIENT_USER_AGENT: HeaderName = HeaderName::from_static("x-stripe-client-user-agent");
 /// The description of this client, in the form that the SDKs use. Stripe's dashboard shows it beside each request.
@@ -34,6 +35,7 @@ const CLIENT_INFO: &str = concat!(
 );
 
 /// A client with one configuration. A reload creates a new one over the same transport.
+#[derive(Clone)]
 pub struct Api {
     transport: Arc<HttpTransport>,
     base: String,
@@ -54,6 +56,16 @@ pub struct ApiConfig<'a> {
     pub account: Option<&'a str>,
     /// The maximum duration of each attempt.
     pub timeout: Duration,
+}
+
+/// The header that names the connected account to act for. `/v1` takes the first
+/// (<https://docs.stripe.com/connect/authentication>), `/v2` the second (<https://docs.stripe.com/context>).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AccountHeader {
+    /// `Stripe-Account`.
+    Account,
+    /// `Stripe-Context`.
+    Context,
 }
 
 /// The result of one call with its retries. It has no `Debug`: a response may hold a client secret.
@@ -92,6 +104,21 @@ impl Api {
             headers.insert(STRIPE_ACCOUNT, value(account)?);
         }
         Ok(Self { transport, base: config.base.to_owned(), headers, timeout: config.timeout, metrics })
+    }
+
+    /// Returns this client, acting for a connected account.
+    ///
+    /// # Errors
+    /// Returns a message if the account cannot stand in a header.
+    pub fn acting_for(&self, account: &str, header: AccountHeader) -> Result<Self, String> {
+        let mut client = self.clone();
+        let name = match header {
+            AccountHeader::Account => STRIPE_ACCOUNT,
+            AccountHeader::Context => STRIPE_CONTEXT,
+        };
+        let value = HeaderValue::from_str(account).map_err(|error| error.to_string())?;
+        client.headers.insert(name, value);
+        Ok(client)
     }
 
     /// Sends a POST. Stripe executes all attempts with the same `idempotency_key` only once.

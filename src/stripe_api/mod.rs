@@ -11,7 +11,7 @@ mod concurrency;
 mod error;
 mod transport;
 
-pub use client::{Api, ApiConfig, CallResult};
+pub use client::{AccountHeader, Api, ApiConfig, CallResult};
 pub use error::{ApiError, StripeError};
 pub use transport::HttpTransport;
 pub(crate) use transport::root_cause;

@@ -10,7 +10,7 @@ use super::idempotency::KeyClaim;
 use super::lock::lock;
 use super::response::{Response, ResponseAction};
 use super::state::State;
-use super::{event_list, objects, payment_page, sessions};
+use super::{event_list, objects, payment_page, sessions, thin_event_list};
 use std::sync::Arc;
 
 /// Stripe's limit for an idempotency key, in bytes.
@@ -19,7 +19,7 @@ const MAX_KEY_LENGTH: usize = 255;
 /// Answers a call, or does what its fault says instead.
 pub async fn handle(state: &Arc<State>, call: Call, fault: Option<Fault>) -> ResponseAction {
     state.log_call(&call);
-    if !call.path().starts_with("/v1/") {
+    if !call.path().starts_with("/v1/") && !call.path().starts_with("/v2/") {
         return ResponseAction::Send(payment_page::handle(state, &call).await);
     }
     let fault = fault.unwrap_or(Fault::NONE);
@@ -147,13 +147,23 @@ fn finish_key(state: &State, key: Option<&str>, response: Response, stored: bool
 /// Calls the endpoint. An error means that no work was done.
 async fn route(state: &Arc<State>, call: &Call, caller: &Caller) -> Result<Response, Error> {
     let params = Tree::parse(if call.method == "GET" { call.query() } else { &call.body })?;
-    let segments: Vec<&str> = call.path().split('/').skip(2).collect();
+    let mut segments = call.path().split('/').skip(1);
+    let version = segments.next();
+    let segments: Vec<&str> = segments.collect();
+    if version == Some("v2") {
+        return match (call.method.as_str(), segments.as_slice()) {
+            ("GET", ["core", "events"]) => {
+                Ok(Response::json(200, &thin_event_list::list(state, caller, &params)?))
+            }
+            _ => Err(Error::new(404, "invalid_request_error", "", "Unrecognized request URL.")),
+        };
+    }
     let object = match (call.method.as_str(), segments.as_slice()) {
         ("POST", ["checkout", "sessions"]) => sessions::create(state, caller, &params)?,
         ("GET", ["checkout", "sessions", id]) => sessions::retrieve(state, caller, id, &params)?,
         ("GET", ["checkout", "sessions", id, "line_items"]) => sessions::line_items(state, id)?,
         ("POST", ["checkout", "sessions", id, "expire"]) => sessions::expire(state, id)?,
-        ("GET", ["events"]) => event_list::list(state, &params)?,
+        ("GET", ["events"]) => event_list::list(state, caller, &params)?,
         ("GET", ["events", id]) => event_list::retrieve(state, id)?,
         ("POST", ["stripecli", "sessions"]) => state.listeners.session(&state.address.to_string()),
         _ => objects::handle(state, caller, &call.method, &segments, &params).await?,

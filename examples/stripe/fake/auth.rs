@@ -16,6 +16,8 @@ pub struct Caller {
     pub livemode: bool,
     /// The connected account, from `Stripe-Account`.
     pub account: Option<String>,
+    /// The connected account, from `Stripe-Context`, which `/v2` takes.
+    pub context: Option<String>,
     /// The API version, from `Stripe-Version`, or [`DEFAULT_VERSION`].
     pub version: String,
     /// The id that the fake gave to this call: `req_…`.
@@ -40,6 +42,7 @@ pub fn authenticate(call: &Call, request_id: String) -> Result<Caller, Error> {
     Ok(Caller {
         livemode: key.contains("_live_"),
         account: call.header("stripe-account").map(str::to_owned),
+        context: call.header("stripe-context").map(str::to_owned),
         version: call.header("stripe-version").unwrap_or(DEFAULT_VERSION).to_owned(),
         request_id,
         idempotency_key: call.header("idempotency-key").map(str::to_owned),

@@ -1,5 +1,6 @@
 //! The API's view of events: one by id, or a page of a filtered list (docs.stripe.com/api/events/list). It changes nothing.
 
+use super::auth::Caller;
 use super::errors::Error;
 use super::form::{Node, Tree};
 use super::lock::lock;
@@ -20,8 +21,8 @@ pub fn retrieve(state: &State, id: &str) -> Result<Value, Error> {
     store.event(id).map(displayed).ok_or_else(|| Error::not_found("event", id, "id"))
 }
 
-/// Handles `GET /v1/events`. The newest event comes first.
-pub fn list(state: &State, params: &Tree) -> Result<Value, Error> {
+/// Handles `GET /v1/events`. The newest event comes first. A connected account has a list of its own.
+pub fn list(state: &State, caller: &Caller, params: &Tree) -> Result<Value, Error> {
     if let Some((name, _)) = params.0.iter().find(|(name, _)| !KNOWN_PARAMS.contains(&name.as_str())) {
         return Err(Error::unknown(name));
     }
@@ -49,21 +50,30 @@ pub fn list(state: &State, params: &Tree) -> Result<Value, Error> {
         // The store is oldest first and the list newest first, so what comes after an event there stands before it here.
         .filter(|(at, _)| after.is_none_or(|after| *at < after) && before.is_none_or(|before| *at > before))
         .map(|(_, event)| event)
+        .filter(|event| event.object["object"] == "event" && event.account() == caller.account.as_deref())
         .filter(|event| filter.matches(event))
         .collect();
     let has_more = matching.len() > limit;
     // A page backwards holds the events next to `ending_before`, which are the oldest that match.
     let page: Vec<Value> = match before {
-        Some(_) => matching.iter().take(limit).rev().map(|event| displayed(event)).collect(),
-        None => matching.iter().rev().take(limit).map(|event| displayed(event)).collect(),
+        Some(_) => matching.iter().take(limit).rev().map(|event| listed(event)).collect(),
+        None => matching.iter().rev().take(limit).map(|event| listed(event)).collect(),
     };
     Ok(json!({ "object": "list", "data": page, "has_more": has_more, "url": "/v1/events" }))
 }
 
 /// Returns an event as the API shows it.
 fn displayed(event: &Event) -> Value {
-    let mut object = event.object.clone();
-    object["pending_webhooks"] = json!(u8::from(!event.delivered));
+    with_pending(event.object.clone(), event.delivered)
+}
+
+/// Returns an event as the list shows it.
+fn listed(event: &Event) -> Value {
+    with_pending(event.in_list(), event.delivered)
+}
+
+fn with_pending(mut object: Value, delivered: bool) -> Value {
+    object["pending_webhooks"] = json!(u8::from(!delivered));
     object
 }
 

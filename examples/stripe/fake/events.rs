@@ -39,6 +39,11 @@ pub fn emit_undelivered(state: &State, event: NewEvent<'_>) -> Value {
     event
 }
 
+/// Stores an event as it is. `delivered` says whether its webhook has accepted it.
+pub fn record(state: &State, event: &Value, delivered: bool) {
+    store(state, event, delivered);
+}
+
 /// Sends a stored event to the webhook once, and marks it as delivered if the webhook accepts it.
 async fn send(state: &State, id: &str) {
     let Some((url, secret)) = lock(&state.webhook).clone() else { return };

@@ -13,7 +13,7 @@
 //! | `api`, `auth`, `idempotency`, `fault` | what happens to each call before its endpoint |
 //! | `sessions`, `session_object`, `validation`, `session_rules`, `line_items`, `schema` | Checkout Sessions and their rules |
 //! | `payment`, `payment_page` | paying, and the page for it |
-//! | `events`, `event_list`, `signature`, `listeners` | events, their list, their signatures, `stripe listen` |
+//! | `events`, `event_list`, `thin_event_list`, `signature`, `listeners` | events, their lists, their signatures, `stripe listen` |
 //! | `objects` | the rest of the API |
 //! | `lock` | the lock that all files use |
 //!
@@ -66,6 +66,7 @@ mod settings;
 mod signature;
 mod state;
 mod store;
+mod thin_event_list;
 mod validation;
 
 pub use auth::from_base64;
@@ -201,6 +202,12 @@ impl FakeStripe {
     /// event.
     pub fn emit_undelivered(&self, event_type: &str, object: Value) -> Value {
         events::emit_undelivered(&self.state, NewEvent { event_type, object, caused_by: None })
+    }
+
+    /// Stores an event as it is: one with `account` or `context` is in the list of that account, a thin event in that of
+    /// `/v2`. `delivered` says whether its webhook has accepted it.
+    pub fn record(&self, event: &Value, delivered: bool) {
+        events::record(&self.state, event, delivered);
     }
 
     /// Returns every event so far, oldest first.

@@ -88,7 +88,8 @@ impl State {
 
     /// Takes the fault for a call to this target. Pages and the calls of `stripe listen` have none.
     pub(super) fn take_fault(&self, target: &str) -> Option<Fault> {
-        if !target.starts_with("/v1/") || target.starts_with("/v1/stripecli/") {
+        let is_api = ["/v1/", "/v2/"].iter().any(|version| target.starts_with(version));
+        if !is_api || target.starts_with("/v1/stripecli/") {
             return None;
         }
         let queued = lock(&self.faults).pop_front();

@@ -27,6 +27,22 @@ pub struct Event {
     pub delivered: bool,
 }
 
+impl Event {
+    /// Returns the connected account whose event it is.
+    pub fn account(&self) -> Option<&str> {
+        ["account", "context"].iter().find_map(|name| self.object[name].as_str())
+    }
+
+    /// Returns the event as a list shows it. The list of a connected account does not repeat whose event it is.
+    pub fn in_list(&self) -> Value {
+        let mut object = self.object.clone();
+        if let Some(fields) = object.as_object_mut() {
+            fields.retain(|name, _| !["account", "context"].contains(&name.as_str()));
+        }
+        object
+    }
+}
+
 /// The objects of the fake, each in the order of its ids or of its creation.
 #[derive(Debug)]
 pub struct Store {

@@ -1,6 +1,7 @@
 //! The ledger's records of one endpoint, read through the events API: which events it has, under which queries, and
 //! since when. It changes nothing.
 
+use super::list_query::is_thin_type;
 use super::progress::Progress;
 use crate::cli::admin::EventsClient;
 use crate::cli::error::CliError;
@@ -14,9 +15,13 @@ const PAGE_RECORDS: &str = "1000";
 /// The ledger's records of one endpoint at the time of reading.
 #[derive(Debug, Default)]
 pub(super) struct LedgerSnapshot {
-    /// When the oldest record was first seen, since the Unix epoch; `None` without records.
+    /// When the oldest record was first seen, or its event was created if it is not settled, since the Unix epoch; `None`
+    /// without records.
     pub(super) first_seen: Option<Duration>,
-    /// The ids of the events that need nothing from Stripe, by the query under which they arrived.
+    /// Whether any record is one of a thin event.
+    pub(super) has_thin_events: bool,
+    /// The ids of the events that need nothing from Stripe, whatever becomes of this process, by the query under which
+    /// they arrived.
     accounted_for: BTreeMap<String, HashSet<String>>,
 }
 
@@ -48,18 +53,24 @@ impl LedgerSnapshot {
 
     fn add(&mut self, record: &Value) {
         let text = |name: &str| record[name].as_str().unwrap_or_default();
-        // A failed event also adds its query: it shows under which query events arrive.
+        // Every record adds its query: it shows under which query events arrive.
         let ids = self.accounted_for.entry(text("query").to_owned()).or_default();
-        if text("state") != "failed" {
+        let accounted_for = is_accounted_for(text("state"));
+        if accounted_for {
             ids.insert(text("id").to_owned());
         }
-        let seen = humantime::parse_rfc3339(text("seen")).ok();
-        if let Some(seen) = seen.and_then(|seen| seen.duration_since(UNIX_EPOCH).ok()) {
-            self.first_seen = Some(self.first_seen.map_or(seen, |first| first.min(seen)));
-        }
+        self.has_thin_events |= is_thin_type(text("type"));
+        // An event is created before it is seen. Stripe's list has to reach back to the creation of one that may be missing.
+        let times = [Some("seen"), (!accounted_for).then_some("created")];
+        let times = times
+            .into_iter()
+            .flatten()
+            .filter_map(|name| humantime::parse_rfc3339(text(name)).ok()?.duration_since(UNIX_EPOCH).ok());
+        self.first_seen = times.chain(self.first_seen).min();
     }
 
-    /// Returns true if the ledger has no record of the event under this query, or one of a failed delivery.
+    /// Returns true if the ledger has no record of the event under this query, or one that does not settle the matter:
+    /// that of a failed delivery, or of one under way, whose process may have died.
     pub(super) fn is_missing(&self, query: &str, id: &str) -> bool {
         self.accounted_for.get(query).is_none_or(|ids| !ids.contains(id))
     }
@@ -88,6 +99,12 @@ impl LedgerSnapshot {
     }
 }
 
+/// Whether an event in this state needs nothing from Stripe: it is delivered, or its payload is stored. A running event
+/// may be an inline one, which nothing but Stripe can deliver again; `missing` looks at it more closely.
+fn is_accounted_for(state: &str) -> bool {
+    matches!(state, "pending" | "delivered" | "dead")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,25 +119,33 @@ mod tests {
     }
 
     #[test]
-    fn only_failed_and_unknown_events_are_missing() {
+    fn only_delivered_and_queued_events_are_accounted_for() {
         let seen = "2026-01-02T03:04:05.678Z";
-        let states = ["pending", "running", "delivered", "failed", "dead"];
+        let states = ["pending", "running", "delivered", "failed", "dead", "ignored"];
         let snapshot = snapshot(&states.map(|state| (state, "", state, seen)));
         let missing: Vec<_> =
             states.into_iter().chain(["new"]).filter(|id| snapshot.is_missing("", id)).collect();
-        assert_eq!(missing, ["failed", "new"]);
+        assert_eq!(missing, ["running", "failed", "ignored", "new"]);
         assert!(snapshot.is_missing("version=2", "dead"), "another query is another event");
     }
 
     #[test]
-    fn first_seen_is_the_earliest_of_all_records() {
-        let first_seen = |times: &[&str]| {
-            let records: Vec<_> = times.iter().map(|seen| ("evt_1", "", "dead", *seen)).collect();
-            snapshot(&records).first_seen
+    fn the_search_begins_at_the_earliest_record_or_creation_of_an_unsettled_event() {
+        let first_seen = |records: &[(&str, &str, &str)]| {
+            let mut snapshot = LedgerSnapshot::default();
+            for (state, seen, created) in records {
+                snapshot.add(&json!({ "id": "evt_1", "state": state, "seen": seen, "created": created }));
+            }
+            snapshot.first_seen
         };
         assert_eq!(first_seen(&[]), None);
-        let times = ["1970-01-03T00:00:00.000Z", "1970-01-02T00:00:00.500Z", "1970-01-04T00:00:00.000Z"];
-        assert_eq!(first_seen(&times), Some(Duration::from_millis(86_400_500)));
+        let [one, two, four] =
+            ["1970-01-01T00:00:00.000Z", "1970-01-02T00:00:00.500Z", "1970-01-04T00:00:00.000Z"];
+        let records = [("dead", four, one), ("dead", two, one), ("dead", four, one)];
+        assert_eq!(first_seen(&records), Some(Duration::from_millis(86_400_500)));
+        for state in ["failed", "running"] {
+            assert_eq!(first_seen(&[("dead", two, two), (state, four, one)]), Some(Duration::ZERO));
+        }
     }
 
     #[test]

@@ -1,15 +1,18 @@
 //! The events that Stripe has and the ledger does not: checks each again, and has the running program import it.
 
-use super::event_list::StripeEvent;
 use super::progress::Progress;
-use crate::cli::admin::{EventsClient, path_segment};
+use super::stripe_event::StripeEvent;
+use crate::cli::admin::{EventsClient, EventsResponse, path_segment};
 use crate::cli::error::CliError;
-use crate::cli::output::println_ok;
+use crate::clock;
 use crate::ledger::EventKey;
 use reqwest::Method;
 use serde_json::Value;
-use std::process::ExitCode;
 use std::time::{Duration, UNIX_EPOCH};
+
+/// The longest time that a lease may have left. A later end was written under a wrong clock and does not count, as in the
+/// ledger.
+const MAX_LEASE_LEFT: Duration = Duration::from_secs(2 * 3600);
 
 /// Where missing events belong: an endpoint of the running program, and the query of its URL.
 pub(super) struct ReconcileTarget<'a> {
@@ -24,31 +27,35 @@ pub(super) struct ReconcileTarget<'a> {
 
 /// An event that Stripe has and the ledger lacks.
 pub(super) struct MissingEvent {
-    event: StripeEvent,
-    /// `missing` without a record, `failed` with one of a failed inline delivery.
-    state: &'static str,
+    pub(super) event: StripeEvent,
+    /// `missing` without a record; `failed` after a failed inline delivery; `abandoned` after one whose process died;
+    /// `ignored` where the endpoint did not forward it.
+    pub(super) state: &'static str,
 }
 
 impl MissingEvent {
     /// Returns the line that is printed for it.
     pub(super) fn line(&self) -> String {
-        let StripeEvent { id, event_type, created, .. } = &self.event;
-        let created = humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(*created));
-        format!("{id:<30} {created}  {:<8} {event_type}", self.state)
+        let StripeEvent { id, event_type, account, .. } = &self.event;
+        let account = account.as_deref().map(|account| format!("  {account}")).unwrap_or_default();
+        let created = self.event.created_rfc3339();
+        format!("{id:<30} {created}  {:<9} {event_type}{account}", self.state)
     }
 }
 
 /// Returns the events that are still missing, the oldest first. Some may have arrived since the snapshot was read, which
 /// can be minutes ago.
 pub(super) async fn recheck(
-    candidates: Vec<StripeEvent>,
+    mut candidates: Vec<StripeEvent>,
     target: &ReconcileTarget<'_>,
     progress: &Progress,
 ) -> Result<Vec<MissingEvent>, CliError> {
+    // Each list has the newest first; the oldest is imported first, as it would have arrived.
+    candidates.reverse();
+    candidates.sort_by_key(|event| event.created);
     let mut missing = Vec::with_capacity(candidates.len());
     let count = candidates.len();
-    // Stripe lists the newest first; the oldest is imported first, as it would have arrived.
-    for (done, event) in candidates.into_iter().rev().enumerate() {
+    for (done, event) in candidates.into_iter().enumerate() {
         progress.show(|| format!("comparing {done} of {count}"));
         let key = EventKey {
             endpoint: target.endpoint.into(),
@@ -58,56 +65,109 @@ pub(super) async fn recheck(
         };
         let path = format!("/{}", path_segment(&key.to_string()));
         let response = target.api.try_send(Method::GET, &path, &[], Vec::new()).await?;
-        match (response.error_code(), response.text("state")) {
-            ("event_unknown", _) => missing.push(MissingEvent { event, state: "missing" }),
-            ("", Some("failed")) => missing.push(MissingEvent { event, state: "failed" }),
-            ("", _) => {}
+        let state = match (response.error_code(), &response.body) {
+            ("event_unknown", _) => Some("missing"),
+            ("", record) => missing_state(record, clock::unix()),
             _ => return Err(CliError::failed(response.error_message())),
-        }
+        };
+        missing.extend(state.map(|state| MissingEvent { event, state }));
     }
     Ok(missing)
 }
 
+/// Returns why the event of this record is missing; `None` if it is not. `now` is since the Unix epoch.
+fn missing_state(record: &Value, now: Duration) -> Option<&'static str> {
+    match record["state"].as_str().unwrap_or_default() {
+        "failed" => Some("failed"),
+        "ignored" => Some("ignored"),
+        // Without a payload only the process that holds the lease can deliver it.
+        "running" if record["payload"].is_null() => {
+            let ends = record["lease_ends"].as_str().and_then(|text| humantime::parse_rfc3339(text).ok());
+            let ends = ends.and_then(|ends| ends.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+            let holds = ends > now && ends - now <= MAX_LEASE_LEFT;
+            (!holds).then_some("abandoned")
+        }
+        _ => None,
+    }
+}
+
+/// The result of an import.
+#[derive(Default)]
+pub(super) struct ImportCounts {
+    /// The number of events that the program has stored.
+    pub(super) imported: usize,
+    /// The number of events that arrived since, or that are being delivered.
+    pub(super) handled: usize,
+    /// The ids of the events that the program did not take, each with the reason.
+    pub(super) rejected: Vec<(String, String)>,
+}
+
+impl ImportCounts {
+    fn add(&mut self, event: &StripeEvent, response: &EventsResponse) {
+        match response.error_code() {
+            "" if response.body["queued"] == Value::Bool(true) => self.imported += 1,
+            "" if response.body["ignored"] == Value::Bool(true) => {
+                let reason =
+                    "the running program does not forward it: reload it, its configuration is another";
+                self.rejected.push((event.id.clone(), reason.to_owned()));
+            }
+            // It has arrived since, or is being delivered.
+            "" | "in_flight" => self.handled += 1,
+            _ => self.rejected.push((event.id.clone(), response.error_message().to_owned())),
+        }
+    }
+}
+
 /// Imports each event. A rejected event does not stop the others; a failure of the program or its ledger does.
 pub(super) async fn import(
-    missing: Vec<MissingEvent>,
+    missing: &[MissingEvent],
     target: &ReconcileTarget<'_>,
     progress: &Progress,
-) -> Result<ExitCode, CliError> {
-    let (count, mut imported, mut handled, mut rejected) = (missing.len(), 0, 0, 0);
-    for (done, MissingEvent { event, .. }) in missing.into_iter().enumerate() {
+) -> Result<ImportCounts, CliError> {
+    let (count, mut counts) = (missing.len(), ImportCounts::default());
+    for (done, MissingEvent { event, .. }) in missing.iter().enumerate() {
         progress.show(|| format!("importing {done} of {count}"));
-        let body = event.payload.get().as_bytes().to_vec();
         let query = [("endpoint", target.endpoint), ("segments", target.segments), ("query", target.query)];
-        let response = match target.api.try_send(Method::POST, "", &query, body).await {
-            Ok(response) => response,
-            Err(CliError { exit_code, message }) => {
+        let sent = target.api.try_send(Method::POST, "", &query, event.payload.to_vec()).await;
+        let response = sent.map_err(|CliError { exit_code, message }| {
+            let imported = counts.imported;
+            let message =
+                format!("{message}\n{imported} of {count} events were imported; run it again for the others");
+            CliError { exit_code, message }
+        });
+        match response {
+            Ok(response) => counts.add(event, &response),
+            Err(error) => {
                 progress.clear();
-                let message = format!(
-                    "{message}\n{imported} of {count} events were imported; run it again for the others"
-                );
-                return Err(CliError { exit_code, message });
-            }
-        };
-        match response.error_code() {
-            "" if response.body["queued"] == Value::Bool(true) => imported += 1,
-            // It has arrived since, is being delivered, or the running program's configuration does not forward it.
-            "" | "in_flight" => handled += 1,
-            _ => {
-                progress.clear();
-                eprintln!("{}: {}", event.id, response.error_message());
-                rejected += 1;
+                return Err(error);
             }
         }
     }
     progress.clear();
-    let mut line = format!("{imported} of {count} imported");
-    if handled > 0 {
-        line += &format!(", {handled} already handled");
+    Ok(counts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_running_event_is_missing_once_its_lease_is_over_unless_its_payload_is_stored() {
+        let now = Duration::from_secs(3600);
+        let [over, ahead, absurd] =
+            ["1970-01-01T01:00:00.000Z", "1970-01-01T01:00:00.001Z", "1970-01-02T00:00:00.000Z"];
+        for (record, expected) in [
+            (json!({ "state": "running", "lease_ends": over, "payload": null }), Some("abandoned")),
+            (json!({ "state": "running", "lease_ends": ahead, "payload": null }), None),
+            (json!({ "state": "running", "lease_ends": absurd, "payload": null }), Some("abandoned")),
+            (json!({ "state": "running", "lease_ends": over, "payload": { "bytes": 1 } }), None),
+            (json!({ "state": "failed", "payload": null }), Some("failed")),
+            (json!({ "state": "ignored", "payload": null }), Some("ignored")),
+            (json!({ "state": "delivered", "payload": null }), None),
+            (json!({ "state": "pending", "payload": { "bytes": 1 } }), None),
+        ] {
+            assert_eq!(missing_state(&record, now), expected, "{record}");
+        }
     }
-    if rejected > 0 {
-        return Err(CliError::failed(format!("{line}, {rejected} rejected")));
-    }
-    println_ok(&(line + "."));
-    Ok(ExitCode::SUCCESS)
 }

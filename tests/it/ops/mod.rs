@@ -7,6 +7,8 @@
 //! - `events`: the events API, and the verb that calls it
 //! - `logging`: a log that nobody reads, whose reader is gone, or whose disk is full
 //! - `reconcile`: events that Stripe has and the ledger lacks
+//! - `reconcile_lost`: events that the ledger lost, or that died with their process
+//! - `reconcile_lists`: the lists of connected accounts and of thin events; the output for scripts
 //! - `signals`: shutdown on SIGTERM, reload on SIGHUP
 
 mod admin;
@@ -16,4 +18,6 @@ mod config;
 pub mod events;
 mod logging;
 mod reconcile;
+mod reconcile_lists;
+mod reconcile_lost;
 mod signals;

@@ -10,14 +10,15 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 /// The fake Stripe, a program and an operator.
-struct Fixture {
-    stripe: FakeStripe,
-    program: Program,
-    operator: Operator,
+pub(super) struct Fixture {
+    pub(super) stripe: FakeStripe,
+    pub(super) program: Program,
+    pub(super) operator: Operator,
+    pub(super) setup: Setup,
 }
 
 impl Fixture {
-    async fn start(setup: Setup) -> Self {
+    pub(super) async fn start(setup: Setup) -> Self {
         let stripe = FakeStripe::start().await;
         let setup = with_events_api(setup)
             .env("STRIPE_API_BASE", &stripe.api_base())
@@ -25,22 +26,31 @@ impl Fixture {
             .set("stripe.api_base", stripe.api_base());
         let program = Program::start(setup.clone()).await;
         let operator = Operator::new(&program, &setup).env("STRIPE_SECRET_KEY", KEY);
-        Self { stripe, program, operator }
+        Self { stripe, program, operator, setup }
+    }
+
+    /// Restarts the program with this change of its configuration, which the operator has, too.
+    pub(super) async fn restart_with(self, change: impl FnOnce(Setup) -> Setup) -> Self {
+        let Self { stripe, program, setup, .. } = self;
+        let setup = change(setup);
+        let program = program.restart_with(setup.clone()).await;
+        let operator = Operator::new(&program, &setup).env("STRIPE_SECRET_KEY", KEY);
+        Self { stripe, program, operator, setup }
     }
 
     /// Starts all of them and records one event in the ledger.
-    async fn with_one_event(setup: Setup) -> Self {
+    pub(super) async fn with_one_event(setup: Setup) -> Self {
         let fixture = Self::start(setup).await;
         fixture.program.send(&Event::checkout().signed()).await;
         fixture
     }
 
-    async fn reconcile(&self, words: &[&str]) -> Output {
+    pub(super) async fn reconcile(&self, words: &[&str]) -> Output {
         self.operator.run(&[&["reconcile"], words].concat()).await
     }
 
     /// Creates an event that Stripe could not deliver.
-    fn undelivered(&self, kind: &str, size: usize) -> String {
+    pub(super) fn undelivered(&self, kind: &str, size: usize) -> String {
         let event = self
             .stripe
             .emit_undelivered(kind, json!({ "id": "in_1", "object": "invoice", "note": "x".repeat(size) }));
@@ -48,7 +58,7 @@ impl Fixture {
     }
 }
 
-fn last_line(output: &Output) -> &str {
+pub(super) fn last_line(output: &Output) -> &str {
     output.out.lines().last().unwrap_or_default()
 }
 
@@ -69,7 +79,7 @@ async fn fresh_install_finds_nothing_and_does_not_call_stripe(ledger: TestLedger
     }
     assert!(fixture.stripe.calls().is_empty());
     let output = fixture.reconcile(&["--since", "1h"]).await;
-    assert!(output.code == 0 && output.out.contains(&id), "{output:?}");
+    assert!(output.code == 3 && output.out.contains(&id), "{output:?}");
     assert_eq!(backend.count(), 0);
 }
 
@@ -90,7 +100,7 @@ async fn missing_events_are_listed_and_apply_imports_each_once(ledger: TestLedge
     }
     let output = fixture.reconcile(&[]).await;
     assert!(
-        output.code == 0 && output.out.contains("230 events are missing at /webhooks/stripe"),
+        output.code == 3 && output.out.contains("230 events are missing at /webhooks/stripe"),
         "{output:?}"
     );
     assert_eq!(output.err, "", "progress is for terminals");
@@ -159,7 +169,7 @@ async fn rate_limits_are_respected_and_an_oversized_page_is_fetched_in_parts() {
     fixture.stripe.next(Fault::error(Error::named("rate_limited").unwrap().header("Retry-After", "1")));
     let started = tokio::time::Instant::now();
     let output = fixture.reconcile(&[]).await;
-    assert!(output.code == 0 && output.out.contains("60 events are missing"), "{output:?}");
+    assert!(output.code == 3 && output.out.contains("60 events are missing"), "{output:?}");
     assert!(started.elapsed() >= std::time::Duration::from_millis(1500));
     let output = fixture.reconcile(&["--apply"]).await;
     assert_eq!((output.code, last_line(&output)), (0, "60 of 60 imported."));
@@ -182,7 +192,7 @@ async fn failed_reconcile_says_why() {
     assert!(output.code == 2 && output.err.contains("--query"), "{output:?}");
     let output = fixture.reconcile(&["--since", "soon"]).await;
     assert_eq!(output.code, 2);
-    let Fixture { operator, program, stripe } = fixture;
+    let Fixture { operator, program, stripe, .. } = fixture;
     drop(stripe);
     let output = operator.run(&["reconcile"]).await;
     assert!(
@@ -209,7 +219,7 @@ async fn expired_events_are_not_listed_however_far_back_since_reaches() {
     let fixture = Fixture::with_one_event(setup).await;
     let id = fixture.undelivered("invoice.paid", 0);
     let output = fixture.reconcile(&["--since", "30d"]).await;
-    assert!(output.code == 0 && output.out.contains(&id) && output.err.contains("1h only"), "{output:?}");
+    assert!(output.code == 3 && output.out.contains(&id) && output.err.contains("1h only"), "{output:?}");
     let call = fixture.stripe.calls().pop().unwrap();
     let since: i64 = call.target.split("created%5Bgte%5D=").nth(1).map_or_else(
         || call.target.split("created[gte]=").nth(1).unwrap().split('&').next().unwrap().parse().unwrap(),
