@@ -6,12 +6,13 @@
 //!  request    the head's builder, the bytes on their way out    pool      idle connections
 //!  response   the parser of the response                        resolve   addresses of the backend, connecting
 //!  error      why there is no response                          tls       trusted authorities, the handshake
-//!  stream     a plain socket or TLS
+//!  stream     a plain socket or TLS                         dns       one lookup of the backend's name
 //! ```
 //!
 //! A general client would cost throughput: here head and body leave in one write and the response arrives in one read.
 //! `docs/benchmarks.md` has the figures.
 
+mod dns;
 mod error;
 mod pool;
 mod request;

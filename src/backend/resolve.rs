@@ -1,5 +1,6 @@
 //! The addresses of the backend, and connecting to them. A name is resolved in the background, never while a request
-//! waits, so that a container that returns under another address is found within seconds.
+//! waits, so that a container that returns under another address is found within seconds. A name that has ceased to exist
+//! loses its addresses.
 
 use arc_swap::ArcSwap;
 use std::net::{IpAddr, SocketAddr};
@@ -9,8 +10,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Notify;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
+use super::dns::{NameLookup, look_up};
 use super::error::BackendError;
 use crate::config::BackendUrl;
 use crate::socket::Socket;
@@ -19,6 +21,10 @@ use crate::socket::Socket;
 const RESOLVE_INTERVAL: Duration = Duration::from_secs(2);
 /// The shortest time between two lookups. A failed connection requests a lookup at once.
 const MIN_RESOLVE_INTERVAL: Duration = Duration::from_millis(250);
+
+/// How long the last addresses stay in use after the name has ceased to exist. A restart of the backend's container is
+/// shorter. Later, the platform may give the address to another container, which must not get the events.
+const NO_SUCH_NAME_GRACE: Duration = Duration::from_secs(30);
 
 /// One place to connect to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,27 +82,55 @@ impl Resolver {
 
     /// Looks the name up once.
     pub async fn resolve(&self) {
+        self.resolve_again(&mut None).await;
+    }
+
+    /// Looks the name up once. `no_such_name_since` is when lookups began to say that there is no such name; it is
+    /// `None` after any other result.
+    async fn resolve_again(&self, no_such_name_since: &mut Option<Instant>) {
         let Some((host, port)) = &self.shared.name else { return };
-        let Ok(found) = tokio::net::lookup_host((host.as_str(), *port)).await else { return };
-        let found: Vec<_> = found.map(Target::Tcp).collect();
-        let before = self.shared.targets.load();
-        // After an empty result the last addresses stay: they may still be right.
-        if !found.is_empty() && **before != found {
-            tracing::debug!(backend = %host, addresses = ?found, "backend name resolved to other addresses");
-            // Only a lost address makes pooled connections wrong. A new order or another address does not.
-            let address_lost = before.iter().any(|target| !found.contains(target));
-            self.shared.preferred.store(0, Ordering::Relaxed);
-            self.shared.targets.store(Arc::new(found));
-            if address_lost {
-                self.shared.generation.fetch_add(1, Ordering::Release);
+        match look_up(host, *port).await {
+            NameLookup::Found(addresses) => {
+                *no_such_name_since = None;
+                self.replace_targets(host, addresses.into_iter().map(Target::Tcp).collect());
             }
+            // The last addresses may still be right.
+            NameLookup::Failed => *no_such_name_since = None,
+            NameLookup::NoSuchName => {
+                let since = no_such_name_since.get_or_insert_with(Instant::now);
+                let has_targets = !self.shared.targets.load().is_empty();
+                if has_targets && since.elapsed() >= NO_SUCH_NAME_GRACE {
+                    tracing::warn!(
+                        backend = %host,
+                        "the backend's name no longer exists, so its last addresses are not used any more: start the \
+                         backend, or correct [backend] url"
+                    );
+                    self.replace_targets(host, vec![]);
+                }
+            }
+        }
+    }
+
+    fn replace_targets(&self, host: &str, found: Vec<Target>) {
+        let before = self.shared.targets.load();
+        if **before == found {
+            return;
+        }
+        tracing::debug!(backend = %host, addresses = ?found, "backend name resolved to other addresses");
+        // Only a lost address makes pooled connections wrong. A new order or another address does not.
+        let address_lost = before.iter().any(|target| !found.contains(target));
+        self.shared.preferred.store(0, Ordering::Relaxed);
+        self.shared.targets.store(Arc::new(found));
+        if address_lost {
+            self.shared.generation.fetch_add(1, Ordering::Release);
         }
     }
 
     /// Looks the name up repeatedly, forever. Returns at once if there is no name. The caller spawns it.
     pub async fn keep_resolving(self) {
+        let mut no_such_name_since = None;
         while self.shared.name.is_some() {
-            self.resolve().await;
+            self.resolve_again(&mut no_such_name_since).await;
             tokio::time::sleep(MIN_RESOLVE_INTERVAL).await;
             let _ = timeout(RESOLVE_INTERVAL, self.shared.connect_failed.notified()).await;
         }

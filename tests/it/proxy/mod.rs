@@ -4,6 +4,7 @@
 //! - `front_controller`: webhooks that a query tells apart from pages
 //! - `guard`: no spelling of a webhook path passes unverified
 //! - `limits`: heads and bodies that are too large, too slow or malformed
+//! - `names`: a backend whose name ceases to exist, or whose name server fails
 //! - `overload`: more connections and webhooks than are allowed at once
 //! - `passthrough`: requests and responses that pass unchanged
 //! - `smuggling`: requests that two parsers could read in two ways
@@ -16,6 +17,7 @@ mod forwarded;
 mod front_controller;
 mod guard;
 mod limits;
+mod names;
 mod overload;
 mod passthrough;
 mod smuggling;
