@@ -24,6 +24,7 @@ mod query;
 mod state;
 mod views;
 
+use arc_swap::ArcSwapOption;
 use axum::Router;
 use axum::extract::{RawQuery, Request, State};
 use axum::http::{StatusCode, header};
@@ -36,17 +37,20 @@ use tokio::sync::Notify;
 use self::error::EventsApiError;
 use self::query::Query;
 use self::state::{ApiState, HandlerResult, KeyPath, audit_log};
-use super::response::json;
+use super::response::{json, method_not_allowed, not_found};
 use crate::config::Token;
 use crate::endpoint::Endpoints;
 use crate::intake::Intake;
 use crate::ledger::Ledger;
 
+/// The token in force, which a reload replaces. Without one the events API responds as if it did not exist.
+pub type CurrentToken = Arc<ArcSwapOption<Token>>;
+
 /// What the events API needs beyond what the admin listener has.
 #[derive(Clone)]
 pub struct EventsApi {
     /// The bearer token that every request must carry.
-    pub token: Token,
+    pub token: CurrentToken,
     /// Imports the events that an operator brings.
     pub intake: Arc<Intake>,
     /// Returns the endpoints of the configuration in force.
@@ -65,11 +69,13 @@ pub(super) fn router(api: EventsApi, ledger: Arc<dyn Ledger>) -> Router {
         .route("/api/events/{key}/payload", get(payload))
         .route("/api/events/{key}/redeliver", post(actions::redeliver))
         .with_state(Arc::new(ApiState { ledger, intake, endpoints, rescan }))
+        .method_not_allowed_fallback(async || method_not_allowed())
         .layer(middleware::from_fn_with_state(token, authorize))
 }
 
 /// Passes a request on if it carries the token.
-async fn authorize(State(token): State<Token>, request: Request, next: Next) -> Response {
+async fn authorize(State(token): State<CurrentToken>, request: Request, next: Next) -> Response {
+    let Some(token) = token.load_full() else { return not_found() };
     let mut headers = request.headers().get_all(header::AUTHORIZATION).into_iter();
     let presented = match (headers.next(), headers.next()) {
         (Some(one), None) => bearer(one.as_bytes()),

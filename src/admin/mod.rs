@@ -14,11 +14,9 @@ mod state;
 pub use health::Readiness;
 pub use state::AdminState;
 
-use self::response::error;
+use self::response::{method_not_allowed, not_found};
 use crate::socket::Listener;
 use axum::Router;
-use axum::http::StatusCode;
-use axum::response::Response;
 use axum::routing::get;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -51,22 +49,8 @@ fn router(mut state: AdminState) -> Router {
     health
         .merge(scrape)
         .merge(events.unwrap_or_default())
-        .method_not_allowed_fallback(method_not_allowed)
-        .fallback(not_found)
-}
-
-async fn not_found() -> Response {
-    let message = "The paths are /livez, /readyz and /metrics, and /api/events if [admin] has a token.";
-    error(StatusCode::NOT_FOUND, "not_found", message)
-}
-
-/// Responds with 405; axum adds the `Allow` header.
-async fn method_not_allowed() -> Response {
-    error(
-        StatusCode::METHOD_NOT_ALLOWED,
-        "method_not_allowed",
-        "The path does not take this method. Use one that the Allow header names.",
-    )
+        .method_not_allowed_fallback(async || method_not_allowed())
+        .fallback(async || not_found())
 }
 
 #[cfg(test)]

@@ -18,3 +18,18 @@ pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Response {
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
+
+/// Returns the response to a path that does not exist.
+pub(super) fn not_found() -> Response {
+    let message = "The paths are /livez, /readyz and /metrics, and /api/events if [admin] has a token.";
+    error(StatusCode::NOT_FOUND, "not_found", message)
+}
+
+/// Returns the response to a method that the path does not take. axum adds the `Allow` header.
+pub(super) fn method_not_allowed() -> Response {
+    error(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "method_not_allowed",
+        "The path does not take this method. Use one that the Allow header names.",
+    )
+}

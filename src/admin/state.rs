@@ -16,6 +16,6 @@ pub struct AdminState {
     pub readiness: Arc<Readiness>,
     /// The ledger, for the backlog and the events API.
     pub ledger: Arc<dyn Ledger>,
-    /// The events API; `None` if no token is configured.
+    /// The events API; `None` leaves it out, whatever the configuration says.
     pub events: Option<EventsApi>,
 }

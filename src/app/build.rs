@@ -1,7 +1,7 @@
 //! Builds every part of the program from a configuration and connects them. Order matters: the sockets are bound
 //! before, the ledger and the resolver start next, and the listener accepts last.
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
@@ -11,10 +11,11 @@ use tokio_util::task::TaskTracker;
 use super::announce;
 use super::open_ledger::OpenLedger;
 use super::running::App;
-use crate::admin::events::EventsApi;
+use crate::admin::events::{CurrentToken, EventsApi};
 use crate::admin::{self, AdminState, Readiness};
 use crate::backend::{Backend, Resolver};
 use crate::checkout::CheckoutResources;
+use crate::clock;
 use crate::config::{BackendUrl, Config, Source};
 use crate::delivery::dispatcher::Dispatcher;
 use crate::delivery::policy::Policies;
@@ -66,8 +67,7 @@ impl App {
     /// # Errors
     /// The system has no certificates to verify the backend's with, or Stripe's.
     pub(super) async fn build(source: Source, config: Config, listeners: Listeners) -> Result<Self, String> {
-        let metrics = Arc::new(Metrics::new());
-        metrics.guard_reasons(&Reason::ALL.map(Reason::as_str));
+        let metrics = start_metrics();
         let open_ledger = OpenLedger::start(&config, &metrics);
         let ledger = open_ledger.handle(&metrics);
         let backend = start_backend(&config, &*ledger).await?;
@@ -87,8 +87,9 @@ impl App {
         let readiness = Arc::new(Readiness::new(ledger.clone()));
         let admin_shutdown = CancellationToken::new();
         let addresses = (listeners.proxy.address(), listeners.admin.address());
-        let events = config.admin.token.clone().map(|token| EventsApi {
-            token,
+        let admin_token: CurrentToken = Arc::new(ArcSwapOption::from_pointee(config.admin.token.clone()));
+        let events = Some(EventsApi {
+            token: admin_token.clone(),
             intake: intake.clone(),
             endpoints: endpoints(&routes),
             rescan: wakeup.rescan,
@@ -120,6 +121,7 @@ impl App {
             connections,
             background,
             admin,
+            admin_token,
             admin_shutdown,
         })
     }
@@ -169,6 +171,14 @@ impl DeliveryParts<'_> {
 fn endpoints(routes: &Arc<ArcSwap<Routes>>) -> Arc<Endpoints> {
     let routes = routes.clone();
     Arc::new(move || routes.load().endpoints())
+}
+
+/// Returns the metrics with every series that needs no configuration. The start counts as the first reload.
+fn start_metrics() -> Arc<Metrics> {
+    let metrics = Arc::new(Metrics::new());
+    metrics.guard_reasons(&Reason::ALL.map(Reason::as_str));
+    metrics.record_reload(true, clock::unix());
+    metrics
 }
 
 /// Starts the backend's client. Gives its name and the ledger a moment each, so that the first webhooks meet both.

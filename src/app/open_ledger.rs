@@ -55,6 +55,14 @@ impl OpenLedger {
         }
     }
 
+    /// Takes user and password of a Redis from `url`, which leads to the same records.
+    pub(super) fn set_credentials(&self, url: &LedgerUrl) {
+        match (self, url) {
+            (Self::Redis(ledger), LedgerUrl::Redis(url)) => ledger.set_credentials(url),
+            (Self::None | Self::Sqlite(_) | Self::Redis(_), _) => {}
+        }
+    }
+
     /// Closes the ledger. Bounded in time: a disk that hangs must not keep the program from ending.
     pub(super) async fn close(self) {
         match self {

@@ -5,12 +5,19 @@ use std::sync::Arc;
 
 use super::running::App;
 use super::{announce, build};
-use crate::config::{Config, ServerConfig};
+use crate::clock;
+use crate::config::{AdminConfig, Config, ServerConfig};
 
 impl App {
     /// Reads the configuration again and puts endpoints, secrets and the checkout in force. Requests in flight finish
     /// with what they began with.
     pub(super) async fn reload(&mut self) {
+        let successful = self.try_reload().await;
+        self.metrics.record_reload(successful, clock::unix());
+    }
+
+    /// Returns false, after a log line that says why, if the old configuration stays in force.
+    async fn try_reload(&mut self) -> bool {
         let config = match self.source.load() {
             Ok(config) => config,
             Err(errors) => {
@@ -18,7 +25,7 @@ impl App {
                     errors = %errors,
                     "configuration not reloaded: it has errors, and the old one stays in force"
                 );
-                return;
+                return false;
             }
         };
         self.warn_of_fixed_sections(&config);
@@ -37,29 +44,44 @@ impl App {
                     message,
                     "configuration not reloaded: the checkout cannot be opened, and the old one stays in force"
                 );
-                return;
+                return false;
             }
         }
         self.ledger.set_queueing_enabled(config.queues_events());
+        self.reload_credentials(&config);
         announce::checkout(&config);
         // Series of endpoints that left the configuration would stay at their last value for ever.
         self.metrics.retain(&config.webhooks.iter().map(|w| w.name.as_str()).collect::<Vec<_>>());
         announce::warnings(&config);
         tracing::info!(endpoints = config.webhooks.len(), "configuration reloaded");
+        true
+    }
+
+    /// Puts the token of the events API in force, and the credentials of the ledger if it is the same one.
+    fn reload_credentials(&self, config: &Config) {
+        self.admin_token.store(config.admin.token.clone().map(Arc::new));
+        if self.config.ledger.url.same_records(&config.ledger.url) {
+            self.ledger.set_credentials(&config.ledger.url);
+        }
     }
 
     /// Warns of changes that only a restart puts in force.
     fn warn_of_fixed_sections(&self, config: &Config) {
         let running = &self.config;
-        // `trusted_proxies` is the one key of [server] that a reload changes.
+        // `trusted_proxies`, the token and the ledger's credentials are the keys of these sections that a reload changes.
         let server =
             ServerConfig { trusted_proxies: config.server.trusted_proxies.clone(), ..running.server.clone() };
+        let admin = AdminConfig { token: config.admin.token.clone(), ..running.admin.clone() };
+        let mut ledger = running.ledger.clone();
+        if ledger.url.same_records(&config.ledger.url) {
+            ledger.url = config.ledger.url.clone();
+        }
         let fixed = [
             ("server", config.server != server),
-            ("admin", config.admin != running.admin),
+            ("admin", config.admin != admin),
             ("log", config.log != running.log),
             ("backend", config.backend != running.backend),
-            ("ledger", config.ledger != running.ledger),
+            ("ledger", config.ledger != ledger),
         ];
         for (section, _) in fixed.iter().filter(|(_, changed)| *changed) {
             tracing::warn!(section, "this section changed, but only a restart puts the change in force");

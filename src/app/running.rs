@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 use super::open_ledger::OpenLedger;
 use super::signals::Signals;
 use crate::admin::Readiness;
+use crate::admin::events::CurrentToken;
 use crate::checkout::CheckoutResources;
 use crate::config::{Config, Source};
 use crate::edge::drain::Drain;
@@ -35,6 +36,8 @@ pub(super) struct App {
     pub(super) background: TaskTracker,
     pub(super) accepting: JoinHandle<()>,
     pub(super) admin: JoinHandle<()>,
+    /// The token of the events API in force. A reload replaces it.
+    pub(super) admin_token: CurrentToken,
     pub(super) admin_shutdown: CancellationToken,
 }
 

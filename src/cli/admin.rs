@@ -197,11 +197,12 @@ impl EventsClient {
         let listen = &self.admin.listen;
         match (status, response.error_code()) {
             (401, "unauthorized") => Err(CliError::failed(format!(
-                "{listen}: the running program has another token than this configuration; it reads a new token only at \
-                 start, so restart it or use its token"
+                "{listen}: the running program has another token than this configuration; reload it (SIGHUP), or use its \
+                 token"
             ))),
             (404, "not_found") => Err(CliError::failed(format!(
-                "{listen}: the running program has no events API, because it was started without a token"
+                "{listen}: the running program has no events API, because its configuration has no [admin] token; set one, \
+                 and reload it (SIGHUP)"
             ))),
             (_, "ledger_unavailable") => Err(CliError::failed(response.error_message())),
             _ if status < 400 || !response.error_code().is_empty() => Ok(response),

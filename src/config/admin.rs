@@ -4,7 +4,7 @@ use super::listen::Listen;
 use super::reader::Section;
 use super::token::Token;
 
-/// The section `[admin]`. Changes need a restart.
+/// The section `[admin]`. A reload changes the token; another address needs a restart.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AdminConfig {
     /// The address of the admin listener. Defaults to `127.0.0.1:9464`.

@@ -100,6 +100,14 @@ impl LedgerConfig {
 }
 
 impl LedgerUrl {
+    /// Whether another URL leads to the same records: it differs at most in the user and the password of a Redis.
+    pub fn same_records(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Redis(one), Self::Redis(two)) => one.same_database(two),
+            (Self::None | Self::Sqlite(_) | Self::Redis(_), _) => self == other,
+        }
+    }
+
     /// Parses `sqlite:PATH`, a Redis URL or `none`.
     fn parse(text: &str) -> Result<Self, InvalidValue> {
         let invalid = || InvalidValue::expected(r#""sqlite:PATH", "redis://host:port" or "none""#);

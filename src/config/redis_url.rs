@@ -51,6 +51,22 @@ impl RedisUrl {
         &self.target
     }
 
+    /// Whether another URL names the same servers and the same database, perhaps with another user or password.
+    pub fn same_database(&self, other: &Self) -> bool {
+        match (&*self.target, &*other.target) {
+            (RedisTarget::Server(one), RedisTarget::Server(two)) => {
+                let (settings, others) = (one.redis_settings(), two.redis_settings());
+                one.addr() == two.addr() && settings.db() == others.db()
+            }
+            (RedisTarget::Sentinel(one), RedisTarget::Sentinel(two)) => {
+                let place = |target: &SentinelTarget| (target.tls, target.server.db());
+                one.sentinels == two.sentinels && one.name == two.name && place(one) == place(two)
+            }
+            (RedisTarget::Server(_), RedisTarget::Sentinel(_))
+            | (RedisTarget::Sentinel(_), RedisTarget::Server(_)) => false,
+        }
+    }
+
     /// Whether a text begins like a Redis URL.
     pub(super) fn has_redis_scheme(text: &str) -> bool {
         text.split_once("://").is_some_and(|(scheme, _)| {
@@ -246,6 +262,37 @@ mod tests {
         let target = sentinel("rediss+sentinel://s1/shop");
         assert!(target.tls && matches!(target.sentinels[0], ConnectionAddr::TcpTls { .. }));
         assert_eq!((target.server.password(), target.sentinel.password()), (None, None));
+    }
+
+    #[test]
+    fn urls_that_differ_in_user_or_password_alone_name_the_same_database() {
+        let same = |one: &str, two: &str| {
+            RedisUrl::parse(one).unwrap().same_database(&RedisUrl::parse(two).unwrap())
+        };
+        for (one, two) in [
+            ("redis://:a@r:1/2", "redis://me:b@r:1/2"),
+            ("redis://r", "redis://:b@r:6379/0"),
+            ("redis+unix:///r.sock?db=1&pass=a", "redis+unix:///r.sock?db=1&pass=b"),
+            (
+                "redis+sentinel://:a@s1,s2/m/1?sentinel_password=a",
+                "redis+sentinel://:b@s1,s2/m/1?sentinel_password=b",
+            ),
+        ] {
+            assert!(same(one, two), "{one} {two}");
+        }
+        for (one, two) in [
+            ("redis://r:1", "redis://r:2"),
+            ("redis://r", "redis://other"),
+            ("redis://r", "rediss://r"),
+            ("redis://r/1", "redis://r/2"),
+            ("redis+unix:///r.sock?db=1", "redis+unix:///r.sock?db=2"),
+            ("redis+sentinel://s1,s2/m", "redis+sentinel://s1/m"),
+            ("redis+sentinel://s1/m", "redis+sentinel://s1/other"),
+            ("redis+sentinel://s1/m", "rediss+sentinel://s1/m"),
+            ("redis+sentinel://r/m", "redis://r"),
+        ] {
+            assert!(!same(one, two), "{one} {two}");
+        }
     }
 
     #[test]

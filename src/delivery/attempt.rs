@@ -92,6 +92,16 @@ impl Attempt {
         self.policy.failure_settlement(self.mode, self.number, status, retry_after, random_unit())
     }
 
+    /// Counts the time from the event's creation at Stripe until now. Stripe gives it in whole seconds. A sample event is
+    /// left out, because its time is years old, and so is an event without a valid time.
+    pub(super) fn record_lag(&self) {
+        let created = self.event.created().and_then(|seconds| u64::try_from(seconds).ok());
+        if let Some(created) = created.filter(|_| self.event.is_identified()) {
+            // Our clock may be behind Stripe's.
+            self.policy.metrics.record_lag(clock::unix().saturating_sub(Duration::from_secs(created)));
+        }
+    }
+
     /// Counts the attempt, and logs it if it was at a stored event.
     pub(super) fn record_attempt(&self, result: DeliveryResult, status: Option<u16>) {
         let took = self.started.elapsed();

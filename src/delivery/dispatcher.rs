@@ -105,6 +105,7 @@ impl Dispatcher {
         response: PendingResponse,
     ) -> BackendResponse {
         let status = response.head().status;
+        attempt.record_lag();
         let slot = attempt.slot.take();
         let finish = async {
             let response = response.finish().await;

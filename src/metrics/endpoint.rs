@@ -18,6 +18,7 @@ pub struct EndpointMetrics {
     /// One counter for each [`DeliveryMode`] and [`DeliveryResult`], in the order of the enums.
     deliveries: [[IntCounter; DeliveryResult::ALL.len()]; DeliveryMode::ALL.len()],
     delivery_seconds: Histogram,
+    event_lag: Histogram,
     undeduplicated: IntCounter,
     enforced: IntGauge,
 }
@@ -38,6 +39,7 @@ impl EndpointMetrics {
                 })
             }),
             delivery_seconds: families.delivery_seconds.with_label_values(&[name]),
+            event_lag: families.event_lag.with_label_values(&[name]),
             undeduplicated: families.undeduplicated.with_label_values(&[name]),
             enforced: families.webhook_enforced.with_label_values(&[name]),
         }
@@ -61,6 +63,11 @@ impl EndpointMetrics {
     pub fn delivery(&self, mode: DeliveryMode, result: DeliveryResult, took: Duration) {
         self.deliveries[mode as usize][result as usize].inc();
         self.delivery_seconds.observe(took.as_secs_f64());
+    }
+
+    /// Counts an event that the backend accepted; `lag` is the time since its creation at Stripe.
+    pub fn record_lag(&self, lag: Duration) {
+        self.event_lag.observe(lag.as_secs_f64());
     }
 
     /// Counts an event that was delivered without deduplication because the ledger was unavailable.

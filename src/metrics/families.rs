@@ -6,7 +6,7 @@ use crate::delivery_mode::DeliveryMode;
 use crate::outcome::Outcome;
 use prometheus::core::Collector;
 use prometheus::{
-    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
 };
 use prometheus::{Opts, Registry};
 
@@ -21,6 +21,10 @@ const LEDGER_BUCKETS: [f64; 14] =
 /// Buckets in seconds: those of webhooks, and one more for long downloads.
 const PROXY_BUCKETS: [f64; 15] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+/// Buckets in seconds, from an event that is delivered at once to one for which Stripe's retries are used up: 0.5 s to 60 s,
+/// 5 and 15 minutes, 1, 4 and 12 hours, 1 and 3 days.
+const LAG_BUCKETS: [f64; 14] =
+    [0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3_600.0, 14_400.0, 43_200.0, 86_400.0, 259_200.0];
 
 /// The name, help and labels of one family.
 struct Family {
@@ -54,7 +58,7 @@ const WEBHOOK_SECONDS: Family = Family {
 };
 const WEBHOOK_ENFORCED: Family = Family {
     name: "webhook_enforced",
-    help: "1 if forged webhooks are rejected; 0 in a dry run, which rejects nothing.",
+    help: "1 if forged webhooks are rejected; 0 in a dry run, which forwards them.",
     labels: &["endpoint"],
 };
 const SIGNATURE_MATCHES: Family = Family {
@@ -70,6 +74,11 @@ const DELIVERIES: Family = Family {
 const DELIVERY_SECONDS: Family = Family {
     name: "delivery_seconds",
     help: "Time from the start of a delivery attempt to its result.",
+    labels: &["endpoint"],
+};
+const EVENT_LAG: Family = Family {
+    name: "event_lag_seconds",
+    help: "Time from an event's creation at Stripe to the backend's 2xx.",
     labels: &["endpoint"],
 };
 const UNDEDUPLICATED: Family = Family {
@@ -141,6 +150,16 @@ const STRIPE_API_SECONDS: Family = Family {
     help: "Duration of one attempt to call Stripe's API, by outcome.",
     labels: &["outcome"],
 };
+const RELOAD_SUCCESSFUL: Family = Family {
+    name: "config_last_reload_successful",
+    help: "1 if the configuration was put in force by the last reload, or by the start; 0 if the reload was refused.",
+    labels: &[],
+};
+const RELOAD_TIMESTAMP: Family = Family {
+    name: "config_last_reload_timestamp_seconds",
+    help: "Unix time of the last reload, successful or not; of the start if there was none.",
+    labels: &[],
+};
 const IN_FLIGHT: Family = Family { name: "inflight", help: "Requests in progress.", labels: &[] };
 const BUILD_INFO: Family = Family {
     name: "build_info",
@@ -156,6 +175,7 @@ pub(super) struct Families {
     pub signature_matches: IntCounterVec,
     pub deliveries: IntCounterVec,
     pub delivery_seconds: HistogramVec,
+    pub event_lag: HistogramVec,
     pub undeduplicated: IntCounterVec,
     pub events: IntGaugeVec,
     pub oldest_pending: GaugeVec,
@@ -171,6 +191,8 @@ pub(super) struct Families {
     pub checkout_requests: IntCounterVec,
     pub checkout_seconds: Histogram,
     pub stripe_api_seconds: HistogramVec,
+    pub reload_successful: IntGauge,
+    pub reload_timestamp: Gauge,
     pub in_flight: IntGauge,
     pub build_info: IntGaugeVec,
 }
@@ -193,6 +215,7 @@ impl Families {
             signature_matches: counters(&SIGNATURE_MATCHES),
             deliveries: counters(&DELIVERIES),
             delivery_seconds: histograms(&DELIVERY_SECONDS, &WEBHOOK_BUCKETS),
+            event_lag: histograms(&EVENT_LAG, &LAG_BUCKETS),
             undeduplicated: counters(&UNDEDUPLICATED),
             events: gauges(&EVENTS),
             oldest_pending: register(registry, GaugeVec::new(OLDEST_PENDING.opts(), OLDEST_PENDING.labels)),
@@ -214,6 +237,8 @@ impl Families {
                 Histogram::with_opts(CHECKOUT_SECONDS.histogram_opts(&WEBHOOK_BUCKETS)),
             ),
             stripe_api_seconds: histograms(&STRIPE_API_SECONDS, &WEBHOOK_BUCKETS),
+            reload_successful: register(registry, IntGauge::with_opts(RELOAD_SUCCESSFUL.opts())),
+            reload_timestamp: register(registry, Gauge::with_opts(RELOAD_TIMESTAMP.opts())),
             in_flight: register(registry, IntGauge::with_opts(IN_FLIGHT.opts())),
             build_info: gauges(&BUILD_INFO),
         }
@@ -240,6 +265,7 @@ impl Families {
         let _ = self.webhook_seconds.remove_label_values(&[endpoint]);
         let _ = self.webhook_enforced.remove_label_values(&[endpoint]);
         let _ = self.delivery_seconds.remove_label_values(&[endpoint]);
+        let _ = self.event_lag.remove_label_values(&[endpoint]);
         let _ = self.undeduplicated.remove_label_values(&[endpoint]);
     }
 }

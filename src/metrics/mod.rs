@@ -13,7 +13,7 @@ pub use endpoint::EndpointMetrics;
 pub use labels::{ApiResult, DeliveryResult, LedgerOp, StatusClass};
 
 use families::Families;
-use prometheus::{Histogram, IntCounter, IntGauge, Registry, TextEncoder};
+use prometheus::{Gauge, Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -38,6 +38,8 @@ pub struct Metrics {
     ledger_resets: IntCounter,
     log_lines_dropped: IntCounter,
     unguarded_webhooks: IntCounter,
+    reload_successful: IntGauge,
+    reload_timestamp: Gauge,
     in_flight: IntGauge,
     /// One counter for each [`CheckoutOutcome`], in the order of the enum.
     checkout_requests: [IntCounter; CheckoutOutcome::ALL.len()],
@@ -73,6 +75,8 @@ impl Metrics {
             ledger_resets: families.ledger_resets.clone(),
             log_lines_dropped: families.log_lines_dropped.clone(),
             unguarded_webhooks: families.unguarded_webhooks.clone(),
+            reload_successful: families.reload_successful.clone(),
+            reload_timestamp: families.reload_timestamp.clone(),
             in_flight: families.in_flight.clone(),
             checkout_requests: CheckoutOutcome::ALL
                 .map(|outcome| families.checkout_requests.with_label_values(&[outcome.as_str()])),
@@ -176,6 +180,12 @@ impl Metrics {
     /// Sets the number of dropped log lines, which the log counts itself, since the start of the process.
     pub fn set_log_lines_dropped(&self, total: u64) {
         self.log_lines_dropped.inc_by(total.saturating_sub(self.log_lines_dropped.get()));
+    }
+
+    /// Records a reload, or the start: whether it put the configuration in force, and the Unix time.
+    pub fn record_reload(&self, successful: bool, now: Duration) {
+        self.reload_successful.set(i64::from(successful));
+        self.reload_timestamp.set(now.as_secs_f64());
     }
 
     /// Counts a request to a checkout path that got its response; `took` is the time since its head.

@@ -193,7 +193,7 @@ impl Api {
         let wakeup = Wakeup::default();
         let intake = Arc::new(intake(ledger.clone(), &metrics, wakeup.clone()));
         let rescan = wakeup.rescan;
-        let token = Token::new(TOKEN);
+        let token = Arc::new(ArcSwapOption::from_pointee(Token::new(TOKEN)));
         let events = Some(EventsApi { token, intake, endpoints, rescan: rescan.clone() });
         let readiness = Arc::new(Readiness::new(ledger.clone()));
         let router = admin_router(AdminState { metrics, readiness, ledger: ledger.clone(), events });

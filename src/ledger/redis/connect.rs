@@ -2,8 +2,10 @@
 //! keeps no state and never retries; that is the supervisor's part.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use redis::aio::MultiplexedConnection;
 use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
 use redis::{AsyncConnectionConfig, Client, RedisError, RedisResult, TlsMode, cmd};
@@ -15,7 +17,7 @@ use super::keys::Keys;
 use super::options::RedisOptions;
 use super::scripts::Scripts;
 use super::server_info::{SETTINGS, ServerInfo};
-use crate::config::{RedisTarget, SentinelTarget};
+use crate::config::{RedisTarget, RedisUrl, SentinelTarget};
 use crate::random::random_u64;
 
 /// Commands that may wait to be written. The number exceeds the limit of concurrent webhooks, so that a call queues
@@ -29,6 +31,8 @@ const COUNTER_EXPIRY: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// Everything needed to open a connection.
 pub(super) struct RedisConnector {
     pub(super) options: RedisOptions,
+    /// The URL of the next connection. A reload replaces it by one with another user or password.
+    url: ArcSwap<RedisUrl>,
     /// The key of the marker, which identifies the server's data set.
     marker: String,
     /// The key of this process's write counter. No other process changes it, so that it goes back only if the server
@@ -42,7 +46,15 @@ impl RedisConnector {
         let keys = Keys::new(&options.prefix);
         let process = random_u64().unwrap_or_else(|| std::process::id().into());
         let write_counter = keys.write_counter(&format_token(process));
-        Self { options, marker: keys.marker, write_counter, scripts: Scripts::new() }
+        let url = ArcSwap::from_pointee(options.url.clone());
+        Self { options, url, marker: keys.marker, write_counter, scripts: Scripts::new() }
+    }
+
+    /// Uses the user and the password of this URL from the next connection on. Returns false if they are in use already.
+    pub(super) fn replace_credentials(&self, url: &RedisUrl) -> bool {
+        let changed = **self.url.load() != *url;
+        self.url.store(Arc::new(url.clone()));
+        changed
     }
 
     /// Opens a connection whose replies take at most `reply_timeout`, loads the scripts, and reads what the server reports
@@ -56,7 +68,8 @@ impl RedisConnector {
             .set_connection_timeout(Some(options.connect_timeout))
             .set_response_timeout(Some(reply_timeout))
             .set_pipeline_buffer_size(PIPELINE_BUFFER);
-        let client = match options.url.target() {
+        let url = self.url.load_full();
+        let client = match url.target() {
             RedisTarget::Server(info) => Client::open(info.clone())?,
             RedisTarget::Sentinel(target) => sentinel_client(target)?.async_get_client().await?,
         };

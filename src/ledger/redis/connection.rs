@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::connect::RedisConnector;
 use super::error;
 use super::options::RedisOptions;
+use crate::config::RedisUrl;
 use crate::ledger::{Health, LedgerError};
 
 /// How long a command whose connection broke waits for the next one. A server that only restarts is back by then.
@@ -99,6 +100,32 @@ impl RedisConnection {
     /// Returns whether the settings were suspected since the last call.
     pub(super) fn settings_suspected(&self) -> bool {
         self.settings_suspected.swap(false, Ordering::Relaxed)
+    }
+
+    /// Uses user and password of `url` from the next connection on. The one that is open stays: a server does not end it
+    /// when a password changes. New credentials are tried at once, so that a wrong one is known before it is needed.
+    pub(super) fn set_credentials(self: Arc<Self>, url: &RedisUrl) {
+        if self.connector.replace_credentials(url) {
+            tokio::spawn(async move { self.try_credentials().await });
+        }
+    }
+
+    /// Opens one connection with the credentials in force, closes it, and logs whether the server took them.
+    async fn try_credentials(&self) {
+        let (options, connect) = (self.options(), self.connector.connect(self.options().command_timeout));
+        let reason = match timeout(options.connect_timeout, connect).await {
+            Ok(Ok(_)) => {
+                return tracing::info!(ledger = %options.url, "the ledger accepts the new credentials");
+            }
+            Ok(Err(error)) => error::describe(&error),
+            Err(_) => format!("no connection within {:?}", options.connect_timeout),
+        };
+        tracing::error!(
+            ledger = %options.url,
+            reason,
+            "cannot connect to the ledger with the new credentials: the open connection stays, but the next one will \
+             fail; correct user and password, and reload"
+        );
     }
 
     /// Closes the connection for good and stops its supervisor.

@@ -45,7 +45,7 @@ use self::replication::ReplicatedSender;
 use self::reply::{BacklogRow, LeasedEvent, parse_reply, parse_token, unexpected_reply};
 use self::scripts::Scripts;
 use self::settlement_batch::SettlementBatcher;
-use crate::config::Durability;
+use crate::config::{Durability, RedisUrl};
 use crate::ledger::tokens::Tokens;
 use crate::ledger::{
     ActionResult, Arrival, Backlog, Claim, EnqueueResult, EventKey, Health, Lease, Ledger, LedgerError,
@@ -100,6 +100,11 @@ impl RedisLedger {
     /// Sets whether any endpoint queues events from now on. A reload calls it.
     pub fn set_queueing_enabled(&self, enabled: bool) {
         self.connection.set_queueing_enabled(enabled);
+    }
+
+    /// Uses user and password of `url` from the next connection on. A reload calls it.
+    pub fn set_credentials(&self, url: &RedisUrl) {
+        Arc::clone(&self.connection).set_credentials(url);
     }
 
     /// Closes the connection. Later calls fail.

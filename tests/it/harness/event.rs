@@ -62,6 +62,12 @@ impl Event {
         self
     }
 
+    /// Sets how many seconds ago Stripe created it.
+    pub fn created_ago(mut self, seconds: i64) -> Self {
+        self.created = now() - seconds;
+        self
+    }
+
     /// Sets live mode.
     pub fn live(mut self) -> Self {
         self.livemode = true;

@@ -3,6 +3,7 @@
 //! - `contract`: what every ledger guarantees, on each of them
 //! - `sqlite`: what only SQLite can get wrong
 //! - `faults`: the program killed, its ledger locked, out of reach or in use by another process
+//! - `redis_credentials`: a password of Redis that changes while the program runs
 //! - `redis_faults`: Redis stopped, killed, paused, emptied, full or misconfigured
 //! - `failover`: a replica of Redis that lagged behind is promoted
 //! - `replicas`: several programs on one Redis
@@ -10,6 +11,7 @@
 mod contract;
 mod failover;
 mod faults;
+mod redis_credentials;
 mod redis_faults;
 mod replicas;
 mod sqlite;

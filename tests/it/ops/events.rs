@@ -240,7 +240,7 @@ async fn events_api_is_absent_without_a_token_and_answers_401_to_another_one() {
     }
     let operator = Operator::new(&program, &with_events_api(setup.clone()));
     let output = operator.run(&["events", "list"]).await;
-    assert!(output.code == 1 && output.err.contains("started without a token"), "{output:?}");
+    assert!(output.code == 1 && output.err.contains("has no [admin] token"), "{output:?}");
     let output = operator.env("COUNTERSIGN_ADMIN_TOKEN", "").run(&["events", "list"]).await;
     assert!(output.code == 78 && output.err.contains("COUNTERSIGN_ADMIN_TOKEN"), "{output:?}");
 
@@ -256,6 +256,37 @@ async fn events_api_is_absent_without_a_token_and_answers_401_to_another_one() {
     let operator = Operator::new(&program, &setup).env("COUNTERSIGN_ADMIN_TOKEN", "another-token-than-that");
     let output = operator.run(&["events", "list"]).await;
     assert!(output.code == 1 && output.err.contains("another token"), "{output:?}");
+}
+
+#[tokio::test]
+async fn reload_puts_a_new_admin_token_in_force_and_ends_the_old_one() {
+    let backend = Backend::start().await;
+    let setup = Setup::new(&backend).set("admin.token", "{file.admin-token}").file("admin-token", TOKEN);
+    let program = Program::start(setup).await;
+    let status = async |token: &str| {
+        let request = Request::get("/api/events").header("Authorization", &format!("Bearer {token}"));
+        Client::connect(program.admin()).await.send(&request).await.status
+    };
+    let new = "another-token-of-the-tests";
+    assert_eq!((status(TOKEN).await, status(new).await), (200, 401));
+
+    let tokens = [(new, 200, 401), (TOKEN, 401, 200), ("", 404, 404), (new, 200, 401)];
+    for (token, expected_new, expected_old) in tokens {
+        std::fs::write(program.path("admin-token"), token).unwrap();
+        program.sighup();
+        until("the token in the file to count", async || {
+            ((status(new).await, status(TOKEN).await) == (expected_new, expected_old)).then_some(())
+        })
+        .await;
+    }
+    let log = program.complete_log().await.join("\n");
+    assert!(!log.contains("only a restart") && !log.contains(new) && !log.contains(TOKEN), "{log}");
+
+    // A file that cannot be used leaves the token as it is.
+    std::fs::write(program.path("admin-token"), "short").unwrap();
+    program.sighup();
+    program.await_metric("config_last_reload_successful", 0.0).await;
+    assert_eq!((status(new).await, status("short").await), (200, 401));
 }
 
 #[tokio::test]

@@ -281,3 +281,27 @@ async fn sighup_with_an_invalid_file_keeps_the_old_configuration_and_logs_an_err
     program.send(&Event::checkout().sized(5_000).signed()).await.expect_delivered(200);
     program.ready().await;
 }
+
+#[tokio::test]
+async fn metrics_say_when_the_configuration_was_reloaded_and_whether_it_was_refused() {
+    let backend = Backend::start().await;
+    let setup = Setup::new(&backend);
+    let started = countersign::clock::unix().as_secs_f64();
+    let program = Program::start(setup.clone()).await;
+    let successful = "config_last_reload_successful";
+    let timestamp = async || program.metric("config_last_reload_timestamp_seconds").await;
+    let at_start = timestamp().await;
+    assert!(at_start >= started && at_start <= countersign::clock::unix().as_secs_f64(), "{at_start}");
+    assert_eq!(program.metric(successful).await, 1.0);
+
+    program.reconfigure(&setup.clone().set("webhook.secrets", vec!["{file.no-such-file}"]));
+    program.sighup();
+    program.await_metric(successful, 0.0).await;
+    let refused = timestamp().await;
+    assert!(refused > at_start, "{refused} {at_start}");
+
+    program.reconfigure(&setup);
+    program.sighup();
+    program.await_metric(successful, 1.0).await;
+    assert!(timestamp().await > refused);
+}

@@ -1,6 +1,6 @@
 //! The request that the backend gets for an event, and the response that Stripe gets.
 
-use crate::harness::{Backend, Event, Program, Reply, Request, until};
+use crate::harness::{Backend, Event, Program, Reply, Request, Setup, until};
 
 #[tokio::test]
 async fn backend_gets_the_body_byte_for_byte_and_exactly_the_documented_headers() {
@@ -151,4 +151,45 @@ async fn each_webhook_writes_one_log_line_and_counts_once() {
     assert_eq!(program.metric(r#"ledger_seconds_count{op="settle"}"#).await, 2.0);
     assert_eq!(program.metric(r#"webhook_seconds_count{endpoint="/webhooks/stripe"}"#).await, 4.0);
     assert_eq!(program.metric(r#"proxy_requests_total{class="2xx"}"#).await, 1.0);
+}
+
+#[tokio::test]
+async fn lag_counts_from_the_creation_at_stripe_to_the_backends_2xx_of_each_attempt() {
+    let backend = Backend::start().await;
+    let program = Program::start(&backend).await;
+    let bucket = async |le: &str| {
+        let series = format!(r#"event_lag_seconds_bucket{{endpoint="/webhooks/stripe",le="{le}"}}"#);
+        program.metric(&series).await
+    };
+    let count = async || program.metric(r#"event_lag_seconds_count{endpoint="/webhooks/stripe"}"#).await;
+    assert_eq!(count().await, 0.0);
+
+    // A failed attempt is no delivery; the next one is, and the time counts from the creation.
+    let late = Event::checkout().created_ago(2 * 3600);
+    backend.reply_next(Reply::status(500));
+    assert_eq!(program.send(&late.signed()).await.status, 500);
+    assert_eq!(count().await, 0.0);
+    program.send(&late.signed()).await.expect_delivered(200);
+    assert_eq!((bucket("3600").await, bucket("14400").await), (0.0, 1.0));
+    program.send(&late.signed()).await.expect_received("duplicate");
+
+    // Stripe's clock is ahead of ours.
+    program.send(&Event::checkout().created_ago(-100).signed()).await.expect_delivered(200);
+    assert_eq!((bucket("0.5").await, bucket("3600").await), (1.0, 1.0));
+    program.send(&Event::checkout().created_ago(3 * 86_400 + 60).signed()).await.expect_delivered(200);
+    assert_eq!((bucket("259200").await, count().await), (2.0, 3.0));
+    // Sample events are years old.
+    program.send(&Event::checkout().id("evt_00000000000000").signed()).await.expect_delivered(200);
+    assert_eq!(count().await, 3.0);
+}
+
+#[tokio::test]
+async fn lag_of_a_queued_event_includes_its_time_in_the_queue() {
+    let backend = Backend::start().await;
+    let program = Program::start(Setup::new(&backend).delivery("queued")).await;
+    program.send(&Event::checkout().created_ago(60).signed()).await.expect_received("queued");
+    program.await_metric(r#"event_lag_seconds_count{endpoint="/webhooks/stripe"}"#, 1.0).await;
+    let within = |le: &str| format!(r#"event_lag_seconds_bucket{{endpoint="/webhooks/stripe",le="{le}"}}"#);
+    assert_eq!(program.metric(&within("30")).await, 0.0);
+    assert_eq!(program.metric(&within("300")).await, 1.0);
 }
