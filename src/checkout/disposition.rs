@@ -11,7 +11,7 @@ use crate::stripe_api::{ApiError, StripeError};
 pub struct OrderResult {
     /// The disposition, which decides about the response.
     pub disposition: OrderDisposition,
-    /// The number of attempts to call Stripe; 0 if Stripe was not called.
+    /// The number of attempts to call Stripe; 0 if Stripe was not called for this request.
     pub attempts: u32,
     /// Stripe's `Request-Id`, by which its dashboard finds the request.
     pub request_id: Option<String>,
@@ -27,7 +27,7 @@ impl OrderResult {
 }
 
 /// The disposition of an order or a status request.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum OrderDisposition {
     /// Stripe created the session.
     Created(CheckoutSession),

@@ -8,6 +8,8 @@
 //! - [`rate_limit`]: how many requests a buyer or an address may send
 //! - `params`: the parameters of a session
 //! - [`session`]: Stripe's responses about a session
+//! - `status`: the status of a session, asked of Stripe
+//! - `status_cache`: what Stripe told of sessions in the last second
 //! - `expiry`: when a session expires
 //! - `price_ids`: Stripe's ids of the configured prices
 //! - `lookup`: asks Stripe for prices
@@ -28,6 +30,8 @@ pub mod rate_limit;
 mod raw_order;
 mod recent;
 pub mod session;
+mod status;
+mod status_cache;
 
 pub use disposition::{OrderDisposition, OrderResult, is_client_input_error};
 pub use price_check::PriceCheck;
@@ -47,13 +51,16 @@ use price_ids::PriceIds;
 use rate_limit::RateLimit;
 use recent::Recent;
 use secrecy::{ExposeSecret, SecretString};
+use status_cache::StatusCache;
 
 /// A checkout with one configuration. A reload replaces it as a whole.
 pub struct Checkout {
     /// The configuration: prices, modes, URLs.
     pub config: CheckoutConfig,
-    /// The rate limit; `None` if none is configured.
-    pub limit: Option<Arc<RateLimit>>,
+    /// The rate limit of orders; `None` if none is configured.
+    pub order_limit: Option<Arc<RateLimit>>,
+    /// The rate limit of status requests; `None` if none is configured.
+    pub status_limit: Option<Arc<RateLimit>>,
     /// A client for each account that sells: that of `[stripe]` first, then those of the prices.
     apis: Vec<(Option<String>, Api)>,
     ids: Arc<PriceIds>,
@@ -67,6 +74,8 @@ struct OrderMemory {
     expiries: Expiries,
     /// The accounts of sessions that another account than that of `[stripe]` sells, by the session's id.
     accounts: Recent<Option<String>>,
+    /// What Stripe told of sessions in the last second.
+    statuses: StatusCache,
 }
 
 /// The resources that survive a reload: connections to Stripe, the counts of the rate limit, and what is remembered.
@@ -74,8 +83,10 @@ pub struct CheckoutResources {
     metrics: Arc<Metrics>,
     /// Created when a checkout is opened first.
     transport: Option<Arc<HttpTransport>>,
-    /// The rate limit with the rate that it was created for.
-    limit: Option<(RateConfig, Arc<RateLimit>)>,
+    /// The rate limit of orders, with the rate that it was created for.
+    order_limit: Option<(RateConfig, Arc<RateLimit>)>,
+    /// The rate limit of status requests, with the rate that it was created for.
+    status_limit: Option<(RateConfig, Arc<RateLimit>)>,
     memory: Arc<OrderMemory>,
     /// The ids of prices, with the base URL and the key by which they were looked up.
     ids: Option<(String, SecretString, Arc<PriceIds>)>,
@@ -96,8 +107,16 @@ pub struct OrderRequest<'a> {
 impl CheckoutResources {
     /// Creates the resources. Nothing is opened yet.
     pub fn new(metrics: Arc<Metrics>) -> Self {
-        let memory = Arc::new(OrderMemory { expiries: Expiries::new(), accounts: Recent::new() });
-        Self { metrics, transport: None, limit: None, memory, ids: None }
+        let memory =
+            OrderMemory { expiries: Expiries::new(), accounts: Recent::new(), statuses: StatusCache::new() };
+        Self {
+            metrics,
+            transport: None,
+            order_limit: None,
+            status_limit: None,
+            memory: Arc::new(memory),
+            ids: None,
+        }
     }
 
     /// Creates the checkout of a configuration, or returns `None` if the configuration has none.
@@ -114,15 +133,10 @@ impl CheckoutResources {
             None => self.transport.insert(Arc::new(HttpTransport::new()?)).clone(),
         };
         let apis = apis(checkout, stripe, key, &transport, &self.metrics)?;
-        // The counts survive a reload as long as the rate is the same.
-        self.limit = checkout.rate_limit.map(|rate| match self.limit.take() {
-            Some((same, limit)) if same == rate => (rate, limit),
-            Some(_) | None => (rate, Arc::new(RateLimit::new(rate, clock::instant()))),
-        });
-        let limit = self.limit.as_ref().map(|(_, limit)| limit.clone());
         Ok(Some(Arc::new(Checkout {
             config: checkout.clone(),
-            limit,
+            order_limit: rate_limit(&mut self.order_limit, checkout.rate_limit),
+            status_limit: rate_limit(&mut self.status_limit, checkout.status_rate_limit),
             apis,
             ids: self.price_ids(&stripe.api_base, key),
             memory: self.memory.clone(),
@@ -177,35 +191,23 @@ impl Checkout {
         result
     }
 
-    /// Asks Stripe for the status of a session. The caller has checked the id with [`session::is_session_id`].
-    pub async fn status(&self, id: &str) -> OrderResult {
-        let known = self.memory.accounts.get(id);
-        let mut apis: Vec<_> = self.apis.iter().collect();
-        // Another process may have created the session, or this one before a restart. Then each account is asked.
-        apis.sort_by_key(|(account, _)| known.as_ref().is_some_and(|known| known != account));
-        let mut result = OrderResult::without_call(OrderDisposition::SessionNotFound);
-        for (_, api) in apis {
-            let call = api.get(&format!("{}/{id}", session::PATH)).await;
-            result = order_result(call, |body| session::parse_status(body).map(OrderDisposition::Status));
-            match &result.disposition {
-                OrderDisposition::Failed(ApiError::Rejected(error)) if error.status == 404 => {
-                    result.disposition = OrderDisposition::SessionNotFound;
-                }
-                OrderDisposition::Failed(_)
-                | OrderDisposition::Status(_)
-                | OrderDisposition::Created(_)
-                | OrderDisposition::Rejected(_)
-                | OrderDisposition::SessionNotFound => return result,
-            }
-        }
-        result
-    }
-
     /// Returns the client for an account. Every account of the configuration has one.
     fn api(&self, account: Option<&str>) -> &Api {
         let own = self.apis.iter().find(|(name, _)| name.as_deref() == account);
         &own.unwrap_or(&self.apis[0]).1
     }
+}
+
+/// Returns the limit for a rate. The counts of the `current` one survive a reload as long as the rate is the same.
+fn rate_limit(
+    current: &mut Option<(RateConfig, Arc<RateLimit>)>,
+    rate: Option<RateConfig>,
+) -> Option<Arc<RateLimit>> {
+    *current = rate.map(|rate| match current.take() {
+        Some((same, limit)) if same == rate => (rate, limit),
+        Some(_) | None => (rate, Arc::new(RateLimit::new(rate, clock::instant()))),
+    });
+    current.as_ref().map(|(_, limit)| limit.clone())
 }
 
 /// Creates a client for each account that sells.

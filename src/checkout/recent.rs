@@ -22,7 +22,8 @@ impl<V: Clone> Recent<V> {
         Self::with_generation(GENERATION)
     }
 
-    fn with_generation(max_entries: usize) -> Self {
+    /// Creates a memory of at most two generations of `max_entries`.
+    pub(super) fn with_generation(max_entries: usize) -> Self {
         Self(Mutex::new(Generations { current: HashMap::new(), previous: HashMap::new(), max_entries }))
     }
 

@@ -54,6 +54,8 @@ pub struct CheckoutConfig {
     pub allowed_origins: Vec<String>,
     /// How often one customer or address may order. `None` is no limit.
     pub rate_limit: Option<RateConfig>,
+    /// How often one customer or address may ask for a session's status. `None` is no limit. Defaults to once a second.
+    pub status_rate_limit: Option<RateConfig>,
     /// The keys of `metadata` that clients may set.
     pub metadata: Vec<String>,
     /// The parameters into whose `metadata` the session's metadata is copied, such as `payment_intent_data`.
@@ -107,6 +109,7 @@ impl CheckoutConfig {
         let return_url = section.text("return_url", "", page_url::page_url);
         let allowed_origins = section.list("allowed_origins", &[], values::origin);
         let rate_limit = section.text("rate_limit", "", values::rate);
+        let status_rate_limit = section.text("status_rate_limit", "60/m", values::rate);
         let metadata = section.list("metadata", &[], values::metadata_key);
         let copy_metadata = section.list("copy_metadata", &[], |text| one_of(text, values::METADATA_TARGETS));
         let expires_after = section.text("expires_after", "", values::expires_after);
@@ -124,6 +127,7 @@ impl CheckoutConfig {
             return_url: return_url?,
             allowed_origins: allowed_origins?,
             rate_limit: rate_limit?,
+            status_rate_limit: status_rate_limit?,
             metadata: metadata?,
             copy_metadata: copy_metadata?,
             expires_after: expires_after?,

@@ -40,6 +40,8 @@ use unguarded::UnguardedWebhooks;
 /// How many orders may be read or taken to Stripe at once. Each waits for its turn at Stripe. A burst at the
 /// start of a sale brings so many.
 const MAX_ORDERS: usize = 1024;
+/// How many status requests may wait for Stripe at once. They take no place from an order.
+const MAX_STATUS_REQUESTS: usize = 1024;
 
 /// What every connection is served with. Cheap to clone.
 #[derive(Clone)]
@@ -57,6 +59,8 @@ struct Context {
     webhooks: Arc<AdmissionLimiter>,
     /// The permits for orders.
     orders: Arc<AdmissionLimiter>,
+    /// The permits for requests for a session's status.
+    status_requests: Arc<AdmissionLimiter>,
     metrics: Arc<Metrics>,
     drain: Arc<Drain>,
     /// How long one delivery to the backend may take.
@@ -77,13 +81,13 @@ impl Server {
     ) -> Self {
         let pass_through = PassThrough::new(backend, metrics.clone(), drain.watch());
         let webhooks = AdmissionLimiter::new(config.server.max_webhooks);
-        let orders = AdmissionLimiter::new(MAX_ORDERS);
         let attempt_timeout = config.backend.connect_timeout + config.backend.response_timeout;
         let context = Context {
             routes,
             intake,
             webhooks,
-            orders,
+            orders: AdmissionLimiter::new(MAX_ORDERS),
+            status_requests: AdmissionLimiter::new(MAX_STATUS_REQUESTS),
             metrics,
             drain,
             attempt_timeout,

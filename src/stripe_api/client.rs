@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::sleep;
 
+use super::concurrency::ConcurrencyLimit;
 use super::error::{ApiError, StripeError};
 use super::transport::{HttpTransport, root_cause};
 use crate::clock;
@@ -124,20 +125,33 @@ impl Api {
     /// Sends a POST. Stripe executes all attempts with the same `idempotency_key` only once.
     pub async fn post(&self, path: &str, params: &Params, idempotency_key: &str) -> CallResult {
         let body = Bytes::from(form::encode(params));
-        self.call(Method::POST, path, body, HeaderValue::from_str(idempotency_key).ok()).await
+        let key = HeaderValue::from_str(idempotency_key).ok();
+        self.call(&self.transport.calls, Method::POST, path, body, key).await
     }
 
     /// Sends a GET.
     pub async fn get(&self, path: &str) -> CallResult {
-        self.call(Method::GET, path, Bytes::new(), None).await
+        self.call(&self.transport.calls, Method::GET, path, Bytes::new(), None).await
     }
 
-    async fn call(&self, method: Method, path: &str, body: Bytes, key: Option<HeaderValue>) -> CallResult {
+    /// Sends a GET that clients may cause at will. It has a concurrency limit of its own, so no other call waits for it.
+    pub async fn poll(&self, path: &str) -> CallResult {
+        self.call(&self.transport.polls, Method::GET, path, Bytes::new(), None).await
+    }
+
+    async fn call(
+        &self,
+        limit: &ConcurrencyLimit,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        key: Option<HeaderValue>,
+    ) -> CallResult {
         let mut call =
             CallResult { result: Err(ApiError::Busy), attempts: 0, request_id: None, replayed: false };
         loop {
             // One permit for each attempt: a call that waits for its retry blocks no other call.
-            let Some(permit) = self.transport.concurrency.acquire(clock::instant()).await else {
+            let Some(permit) = limit.acquire(clock::instant()).await else {
                 return call;
             };
             let started = clock::instant();
@@ -146,6 +160,9 @@ impl Api {
             call.attempts += 1;
             let outcome = match attempt {
                 Ok((head, body)) => {
+                    if head.http2 {
+                        limit.raise_limit(clock::instant());
+                    }
                     call.request_id = header_text(&head.headers, "request-id");
                     call.replayed =
                         header_text(&head.headers, "idempotent-replayed").as_deref() == Some("true");
@@ -192,11 +209,11 @@ impl Api {
             false => ApiError::Unreachable(root_cause(&error)),
         };
         let response = request.send().await.map_err(into_api_error)?;
-        let head =
-            StripeResponseHead { status: response.status().as_u16(), headers: response.headers().clone() };
-        if response.version() == Version::HTTP_2 {
-            self.transport.concurrency.raise_limit(clock::instant());
-        }
+        let head = StripeResponseHead {
+            status: response.status().as_u16(),
+            http2: response.version() == Version::HTTP_2,
+            headers: response.headers().clone(),
+        };
         let body = read_body(response).await.map_err(into_api_error)?;
         Ok((head, body))
     }
@@ -205,6 +222,8 @@ impl Api {
 /// The status and headers of a response.
 struct StripeResponseHead {
     status: u16,
+    /// Whether it came over HTTP/2.
+    http2: bool,
     headers: HeaderMap,
 }
 
@@ -268,6 +287,7 @@ mod tests {
     fn head(status: u16) -> StripeResponseHead {
         StripeResponseHead {
             status,
+            http2: false,
             headers: HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static("7"))]),
         }
     }

@@ -1,9 +1,9 @@
-//! The client of Stripe's API. It owns connections, retries and the limit on concurrent calls. It never logs the key or a
+//! The client of Stripe's API. It owns connections, retries and the limits on concurrent calls. It never logs the key or a
 //! message of Stripe.
 //!
 //! - `client`: one call with its retries
 //! - `transport`: the connections that survive a reload
-//! - `concurrency`: the limit on concurrent calls
+//! - `concurrency`: the limits on concurrent calls, and on status polls apart from them
 //! - `error`: why a call failed, and the error object of Stripe's responses
 
 mod client;

@@ -1,11 +1,11 @@
-//! Connections to Stripe and the limit on concurrent calls. They survive a reload. It follows no redirect and decompresses
+//! Connections to Stripe and the limits on concurrent calls. They survive a reload. It follows no redirect and decompresses
 //! nothing: Stripe's API needs neither.
 
 use reqwest::{Client, redirect};
 use std::error::Error;
 use std::time::Duration;
 
-use super::concurrency::ConcurrencyLimit;
+use super::concurrency::{CALLS, ConcurrencyLimit, POLLS};
 
 /// The maximum number of idle connections in the pool.
 const MAX_IDLE_CONNECTIONS: usize = 16;
@@ -13,13 +13,15 @@ const MAX_IDLE_CONNECTIONS: usize = 16;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 const USER_AGENT: &str = concat!("Countersign/", env!("CARGO_PKG_VERSION"));
 
-/// The connection pool and the concurrency limit, shared by all clients.
+/// The connection pool and the concurrency limits, shared by all clients.
 #[derive(Debug)]
 pub struct HttpTransport {
     /// The HTTP client, which owns the pool.
     pub(super) client: Client,
-    /// The limit on concurrent calls.
-    pub(super) concurrency: ConcurrencyLimit,
+    /// The limit on concurrent calls, without status polls.
+    pub(super) calls: ConcurrencyLimit,
+    /// The limit on concurrent status polls.
+    pub(super) polls: ConcurrencyLimit,
 }
 
 impl HttpTransport {
@@ -36,7 +38,7 @@ impl HttpTransport {
             .tcp_nodelay(true)
             .build()
             .map_err(|error| root_cause(&error))?;
-        Ok(Self { client, concurrency: ConcurrencyLimit::new() })
+        Ok(Self { client, calls: ConcurrencyLimit::new(CALLS), polls: ConcurrencyLimit::new(POLLS) })
     }
 }
 

@@ -66,8 +66,13 @@ impl Fault {
 
     /// Does the work once the returned [`Release`] is used or dropped.
     pub fn held() -> (Self, Release) {
+        Self::NONE.until_released()
+    }
+
+    /// Delays this fault until the returned [`Release`] is used or dropped.
+    pub fn until_released(self) -> (Self, Release) {
         let (release, released) = oneshot::channel();
-        (Self { delay: Delay::Until(released), action: FaultAction::Proceed }, Release(release))
+        (Self { delay: Delay::Until(released), ..self }, Release(release))
     }
 
     /// Responds with a named error ([`Error::named`] lists the names). The idempotency key remembers it as in

@@ -64,7 +64,12 @@ impl CheckoutExchange<'_, '_> {
         if !self.exchange.has_time_for(self.checkout.max_call_duration()) {
             return self.reject(EarlyReply::new(CheckoutOutcome::ShuttingDown)).await;
         }
-        let Some(mut permit) = self.exchange.context.orders.acquire().await else {
+        let context = self.exchange.context;
+        let limiter = match &action {
+            Action::CreateSession(..) => &context.orders,
+            Action::SessionStatus(_) => &context.status_requests,
+        };
+        let Some(mut permit) = limiter.acquire().await else {
             return self.reject(EarlyReply::new(CheckoutOutcome::Overloaded)).await;
         };
         let body = match self.read_body(&mut permit).await {

@@ -110,7 +110,7 @@ impl Request<'_> {
             EarlyReply::with_param(CheckoutOutcome::IdentityInvalid, Some(&header))
         })?;
         // Counted before the rest is looked at, so that probing for valid orders is limited too.
-        self.check_rate(&buyer).map_err(|wait| {
+        self.check_rate(&route, &buyer).map_err(|wait| {
             EarlyReply::new(CheckoutOutcome::RateLimited).map(|response| response.with_retry_after(wait))
         })?;
         match route {
@@ -152,22 +152,28 @@ impl Request<'_> {
     }
 
     /// Counts the request for its sender. Over the limit it returns how long to wait.
-    fn check_rate(&self, buyer: &Identity) -> Result<(), Duration> {
-        let Some(limit) = &self.checkout.limit else { return Ok(()) };
+    fn check_rate(&self, route: &CheckoutRoute, buyer: &Identity) -> Result<(), Duration> {
+        let (key, limit) = match route {
+            CheckoutRoute::CreateSession => ("checkout.rate_limit", &self.checkout.order_limit),
+            CheckoutRoute::SessionStatus(_) | CheckoutRoute::NotFound => {
+                ("checkout.status_rate_limit", &self.checkout.status_limit)
+            }
+        };
+        let Some(limit) = limit else { return Ok(()) };
         let proxies = &self.routes.trusted_proxies;
         let address = || client_addr::address(self.peer, proxies, self.head.values(X_FORWARDED_FOR));
-        let key = match buyer.principal() {
+        let sender = match buyer.principal() {
             Some(principal) => Some(RateKey::from_principal(principal)),
             None => address().map(RateKey::from_address),
         };
-        match key {
-            Some(key) => limit.check(key, clock::instant()),
+        match sender {
+            Some(sender) => limit.check(sender, clock::instant()),
             None => {
                 if limit.warn_once_unknown() {
                     tracing::warn!(
-                        "checkout.rate_limit does not limit clients without a known address: every address in \
-                         X-Forwarded-For is one of server.trusted_proxies. Let the outermost proxy add the client's \
-                         address"
+                        key,
+                        "rate limit does not limit clients without a known address: every address in X-Forwarded-For is \
+                         one of server.trusted_proxies; let the outermost proxy add the client's address"
                     );
                 }
                 Ok(())

@@ -10,6 +10,7 @@ mod orders;
 mod params;
 mod prices;
 mod responses;
+mod status;
 mod stripe;
 
 use crate::fake_stripe::{FakeStripe, KEY, MONTHLY_PRICE, OTHER_PRICE, PRICE};
