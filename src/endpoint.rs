@@ -206,7 +206,7 @@ mod tests {
             allowed_queries: own(&["*"]),
             name: "w".into(),
             secrets: vec![SecretString::from("whsec_1")],
-            delivery_secret: None,
+            delivery_secrets: vec![],
             tolerance: Duration::from_secs(300),
             max_body: 1,
             body_timeout: Duration::from_secs(1),

@@ -79,8 +79,8 @@ pub struct WebhookConfig {
     pub name: String,
     /// Stripe's signing secrets, tried in this order. Never empty, and none is blank.
     pub secrets: Vec<SecretString>,
-    /// The secret that signs every delivery again. `None` forwards Stripe's own signature.
-    pub delivery_secret: Option<SecretString>,
+    /// The secrets that sign every delivery again, each with a signature of its own. None forwards Stripe's own signature.
+    pub delivery_secrets: Vec<SecretString>,
     /// How far a signature's timestamp may be from now, in either direction. Defaults to 5 minutes, never 0.
     pub tolerance: Duration,
     /// The longest body, in bytes. Defaults to 1 MiB.
@@ -130,7 +130,8 @@ impl WebhookConfig {
             unique.insert(section, locations, name);
         }
         let secrets = read_secrets(section);
-        let delivery_secret = section.secret_or_blank("delivery_secret", "", values::signing_secret);
+        let delivery_secrets =
+            section.secrets_or_blank("delivery_secret", "", values::SIGNING_SECRET, values::signing_secret);
         let tolerance = section.text("tolerance", "5m", values::tolerance);
         let max_body = section.size("max_body", 1 << 20, 1..=MAX_BODY);
         let body_timeout = section.text("body_timeout", "10s", timeout);
@@ -155,7 +156,7 @@ impl WebhookConfig {
             allowed_queries: allowed_queries?,
             name: name?,
             secrets: secrets?,
-            delivery_secret: delivery_secret?,
+            delivery_secrets: delivery_secrets?,
             tolerance: tolerance?,
             max_body: max_body?,
             body_timeout: body_timeout?,

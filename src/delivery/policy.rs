@@ -36,8 +36,8 @@ pub struct DeliveryPolicy {
 /// How requests to the backend are signed.
 #[derive(Clone)]
 enum Signing {
-    /// With `delivery_secret` alone, every delivery.
-    Always(Secret),
+    /// With the secrets of `delivery_secret` alone, every delivery.
+    Always(Vec<Secret>),
     /// With the endpoint's own secrets, unless Stripe's signature is still fresh.
     WhenStale(Vec<Secret>),
     /// Not at all, since an orphaned endpoint has no secrets. Stripe's signature is sent as it was stored.
@@ -52,10 +52,10 @@ impl DeliveryPolicy {
         secrets: &[Secret],
         metrics: Arc<EndpointMetrics>,
     ) -> Self {
-        let signing = match &config.delivery_secret {
-            Some(secret) => Signing::Always(Secret::new(secret.expose_secret())),
-            None => Signing::WhenStale(secrets.to_vec()),
-        };
+        let own: Vec<_> =
+            config.delivery_secrets.iter().map(|secret| Secret::new(secret.expose_secret())).collect();
+        let signing =
+            if own.is_empty() { Signing::WhenStale(secrets.to_vec()) } else { Signing::Always(own) };
         Self {
             endpoint,
             schedule: Schedule::new(config.retry.clone(), config.jitter),
@@ -88,7 +88,7 @@ impl DeliveryPolicy {
     /// `is_fresh` says whether Stripe's was received just now, `now` is in Unix seconds.
     pub fn new_signature(&self, is_fresh: bool, body: &[u8], now: i64) -> Option<String> {
         match &self.signing {
-            Signing::Always(secret) => Some(signature::sign([secret], now, body)),
+            Signing::Always(secrets) => Some(signature::sign(secrets, now, body)),
             // The backend checks the signature's age, so an old one would be refused.
             Signing::WhenStale(secrets) if !is_fresh => Some(signature::sign(secrets, now, body)),
             Signing::WhenStale(_) | Signing::Never => None,
@@ -121,8 +121,8 @@ mod tests {
     fn a_stale_signature_is_replaced_where_there_is_a_secret() {
         let secrets = || vec![Secret::new("whsec_own")];
         for (signing, fresh, signed_with) in [
-            (Signing::Always(Secret::new("whsec_delivery")), true, Some("whsec_delivery")),
-            (Signing::Always(Secret::new("whsec_delivery")), false, Some("whsec_delivery")),
+            (Signing::Always(vec![Secret::new("whsec_delivery")]), true, Some("whsec_delivery")),
+            (Signing::Always(vec![Secret::new("whsec_delivery")]), false, Some("whsec_delivery")),
             (Signing::WhenStale(secrets()), true, None),
             (Signing::WhenStale(secrets()), false, Some("whsec_own")),
             (Signing::Never, true, None),

@@ -170,7 +170,7 @@ impl Api {
             allowed_queries: vec!["*".to_owned()],
             name: SHOP.into(),
             secrets: vec![SecretString::from("whsec_1"), SecretString::from("whsec_2")],
-            delivery_secret: None,
+            delivery_secrets: vec![],
             tolerance: Duration::from_secs(300),
             max_body: 200,
             body_timeout: Duration::from_secs(1),

@@ -104,8 +104,10 @@ fn webhook_summary(webhook: &WebhookConfig) -> String {
         text += &format!(" ({})", webhook.name);
     }
     text += &format!(", {}", count_of(webhook.secrets.len() as u64, "secret"));
-    if webhook.delivery_secret.is_some() {
-        text += ", deliveries signed with a secret of their own";
+    match webhook.delivery_secrets.len() {
+        0 => {}
+        1 => text += ", deliveries signed with a secret of their own",
+        several => text += &format!(", deliveries signed with {several} secrets of their own"),
     }
     text
 }

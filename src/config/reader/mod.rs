@@ -2,7 +2,7 @@
 //! every error. It knows no section and no key, and shows no secret.
 //!
 //! - `reading`: one reading of one file, and the errors it found
-//! - `section`: one table, read key by key; `scalar` adds numbers and booleans
+//! - `section`: one table, read key by key; `scalar` adds numbers and booleans, `secrets` what is read by placeholder only
 //! - `value`: one value with its place in the file
 //! - `placeholder`: `{$NAME}`, `{$NAME:default}` and `{file./path}`
 //! - `parse`: texts to durations, sizes, sockets and hosts
@@ -14,6 +14,7 @@ mod parse;
 mod placeholder;
 mod reading;
 mod scalar;
+mod secrets;
 mod section;
 mod unknown_keys;
 mod value;

@@ -6,7 +6,7 @@ use super::diagnostics::{Diagnostic, describe, type_name};
 use super::parse::InvalidValue;
 use super::reading::Reading;
 use super::unknown_keys::UnknownKey;
-use super::value::{PLACEHOLDER, ValueReader};
+use super::value::ValueReader;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -123,32 +123,6 @@ impl<'r, 'a, 'i> Section<'r, 'a, 'i> {
         }
     }
 
-    /// Reads a list of secrets, each with `parse`. An entry is a placeholder, and may hold several, separated by commas.
-    pub(crate) fn secret_list<T>(
-        &mut self,
-        key: &'static str,
-        default: &[&str],
-        expected: &str,
-        parse: impl Fn(&str) -> Result<T, InvalidValue>,
-    ) -> Option<Vec<T>> {
-        let secrets = self.read_list(key, default, |reader, text| reader.secrets(text, expected, &parse))?;
-        Some(secrets.into_iter().flatten().collect())
-    }
-
-    /// Reads one secret with `parse`. Returns `Some(None)` for a blank string.
-    pub(crate) fn secret_or_blank<T>(
-        &mut self,
-        key: &'static str,
-        default: &str,
-        parse: impl Fn(&str) -> Result<T, InvalidValue>,
-    ) -> Option<Option<T>> {
-        match self.value(key) {
-            None => self.value_reader(key).secret_or_blank(default, &parse),
-            Some((reader, DeValue::String(text))) => reader.secret_or_blank(text, &parse),
-            Some((reader, other)) => reader.report(type_name(other), PLACEHOLDER, ""),
-        }
-    }
-
     /// Returns whether the file has the key.
     pub(crate) fn has_key(&self, key: &str) -> bool {
         self.table.is_some_and(|table| table.contains_key(key))
@@ -251,13 +225,14 @@ impl<'r, 'a, 'i> Section<'r, 'a, 'i> {
     }
 
     /// Returns the place of a key: its own line, or the section's if the file does not have it.
-    fn value_reader(&self, key: &'static str) -> ValueReader<'r, 'a> {
+    pub(super) fn value_reader(&self, key: &'static str) -> ValueReader<'r, 'a> {
         let own = self.table.and_then(|table| table.get_key_value(key));
         let line = own.map(|(key, _)| self.reading.line_at(key.span().start)).or(self.line);
         ValueReader::new(self.reading, format!("{}.{key}", self.name), line)
     }
 
-    fn read_list<T>(
+    /// Reads a list of strings, each with `read`.
+    pub(super) fn read_list<T>(
         &mut self,
         key: &'static str,
         default: &[&str],

@@ -114,18 +114,40 @@ impl<'r, 'a> ValueReader<'r, 'a> {
         expected: &str,
         parse: &impl Fn(&str) -> Result<T, InvalidValue>,
     ) -> Option<Vec<T>> {
+        self.split_secrets(&self.expand_secret(text)?, expected, parse)
+    }
+
+    /// Parses the secrets, separated by commas, that the placeholders of `text` give. Returns none if all of it is blank.
+    pub(crate) fn secrets_or_blank<T>(
+        &self,
+        text: &str,
+        expected: &str,
+        parse: &impl Fn(&str) -> Result<T, InvalidValue>,
+    ) -> Option<Vec<T>> {
         let expanded = self.expand_secret(text)?;
+        match expanded.text.trim() {
+            "" => Some(Vec::new()),
+            _ => self.split_secrets(&expanded, expected, parse),
+        }
+    }
+
+    fn split_secrets<T>(
+        &self,
+        expanded: &Expanded,
+        expected: &str,
+        parse: &impl Fn(&str) -> Result<T, InvalidValue>,
+    ) -> Option<Vec<T>> {
         let parts: Vec<_> = expanded.text.split(',').map(str::trim).collect();
         if parts.iter().any(|part| part.is_empty()) {
             let help = match parts.len() {
                 1 => "",
                 _ => "separate secrets by single commas, with no comma at the start or the end",
             };
-            return self.report(format!("a blank secret{}", source_of(&expanded)), expected, help);
+            return self.report(format!("a blank secret{}", source_of(expanded)), expected, help);
         }
         // Every secret is parsed before the first error returns, so that all errors are reported at once.
         let secrets: Vec<_> =
-            parts.into_iter().map(|part| self.parse_secret(part, &expanded, parse)).collect();
+            parts.into_iter().map(|part| self.parse_secret(part, expanded, parse)).collect();
         secrets.into_iter().collect()
     }
 

@@ -2,7 +2,7 @@
 
 use super::WebhookConfig;
 use crate::config::reader::Section;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 
 /// Makes one endpoint of the sections that share a name. Reports the keys on which they do not agree.
 pub(crate) fn merge_same_names(webhooks: Vec<WebhookConfig>, sections: &[Section]) -> Vec<WebhookConfig> {
@@ -33,16 +33,13 @@ pub(crate) fn merge_same_names(webhooks: Vec<WebhookConfig>, sections: &[Section
 
 /// Returns the keys whose values differ, besides those that tell the webhook.
 fn different_keys(one: &WebhookConfig, other: &WebhookConfig) -> Vec<&'static str> {
-    let exposed = |webhook: &WebhookConfig| -> Vec<String> {
-        webhook.secrets.iter().map(|secret| secret.expose_secret().to_owned()).collect()
-    };
-    let delivery_secret = |webhook: &WebhookConfig| {
-        webhook.delivery_secret.as_ref().map(|secret| secret.expose_secret().to_owned())
+    let exposed = |secrets: &[SecretString]| -> Vec<String> {
+        secrets.iter().map(|secret| secret.expose_secret().to_owned()).collect()
     };
     let keys = [
         ("allowed_queries", one.allowed_queries == other.allowed_queries),
-        ("secrets", exposed(one) == exposed(other)),
-        ("delivery_secret", delivery_secret(one) == delivery_secret(other)),
+        ("secrets", exposed(&one.secrets) == exposed(&other.secrets)),
+        ("delivery_secret", exposed(&one.delivery_secrets) == exposed(&other.delivery_secrets)),
         ("tolerance", one.tolerance == other.tolerance),
         ("max_body", one.max_body == other.max_body),
         ("body_timeout", one.body_timeout == other.body_timeout),

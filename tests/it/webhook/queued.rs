@@ -36,6 +36,7 @@ on_each_ledger! {
     hybrid_event_without_a_free_slot_is_queued,
     rules_choose_the_delivery_mode_by_event_type,
     delivery_secret_replaces_the_webhook_secrets_in_signatures,
+    delivery_secret_rolls_by_reloads_while_events_wait,
     acknowledged_events_survive_sigkill,
     events_of_an_endpoint_now_removed_or_inline_are_still_delivered,
 }
@@ -234,6 +235,46 @@ async fn delivery_secret_replaces_the_webhook_secrets_in_signatures(ledger: Test
     program.send(&Event::checkout().signed()).await.expect_received("queued");
     let got = backend.await_request(before + 1).await;
     assert!(is_signed(&got, &["whsec_ours"]) && !is_signed(&got, &[SECRET]));
+}
+
+async fn delivery_secret_rolls_by_reloads_while_events_wait(ledger: TestLedger) {
+    let mut backend = Backend::start().await;
+    let setup = ledger.configure(Setup::new(&backend));
+    let setup = setup.set("webhook.delivery_secret", "{file.own}").file("own", "whsec_old\n");
+    let program = Program::start(setup.delivery("queued")).await;
+    let reloads = || program.log().iter().filter(|line| line.contains("configuration reloaded")).count();
+    for (secrets, signs, signs_not) in [
+        ("whsec_new, whsec_old\n", &["whsec_new", "whsec_old"][..], SECRET),
+        ("whsec_new\n", &["whsec_new"], "whsec_old"),
+    ] {
+        // The event is stored before the reload and delivered after it.
+        let before = backend.count();
+        backend.stop().await;
+        program.send(&Event::checkout().signed()).await.expect_received("queued");
+        std::fs::write(program.path("own"), secrets).unwrap();
+        let reloaded = reloads();
+        program.sighup();
+        until("a reload", async || (reloads() > reloaded).then_some(())).await;
+        backend.restart().await;
+        let got = backend.await_request(before + 1).await;
+        assert!(is_signed(&got, signs) && !is_signed(&got, &[signs_not]), "{secrets}: {got:?}");
+        assert_eq!(got.header("stripe-signature").unwrap().matches("v1=").count(), signs.len());
+    }
+    std::fs::write(program.path("own"), "whsec_newer,\n").unwrap();
+    program.sighup();
+    program
+        .wait_for_log("the fault", |line| {
+            line["errors"]
+                .as_str()
+                .is_some_and(|text| text.contains("webhook.delivery_secret: found a blank secret"))
+        })
+        .await;
+    let before = backend.count();
+    program.send(&Event::checkout().signed()).await.expect_received("queued");
+    assert!(
+        is_signed(&backend.await_request(before + 1).await, &["whsec_new"]),
+        "the old secret stays in force"
+    );
 }
 
 async fn acknowledged_events_survive_sigkill(ledger: TestLedger) {
