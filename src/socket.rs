@@ -1,4 +1,8 @@
 //! A stream socket and a listener, each over TCP or a Unix socket. Nothing here knows the protocol that is spoken.
+//!
+//! - [`inherited`]: listening sockets that the process manager passes
+
+pub mod inherited;
 
 use socket2::{Domain, SockAddr, Type};
 use std::fs::Permissions;
@@ -11,6 +15,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 use tokio_util::either::Either;
 
 use crate::config::Listen;
+use inherited::InheritedSocket;
 
 /// A connected stream socket: TCP on the left, Unix on the right.
 pub type Socket = Either<TcpStream, UnixStream>;
@@ -43,6 +48,8 @@ pub enum Listener {
     Tcp(TcpListener),
     /// A listener on a Unix socket.
     Unix(SocketFile, UnixListener),
+    /// A listener that the process manager opened, and keeps open when this process ends.
+    Inherited(Either<TcpListener, UnixListener>),
 }
 
 /// The file of a Unix socket, removed on drop.
@@ -91,22 +98,52 @@ impl Listener {
         }
     }
 
-    /// Returns the address in the configuration's notation: `127.0.0.1:8080`, `unix//run/x.sock`.
-    pub fn address(&self) -> String {
-        match self {
-            Self::Tcp(listener) => listener.local_addr().map_or_else(|e| e.to_string(), |a| a.to_string()),
-            Self::Unix(file, _) => format!("unix/{}", file.0.display()),
-        }
-    }
-
-    /// Removes the listener from the runtime, before it is closed.
+    /// Registers an inherited socket with the runtime.
     ///
     /// # Errors
     /// The kernel refuses.
-    pub fn closing(self) -> io::Result<ClosingListener> {
+    pub fn from_inherited(socket: InheritedSocket) -> io::Result<Self> {
+        Ok(Self::Inherited(match socket {
+            InheritedSocket::Tcp(listener) => {
+                listener.set_nonblocking(true)?;
+                Either::Left(TcpListener::from_std(listener)?)
+            }
+            InheritedSocket::Unix(listener) => {
+                listener.set_nonblocking(true)?;
+                Either::Right(UnixListener::from_std(listener)?)
+            }
+        }))
+    }
+
+    /// Returns whether the process manager keeps the socket open.
+    pub fn is_inherited(&self) -> bool {
+        matches!(self, Self::Inherited(_))
+    }
+
+    /// Returns the address in the configuration's notation: `127.0.0.1:8080`, `unix//run/x.sock`.
+    pub fn address(&self) -> String {
+        match self {
+            Self::Tcp(listener) | Self::Inherited(Either::Left(listener)) => {
+                listener.local_addr().map_or_else(|e| e.to_string(), |a| a.to_string())
+            }
+            Self::Unix(file, _) => format!("unix/{}", file.0.display()),
+            Self::Inherited(Either::Right(listener)) => match listener.local_addr() {
+                Ok(address) => format!("unix/{}", address.as_pathname().unwrap_or(Path::new("")).display()),
+                Err(error) => error.to_string(),
+            },
+        }
+    }
+
+    /// Removes the listener from the runtime, before it is closed. Returns `None` for an inherited one: its queue stays,
+    /// and the next process accepts from it.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn closing(self) -> io::Result<Option<ClosingListener>> {
         Ok(match self {
-            Self::Tcp(listener) => ClosingListener::Tcp(listener.into_std()?),
-            Self::Unix(file, listener) => ClosingListener::Unix(file, listener.into_std()?),
+            Self::Tcp(listener) => Some(ClosingListener::Tcp(listener.into_std()?)),
+            Self::Unix(file, listener) => Some(ClosingListener::Unix(file, listener.into_std()?)),
+            Self::Inherited(_) => None,
         })
     }
 
@@ -116,12 +153,14 @@ impl Listener {
     /// The kernel refuses, for example because the process has too many open files.
     pub async fn accept(&self) -> io::Result<(Socket, Option<IpAddr>)> {
         match self {
-            Self::Tcp(listener) => {
+            Self::Tcp(listener) | Self::Inherited(Either::Left(listener)) => {
                 let (stream, peer) = listener.accept().await?;
                 stream.set_nodelay(true)?;
                 Ok((Socket::Left(stream), Some(peer.ip().to_canonical())))
             }
-            Self::Unix(_, listener) => Ok((Socket::Right(listener.accept().await?.0), None)),
+            Self::Unix(_, listener) | Self::Inherited(Either::Right(listener)) => {
+                Ok((Socket::Right(listener.accept().await?.0), None))
+            }
         }
     }
 }

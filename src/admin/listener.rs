@@ -4,6 +4,7 @@ use crate::socket::{Listener, Socket};
 use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
+use tokio_util::either::Either;
 
 /// The wait before the next accept when the process has no file descriptor left.
 const ACCEPT_RETRY: Duration = Duration::from_secs(1);
@@ -28,8 +29,10 @@ impl axum::serve::Listener for Listener {
 
     fn local_addr(&self) -> io::Result<Option<IpAddr>> {
         match self {
-            Self::Tcp(listener) => listener.local_addr().map(|address| Some(address.ip())),
-            Self::Unix(..) => Ok(None),
+            Self::Tcp(listener) | Self::Inherited(Either::Left(listener)) => {
+                listener.local_addr().map(|address| Some(address.ip()))
+            }
+            Self::Unix(..) | Self::Inherited(Either::Right(_)) => Ok(None),
         }
     }
 }

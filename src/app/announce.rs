@@ -3,8 +3,8 @@
 use crate::config::{CheckoutState, Config, Source};
 use crate::guard::Location;
 
-/// Logs what runs and what it guards. `proxy` and `admin` are the addresses that the listeners are bound to.
-pub(super) fn start(config: &Config, source: &Source, proxy: &str, admin: &str) {
+/// Logs what runs and what it guards.
+pub(super) fn start(config: &Config, source: &Source) {
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         config = %source.name(),
@@ -22,6 +22,10 @@ pub(super) fn start(config: &Config, source: &Source, proxy: &str, admin: &str) 
     }
     checkout(config);
     warnings(config);
+}
+
+/// Logs that connections are accepted, at the addresses of the proxy and the admin listener.
+pub(super) fn listening(config: &Config, (proxy, admin): &(String, String)) {
     tracing::info!(listener = "proxy", address = %proxy, "listening for traffic");
     let events_api = config.admin.token.is_some();
     tracing::info!(listener = "admin", address = %admin, events_api, "listening for the admin API");

@@ -1,22 +1,23 @@
-//! Builds every part of the program from a configuration and connects them. Order matters: the sockets are bound
-//! before, the ledger and the resolver start next, and the listener accepts last.
+//! Builds every part of the program from a configuration and connects them. Order matters: the sockets are open
+//! before, and the ledger and the resolver start next. [`App::take_over`] accepts connections last.
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::announce;
-use super::open_ledger::OpenLedger;
+use super::entrance::Entrance;
+use super::open_ledger::{OpenLedger, ledger_ready};
 use super::running::App;
 use crate::admin::events::{CurrentToken, EventsApi};
 use crate::admin::{self, AdminState, Readiness};
 use crate::backend::{Backend, Resolver};
 use crate::checkout::CheckoutResources;
 use crate::clock;
-use crate::config::{BackendUrl, Config, Source};
+use crate::config::{BackendUrl, Config, Listen, Source};
 use crate::delivery::dispatcher::Dispatcher;
 use crate::delivery::policy::Policies;
 use crate::delivery::wakeup::Wakeup;
@@ -28,41 +29,50 @@ use crate::edge::{Server, listener};
 use crate::endpoint::{Endpoint, Endpoints, InlineLimit};
 use crate::guard::Reason;
 use crate::intake::Intake;
-use crate::ledger::{Health, Ledger};
+use crate::ledger::Ledger;
 use crate::metrics::Metrics;
 use crate::socket::Listener;
+use crate::socket::inherited::{InheritedSocket, InheritedSockets};
 use crate::use_count::UseCount;
-
-/// The longest wait for the ledger to open at start. After it the program serves, unready.
-const MAX_LEDGER_OPEN: Duration = Duration::from_secs(1);
 
 /// The longest wait for the backend's name to resolve at start. After it the program serves without an address.
 const MAX_FIRST_RESOLVE: Duration = Duration::from_secs(2);
 /// How many idle connections to the backend are pooled for pass-through, beside one for each webhook.
 const PASS_THROUGH_IDLE: usize = 512;
 
-/// The two sockets, bound and not yet accepting.
+/// The two sockets, open and not yet accepting.
 pub(super) struct Listeners {
     proxy: Listener,
     admin: Listener,
 }
 
 impl Listeners {
-    /// Binds `[server] listen` and `[admin] listen`.
+    /// Uses the inherited sockets, and binds `[server] listen` and `[admin] listen` for those that are missing.
     ///
     /// # Errors
     /// A sentence that names the key, its value and what the system says.
-    pub(super) async fn bind(config: &Config) -> Result<Self, String> {
-        let proxy = Listener::bind(&config.server.listen).await;
-        let proxy = proxy.map_err(|e| format!("[server] listen = \"{}\": {e}", config.server.listen))?;
-        let admin = Listener::bind(&config.admin.listen).await;
-        let admin = admin.map_err(|e| format!("[admin] listen = \"{}\": {e}", config.admin.listen))?;
+    pub(super) async fn open(config: &Config, inherited: InheritedSockets) -> Result<Self, String> {
+        let proxy = open_listener("server", &config.server.listen, inherited.server).await?;
+        let admin = open_listener("admin", &config.admin.listen, inherited.admin).await?;
         Ok(Self { proxy, admin })
     }
 }
 
+async fn open_listener(
+    section: &str,
+    listen: &Listen,
+    inherited: Option<InheritedSocket>,
+) -> Result<Listener, String> {
+    match inherited {
+        Some(socket) => {
+            Listener::from_inherited(socket).map_err(|e| format!("inherited socket \"{section}\": {e}"))
+        }
+        None => Listener::bind(listen).await.map_err(|e| format!("[{section}] listen = \"{listen}\": {e}")),
+    }
+}
+
 impl App {
-    /// Builds the program and starts it: when this returns, connections are accepted.
+    /// Builds the program and starts all of it but the listeners.
     ///
     /// # Errors
     /// The system has no certificates to verify the backend's with, or Stripe's.
@@ -70,7 +80,8 @@ impl App {
         let metrics = start_metrics();
         let open_ledger = OpenLedger::start(&config, &metrics);
         let ledger = open_ledger.handle(&metrics);
-        let backend = start_backend(&config, &*ledger).await?;
+        let entrance = Entrance::new(&config, &listeners.proxy, &listeners.admin);
+        let backend = start_backend(&config, &*ledger, entrance.max_ledger_wait()).await?;
         let drain = Arc::new(Drain::new(config.server.shutdown_grace));
         let (connections, background) = (TaskTracker::new(), TaskTracker::new());
         let mut checkout = CheckoutResources::new(metrics.clone());
@@ -86,28 +97,25 @@ impl App {
 
         let readiness = Arc::new(Readiness::new(ledger.clone()));
         let admin_shutdown = CancellationToken::new();
-        let addresses = (listeners.proxy.address(), listeners.admin.address());
         let admin_token: CurrentToken = Arc::new(ArcSwapOption::from_pointee(config.admin.token.clone()));
-        let events = Some(EventsApi {
-            token: admin_token.clone(),
-            intake: intake.clone(),
-            endpoints: endpoints(&routes),
-            rescan: wakeup.rescan,
-        });
+        let events = Some(events_api(&admin_token, &intake, &routes, wakeup));
         let state = AdminState { metrics: metrics.clone(), ledger, readiness: readiness.clone(), events };
-        let admin = tokio::spawn(admin::serve(listeners.admin, state, admin_shutdown.clone()));
-        announce::start(&config, &source, &addresses.0, &addresses.1);
+        announce::start(&config, &source);
+        let serving = admin::serve(listeners.admin, state, admin_shutdown.clone());
+        let admin = tokio::spawn(entrance.after_opening(entrance.admin_inherited, serving));
 
-        let server = Server::new(&config, routes.clone(), intake, backend, metrics.clone(), drain.clone());
-        let limits = Arc::new(Limits {
-            header_timeout: config.server.header_timeout,
-            idle_timeout: config.server.idle_timeout,
-            drain: drain.token().clone(),
-        });
-        let max_connections = config.server.max_connections;
+        let server = Server::new(
+            &config,
+            routes.clone(),
+            intake,
+            backend,
+            metrics.clone(),
+            drain.clone(),
+            entrance.handover.clone(),
+        );
+        let (limits, max_connections) = (connection_limits(&config, &drain), config.server.max_connections);
         let accept = listener::accept(listeners.proxy, server, limits, max_connections, connections.clone());
-        let accepting = connections.spawn(accept);
-        readiness.set_listening();
+        let accepting = connections.spawn(entrance.after_opening(true, accept));
         Ok(Self {
             source,
             config,
@@ -117,6 +125,7 @@ impl App {
             checkout,
             readiness,
             drain,
+            entrance,
             accepting,
             connections,
             background,
@@ -125,6 +134,29 @@ impl App {
             admin_shutdown,
         })
     }
+}
+
+/// Returns the events API with the token in force.
+fn events_api(
+    token: &CurrentToken,
+    intake: &Arc<Intake>,
+    routes: &Arc<ArcSwap<Routes>>,
+    wakeup: Wakeup,
+) -> EventsApi {
+    EventsApi {
+        token: token.clone(),
+        intake: intake.clone(),
+        endpoints: endpoints(routes),
+        rescan: wakeup.rescan,
+    }
+}
+
+fn connection_limits(config: &Config, drain: &Drain) -> Arc<Limits> {
+    Arc::new(Limits {
+        header_timeout: config.server.header_timeout,
+        idle_timeout: config.server.idle_timeout,
+        drain: drain.token().clone(),
+    })
 }
 
 /// The parts that delivering events needs.
@@ -185,23 +217,19 @@ fn start_metrics() -> Arc<Metrics> {
 ///
 /// # Errors
 /// The system has no certificates to verify the backend's with.
-async fn start_backend(config: &Config, ledger: &dyn Ledger) -> Result<Backend, String> {
+async fn start_backend(
+    config: &Config,
+    ledger: &dyn Ledger,
+    max_ledger_wait: Duration,
+) -> Result<Backend, String> {
     let resolver = Resolver::new(&config.backend.url);
     let max_idle = config.server.max_webhooks + PASS_THROUGH_IDLE;
     let backend = Backend::new(&config.backend, resolver.clone(), max_idle)?;
     let _ = timeout(MAX_FIRST_RESOLVE, resolver.resolve()).await;
-    let _ = timeout(MAX_LEDGER_OPEN, ledger_ready(ledger)).await;
+    let _ = timeout(max_ledger_wait, ledger_ready(ledger)).await;
     tokio::spawn(resolver.keep_resolving());
     tokio::spawn(backend.clone().evict_idle());
     Ok(backend)
-}
-
-/// Resolves once the ledger takes claims. Webhooks that arrive right after the start should not find it a moment away
-/// from being open.
-async fn ledger_ready(ledger: &dyn Ledger) {
-    while let Health::NotReady { .. } = ledger.health() {
-        sleep(Duration::from_millis(5)).await;
-    }
 }
 
 /// Builds the routes of a configuration with their endpoints and the checkout. An endpoint that was there `before`

@@ -5,15 +5,19 @@
 //! - `running.rs`: the `App` value and its shutdown
 //! - `announce.rs`: what the program logs about itself at start and on reload
 //! - `reload.rs`: what SIGHUP changes in the running program
+//! - `entrance.rs`: how the listeners open and close
+//! - `take_over.rs`: when the program begins to accept connections: at once, or after the process before it
 //! - `open_ledger.rs`: the configured ledger, open, as the concrete type that has to be closed
 //! - `signals.rs`: which Unix signals ask for a reload or a shutdown
 
 mod announce;
 mod build;
+mod entrance;
 mod open_ledger;
 mod reload;
 mod running;
 mod signals;
+mod take_over;
 
 use std::fmt::Display;
 use std::io::IsTerminal;
@@ -21,6 +25,7 @@ use std::process::ExitCode;
 
 use crate::config::{Config, Source};
 use crate::logging;
+use crate::socket::inherited::InheritedSockets;
 use build::Listeners;
 use running::App;
 use signals::{Signal, Signals};
@@ -28,13 +33,18 @@ use signals::{Signal, Signals};
 /// The exit code for a configuration that cannot be used: `EX_CONFIG` of sysexits.h.
 pub const EX_CONFIG: u8 = 78;
 /// Serves until a signal ends the program, and returns its exit code. Start-up errors go to standard error.
-pub fn run(source: Source) -> ExitCode {
+/// `socket_names` is the value of `LISTEN_FDNAMES`, with which systemd names the sockets that it passes.
+pub fn run(source: Source, socket_names: Option<&str>) -> ExitCode {
     let config = match source.load() {
         Ok(config) => config,
         Err(errors) => {
             eprintln!("{errors}");
             return ExitCode::from(EX_CONFIG);
         }
+    };
+    let inherited = match InheritedSockets::take(socket_names) {
+        Ok(inherited) => inherited,
+        Err(message) => return fail("cannot listen", &message),
     };
     let _flush = match logging::init(&config.log, std::io::stderr().is_terminal()) {
         Ok(flush) => flush,
@@ -44,7 +54,7 @@ pub fn run(source: Source) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail("cannot start", &error),
     };
-    let code = runtime.block_on(serve(source, config));
+    let code = runtime.block_on(serve(source, config, inherited));
     // Dropping the runtime would wait for blocking work: a name that does not resolve, a disk that hangs.
     runtime.shutdown_background();
     code
@@ -55,9 +65,9 @@ fn fail(what: &str, error: &dyn Display) -> ExitCode {
     ExitCode::FAILURE
 }
 
-async fn serve(source: Source, config: Config) -> ExitCode {
+async fn serve(source: Source, config: Config, inherited: InheritedSockets) -> ExitCode {
     // The sockets come first: a second instance on the same port fails before it touches the ledger.
-    let listeners = match Listeners::bind(&config).await {
+    let listeners = match Listeners::open(&config, inherited).await {
         Ok(listeners) => listeners,
         Err(message) => return fail("cannot listen", &message),
     };
@@ -69,8 +79,10 @@ async fn serve(source: Source, config: Config) -> ExitCode {
         Ok(app) => app,
         Err(message) => return fail("cannot start", &message),
     };
-    while let Signal::Reload = signals.next().await {
-        app.reload().await;
+    if app.take_over(&mut signals).await {
+        while let Signal::Reload = signals.next().await {
+            app.reload().await;
+        }
     }
     app.shut_down(&mut signals).await
 }

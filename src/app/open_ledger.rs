@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::config::{Config, LedgerUrl};
 use crate::ledger::redis::{RedisLedger, RedisOptions};
 use crate::ledger::sqlite::SqliteLedger;
-use crate::ledger::{Ledger, Metered, NoLedger};
+use crate::ledger::{Health, Ledger, Metered, NoLedger};
 use crate::metrics::Metrics;
 
 /// The longest wait for the ledger to close once everything else has ended.
@@ -63,15 +63,25 @@ impl OpenLedger {
         }
     }
 
-    /// Closes the ledger. Bounded in time: a disk that hangs must not keep the program from ending.
-    pub(super) async fn close(self) {
+    /// Closes the ledger; later calls of it fail. Bounded in time: a disk that hangs must not keep the program from
+    /// ending. Closing it again does nothing.
+    pub(super) async fn close(&self) {
         match self {
             Self::None => {}
             Self::Redis(ledger) => ledger.close(),
             Self::Sqlite(ledger) => {
+                let ledger = ledger.clone();
                 let closing = tokio::task::spawn_blocking(move || ledger.close());
                 let _ = timeout(MAX_CLOSE, closing).await;
             }
         }
+    }
+}
+
+/// Resolves once the ledger takes claims. Webhooks that arrive right after the start should not find it a moment away
+/// from being open.
+pub(super) async fn ledger_ready(ledger: &dyn Ledger) {
+    while let Health::NotReady { .. } = ledger.health() {
+        sleep(Duration::from_millis(5)).await;
     }
 }

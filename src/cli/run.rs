@@ -7,7 +7,8 @@ use std::process::ExitCode;
 
 /// Run the server
 ///
-/// SIGHUP reloads the configuration. SIGTERM and SIGINT finish the requests in progress, then stop.
+/// SIGHUP reloads the configuration. SIGTERM and SIGINT finish the requests in progress, then stop. Listening
+/// sockets named "server" and "admin" are taken from systemd (LISTEN_FDS).
 #[derive(Debug, Parser)]
 pub(super) struct Args {
     #[command(flatten)]
@@ -15,5 +16,6 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args, env: EnvVars) -> ExitCode {
-    app::run(args.config.source(env))
+    let socket_names = env.get("LISTEN_FDNAMES").cloned();
+    app::run(args.config.source(env), socket_names.as_deref())
 }

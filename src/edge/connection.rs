@@ -37,7 +37,7 @@ pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 const LINGER_MAX_BYTES: usize = 4 * 1024 * 1024;
 /// How long an idle connection stays open once the program drains. Closing at once would lose a request that its client
 /// has already sent.
-const DRAIN_IDLE_TIMEOUT: Duration = Duration::from_secs(1);
+pub const DRAIN_IDLE_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a client may take to read a response of Countersign's own, which is a head and 64 KiB at most.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 

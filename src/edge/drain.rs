@@ -5,6 +5,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 /// The state of the shutdown, shared by everything that has to know it. Draining starts once and never stops.
 #[derive(Debug)]
@@ -17,6 +19,8 @@ pub struct Drain {
     deadline: OnceLock<Instant>,
     /// How long work in flight may take after draining starts.
     grace: Duration,
+    /// The webhooks being handled. They need the ledger; other requests do not.
+    webhooks: TaskTracker,
 }
 
 impl Drain {
@@ -27,6 +31,7 @@ impl Drain {
             draining: watch::Sender::new(false),
             deadline: OnceLock::new(),
             grace,
+            webhooks: TaskTracker::new(),
         }
     }
 
@@ -56,6 +61,18 @@ impl Drain {
     /// Returns the token that is cancelled when draining starts.
     pub fn token(&self) -> &CancellationToken {
         &self.token
+    }
+
+    /// Counts a webhook as being handled until the token is dropped.
+    pub(super) fn begin_webhook(&self) -> TaskTrackerToken {
+        self.webhooks.token()
+    }
+
+    /// Waits until no webhook is being handled. Connections that were idle when draining started must have been closed
+    /// before.
+    pub async fn webhooks_finished(&self) {
+        self.webhooks.close();
+        self.webhooks.wait().await;
     }
 
     /// Returns a receiver that turns `true` when draining starts, the signal that pingora takes.

@@ -70,7 +70,7 @@ pub async fn accept(
         }
     }
     let deadline = Instant::now() + MAX_DRAIN_ACCEPT;
-    let Ok(closing) = listener.closing() else { return };
+    let Ok(Some(closing)) = listener.closing() else { return };
     // Under a steady load no quiet moment comes. The listener closes as soon as the kernel's queue is empty.
     while let Ok(accepted) = closing.accept() {
         start(accepted);

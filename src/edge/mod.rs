@@ -4,7 +4,8 @@
 //! Request flow: `listener` accepts, `connection` reads the head, and `serve` routes it by `route`. `exchange` reads
 //! the `body` and responds; `webhook` and `checkout` use it within the permits of `admission`. Everything else goes to
 //! pingora through `proxy`. `headers` says who the client is and what no client may send, `client_addr` finds its address,
-//! `cors` decides which page may send an order, `response` is the table, `unguarded` reports webhooks that pass unverified, and `drain` is the end of the program.
+//! `cors` decides which page may send an order, `response` is the table, `unguarded` reports webhooks that pass unverified,
+//! `handover` lets webhooks wait for the ledger of an ending process, and `drain` is the end of the program.
 
 mod admission;
 mod body;
@@ -14,6 +15,7 @@ pub mod connection;
 mod cors;
 pub mod drain;
 mod exchange;
+pub mod handover;
 mod headers;
 pub mod listener;
 mod proxy;
@@ -33,6 +35,7 @@ use crate::config::Config;
 use crate::intake::Intake;
 use crate::metrics::Metrics;
 use drain::Drain;
+use handover::Handover;
 use proxy::PassThrough;
 use route::Routes;
 use unguarded::UnguardedWebhooks;
@@ -63,6 +66,8 @@ struct Context {
     status_requests: Arc<AdmissionLimiter>,
     metrics: Arc<Metrics>,
     drain: Arc<Drain>,
+    /// The handover of the ledger from an ending process, if the sockets are inherited.
+    handover: Option<Arc<Handover>>,
     /// How long one delivery to the backend may take.
     attempt_timeout: Duration,
     /// Reports webhooks on a path that no endpoint has.
@@ -78,6 +83,7 @@ impl Server {
         backend: Backend,
         metrics: Arc<Metrics>,
         drain: Arc<Drain>,
+        handover: Option<Arc<Handover>>,
     ) -> Self {
         let pass_through = PassThrough::new(backend, metrics.clone(), drain.watch());
         let webhooks = AdmissionLimiter::new(config.server.max_webhooks);
@@ -90,6 +96,7 @@ impl Server {
             status_requests: AdmissionLimiter::new(MAX_STATUS_REQUESTS),
             metrics,
             drain,
+            handover,
             attempt_timeout,
             unguarded: UnguardedWebhooks::default(),
         };

@@ -38,6 +38,7 @@ pub(super) async fn handle(
     enforce: bool,
 ) -> Handling {
     let _in_flight = exchange.context.metrics.in_flight();
+    let _needs_ledger = exchange.context.drain.begin_webhook();
     let mut webhook = WebhookExchange { exchange, endpoint, segments, enforce };
     let result = webhook.run().await;
     let took = webhook.exchange.started.elapsed();
@@ -57,6 +58,10 @@ impl WebhookExchange<'_, '_> {
             // A dry run forwards what it would refuse. A request that is malformed or too late cannot be forwarded either.
             let forwardable = !matches!(outcome, Outcome::ShuttingDown | Outcome::RequestMalformed);
             return if forwardable && !self.enforce { Err(outcome) } else { Ok(self.reject(outcome).await) };
+        }
+        // It waits without a permit: as many webhooks may wait as there are connections.
+        if let Some(handover) = &self.exchange.context.handover {
+            handover.wait(self.exchange.context.drain.token()).await;
         }
         let Some(mut permit) = self.exchange.context.webhooks.acquire().await else {
             return Ok(self.reject(Outcome::Overloaded).await);

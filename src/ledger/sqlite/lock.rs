@@ -1,5 +1,6 @@
-//! The lock that a process holds on a ledger for its whole life. In a rolling restart on one volume, the new process
-//! waits until the old one ends. The kernel releases the lock when the process dies, however it dies.
+//! The locks of a ledger. A process holds [`ProcessLock`] while the ledger is open. In a restart with two processes, the
+//! new one waits until the old one has closed the ledger. [`AcceptLock`] says which of the two accepts connections. The
+//! kernel releases a lock when its process dies, however it dies.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
@@ -19,23 +20,47 @@ impl ProcessLock {
     /// # Errors
     /// Another process holds the lock, or the file cannot be created.
     pub(super) fn acquire(path: &Path) -> Result<Self, LedgerError> {
-        if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent).map_err(|e| io_error(path, "create its directory", &e))?;
-        }
-        // The lock file is never deleted: a new file of the same name could be locked by a second process.
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(lock_file(path))
-            .map_err(|e| io_error(path, "open its lock file", &e))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Self { _file: file }),
-            Err(TryLockError::WouldBlock) => {
-                Err(file_error(path, "held by another process; waiting until that process ends"))
+        match try_lock(path, &lock_file(path))? {
+            Some(file) => Ok(Self { _file: file }),
+            None => {
+                Err(file_error(path, "held by another process; waiting until that process has closed it"))
             }
-            Err(TryLockError::Error(e)) => Err(io_error(path, "lock it", &e)),
         }
+    }
+}
+
+/// The right to accept connections for a ledger from sockets that several processes share. Held until dropped.
+#[derive(Debug)]
+pub(crate) struct AcceptLock {
+    _file: File,
+}
+
+impl AcceptLock {
+    /// Locks `<path>.accept` for the ledger at `path`. Returns `None` while another process holds it.
+    ///
+    /// # Errors
+    /// The file cannot be created or locked.
+    pub(crate) fn try_acquire(path: &Path) -> Result<Option<Self>, LedgerError> {
+        Ok(try_lock(path, &with_suffix(path, ".accept"))?.map(|file| Self { _file: file }))
+    }
+}
+
+/// Locks a file of the ledger at `path`. Returns `None` while another process holds the lock.
+fn try_lock(path: &Path, lock_file: &Path) -> Result<Option<File>, LedgerError> {
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent).map_err(|e| io_error(path, "create its directory", &e))?;
+    }
+    // The lock file is never deleted: a new file of the same name could be locked by a second process.
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(lock_file)
+        .map_err(|e| io_error(path, "open its lock file", &e))?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(e)) => Err(io_error(path, "lock it", &e)),
     }
 }
 

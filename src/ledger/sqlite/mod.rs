@@ -38,7 +38,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::oneshot;
 
-pub(crate) use self::lock::lock_file;
+pub(crate) use self::lock::{AcceptLock, lock_file};
 
 use self::error::file_error;
 use self::index::KeyHasher;

@@ -1,11 +1,7 @@
 //! The shipped Caddyfile in a real Caddy, in front of the program and a backend double.
 
-use crate::harness::{Address, Backend, Client, Event, OTHER_SECRET, Program, Request};
+use crate::harness::{Backend, Event, OTHER_SECRET, Program, Request};
 use crate::tools::{Caddy, have};
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use tokio::task::JoinSet;
 
 /// Starts a backend, the program and Caddy.
 async fn stack() -> Option<(Caddy, Program, Backend)> {
@@ -148,86 +144,4 @@ async fn clients_cannot_set_identity_or_countersign_headers() {
     }
     let hops = seen.header("X-Forwarded-For").unwrap_or_default();
     assert!(hops.starts_with("127.0.0.1") && !hops.contains("203.0.113.9"), "{hops}");
-}
-
-#[tokio::test]
-async fn restart_under_load_loses_no_request() {
-    const RESTARTS: usize = 3;
-    const EACH: usize = 4;
-    let Some((caddy, mut program, backend)) = stack().await else { return };
-    let load = Arc::new(Load::default());
-
-    let mut senders = JoinSet::new();
-    for _ in 0..EACH {
-        senders.spawn(webhooks(caddy.address().clone(), load.clone()));
-        senders.spawn(pages(caddy.address().clone(), load.clone()));
-    }
-    for _ in 0..RESTARTS {
-        load.goes_on(200).await;
-        program.sigterm();
-        assert!(program.wait_exit().await.success());
-        program = program.restart_in_place().await;
-    }
-    load.goes_on(200).await;
-    load.over.store(true, Ordering::Relaxed);
-    let mut sent = Vec::new();
-    while let Some(events) = senders.join_next().await {
-        sent.extend(events.unwrap());
-    }
-
-    let mut times: BTreeMap<String, usize> = BTreeMap::new();
-    for request in backend.requests().iter().filter(|request| request.method == "POST") {
-        *times.entry(request.header("Idempotency-Key").unwrap().to_owned()).or_default() += 1;
-    }
-    let once: BTreeMap<String, usize> = sent.into_iter().map(|id| (id, 1)).collect();
-    assert_eq!(times, once, "every event reached the backend, once");
-}
-
-/// A steady load of webhooks and pages, with the count of correct responses so far.
-#[derive(Default)]
-struct Load {
-    answered: AtomicUsize,
-    over: AtomicBool,
-}
-
-impl Load {
-    fn answered(&self) -> bool {
-        self.answered.fetch_add(1, Ordering::Relaxed);
-        !self.over.load(Ordering::Relaxed)
-    }
-
-    /// Waits for this many more correct responses.
-    async fn goes_on(&self, more: usize) {
-        let aim = self.answered.load(Ordering::Relaxed) + more;
-        crate::harness::until("the load goes on", async || {
-            (self.answered.load(Ordering::Relaxed) >= aim).then_some(())
-        })
-        .await;
-    }
-}
-
-/// Sends new events one after another on one connection, and returns their ids.
-async fn webhooks(caddy: Address, load: Arc<Load>) -> Vec<String> {
-    let mut client = Client::connect(&caddy).await;
-    let mut sent = Vec::new();
-    loop {
-        let event = Event::checkout();
-        client.send(&event.signed()).await.expect_delivered(200);
-        sent.push(event.id);
-        if !load.answered() {
-            return sent;
-        }
-    }
-}
-
-/// Requests pages one after another on one connection. Returns no ids, since no event is among them.
-async fn pages(caddy: Address, load: Arc<Load>) -> Vec<String> {
-    let mut client = Client::connect(&caddy).await;
-    loop {
-        let page = client.send(&Request::get("/posts/1")).await;
-        assert_eq!((page.status, page.text().as_str()), (200, r#"{"applied":true}"#));
-        if !load.answered() {
-            return vec![];
-        }
-    }
 }

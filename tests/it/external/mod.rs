@@ -6,6 +6,7 @@
 //! - `frameworks`: what Express, Django and PHP read behind Caddy, with and without the program
 //! - `parsers`: parsers of queries and forms: PHP, Rack, Node, Express, Python, Django
 //! - `prometheus`: promtool on the shipped rules and dashboard
+//! - `restart`: restarts under load behind Caddy
 //! - `routers`: second ways to a webhook in Express, Django, Rails and PHP
 //! - `sdk`, `sdk_queued`, `sdk_requests`: Stripe's own libraries, as backend and as client
 //! - `stripe_cli`: Stripe's own command line
@@ -21,6 +22,7 @@ mod frameworks;
 mod gunicorn;
 mod parsers;
 mod prometheus;
+mod restart;
 mod routers;
 mod sdk;
 mod sdk_queued;

@@ -28,7 +28,7 @@ pub use name_server::{NameServer, Names, alone};
 pub use program::Program;
 pub use reply::Reply;
 pub use request::Request;
-pub use setup::Setup;
+pub use setup::{Setup, Sockets};
 pub use tls::TestAuthority;
 pub use wire::{Address, Pattern};
 

@@ -7,6 +7,7 @@ use super::wire::Address;
 use super::{until, within};
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
@@ -78,6 +79,20 @@ impl Program {
         Self::launch(self.dir.clone(), self.setup.clone()).listening()
     }
 
+    /// Starts a second program with this one's folder and sockets, and waits until it stands by.
+    #[track_caller]
+    pub fn start_standing_by(&self) -> impl Future<Output = Self> {
+        let second = Self::launch(self.dir.clone(), self.setup.clone());
+        async move {
+            second
+                .wait_for_log("standing by", |line| {
+                    line["message"].as_str().is_some_and(|message| message.starts_with("standing by"))
+                })
+                .await;
+            second
+        }
+    }
+
     /// Stops the program, if it runs, and starts it again on the same ledger and on new ports.
     #[track_caller]
     pub fn restart(self) -> impl Future<Output = Self> {
@@ -106,14 +121,12 @@ impl Program {
         }
         let config = dir.path().join(CONFIG);
         std::fs::write(&config, setup.text()).expect("the configuration");
-        let mut child = Command::new(env!("CARGO_BIN_EXE_countersign"))
+        let mut child = command(&setup)
             .args(["run", "--config"])
             .arg(&config)
             .current_dir(dir.path())
             .env_clear()
             .envs(setup.env.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
             .expect("the program starts");
@@ -386,6 +399,25 @@ impl Drop for Program {
             eprintln!("--- log of the program started with\n{}\n{log}\n---", self.setup.text());
         }
     }
+}
+
+/// Returns the command that starts the program, with the sockets of the setup as systemd passes them.
+fn command(setup: &Setup) -> Command {
+    let program = env!("CARGO_BIN_EXE_countersign");
+    let Some(sockets) = &setup.sockets else {
+        let mut command = Command::new(program);
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        return command;
+    };
+    // A child inherits its standard streams only, so that the shell moves the sockets from there.
+    let script = format!(
+        "exec 3<&0 4>&1 0</dev/null 1>/dev/null; LISTEN_PID=$$ LISTEN_FDS=2 LISTEN_FDNAMES=server:admin \
+         exec {program} \"$@\""
+    );
+    let mut command = Command::new("/bin/sh");
+    let copy = |socket: &OwnedFd| Stdio::from(socket.try_clone().expect("a file descriptor"));
+    command.args(["-c", &script, "sh"]).stdin(copy(&sockets.server)).stdout(copy(&sockets.admin));
+    command
 }
 
 fn read_series(metrics: &str, series: &str) -> Option<f64> {

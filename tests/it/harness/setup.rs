@@ -3,7 +3,11 @@
 use super::backend::Backend;
 use super::event::SECRET;
 use super::redis::Redis;
+use super::wire::Address;
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use toml::{Table, Value};
 
 /// A configuration and an environment. By default: listeners on free loopback ports, an SQLite ledger in the test's
@@ -13,6 +17,29 @@ pub struct Setup {
     table: Table,
     pub(super) env: Vec<(String, String)>,
     pub(super) files: Vec<(PathBuf, String)>,
+    pub(super) sockets: Option<Arc<Sockets>>,
+}
+
+/// Listening sockets that stay open across restarts, as those of a socket unit of systemd do.
+#[derive(Debug)]
+pub struct Sockets {
+    pub(super) server: OwnedFd,
+    pub(super) admin: OwnedFd,
+    address: Address,
+}
+
+impl Sockets {
+    /// Listens on free ports.
+    pub fn open() -> Arc<Self> {
+        let [server, admin] = [(), ()].map(|()| TcpListener::bind("127.0.0.1:0").expect("a free port"));
+        let address = Address::Tcp(server.local_addr().expect("bound"));
+        Arc::new(Self { server: server.into(), admin: admin.into(), address })
+    }
+
+    /// Returns the address of the socket for traffic.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
 }
 
 impl Setup {
@@ -26,7 +53,7 @@ impl Setup {
         let base = "[[webhook]]\npath = '/webhooks/stripe'\nsecrets = ['{$STRIPE_WEBHOOK_SECRET}']\n";
         let table = base.parse().expect("the base is TOML");
         let env = vec![("STRIPE_WEBHOOK_SECRET".into(), SECRET.into())];
-        Self { table, env, files: vec![] }
+        Self { table, env, files: vec![], sockets: None }
             .set("server.listen", "127.0.0.1:0")
             .set("admin.listen", "127.0.0.1:0")
             .set("log.format", "json")
@@ -103,6 +130,11 @@ impl Setup {
     pub fn file(mut self, path: &str, content: &str) -> Self {
         self.files.push((path.into(), content.into()));
         self
+    }
+
+    /// Has the program inherit these sockets.
+    pub fn sockets(self, sockets: &Arc<Sockets>) -> Self {
+        Self { sockets: Some(sockets.clone()), ..self }
     }
 
     /// Returns the text of the configuration file.

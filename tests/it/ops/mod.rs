@@ -5,6 +5,7 @@
 //! - `cli`: the command line, verb by verb
 //! - `config`: the golden files in `tests/config`
 //! - `events`: the events API, and the verb that calls it
+//! - `inherited_sockets`: sockets that systemd passes, and a process that stands by on them
 //! - `logging`: a log that nobody reads, whose reader is gone, or whose disk is full
 //! - `reconcile`: events that Stripe has and the ledger lacks
 //! - `reconcile_lost`: events that the ledger lost, or that died with their process
@@ -16,6 +17,7 @@ mod advice;
 mod cli;
 mod config;
 pub mod events;
+mod inherited_sockets;
 mod logging;
 mod reconcile;
 mod reconcile_lists;
