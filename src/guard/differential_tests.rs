@@ -44,11 +44,11 @@ fn reference_verdict(path: &str) -> Verdict {
         return Verdict::Webhook;
     }
     let two_slashes = path.starts_with(['/', '\\']) && path[1..].starts_with(['/', '\\']);
-    let behind_host = || {
-        let address = path.trim_start_matches(['/', '\\']);
-        address.find('/').map_or("", |end| &address[end..])
-    };
-    if is_webhook(path, two_slashes) || (two_slashes && is_webhook(behind_host(), false)) {
+    let address = path.trim_start_matches(['/', '\\']);
+    let mut behind_host = [address.find('/'), address.find(['/', '\\'])].into_iter().flatten();
+    if is_webhook(path, two_slashes)
+        || (two_slashes && behind_host.any(|end| is_webhook(&address[end..], false)))
+    {
         Verdict::Ambiguous
     } else {
         Verdict::Other
@@ -64,18 +64,22 @@ fn is_webhook(path: &str, two_slashes: bool) -> bool {
 fn is_webhook_after(path: &str, two_slashes: bool, settled: impl Fn(&str) -> String) -> bool {
     let decoded = |text: &str| stable(text, |text| decoded_once(&settled(text)));
     let mut texts = vec![decoded(path)];
-    // Readers may also drop parameters first, or after any number of rounds.
-    let mut early = settled(path);
+    // Readers may also drop parameters first, or after any number of rounds, whether or not they fold letters.
+    let (mut unfolded, mut early) = (path.to_owned(), settled(path));
     for _ in 0..6 {
-        texts.push(decoded(&segments_without_parameters(&early).join("/")));
+        for text in [&unfolded, &early] {
+            for text in [text, &text.replace('\\', "/")] {
+                texts.push(decoded(&segments_without_parameters(text).join("/")));
+            }
+        }
+        unfolded = decoded_once(&unfolded);
         early = settled(&decoded_once(&early));
     }
     let up_to_or_without_nul =
         texts.iter().flat_map(|text| [text.split('\0').next().unwrap().to_owned(), text.replace('\0', "")]);
     let leniently = texts.iter().any(|text| is_webhook_to_lenient(text, two_slashes));
-    let queries = texts.iter().filter_map(|text| {
-        let query = text.split_once('?')?.1.trim_start_matches('?');
-        let path = query.split(['?', '&']).next().unwrap();
+    let queries = texts.iter().flat_map(|text| text.split('?').skip(1)).filter_map(|query| {
+        let path = query.split('&').next().unwrap();
         path.starts_with(['/', '\\']).then(|| path.to_owned())
     });
     let by_query = queries.into_iter().any(|path| is_decoded_webhook(&path));
@@ -113,14 +117,19 @@ fn is_webhook_to_lenient(text: &str, two_slashes: bool) -> bool {
 
 /// Returns the text without what some readers do not understand, and without spaces around segments.
 fn leniently_read(text: &str) -> String {
-    let all = bytes(text.split(['?', '#']).next().unwrap());
-    let cut = match all.iter().rposition(|&byte| byte == b'%') {
-        Some(at) if at + 2 >= all.len() => &all[..at],
-        _ => &all[..],
-    };
-    let text = String::from_utf8_lossy(cut).replace('\u{fffd}', "").replace('+', " ");
-    let text: String = text.chars().filter(|c| *c != '%' && !c.is_control()).collect();
-    let segments: Vec<&str> = text.split(['/', '\\']).map(str::trim).collect();
+    let mut read = String::new();
+    for piece in text.split_inclusive(['?', '#']) {
+        let end = &piece[piece.trim_end_matches(['?', '#']).len()..];
+        let all = bytes(piece.trim_end_matches(['?', '#']));
+        let cut = match all.iter().rposition(|&byte| byte == b'%') {
+            Some(at) if at + 2 >= all.len() => &all[..at],
+            _ => &all[..],
+        };
+        let text = String::from_utf8_lossy(cut).replace('\u{fffd}', "").replace('+', " ");
+        read.extend(text.chars().filter(|c| *c != '%' && !c.is_control()));
+        read += end;
+    }
+    let segments: Vec<&str> = read.split(['/', '\\']).map(str::trim).collect();
     latin(&segments.join("/"))
 }
 
@@ -151,9 +160,18 @@ fn routes_to_webhook(text: &str, two_slashes: bool) -> bool {
         let path = trimmed(format!("/{}", segments[from..].join("/")));
         path == GUARDED || path.starts_with("/webhooks/stripe/") || path.starts_with("/webhooks/stripe.")
     });
+    // A script name may begin with an encoded `?`.
+    let behind_scripts = slashed.split(['?', '#']).skip(1).any(|piece| {
+        let slashes = piece.match_indices('/').map(|(at, _)| at);
+        slashes.into_iter().any(|at| {
+            let name = piece[..at].rsplit('/').next().unwrap();
+            let is_script = is_script(name) || is_script(name.split(';').next().unwrap());
+            is_script && routes_to_webhook(&piece[at..], false)
+        })
+    });
     let all = segments_without_parameters(&slashed.replace(['?', '#'], "/"));
     let traverses = all.iter().any(|segment| segment == "..");
-    direct || (traverses && contains_in_order(&["webhooks", "stripe"], &all))
+    direct || behind_scripts || (traverses && contains_in_order(&["webhooks", "stripe"], &all))
 }
 
 /// Returns whether the wanted segments occur in this order, with any others between them.
@@ -281,6 +299,7 @@ struct Backend {
     early_parameters: bool,
     early_dots: Dots,
     rounds: usize,
+    routes_on_query: bool,
     cuts_query: bool,
     late_backslash: bool,
     parameters: Parameters,
@@ -335,6 +354,11 @@ impl Backend {
         path = resolved(&path, self.early_dots);
         for _ in 0..self.rounds {
             path = decoded_once(&path);
+        }
+        if self.routes_on_query
+            && let Some(query) = path.split('?').skip(1).find(|query| query.starts_with('/'))
+        {
+            path = query.split('&').next().unwrap().to_owned();
         }
         if self.cuts_query {
             path = path.split(['?', '#']).next().unwrap().to_owned();
@@ -408,12 +432,13 @@ fn any_backend() -> impl Strategy<Value = Backend> {
         prop::sample::select(vec![Parameters::PartOfSegment, Parameters::Dropped, Parameters::EndThePath]);
     let route_match =
         prop::sample::select(vec![RouteMatch::Exactly, RouteMatch::WithExtension, RouteMatch::Prefix]);
-    (any::<[bool; 9]>(), dots(), 0..3usize, parameters, dots(), 0..3usize, route_match).prop_map(
+    (any::<[bool; 10]>(), dots(), 0..3usize, parameters, dots(), 0..3usize, route_match).prop_map(
         |(switches, early_dots, rounds, parameters, dots, late_rounds, route_match)| {
             let [
                 early_backslash,
                 strips_host,
                 early_parameters,
+                routes_on_query,
                 cuts_query,
                 late_backslash,
                 merges_slashes,
@@ -427,6 +452,7 @@ fn any_backend() -> impl Strategy<Value = Backend> {
                 early_parameters,
                 early_dots,
                 rounds,
+                routes_on_query,
                 cuts_query,
                 late_backslash,
                 parameters,
@@ -582,6 +608,9 @@ fn any_change() -> impl Strategy<Value = Change> {
         "%u0073",
         "%u002f",
         "%3f/",
+        "%3findex.php/",
+        "%23x.php/",
+        "%2523",
         "&",
         "webhooks",
         "stripe",
@@ -670,7 +699,15 @@ fn a_change_that_keeps_the_meaning_never_makes_another_path() {
 
 #[test]
 fn a_path_that_passes_is_the_webhook_to_no_backend() {
-    let bases = &[GUARDED, "/webhooks//../stripe", "/webhooks/a%2fb/../stripe", "/webhooks/a;/../stripe"];
+    let bases = &[
+        GUARDED,
+        "/webhooks//../stripe",
+        "/webhooks/a%2fb/../stripe",
+        "/webhooks/a;/../stripe",
+        "/%3findex.php/webhooks/stripe",
+        "/x%3f/webhooks/stripe",
+        "/webhooks/;%2f%23/stripe",
+    ];
     let routed = Cell::new(0);
     runner(4)
         .run(

@@ -59,7 +59,7 @@ impl Location {
         let mut path = Vec::new();
         for segment in self.path.split('/') {
             match variable_name(segment) {
-                Some(_) => path.push(values.next().filter(|value| is_value(value.as_bytes()))?),
+                Some(_) => path.push(values.next().filter(|value| is_variable_value(value.as_bytes()))?),
                 None => path.push(segment),
             }
         }
@@ -73,7 +73,7 @@ impl Location {
         }
         let mut segments = path.split(|&byte| byte == b'/');
         let all = self.path.split('/').all(|wanted| match (variable_name(wanted), segments.next()) {
-            (Some(_), Some(segment)) => is_value(segment),
+            (Some(_), Some(segment)) => is_variable_value(segment),
             (None, Some(segment)) => wanted.as_bytes() == segment,
             (Some(_) | None, None) => false,
         });
@@ -97,7 +97,7 @@ pub fn variable_name(segment: &str) -> Option<&str> {
 
 /// Returns whether a segment can be the value of a variable one: `[A-Za-z0-9._~-]+`, but no dot segment, which servers
 /// resolve (RFC 3986, section 5.2.4).
-fn is_value(segment: &[u8]) -> bool {
+pub fn is_variable_value(segment: &[u8]) -> bool {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"._~-".contains(byte);
     !matches!(segment, b"" | b"." | b"..") && segment.iter().all(plain)
 }

@@ -39,7 +39,7 @@ use std::sync::Arc;
 use target::{TargetForm, path_of};
 
 pub use form::{FormGuard, FormInspector, FormKind, UnreadableForm};
-pub use location::{Location, QueryPair, variable_name};
+pub use location::{Location, QueryPair, is_variable_value, variable_name};
 pub use preset::Preset;
 pub use query::{MAX_QUERY_PAIRS, same_key};
 pub use reason::Reason;
@@ -258,6 +258,16 @@ mod tests {
     }
 
     #[test]
+    fn the_value_of_a_variable_segment_spells_no_other_webhook() {
+        let guard = Guard::new(["/{tenant}/stripe", "/stripe", "/{a}/{b}/hooks", "/{b}/hooks"]);
+        assert_all(&guard, Webhook(0), &["/acme/stripe", "/index.html/stripe"]);
+        assert_all(&guard, Webhook(2), &["/a/b/hooks"]);
+        let ambiguous = |webhook| Classification::Ambiguous { reason: Reason::Spelling, webhook };
+        assert_all(&guard, ambiguous(1), &["/index.php/stripe", "/INDEX.PHP/stripe", "/a.cgi/stripe"]);
+        assert_all(&guard, ambiguous(3), &["/index.php/b/hooks"]);
+    }
+
+    #[test]
     fn other_paths_are_not_ambiguous() {
         assert_all(
             &stripe(),
@@ -312,6 +322,12 @@ mod tests {
                 "/api/../webhooks?/stripe",
                 "/login?to=//webhooks/stripe",
                 "/login?webhooks/stripe",
+                "/login?%61=b?/webhooks/stripe",
+                "/login?to=a.php/webhooks/stripe",
+                "/login%3fa=b.php",
+                "/login%3fa=b.php/posts%3f/webhooks",
+                "/index.php%3fx/webhooks/stripe",
+                "/posts%23index.php/x/webhooks/stripe",
                 "/login?/webhooks/stripes",
                 "/?x&/webhooks/stripe",
                 "/search?%2f%2fwebhooks",
@@ -333,7 +349,7 @@ mod tests {
 
     #[test]
     fn each_rule_alone_makes_a_spelling_ambiguous() {
-        let rules: [(&str, &[&str]); 16] = [
+        let rules: [(&str, &[&str]); 18] = [
             (
                 "percent-decoding, four rounds",
                 &[
@@ -452,6 +468,10 @@ mod tests {
                     "/webhooks;a%23b/%73tripe",
                     "/webhooks%3ba%252fb/stripe",
                     "/;%2fwebhooks%3ba%252fb/stripe",
+                    "/webhooks/;\u{ff0f}%23/stripe",
+                    "/webhooks/;%ef%bc%8f%3f/stripe",
+                    "/webhooks/;%2f%23\\stripe",
+                    "/webhooks/%3b\u{ff05}2f%2523/stripe",
                 ],
             ),
             (
@@ -498,6 +518,31 @@ mod tests {
                     "/.php/webhooks/stripe",
                     "/index.php;x/webhooks/stripe",
                     "/a.php/b.php/webhooks/stripe",
+                ],
+            ),
+            (
+                "script names behind an encoded `?` or `#`",
+                &[
+                    "/%3findex.php/webhooks/stripe",
+                    "/%3Findex.php/webhooks/stripe/",
+                    "/%253findex.php/webhooks/stripe",
+                    "/x%3fa.php/webhooks/stripe%3fx",
+                    "/x%3fa%3fb.php/webhooks/stripe",
+                    "/%23index.php/webhooks/stripe",
+                    "/x/%2523index.cgi//webhooks/stripe",
+                    "/%3f;index.php/webhooks/stripe",
+                    "/%3findex.php;x/webhooks/stripe",
+                    "/%3findex.php%2fwebhooks%2fstripe",
+                    "/x\u{ff1f}index.php/webhooks/stripe",
+                    "/%3findex.p%80hp/webhooks/+stripe",
+                ],
+            ),
+            (
+                "a path behind a second encoded `?`",
+                &[
+                    "/x%253fy%3f/webhooks/stripe",
+                    "/x%3fy%3f/webhooks/stripe&a",
+                    "/%3fa.php%3f/webhooks/stripe",
                 ],
             ),
             (
@@ -621,6 +666,7 @@ mod tests {
                 "///evil.example/webhooks/stripe",
                 "//a%2fb/webhooks/stripe",
                 "//a\\b/webhooks/stripe",
+                "//a%3f%23\\webhooks/stripe",
                 "webhooks/stripe",
                 "http:/webhooks/stripe",
                 "http:webhooks/stripe",

@@ -53,34 +53,52 @@ pub(super) fn lenient(text: &[u8]) -> Option<Vec<u8>> {
     if text.iter().all(|&byte| byte.is_ascii_graphic() && !matches!(byte, b'%' | b'+')) {
         return None;
     }
-    // An escape that the end of the path cuts short is dropped with its one digit.
-    let text = match before_question(text) {
-        [rest @ .., b'%'] | [rest @ .., b'%', _] => rest,
-        whole => whole,
-    };
-    let understood = text.utf8_chunks().flat_map(|chunk| chunk.valid().chars());
-    let remaining: String = understood
-        .filter(|&character| character != '%' && !character.is_control())
-        .map(|character| if character == '+' { ' ' } else { character })
-        .collect();
-    let segments: Vec<&str> = remaining.split(['/', '\\']).map(str::trim).collect();
+    let mut read = String::with_capacity(text.len());
+    for piece in text.split_inclusive(ends_path) {
+        let (piece, end) = match piece {
+            [piece @ .., end @ (b'?' | b'#')] => (piece, Some(char::from(*end))),
+            whole => (whole, None),
+        };
+        // An escape that the end of the path cuts short is dropped with its one digit.
+        let piece = match piece {
+            [rest @ .., b'%'] | [rest @ .., b'%', _] => rest,
+            whole => whole,
+        };
+        let understood = piece.utf8_chunks().flat_map(|chunk| chunk.valid().chars());
+        let kept = understood.filter(|&character| character != '%' && !character.is_control());
+        read.extend(kept.map(|character| if character == '+' { ' ' } else { character }).chain(end));
+    }
+    let segments: Vec<&str> = read.split(['/', '\\']).map(str::trim).collect();
     Some(segments.join("/").into_bytes())
 }
 
 /// Returns the text before the first `?` or `#`. A reader that decodes before it splits ends the path there.
 fn before_question(text: &[u8]) -> &[u8] {
-    text.split(|byte| matches!(byte, b'?' | b'#')).next().unwrap_or(text)
+    text.split(ends_path).next().unwrap_or(text)
 }
 
-/// Returns the path that follows a `?`, up to the next `?` or `&`; `None` if no path follows.
+/// Returns the texts behind each `?` and `#`, up to the next one.
+pub(super) fn behind_ends(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split(ends_path).skip(1)
+}
+
+/// Returns the paths behind each `?`, on which a front controller may route.
 ///
-/// CodeIgniter routes on such a query. It is read after decoding, because a `?` may have been encoded.
-pub(super) fn behind_question(text: &[u8]) -> Option<&[u8]> {
-    let at = text.iter().position(|&byte| byte == b'?')?;
-    let query = &text[at..];
-    let start = query.iter().position(|&byte| byte != b'?')?;
-    let path = query[start..].split(|byte| matches!(byte, b'?' | b'&')).next()?;
+/// They are read after decoding, because a `?` may have been encoded.
+pub(super) fn behind_questions(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split(|&byte| byte == b'?').skip(1).filter_map(routed_query)
+}
+
+/// Returns the path with which a query begins, up to the next `?` or `&`; `None` if it begins with none.
+///
+/// CodeIgniter routes on such a query.
+pub(super) fn routed_query(query: &[u8]) -> Option<&[u8]> {
+    let path = query.split(|byte| matches!(byte, b'?' | b'&')).next()?;
     matches!(path.first(), Some(b'/' | b'\\')).then_some(path)
+}
+
+fn ends_path(byte: &u8) -> bool {
+    matches!(byte, b'?' | b'#')
 }
 
 /// Returns the segments of a decoded text without their parameters.

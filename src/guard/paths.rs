@@ -54,14 +54,18 @@ impl PathGuard {
         Self { guarded, has_variables }
     }
 
-    /// Returns the path without variable segments that this path is another spelling of. `position` is that of the location
-    /// with variable segments that has this path: the value of one must not spell another webhook.
+    /// Returns the path of another location that this path is another spelling of. `position` is that of the location with
+    /// variable segments that has this path: the value of one must not spell another webhook.
     pub(super) fn other_spelling(&self, position: usize, path: &[u8]) -> Option<Match> {
         let canonical = Canonical::new(&Decoded::new(path).text);
-        let literal = self.guarded.iter().filter(|guarded| !guarded.is_variable());
-        literal.filter(|guarded| guarded.webhook != position).find_map(|guarded| {
-            let reason = guarded.relation(&canonical.path)?;
-            (reason != Reason::Beneath).then_some(Match { reason, webhook: guarded.webhook })
+        let others = || self.guarded.iter().filter(|guarded| guarded.webhook != position);
+        canonical.routed_paths().enumerate().find_map(|(at, path)| {
+            // A whole path that two locations with variable segments have is no error: they belong to one endpoint.
+            let mut comparable = others().filter(|guarded| at > 0 || !guarded.is_variable());
+            comparable.find_map(|guarded| {
+                let reason = guarded.relation(path)?;
+                (reason != Reason::Beneath).then_some(Match { reason, webhook: guarded.webhook })
+            })
         })
     }
 
@@ -84,7 +88,9 @@ impl PathGuard {
         let without_host = || match form {
             // A reader that strips the authority before percent-decoding strips `//a%2fb`; `match_text`, which decodes
             // first, strips only `//a`.
-            TargetForm::MaybeHost => self.inspect(behind_host(path), TargetForm::Regular),
+            TargetForm::MaybeHost => {
+                behind_host(path).find_map(|path| self.inspect(path, TargetForm::Regular))
+            }
             TargetForm::Regular | TargetForm::Irregular => None,
         };
         // A server that appends an absolute form to a base reads its host as a segment: `//webhooks/stripe`.
@@ -102,7 +108,8 @@ impl PathGuard {
             return None;
         }
         match_decodings(query, |decoded| {
-            self.match_any_reader(normalize::behind_question(&decoded.text)?, TargetForm::Regular)
+            let start = decoded.text.iter().position(|&byte| byte != b'?')?;
+            self.match_path(normalize::routed_query(&decoded.text[start..])?, TargetForm::Regular)
         })
     }
 
@@ -122,13 +129,18 @@ impl PathGuard {
         self.match_any_reader(&decoded.text, form).or_else(dropped).or_else(split)
     }
 
-    /// Checks three kinds of readers: literal, lenient (drops invalid escapes), and front controllers that route on the
-    /// query.
+    /// Checks a path, and the paths on which front controllers route that read the query.
     fn match_any_reader(&self, text: &[u8], form: TargetForm) -> Option<Match> {
+        self.match_path(text, form).or_else(|| {
+            normalize::behind_questions(text).find_map(|path| self.match_path(path, TargetForm::Regular))
+        })
+    }
+
+    /// Checks two kinds of readers: literal, and lenient (drops invalid escapes).
+    fn match_path(&self, text: &[u8], form: TargetForm) -> Option<Match> {
         self.match_around_nul(text, form)
             .or_else(|| self.match_text(&normalize::lenient(text)?, form))
             .or_else(|| self.match_text(&normalize::lenient(&text[..memchr(0, text)?])?, form))
-            .or_else(|| self.match_any_reader(normalize::behind_question(text)?, TargetForm::Regular))
     }
 
     /// Checks a text that may hold a NUL: readers in C stop at the first one, and others skip every one.
@@ -156,6 +168,12 @@ impl PathGuard {
         let canonical = Canonical::new(text);
         // Servers that run scripts drop everything up to a script name, and differ on which of several they run.
         if let Some(found) = canonical.routed_paths().find_map(|path| self.match_canonical(path)) {
+            return Some(found);
+        }
+        // To a server that looks for a script name first, a `?` or `#` that was encoded is a part of that name.
+        let behind_scripts =
+            |piece| Canonical::new(piece).routed_paths().skip(1).find_map(|path| self.match_canonical(path));
+        if let Some(found) = normalize::behind_ends(text).find_map(behind_scripts) {
             return Some(found);
         }
         // A URL parser with a base reads `//host/path` as an address, as Node's `new URL(req.url, base)` does.

@@ -58,10 +58,14 @@ pub(super) fn with_host(target: &[u8]) -> Option<&[u8]> {
     path[scheme + 1..].strip_prefix(b"/").filter(|rest| rest.starts_with(b"/"))
 }
 
-/// Returns the path of `//host/path` for a reader that ends the host only at a slash.
-pub(super) fn behind_host(path: &[u8]) -> &[u8] {
+/// Returns the paths of `//host/path` for readers that end the host at a slash, and for those that end it at a backslash,
+/// too.
+pub(super) fn behind_host(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     let host = path.iter().position(|byte| !matches!(byte, b'/' | b'\\')).unwrap_or(path.len());
-    memchr(b'/', &path[host..]).map_or(&[], |end| &path[host + end..])
+    let address = &path[host..];
+    let by_slash = memchr(b'/', address);
+    let by_backslash = memchr(b'\\', &address[..by_slash.unwrap_or(address.len())]);
+    by_slash.into_iter().chain(by_backslash).map(move |end| &address[end..])
 }
 
 #[cfg(test)]

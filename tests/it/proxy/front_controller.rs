@@ -320,7 +320,7 @@ async fn dry_run_forwards_no_target_that_an_enforced_endpoint_is_taken_for() {
         .set("webhook.1.name", "shop")
         .webhook("/hooks/main", &secrets)
         .set("webhook.2.enforce", false)
-        .webhook("/hooks/{tenant}", &secrets)
+        .webhook("/hooks", &secrets)
         .webhook("/", &secrets)
         .set("webhook.4.query", QUERY)
         .set("webhook.4.name", "forms")
@@ -340,7 +340,7 @@ async fn dry_run_forwards_no_target_that_an_enforced_endpoint_is_taken_for() {
             program.send(&request.target(target)).await.case(target).expect_error(400, "ambiguous_path");
         }
     }
-    // The path of the dry run is a value of the variable segment, so that the enforced endpoint may be meant.
+    // The path of the dry run lies beneath that of an enforced endpoint, which may be meant.
     let unsigned = Event::checkout().unsigned().target("/hooks/main");
     program.send(&unsigned).await.expect_error(400, "signature_missing");
     program.send(&unsigned.method("PUT")).await.expect_error(405, "method_not_allowed");
