@@ -58,7 +58,7 @@ const WEBHOOK_SECONDS: Family = Family {
 };
 const WEBHOOK_ENFORCED: Family = Family {
     name: "webhook_enforced",
-    help: "1 if forged webhooks are rejected; 0 in a dry run, which forwards them.",
+    help: "1 if forged webhooks are rejected; 0 in a dry run, which forwards all but those of enforced endpoints.",
     labels: &["endpoint"],
 };
 const SIGNATURE_MATCHES: Family = Family {
@@ -132,7 +132,7 @@ const PROXY_SECONDS: Family = Family {
 };
 const GUARD_REJECTIONS: Family = Family {
     name: "guard_rejections_total",
-    help: "Requests that the path guard rejected, by reason; in a dry run they are counted and pass.",
+    help: "Requests that the guard rejected, by reason; those that only a dry run would reject are counted and pass.",
     labels: &["reason"],
 };
 const CHECKOUT_REQUESTS: Family = Family {
