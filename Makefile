@@ -37,7 +37,6 @@ run: export STRIPE_PORT := $(STRIPE_PORT)
 run: export RUN_DIR := $(RUN_DIR)
 run: export PROFILE := $(PROFILE)
 run:
-	@scripts/setup run
 	@scripts/run
 
 test:

@@ -19,7 +19,7 @@ const PORTS: [&str; 5] = ["PORT", "COUNTERSIGN_PORT", "BACKEND_PORT", "ADMIN_POR
 pub struct Demo {
     make: Tool,
     ports: [(&'static str, u16); 5],
-    _run_dir: TempDir,
+    run_dir: TempDir,
 }
 
 impl Demo {
@@ -35,7 +35,7 @@ impl Demo {
         })
         .await
         .expect("it serves within the time to build it");
-        Self { make, ports, _run_dir: run_dir }
+        Self { make, ports, run_dir }
     }
 
     /// Returns the port of a part.
@@ -129,6 +129,35 @@ async fn make_run_names_an_occupied_port_and_starts_nothing() {
     let advice = format!("port {port} is taken; choose another: make run BACKEND_PORT=");
     assert!(make.log().contains(&advice), "{}", make.log());
     assert_eq!(std::fs::read_dir(run_dir.path()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn make_run_lets_the_command_line_in_and_a_second_run_says_that_one_is_running() {
+    if !have("make") || !have("caddy") {
+        return;
+    }
+    let mut demo = Demo::start().await;
+    let log = demo.make.log();
+    // The command is taken from the screen, as a newcomer does.
+    let command = log.lines().find(|line| line.contains("countersign events list --config ")).unwrap().trim();
+    let output = Command::new("/bin/sh")
+        .args(["-c", command])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env_remove("COUNTERSIGN_ADMIN_TOKEN")
+        .output()
+        .unwrap();
+    let listed = String::from_utf8(output.stdout).unwrap();
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(listed.contains("delivered") && listed.contains("evt_demo_"), "{command}: {listed} {errors}");
+    let token = std::fs::read_to_string(demo.run_dir.path().join("admin-token")).unwrap();
+    assert!(token.len() == 48 && log.contains(&token), "{token}");
+
+    let ports = PORTS.map(|name| (name, free_port()));
+    let mut second = make_run(demo.run_dir.path(), &ports);
+    until("its end", async || second.ended().then_some(())).await;
+    let message = second.log();
+    assert!(message.contains("already running in") && message.contains("RUN_DIR=.run2"), "{message}");
+    assert!(!demo.make.ended());
 }
 
 /// Starts `make run` with the build settings of this test suite.
