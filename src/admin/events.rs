@@ -95,8 +95,10 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
 
 async fn list(State(api): State<Arc<ApiState>>, RawQuery(query): RawQuery) -> HandlerResult {
     let query = Query::parse(query.as_deref(), &["endpoint", "state", "type", "id", "limit", "after"])?;
-    let page = api.page(&query.filter()?, query.one("after"), query.limit()?).await?;
-    Ok(json(StatusCode::OK, &views::ListView::new(&page)))
+    let (filter, after) = (query.filter()?, query.one("after"));
+    let page = api.page(&filter, after, query.limit()?).await?;
+    let endpoints = api.endpoints_to_choose(&filter, after, &page);
+    Ok(json(StatusCode::OK, &views::ListView::new(&page, endpoints)))
 }
 
 async fn show(State(api): State<Arc<ApiState>>, key: KeyPath) -> HandlerResult {

@@ -219,7 +219,18 @@ pub(super) fn path_segment(key: &str) -> String {
 }
 
 fn success(response: EventsResponse) -> Result<EventsResponse, CliError> {
-    if response.status < 400 { Ok(response) } else { Err(CliError::failed(response.error_message())) }
+    if response.status >= 400 {
+        return Err(CliError::failed(response.error_message()));
+    }
+    // The API names them if a filter has another endpoint, and no event of it is left.
+    if let Some(names) = response.body["endpoints"].as_array() {
+        let names: Vec<_> = names.iter().map(ToString::to_string).collect();
+        return Err(CliError::failed(format!(
+            "there is no endpoint of this name, and no event of one; the configuration has {}",
+            names.join(", ")
+        )));
+    }
+    Ok(response)
 }
 
 /// Returns the addresses at which a TCP listener can be reached from its own machine.

@@ -26,6 +26,9 @@ use std::io::Write;
 use std::process::ExitCode;
 
 pub(super) fn run(args: Args, env: EnvVars) -> Result<ExitCode, CliError> {
+    if let EventsCommand::Redeliver(args) = &args.command {
+        args.check()?;
+    }
     let api = EventsClient::new(&args.config.load_admin(env)?)?;
     block_on(async {
         match args.command {

@@ -2,7 +2,7 @@
 
 use super::webhook::values::SECRET_PREFIX;
 use super::{CheckoutState, Config, Durability, LedgerUrl, OnOutage, WebhookConfig};
-use crate::stripe::retry;
+use crate::stripe::{event_types, retry};
 use secrecy::{ExposeSecret, SecretString};
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ impl Config {
             ));
         }
         for webhook in &self.webhooks {
-            warnings.extend(unusual_secrets(webhook));
+            warnings.extend(unusual_secrets(webhook).chain(unknown_types(webhook)));
             warnings.extend(self.unusual_limits(webhook));
         }
         match self.ledger.url {
@@ -104,6 +104,22 @@ fn unusual_secrets(webhook: &WebhookConfig) -> impl Iterator<Item = String> {
              that it is the signing secret of the endpoint at Stripe",
             webhook.name,
             webhook.secrets.len()
+        )
+    })
+}
+
+/// Returns a sentence for each event type that Stripe does not have, as far as is known.
+fn unknown_types(webhook: &WebhookConfig) -> impl Iterator<Item = String> {
+    let rules = webhook.rules.iter().flat_map(|rule| &rule.types);
+    webhook.types.iter().chain(rules).filter(|pattern| !event_types::is_known(pattern)).map(|pattern| {
+        let advice = match event_types::nearest(pattern) {
+            Some(known) => format!("did you mean \"{known}\"?"),
+            None => "check its spelling. If it is new at Stripe, this is no mistake".to_owned(),
+        };
+        format!(
+            "webhook \"{}\": types has \"{pattern}\", which this version does not know as an event type of \
+             Stripe's: {advice}",
+            webhook.name
         )
     })
 }

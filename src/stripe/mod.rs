@@ -3,6 +3,7 @@
 //! - [`signature`]: the `Stripe-Signature` header: parse, verify, sign
 //! - [`event`]: a verified event, the only thing that can be delivered
 //! - `envelope`: the top-level members of an event
+//! - `event_types`: the types of snapshot events, to tell misspelled ones
 //! - `json`: the strict JSON reader that `envelope` uses
 //! - [`form`]: parameters in Stripe's form encoding
 //! - `locale`: the locales of Stripe's payment page
@@ -11,6 +12,7 @@
 
 mod envelope;
 pub mod event;
+pub(crate) mod event_types;
 pub mod form;
 mod json;
 pub(crate) mod locale;

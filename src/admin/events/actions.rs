@@ -58,6 +58,9 @@ struct BulkResult {
     dry_run: bool,
     /// The start of the next page, to be sent as `after` until it is `null`.
     next: Option<String>,
+    /// The endpoints to choose from, if the filter names none of them and finds nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    endpoints: Option<Vec<Box<str>>>,
 }
 
 /// Redelivers a page of events. The default of `state` is `dead`: a delivered event has no payload, and a failed one is
@@ -77,8 +80,10 @@ pub(super) async fn redeliver_many(
         }
     }
     let page = api.page(&filter, query.one("after"), query.limit()?).await?;
+    let endpoints = api.endpoints_to_choose(&filter, query.one("after"), &page);
     let keys: HashSet<EventKey> = page.records.into_iter().map(|record| record.key).collect();
-    let mut result = BulkResult { matched: keys.len(), dry_run, next: page.next, ..BulkResult::default() };
+    let mut result =
+        BulkResult { matched: keys.len(), dry_run, next: page.next, endpoints, ..BulkResult::default() };
     if !dry_run {
         let done = redeliver_each(&api, keys, &mut result).await;
         // Also after an error: the events before it are due.

@@ -32,8 +32,8 @@ pub(super) enum EventsApiError {
         reading: bool,
         state: State,
     },
-    /// No endpoint was named, or none has that name.
-    NoEndpoint,
+    /// No endpoint was named, or none has that name; the names that there are.
+    NoEndpoint(Vec<Box<str>>),
     /// The imported payload is longer than the endpoint's `max_body`, in bytes.
     TooLarge(u64),
     /// The imported payload broke off, or took longer than the endpoint's `body_timeout`.
@@ -77,7 +77,7 @@ impl EventsApiError {
         match self {
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Query(_) | Self::After(_) | Self::Rejected(_) | Self::Broken => StatusCode::BAD_REQUEST,
-            Self::Unknown | Self::NoEndpoint => StatusCode::NOT_FOUND,
+            Self::Unknown | Self::NoEndpoint(_) => StatusCode::NOT_FOUND,
             Self::PayloadGone { reading: true, .. } => StatusCode::GONE,
             Self::Ambiguous(_) | Self::InFlight(_) | Self::PayloadGone { .. } => StatusCode::CONFLICT,
             Self::TooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
@@ -95,7 +95,7 @@ impl EventsApiError {
             Self::Ambiguous(_) => "event_ambiguous",
             Self::InFlight(_) => "in_flight",
             Self::PayloadGone { .. } => "payload_gone",
-            Self::NoEndpoint => "endpoint_unknown",
+            Self::NoEndpoint(_) => "endpoint_unknown",
             Self::TooLarge(_) => "body_too_large",
             Self::Broken => "body_malformed",
             Self::Rejected(rejection) => outcome_of_rejection(*rejection).as_str(),
@@ -124,8 +124,9 @@ impl EventsApiError {
                 "A delivery of the event is under way. Try again when it is over.".to_owned()
             }
             Self::PayloadGone { state, .. } => advice_without_payload(*state).to_owned(),
-            Self::NoEndpoint => {
-                "Set ?endpoint= to the name of a [[webhook]] in the configuration.".to_owned()
+            Self::NoEndpoint(names) => {
+                let names: Vec<_> = names.iter().map(|name| format!("\"{name}\"")).collect();
+                format!("No [[webhook]] has this name. The configuration has {}.", names.join(", "))
             }
             Self::TooLarge(max_body) => {
                 format!("The body is too long: the endpoint's max_body is {max_body} bytes.")
@@ -180,7 +181,7 @@ impl IntoResponse for EventsApiError {
             | Self::Ambiguous(_)
             | Self::InFlight(None)
             | Self::PayloadGone { .. }
-            | Self::NoEndpoint
+            | Self::NoEndpoint(_)
             | Self::TooLarge(_)
             | Self::Broken
             | Self::Rejected(_)

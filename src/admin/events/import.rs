@@ -22,7 +22,7 @@ pub(super) async fn import(
 ) -> HandlerResult {
     let params = Query::parse(query.as_deref(), &["endpoint", "segments", "query"])?;
     let endpoint = params.one("endpoint").and_then(|name| api.endpoint(name));
-    let endpoint = endpoint.ok_or(EventsApiError::NoEndpoint)?;
+    let endpoint = endpoint.ok_or_else(|| api.no_endpoint())?;
     let query = params.one("query").unwrap_or_default();
     // The query becomes part of a request line, where white space would end the target.
     if !query.bytes().all(|b| b.is_ascii_graphic() && b != b'#') {

@@ -82,6 +82,29 @@ impl ApiState {
         let page = with_deadline(self.ledger.list(filter, after, limit)).await;
         page.map_err(|error| EventsApiError::from_page_error(error, after, self.ledger.health()))
     }
+
+    /// Returns the names of the configured endpoints if a search found nothing at an endpoint that is none of them: its
+    /// name is probably misspelled. An endpoint that left the configuration may still have records.
+    pub(super) fn endpoints_to_choose(
+        &self,
+        filter: &RecordFilter,
+        after: Option<&str>,
+        page: &Page,
+    ) -> Option<Vec<Box<str>>> {
+        let name = filter.endpoint.as_ref()?;
+        let found_nothing = after.is_none() && page.records.is_empty() && page.next.is_none();
+        let names = self.endpoint_names();
+        (found_nothing && !names.iter().any(|known| **known == **name)).then_some(names)
+    }
+
+    /// Returns the error that names every endpoint of the configuration in force.
+    pub(super) fn no_endpoint(&self) -> EventsApiError {
+        EventsApiError::NoEndpoint(self.endpoint_names())
+    }
+
+    fn endpoint_names(&self) -> Vec<Box<str>> {
+        (self.endpoints)().iter().map(|endpoint| (*endpoint.name).into()).collect()
+    }
 }
 
 /// Bounds a ledger call by [`LEDGER_DEADLINE`].

@@ -5,11 +5,14 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use crate::ledger::{Page, Record, State, StoredRequest};
 
-/// A page of records: `{"events": […], "next": …}`.
+/// A page of records: `{"events": […], "next": …}`, with the `endpoints` to choose from if the filter names none of them
+/// and finds nothing.
 #[derive(Serialize)]
 pub(super) struct ListView<'a> {
     events: Vec<RecordView<'a>>,
     next: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    endpoints: Option<Vec<Box<str>>>,
 }
 
 /// One record of a list.
@@ -55,8 +58,9 @@ struct PayloadView {
 
 impl ListView<'_> {
     /// Returns the JSON shape of a page.
-    pub(super) fn new(page: &Page) -> ListView<'_> {
-        ListView { events: page.records.iter().map(RecordView::new).collect(), next: page.next.as_deref() }
+    pub(super) fn new(page: &Page, endpoints: Option<Vec<Box<str>>>) -> ListView<'_> {
+        let events = page.records.iter().map(RecordView::new).collect();
+        ListView { events, next: page.next.as_deref(), endpoints }
     }
 }
 

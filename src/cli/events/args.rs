@@ -1,6 +1,7 @@
 //! The arguments of `events`, and the filters that they make. It sends nothing.
 
 use crate::cli::config_arg::ConfigArg;
+use crate::cli::error::CliError;
 use crate::ledger::State;
 use clap::builder::PossibleValuesParser;
 use clap::{Parser, Subcommand};
@@ -82,8 +83,7 @@ pub(super) struct ShowArgs {
 #[derive(Debug, Parser)]
 pub(super) struct RedeliverArgs {
     /// The events' ids or keys
-    #[arg(value_name = "EVENT", conflicts_with_all = ["endpoint", "state", "event_type", "dry_run"],
-          required_unless_present_any = ["endpoint", "state", "event_type"])]
+    #[arg(value_name = "EVENT", conflicts_with_all = ["endpoint", "state", "event_type", "dry_run"])]
     pub(super) keys: Vec<String>,
     /// Only events of the endpoint with this name
     #[arg(long, value_name = "NAME")]
@@ -131,6 +131,22 @@ impl ListArgs {
 }
 
 impl RedeliverArgs {
+    /// Checks that the arguments name events, or choose some.
+    ///
+    /// # Errors
+    /// The arguments name no event and no filter. Without one, every dead event would be meant.
+    pub(super) fn check(&self) -> Result<(), CliError> {
+        let chooses = self.endpoint.is_some() || self.state.is_some() || self.event_type.is_some();
+        if chooses || !self.keys.is_empty() {
+            return Ok(());
+        }
+        Err(CliError::usage(
+            "which events? Name them by their ids:\n  countersign events redeliver evt_1NG8Du2eZvKYlo2C\n\
+             or choose them by --state, --type or --endpoint, and look first with --dry-run:\n  \
+             countersign events redeliver --state dead --dry-run",
+        ))
+    }
+
     /// Returns the filter of the API that the arguments ask for.
     pub(super) fn filter(&self) -> [(&str, &str); 3] {
         [
@@ -148,12 +164,14 @@ fn or_blank(value: &Option<String>) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
-
     #[test]
     fn a_bulk_redelivery_needs_a_filter_and_named_events_need_none() {
-        let parses = |arguments: &[&str]| {
-            Args::command().try_get_matches_from([&["events"], arguments].concat()).is_ok()
+        let parses = |arguments: &[&str]| match Args::try_parse_from([&["events"], arguments].concat())
+            .map(|args| args.command)
+        {
+            Ok(EventsCommand::Redeliver(args)) => args.check().is_ok(),
+            Ok(EventsCommand::List(_) | EventsCommand::Show(_) | EventsCommand::Delete(_)) => true,
+            Err(_) => false,
         };
         for (arguments, valid) in [
             (&["redeliver"][..], false),

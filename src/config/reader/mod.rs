@@ -5,6 +5,7 @@
 //! - `section`: one table, read key by key; `scalar` adds numbers and booleans, `secrets` what is read by placeholder only
 //! - `value`: one value with its place in the file
 //! - `placeholder`: `{$NAME}`, `{$NAME:default}` and `{file./path}`
+//! - `shell_variable`: `$NAME` and `${NAME}`, which are no placeholders
 //! - `parse`: texts to durations, sizes, sockets and hosts
 //! - `diagnostics`: the errors, and what they may show of a value
 //! - `unknown_keys`: the key that a misspelled one probably stands for
@@ -16,6 +17,7 @@ mod reading;
 mod scalar;
 mod secrets;
 mod section;
+mod shell_variable;
 mod unknown_keys;
 mod value;
 

@@ -14,7 +14,7 @@ const MAX_FILE: u64 = 1 << 20;
 
 /// The placeholder that Stripe replaces in the URLs of a Checkout Session
 /// (<https://docs.stripe.com/payments/checkout/custom-success-page>).
-const STRIPE_PLACEHOLDER: &str = "CHECKOUT_SESSION_ID";
+pub(super) const STRIPE_PLACEHOLDER: &str = "CHECKOUT_SESSION_ID";
 
 /// A string with its placeholders replaced.
 #[derive(Debug, Default, PartialEq)]

@@ -5,6 +5,7 @@ use super::diagnostics::{Diagnostic, display_value};
 use super::parse::InvalidValue;
 use super::placeholder::{Expanded, NamesInBraces, PlaceholderError, expand_with};
 use super::reading::Reading;
+use super::shell_variable::{is_shell_variable, shell_variable, shell_variable_help};
 
 /// The expectation of a key that holds a secret.
 pub(crate) const PLACEHOLDER: &str = "a placeholder: {$NAME} or {file./path}";
@@ -82,7 +83,11 @@ impl<'r, 'a> ValueReader<'r, 'a> {
     ) -> Option<T> {
         match parse(&expanded.text) {
             Ok(value) => Some(value),
-            Err(InvalidValue { found, expected, help }) => {
+            Err(InvalidValue { found, expected, mut help }) => {
+                let literal = Some(&*expanded.text).filter(|_| expanded.placeholders.is_empty());
+                if let Some(name) = literal.and_then(shell_variable) {
+                    help = shell_variable_help(name);
+                }
                 let found = match found {
                     // A file's content may be a secret, even under a key that should hold none.
                     _ if expanded.file => format!("the content of {}", expanded.placeholders.join(", ")),
@@ -179,12 +184,24 @@ impl<'r, 'a> ValueReader<'r, 'a> {
     /// Replaces the placeholders of `text` and reports those that cannot be replaced. If `secret`, no report quotes the
     /// text.
     fn expand(&self, text: &str, secret: bool, names: NamesInBraces) -> Option<Expanded> {
+        // A shell's spelling is no placeholder here. As a value it would be taken literally.
+        if let Some(name) = shell_variable(text).filter(|_| is_shell_variable(text)) {
+            // What stands where a secret belongs may be one.
+            let (found, name) = match secret {
+                true => ("a variable as a shell spells it".to_owned(), "NAME"),
+                false => (display_value(text), name),
+            };
+            return self.report(found, FORMS, shell_variable_help(name));
+        }
         let expanded = expand_with(text, self.reading.environment(), names);
         if expanded.errors.is_empty() {
             return Some(expanded);
         }
         for error in expanded.errors {
-            let (found, expected, help) = explained(error, secret);
+            let (found, expected, mut help) = explained(error, secret);
+            if let (true, false, Some(name)) = (help.is_empty(), secret, shell_variable(text)) {
+                help = shell_variable_help(name);
+            }
             let _: Option<()> = self.report(found, expected, help);
         }
         None

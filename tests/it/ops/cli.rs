@@ -221,6 +221,39 @@ fn check_warns_of_a_secret_without_whsec_by_its_position() {
 }
 
 #[test]
+fn check_warns_of_an_event_type_that_stripe_does_not_have_and_names_the_nearest() {
+    let text = r#"
+        [[webhook]]
+        path = "/a"
+        types = ["checkout.sessions.completed", "invoice.*", "v2.core.event", "shop.order"]
+        [[webhook.rule]]
+        types = ["charge.refund"]
+        delivery = "queued"
+    "#;
+    let folder = tempfile::TempDir::new().unwrap();
+    let path = folder.path().join("types.toml");
+    std::fs::write(&path, text).unwrap();
+    let output = countersign(&["check", "--config", path.to_str().unwrap()]);
+    assert_eq!((output.code(), output.err().as_str()), (0, ""));
+    let warnings: Vec<_> =
+        output.out().lines().filter(|line| line.starts_with("warning")).map(str::to_owned).collect();
+    let expected = |wrong: &str, advice: &str| {
+        format!(
+            "warning        webhook \"/a\": types has \"{wrong}\", which this version does not know as an event type of \
+             Stripe's: {advice}"
+        )
+    };
+    assert_eq!(
+        warnings,
+        [
+            expected("checkout.sessions.completed", "did you mean \"checkout.session.completed\"?"),
+            expected("shop.order", "check its spelling. If it is new at Stripe, this is no mistake"),
+            expected("charge.refund", "did you mean \"charge.refunded\"?"),
+        ]
+    );
+}
+
+#[test]
 fn check_warns_of_limits_that_do_not_do_what_they_seem_to() {
     let output = countersign_with(
         &["check", "--config", "tests/config/good_limits.toml"],

@@ -259,6 +259,35 @@ async fn events_api_is_absent_without_a_token_and_answers_401_to_another_one() {
 }
 
 #[tokio::test]
+async fn command_line_says_which_events_to_name_and_which_endpoints_there_are() {
+    let backend = Backend::start().await;
+    let setup = with_events_api(Setup::new(&backend)).webhook("/hooks/second", &["{$STRIPE_WEBHOOK_SECRET}"]);
+    let program = Program::start(setup.clone()).await;
+    program.send(&Event::checkout().signed()).await.expect_delivered(200);
+    let operator = Operator::new(&program, &setup);
+    for arguments in [&["events", "redeliver"][..], &["events", "redeliver", "--dry-run"]] {
+        let output = operator.run(arguments).await;
+        let advice = output.err.contains("--state dead --dry-run") && output.err.contains("redeliver evt_");
+        assert!(output.code == 2 && advice, "{output:?}");
+    }
+    for arguments in [
+        &["events", "list", "--endpoint", "/webhooks/strip"][..],
+        &["events", "redeliver", "--endpoint", "/webhooks/strip"],
+        &["events", "redeliver", "--endpoint", "/webhooks/strip", "--dry-run"],
+    ] {
+        let output = operator.run(arguments).await;
+        let names = output.err.contains(r#""/webhooks/stripe", "/hooks/second""#);
+        assert!(output.code == 1 && names && output.out.is_empty(), "{arguments:?} {output:?}");
+    }
+    // An endpoint without events is no mistake, and neither is one that has left the configuration.
+    let output = operator.run(&["events", "list", "--endpoint", "/hooks/second"]).await;
+    assert!(output.code == 0 && output.err.contains("no event matches"), "{output:?}");
+    let program = program.restart_with(setup.set("webhook.name", "shop")).await;
+    let listed = call_api(&program, "GET", "/api/events?endpoint=/webhooks/stripe", "").await;
+    assert_eq!((listed.status, listed.json()["events"].as_array().unwrap().len()), (200, 1));
+}
+
+#[tokio::test]
 async fn reload_puts_a_new_admin_token_in_force_and_ends_the_old_one() {
     let backend = Backend::start().await;
     let setup = Setup::new(&backend).set("admin.token", "{file.admin-token}").file("admin-token", TOKEN);
