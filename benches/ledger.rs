@@ -132,7 +132,7 @@ async fn fill(ledger: &Arc<SqliteLedger>, records: usize) {
 }
 
 fn open(runtime: &Runtime, path: &Path) -> Arc<SqliteLedger> {
-    let ledger = Arc::new(SqliteLedger::start(path.to_owned(), RETENTION));
+    let ledger = Arc::new(SqliteLedger::start(path.to_owned(), RETENTION, Arc::default()));
     runtime.block_on(async {
         while ledger.health() != Health::Ready {
             tokio::time::sleep(Duration::from_millis(1)).await;

@@ -29,7 +29,8 @@ impl OpenLedger {
         match &config.ledger.url {
             LedgerUrl::None => Self::None,
             LedgerUrl::Sqlite(path) => {
-                Self::Sqlite(Arc::new(SqliteLedger::start(path.clone(), config.ledger.retention)))
+                let (path, retention) = (path.clone(), config.ledger.retention);
+                Self::Sqlite(Arc::new(SqliteLedger::start(path, retention, metrics.clone())))
             }
             LedgerUrl::Redis(url) => {
                 let options = RedisOptions::new(url, &config.ledger, config.queues_events());

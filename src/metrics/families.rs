@@ -107,7 +107,7 @@ const SETTLE_FAILURES: Family = Family {
 };
 const LEDGER_RESETS: Family = Family {
     name: "ledger_resets_total",
-    help: "Times that the ledger's server lost events that it had acknowledged.",
+    help: "Times that the ledger lost events that it had acknowledged.",
     labels: &[],
 };
 const UNGUARDED_WEBHOOKS: Family = Family {

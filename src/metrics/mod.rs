@@ -167,7 +167,7 @@ impl Metrics {
         self.settle_failures.inc();
     }
 
-    /// Counts that the ledger's server came back without its recorded events.
+    /// Counts that the ledger came back without its recorded events.
     pub fn ledger_reset(&self) {
         self.ledger_resets.inc();
     }

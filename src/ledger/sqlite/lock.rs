@@ -1,8 +1,13 @@
 //! The locks of a ledger. A process holds [`ProcessLock`] while the ledger is open. In a restart with two processes, the
 //! new one waits until the old one has closed the ledger. [`AcceptLock`] says which of the two accepts connections. The
 //! kernel releases a lock when its process dies, however it dies.
+//!
+//! The file of [`ProcessLock`] also holds the marker of the ledger that was opened last. It shows at the next opening
+//! whether the ledger was deleted or replaced in between.
 
 use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::error::{file_error, io_error};
@@ -11,8 +16,11 @@ use crate::ledger::LedgerError;
 /// The exclusive lock on a ledger, held until dropped.
 #[derive(Debug)]
 pub(super) struct ProcessLock {
-    _file: File,
+    file: File,
 }
+
+/// The length of a marker: 16 hexadecimal digits.
+const MARKER_LENGTH: usize = 16;
 
 impl ProcessLock {
     /// Locks `<path>.lock` for the ledger at `path`, and creates the directory if it is missing.
@@ -21,11 +29,33 @@ impl ProcessLock {
     /// Another process holds the lock, or the file cannot be created.
     pub(super) fn acquire(path: &Path) -> Result<Self, LedgerError> {
         match try_lock(path, &lock_file(path))? {
-            Some(file) => Ok(Self { _file: file }),
+            Some(file) => Ok(Self { file }),
             None => {
                 Err(file_error(path, "held by another process; waiting until that process has closed it"))
             }
         }
+    }
+
+    /// Returns the marker in the lock file; `None` if it holds no whole one.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub(super) fn marker(&self) -> io::Result<Option<String>> {
+        let mut bytes = [0; MARKER_LENGTH];
+        match self.file.read_exact_at(&mut bytes, 0) {
+            Ok(()) => Ok(String::from_utf8(bytes.into()).ok()),
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Writes the marker into the lock file, through to the disk.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub(super) fn set_marker(&self, marker: &str) -> io::Result<()> {
+        self.file.write_all_at(marker.as_bytes(), 0)?;
+        self.file.sync_all()
     }
 }
 
@@ -54,6 +84,7 @@ fn try_lock(path: &Path, lock_file: &Path) -> Result<Option<File>, LedgerError> 
     let file = OpenOptions::new()
         .create(true)
         .truncate(false)
+        .read(true)
         .write(true)
         .open(lock_file)
         .map_err(|e| io_error(path, "open its lock file", &e))?;

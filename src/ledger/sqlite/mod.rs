@@ -13,6 +13,7 @@
 //! | `reader` | queries beside the writer: backlog, pages, one record |
 //! | `maintenance` | the thread for retention, archiving and checkpoints |
 //! | `lock`, `file_identity` | one process only; files deleted or replaced under us |
+//! | `reset` | files deleted or replaced between two openings |
 //! | `error` | the texts of SQLite's and the file system's errors |
 
 mod bloom;
@@ -25,6 +26,7 @@ mod maintenance;
 mod payloads;
 mod queue;
 mod reader;
+mod reset;
 mod rows;
 mod schema;
 mod transitions;
@@ -50,6 +52,7 @@ use crate::ledger::{
     ActionResult, Arrival, Backlog, Claim, EnqueueResult, EventKey, Health, Lease, Ledger, LedgerError,
     OperatorAction, Page, Record, RecordFilter, SettleError, Settled, Settlement, StoredRequest,
 };
+use crate::metrics::Metrics;
 
 /// The time that a call waits for the writer's reply. Longer than any wait for a lock. No longer than the margin that a
 /// lease adds to its attempt: after that no attempt could start.
@@ -66,10 +69,11 @@ pub struct SqliteLedger {
 
 impl SqliteLedger {
     /// Opens the ledger at `path` in the background, and keeps trying until it succeeds. Creates file and directory if
-    /// they are missing. Settled events are deleted `retention` after they were settled.
+    /// they are missing. Settled events are deleted `retention` after they were settled. A file that was deleted or
+    /// replaced is logged, and counted in `metrics`.
     ///
     /// While the ledger is unavailable, claims fail at once and [`health`](Ledger::health) has the reason.
-    pub fn start(path: PathBuf, retention: Duration) -> Self {
+    pub fn start(path: PathBuf, retention: Duration, metrics: Arc<Metrics>) -> Self {
         let queue = Arc::new(Queue::new(file_error(&path, "it is being opened")));
         let (commands, received) = mpsc::channel();
         let (hasher, pressure) = (KeyHasher::default(), Arc::default());
@@ -86,6 +90,7 @@ impl SqliteLedger {
             maintenance: commands.clone(),
             hasher,
             pressure,
+            metrics,
             epoch: 0,
         };
         let maintenance = MaintenanceThread::new(context, received);

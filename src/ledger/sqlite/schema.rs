@@ -13,7 +13,7 @@ use super::error::{file_error, sqlite_error};
 use crate::ledger::LedgerError;
 
 /// The schema version that this program reads and writes, stored in `user_version`.
-const VERSION: i64 = 3;
+const VERSION: i64 = 4;
 
 /// `CtSn`, stored in `application_id`: it tells a ledger from another program's database.
 const APPLICATION: i64 = 0x4374_536e;
@@ -79,6 +79,16 @@ const QUEUE_TABLES: &str = "
     ) STRICT, WITHOUT ROWID;
 ";
 
+/// The table that version 4 adds. Its row `marker` is random and never changes, so it tells this file from one that was
+/// put in its place.
+const META_TABLE: &str = "
+    CREATE TABLE meta (
+        name  TEXT PRIMARY KEY,
+        value TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO meta VALUES ('marker', lower(hex(randomblob(8))));
+";
+
 /// The renames from version 2 to 3. Both change the schema only, whatever the size of the table.
 const RENAMES: &str = "
     ALTER TABLE parcels RENAME TO payloads;
@@ -124,6 +134,11 @@ pub(super) fn open_beside(path: &Path) -> Result<Connection, LedgerError> {
 /// Tests whether the file can be written: writes the version it already has, through to the disk.
 pub(super) fn probe(conn: &Connection) -> rusqlite::Result<()> {
     conn.pragma_update(None, "user_version", VERSION)
+}
+
+/// Returns the marker of the file: 16 hexadecimal digits.
+pub(super) fn marker(conn: &Connection) -> rusqlite::Result<String> {
+    conn.query_row("SELECT value FROM meta WHERE name = 'marker'", [], |row| row.get(0))
 }
 
 /// Returns the file's version; 0 for a new file. Nothing is written before this check has passed.
@@ -174,9 +189,10 @@ fn migrate(conn: &mut Connection, version: i64) -> rusqlite::Result<()> {
     }
     if version < 2 {
         transaction.execute_batch(QUEUE_TABLES)?;
-    } else {
+    } else if version < 3 {
         transaction.execute_batch(RENAMES)?;
     }
+    transaction.execute_batch(META_TABLE)?;
     transaction.pragma_update(None, "application_id", APPLICATION)?;
     transaction.pragma_update(None, "user_version", VERSION)?;
     transaction.commit()
@@ -205,8 +221,8 @@ mod tests {
 
     #[test]
     fn a_file_of_a_newer_version_is_refused() {
-        let sql = format!("{TABLES} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = 4");
-        assert!(refused(&sql).ends_with("written by a newer Countersign (schema 4; this one knows 3)"));
+        let sql = format!("{TABLES} PRAGMA application_id = {APPLICATION}; PRAGMA user_version = 5");
+        assert!(refused(&sql).ends_with("written by a newer Countersign (schema 5; this one knows 4)"));
     }
 
     #[test]

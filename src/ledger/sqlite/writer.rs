@@ -25,9 +25,11 @@ use super::local_leases::LocalLeases;
 use super::lock::ProcessLock;
 use super::maintenance::{Command, MaintenancePressure, MaintenanceThread};
 use super::queue::{Job, Queue};
+use super::reset;
 use super::schema;
 use super::transitions::Transitions;
 use crate::ledger::LedgerError;
+use crate::metrics::Metrics;
 
 /// The largest number of jobs in one transaction: it bounds how long the first of them waits for the last.
 const MAX_GROUP: usize = 256;
@@ -47,6 +49,8 @@ pub(super) struct Writer {
     pub(super) hasher: KeyHasher,
     /// The counters that decide when to notify the maintenance thread.
     pub(super) pressure: Arc<MaintenancePressure>,
+    /// The counter of resets.
+    pub(super) metrics: Arc<Metrics>,
     /// The number of times the file was opened. The writer adds one each time.
     pub(super) epoch: u64,
 }
@@ -57,6 +61,8 @@ enum ServeEnd {
     Closed,
     /// The file failed and must be reopened.
     Failed(LedgerError),
+    /// The file or its write-ahead log was deleted or replaced while it was open.
+    FilesLost(LedgerError),
 }
 
 impl Writer {
@@ -82,8 +88,10 @@ impl Writer {
         let mut group = Vec::new();
         // Leases under way must outlive every failure of the file.
         let mut leases = LocalLeases::default();
+        let mut files_lost = false;
         loop {
-            let conn = self.retry_until_closed(Self::open)?;
+            let conn = self.retry_until_closed(|writer| writer.open(&lock, files_lost))?;
+            files_lost = false;
             // A panic leaves nothing behind: dropping the connection rolls its transaction back.
             let end = catch_unwind(AssertUnwindSafe(|| self.serve(&conn, &mut group, &mut leases)));
             leases.rollback();
@@ -93,6 +101,10 @@ impl Writer {
             match end.unwrap_or_else(panicked) {
                 ServeEnd::Closed => return Some((lock, conn)),
                 ServeEnd::Failed(reason) => self.fail_all(&mut group, &reason),
+                ServeEnd::FilesLost(reason) => {
+                    files_lost = true;
+                    self.fail_all(&mut group, &reason);
+                }
             }
             drop(conn);
             let (detached_tx, detached) = mpsc::channel();
@@ -116,9 +128,18 @@ impl Writer {
         None
     }
 
-    fn open(&self) -> Result<Connection, LedgerError> {
+    /// Opens the file. Counts a reset if it is another file than before, or if the caller knows that files were lost.
+    fn open(&self, lock: &ProcessLock, files_lost: bool) -> Result<Connection, LedgerError> {
         let conn = schema::open(&self.path)?;
         schema::probe(&conn).map_err(|e| sqlite_error(&self.path, &e))?;
+        if reset::is_another_file(&self.path, &conn, lock)? || files_lost {
+            self.metrics.ledger_reset();
+            tracing::error!(
+                ledger = %self.path.display(),
+                "the SQLite ledger was deleted or replaced: its events are forgotten, and Stripe's copies of them would \
+                 be delivered again; find the events that are missing: countersign reconcile --all"
+            );
+        }
         Ok(conn)
     }
 
@@ -150,7 +171,7 @@ impl Writer {
             }
             busy = group.len() > 1;
             if let Err(reason) = identity.check(&self.path) {
-                return ServeEnd::Failed(reason);
+                return ServeEnd::FilesLost(reason);
             }
             match transitions.begin() {
                 Ok(()) => {}

@@ -157,7 +157,7 @@ async fn an_hour_late(app: impl Fn(&str) -> Command) {
 
 /// Redelivers a dead event, as an operator does.
 async fn redeliver(ledger: &Path, id: &str) {
-    let ledger = SqliteLedger::start(ledger.to_owned(), Duration::from_secs(86_400));
+    let ledger = SqliteLedger::start(ledger.to_owned(), Duration::from_secs(86_400), Default::default());
     while let Health::NotReady { .. } = ledger.health() {
         tokio::task::yield_now().await;
     }

@@ -515,7 +515,8 @@ impl Kind for Sqlite {
 
     async fn start(&self, retention: Duration) -> Arc<dyn Ledger> {
         let path = self.dir.get_or_init(|| tempfile::tempdir().unwrap()).path().join("ledger.db");
-        let ledger = self.ledger.get_or_init(|| Arc::new(SqliteLedger::start(path, retention)));
+        let ledger =
+            self.ledger.get_or_init(|| Arc::new(SqliteLedger::start(path, retention, Arc::default())));
         ready(&**ledger).await;
         ledger.clone()
     }

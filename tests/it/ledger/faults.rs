@@ -292,6 +292,63 @@ async fn without_a_ledger_every_copy_is_delivered() {
     assert!(!program.ledger().exists());
 }
 
+/// Deletes the ledger with everything beside it but its lock, as an operator or a new volume does.
+fn wipe(program: &Program) {
+    for suffix in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(program.path(format!("ledger.db{suffix}")));
+    }
+}
+
+#[tokio::test]
+async fn a_wiped_or_replaced_file_is_counted_as_a_reset_and_an_ordinary_restart_is_not() {
+    let backend = Backend::start().await;
+    let mut program = Program::start(&backend).await;
+    program.send(&Event::checkout().signed()).await.expect_delivered(200);
+    assert_eq!(program.metric("ledger_resets_total").await, 0.0);
+    program.sigterm();
+    program.wait_exit().await;
+    let backup = program.path("backup.db");
+    std::fs::copy(program.ledger(), &backup).unwrap();
+    let mut program = program.restart().await;
+    program.kill9();
+    let mut program = program.restart().await;
+    assert_eq!(program.metric("ledger_resets_total").await, 0.0);
+
+    program.kill9();
+    wipe(&program);
+    let mut program = program.restart().await;
+    assert_eq!(program.metric("ledger_resets_total").await, 1.0);
+    program
+        .wait_for_log("a reset", |line| {
+            let message = line["message"].as_str().unwrap_or_default();
+            message.contains("was deleted or replaced") && message.contains("reconcile --all")
+        })
+        .await;
+    // The new file is known from now on, and the old one is another.
+    program.kill9();
+    let mut program = program.restart().await;
+    assert_eq!(program.metric("ledger_resets_total").await, 0.0);
+    program.kill9();
+    wipe(&program);
+    std::fs::rename(&backup, program.ledger()).unwrap();
+    let program = program.restart().await;
+    assert_eq!(program.metric("ledger_resets_total").await, 1.0);
+}
+
+#[tokio::test]
+async fn a_file_deleted_while_it_is_open_is_counted_as_one_reset() {
+    let backend = Backend::start().await;
+    let program = Program::start(&backend).await;
+    for (n, suffix) in ["", "-wal"].into_iter().enumerate() {
+        program.send(&Event::checkout().signed()).await.expect_delivered(200);
+        std::fs::remove_file(program.path(format!("ledger.db{suffix}"))).unwrap();
+        program.send(&Event::checkout().signed()).await.expect_error(503, "ledger_unavailable");
+        program.ready().await;
+        program.send(&Event::checkout().signed()).await.expect_delivered(200);
+        assert_eq!(program.metric("ledger_resets_total").await, (n + 1) as f64, "{suffix}");
+    }
+}
+
 #[tokio::test]
 async fn second_process_on_the_file_is_unready_until_the_first_ends() {
     let backend = Backend::start().await;

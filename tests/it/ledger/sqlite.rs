@@ -87,7 +87,7 @@ async fn closing_finishes_queued_jobs_and_leaves_one_file() {
 async fn second_process_is_unready_until_the_first_releases_the_file() {
     let (dir, first) = start().await;
     let lease = leased(&first, arrival("evt_1"), LONG).await;
-    let second = SqliteLedger::start(path(&dir), RETENTION);
+    let second = SqliteLedger::start(path(&dir), RETENTION, Arc::default());
     let reason = until("it has found the lock", || async {
         let Health::NotReady { reason } = second.health() else { panic!("two hold one file") };
         reason.contains("held by another process").then_some(reason)
@@ -145,7 +145,7 @@ async fn ledger_unreachable_at_start_gives_a_reason_and_recovers() {
     // A file stands where the directory should be, so neither directory nor ledger can be created.
     let parent = dir.path().join("data");
     std::fs::write(&parent, "in the way").unwrap();
-    let ledger = SqliteLedger::start(parent.join("ledger.db"), RETENTION);
+    let ledger = SqliteLedger::start(parent.join("ledger.db"), RETENTION, Arc::default());
     let reason = until("it has tried", || async {
         let reason = not_ready(&ledger).await;
         reason.contains("cannot create its directory").then_some(reason)
@@ -165,7 +165,7 @@ async fn ledger_unreachable_at_start_gives_a_reason_and_recovers() {
 async fn directory_at_the_files_path_gives_a_reason_and_no_panic() {
     let dir = TempDir::new().unwrap();
     std::fs::create_dir(path(&dir)).unwrap();
-    let ledger = SqliteLedger::start(path(&dir), RETENTION);
+    let ledger = SqliteLedger::start(path(&dir), RETENTION, Arc::default());
     until("it has tried", || async { not_ready(&ledger).await.contains("cannot be opened").then_some(()) })
         .await;
     std::fs::remove_dir(path(&dir)).unwrap();
@@ -177,7 +177,7 @@ async fn damaged_file_is_refused_with_advice_and_not_overwritten() {
     let dir = TempDir::new().unwrap();
     let damage = b"this is no database, whatever its name says".repeat(100);
     std::fs::write(path(&dir), &damage).unwrap();
-    let ledger = SqliteLedger::start(path(&dir), RETENTION);
+    let ledger = SqliteLedger::start(path(&dir), RETENTION, Arc::default());
     until("it has tried", || async { not_ready(&ledger).await.contains("move it away").then_some(()) }).await;
     assert_eq!(std::fs::read(path(&dir)).unwrap(), damage);
     std::fs::rename(path(&dir), dir.path().join("damaged")).unwrap();
@@ -224,7 +224,7 @@ async fn deleted_or_replaced_file_is_noticed_by_the_next_claim_and_created_again
 #[tokio::test]
 async fn full_disk_fails_claims_with_a_reason_until_there_is_room() {
     let Some(disk) = Disk::mount("size=2m") else { return };
-    let ledger = SqliteLedger::start(disk.dir.path().join("ledger.db"), RETENTION);
+    let ledger = SqliteLedger::start(disk.dir.path().join("ledger.db"), RETENTION, Arc::default());
     ready(&ledger).await;
     let lease = leased(&ledger, arrival("evt_held"), LONG).await;
     let ballast = disk.dir.path().join("ballast");
@@ -254,11 +254,11 @@ async fn full_disk_fails_claims_with_a_reason_until_there_is_room() {
 async fn read_only_disk_gives_a_reason_until_it_is_writable() {
     let Some(disk) = Disk::mount("size=4m") else { return };
     let path = disk.dir.path().join("ledger.db");
-    let ledger = SqliteLedger::start(path.clone(), RETENTION);
+    let ledger = SqliteLedger::start(path.clone(), RETENTION, Arc::default());
     ready(&ledger).await;
     ledger.close();
     disk.remount("ro");
-    let ledger = SqliteLedger::start(path, RETENTION);
+    let ledger = SqliteLedger::start(path, RETENTION, Arc::default());
     until("it has tried", || async { not_ready(&ledger).await.contains("ead-only").then_some(()) }).await;
     at_once(ledger.claim(arrival("evt_1"), LONG)).await.unwrap_err();
     disk.remount("rw");
@@ -329,7 +329,7 @@ async fn a_file_of_version_2_is_migrated_and_its_queued_events_are_delivered() {
     assert_eq!(ledger.settle(lease, OK).await.unwrap(), Settled::Recorded);
     ledger.close();
     let version: i64 = outsider(&dir).pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
-    assert_eq!(version, 3);
+    assert_eq!(version, 4);
     // A second opening finds nothing to migrate.
     let ledger = start_in(&dir).await;
     assert_eq!(ledger.claim_due("shop", 9, LONG).await.unwrap().len(), 0);
@@ -340,7 +340,7 @@ async fn file_of_a_newer_version_is_not_changed() {
     let (dir, ledger) = start().await;
     ledger.close();
     outsider(&dir).pragma_update(None, "user_version", 99).unwrap();
-    let ledger = SqliteLedger::start(path(&dir), RETENTION);
+    let ledger = SqliteLedger::start(path(&dir), RETENTION, Arc::default());
     until("it has looked", || async { not_ready(&ledger).await.contains("schema 99").then_some(()) }).await;
 }
 
@@ -387,7 +387,7 @@ async fn archived_event_is_still_a_duplicate_and_a_failed_one_keeps_its_attempts
     }
     ledger.close();
 
-    let ledger = SqliteLedger::start(path(&dir), Duration::ZERO);
+    let ledger = SqliteLedger::start(path(&dir), Duration::ZERO, Arc::default());
     ready(&ledger).await;
     until("all that is settled is gone", || async {
         ledger.sweep_now().await.unwrap();
@@ -442,7 +442,7 @@ async fn start() -> (TempDir, SqliteLedger) {
 }
 
 async fn start_in(dir: &TempDir) -> SqliteLedger {
-    let ledger = SqliteLedger::start(path(dir), RETENTION);
+    let ledger = SqliteLedger::start(path(dir), RETENTION, Arc::default());
     ready(&ledger).await;
     ledger
 }
