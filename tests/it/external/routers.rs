@@ -86,7 +86,8 @@ const express = require('express');
 const router = express.Router();
 router.post('/webhooks/stripe', (request, response) => response.send('the webhook was handled'));
 const app = express();
-app.use(['/', '/en', '/de'], router);
+app.use(router);
+app.use(['/en', '/de'], router);
 const server = app.listen(0, '127.0.0.1', () => console.log(`listening at ${server.address().port} now`));
 ";
 
