@@ -110,6 +110,11 @@ const LEDGER_RESETS: Family = Family {
     help: "Times that the ledger lost events that it had acknowledged.",
     labels: &[],
 };
+const LEDGER_INFO: Family = Family {
+    name: "ledger_info",
+    help: "1, with a hash that identifies the ledger's data.",
+    labels: &["id"],
+};
 const UNGUARDED_WEBHOOKS: Family = Family {
     name: "unguarded_webhooks_total",
     help: "POST requests with a Stripe-Signature that passed through unverified, since no webhook has their path.",
@@ -183,6 +188,7 @@ pub(super) struct Families {
     pub ledger_errors: IntCounterVec,
     pub settle_failures: IntCounter,
     pub ledger_resets: IntCounter,
+    pub ledger_info: IntGaugeVec,
     pub log_lines_dropped: IntCounter,
     pub unguarded_webhooks: IntCounter,
     pub proxy_requests: IntCounterVec,
@@ -223,6 +229,7 @@ impl Families {
             ledger_errors: counters(&LEDGER_ERRORS),
             settle_failures: register(registry, IntCounter::with_opts(SETTLE_FAILURES.opts())),
             ledger_resets: register(registry, IntCounter::with_opts(LEDGER_RESETS.opts())),
+            ledger_info: gauges(&LEDGER_INFO),
             log_lines_dropped: register(registry, IntCounter::with_opts(LOG_LINES_DROPPED.opts())),
             unguarded_webhooks: register(registry, IntCounter::with_opts(UNGUARDED_WEBHOOKS.opts())),
             proxy_requests: counters(&PROXY_REQUESTS),

@@ -14,10 +14,12 @@ pub use labels::{ApiResult, DeliveryResult, LedgerOp, StatusClass};
 
 use families::Families;
 use prometheus::{Gauge, Histogram, IntCounter, IntGauge, Registry, TextEncoder};
+use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::hex;
 use crate::outcome::checkout::CheckoutOutcome;
 
 /// The `Content-Type` of [`Metrics::render`]: Prometheus' text format.
@@ -172,6 +174,14 @@ impl Metrics {
         self.ledger_resets.inc();
     }
 
+    /// Records which ledger this process uses, by the marker of its data. The label is a hash of the marker, so processes
+    /// that share a ledger report the same one. It replaces the ledger recorded before.
+    pub fn set_ledger(&self, marker: &str) {
+        let id = hex::encode(&Sha256::digest(marker)[..8]);
+        self.families.ledger_info.reset();
+        self.families.ledger_info.with_label_values(&[&id]).set(1);
+    }
+
     /// Counts a POST request with a `Stripe-Signature` that passed through, since no webhook has its path.
     pub fn unguarded_webhook(&self) {
         self.unguarded_webhooks.inc();
@@ -258,6 +268,7 @@ mod tests {
         let metrics = Metrics::new();
         metrics.endpoint("/webhooks/stripe", 2);
         metrics.guard_reasons(&["spelling"]);
+        metrics.set_ledger("marker");
         metrics.set_backlog("/webhooks/stripe", 0, 0, 0, Duration::ZERO);
         metrics
     }

@@ -219,6 +219,9 @@ impl Supervisor {
         if writes < acknowledged {
             self.connection.reset_writes(writes);
         }
+        if self.marker.as_ref() != Some(&marker) {
+            self.metrics.set_ledger(&marker);
+        }
         self.marker = Some(marker);
         Ok(())
     }

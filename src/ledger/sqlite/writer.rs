@@ -132,7 +132,9 @@ impl Writer {
     fn open(&self, lock: &ProcessLock, files_lost: bool) -> Result<Connection, LedgerError> {
         let conn = schema::open(&self.path)?;
         schema::probe(&conn).map_err(|e| sqlite_error(&self.path, &e))?;
-        if reset::is_another_file(&self.path, &conn, lock)? || files_lost {
+        let marker = schema::marker(&conn).map_err(|e| sqlite_error(&self.path, &e))?;
+        self.metrics.set_ledger(&marker);
+        if reset::is_another_file(&self.path, &marker, lock)? || files_lost {
             self.metrics.ledger_reset();
             tracing::error!(
                 ledger = %self.path.display(),

@@ -141,3 +141,54 @@ async fn replicas_with_different_prefixes_have_separate_records() {
     let of = |prefix: &str| keys.iter().filter(|key| key.starts_with(&format!("{prefix}:{{"))).count();
     assert_eq!((of("staging"), of("production"), keys.len()), (3, 3, 6), "{keys:?}");
 }
+
+/// Returns the label `id` of `ledger_info` once the program has reached its ledger.
+async fn ledger_id(program: &Program) -> String {
+    until("the ledger to be identified", async || {
+        let metrics = program.metrics().await;
+        let ids: Vec<_> =
+            metrics.lines().filter_map(|line| line.strip_prefix("countersign_ledger_info{id=\"")).collect();
+        assert!(ids.len() <= 1, "{ids:?}");
+        Some(ids.first()?.strip_suffix("\"} 1")?.to_owned())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn replicas_report_the_same_ledger_id_only_if_they_share_a_ledger() {
+    if !have("redis-server") {
+        return;
+    }
+    let (backend, redis) = (Backend::start().await, Redis::start().await);
+    let setup = Setup::new(&backend).redis(&redis);
+    let one = Program::start(setup.clone()).await;
+    let other = Program::start(setup.clone()).await;
+    let elsewhere = Program::start(setup.set("ledger.prefix", "elsewhere")).await;
+    let mut alone = Program::start(&backend).await;
+
+    let id = ledger_id(&one).await;
+    assert!(id.len() == 16 && id.bytes().all(|b| b.is_ascii_hexdigit()), "{id}");
+    assert_eq!(ledger_id(&other).await, id);
+    let (elsewhere, file) = (ledger_id(&elsewhere).await, ledger_id(&alone).await);
+    assert!(elsewhere != id && file != id && file != elsewhere, "{id} {elsewhere} {file}");
+    alone.sigterm();
+    alone.wait_exit().await;
+    assert_eq!(ledger_id(&alone.restart().await).await, file);
+
+    // The data is gone, so it is another ledger.
+    let () = redis.ask("FLUSHALL");
+    until("the program to see the new marker", async || (ledger_id(&one).await != id).then_some(())).await;
+}
+
+#[test]
+fn both_replicas_of_the_stack_read_the_ledgers_url_from_one_expression() {
+    let expressions = ["podman-compose.yml", "config/stack/replicas.yml"].map(|name| {
+        let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+        let text = std::fs::read_to_string(file).unwrap();
+        let lines: Vec<_> =
+            text.lines().filter_map(|line| line.trim().strip_prefix("- LEDGER_URL=")).collect();
+        assert_eq!(lines.len(), 1, "{name}");
+        lines[0].to_owned()
+    });
+    assert_eq!(expressions[0], expressions[1]);
+}
