@@ -17,8 +17,8 @@ pub(super) fn address<'a>(
     if !peer_trusted(peer, proxies) {
         return peer;
     }
-    // Each proxy appends its peer's address to the right. Clients can invent everything to the left.
-    let values: Vec<_> = forwarded_for.collect();
+    // An empty line is none. Each proxy appends its peer's address to the right. Clients can invent everything to the left.
+    let values: Vec<_> = forwarded_for.filter(|value| !value.trim_ascii().is_empty()).collect();
     let hops = values.iter().rev().flat_map(|value| value.rsplit(|&byte| byte == b','));
     for hop in hops {
         let text = str::from_utf8(hop).ok()?.trim();
@@ -39,7 +39,9 @@ mod tests {
     fn the_client_is_the_rightmost_address_that_is_not_a_trusted_proxy() {
         let proxies: Vec<IpNet> = ["10.0.0.0/8", "127.0.0.1/32"].map(|net| net.parse().unwrap()).into();
         let ip = |text: &str| text.parse::<IpAddr>().unwrap();
-        let cases: [(Option<&str>, &[&str], Option<&str>); 12] = [
+        let cases: [(Option<&str>, &[&str], Option<&str>); 14] = [
+            (Some("10.0.0.1"), &["203.0.113.9", ""], Some("203.0.113.9")),
+            (Some("10.0.0.1"), &[" "], None),
             (Some("203.0.113.9"), &[], Some("203.0.113.9")),
             (Some("203.0.113.9"), &["198.51.100.1"], Some("203.0.113.9")),
             (Some("10.0.0.1"), &["203.0.113.9"], Some("203.0.113.9")),

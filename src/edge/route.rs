@@ -172,6 +172,14 @@ impl Routes {
         }
     }
 
+    /// Returns the rule by which a backend takes a target for an enforced webhook, if it takes the first segment for a host.
+    pub(super) fn tells_webhook_behind_host(&self, target: &[u8]) -> Option<Reason> {
+        match self.enforced.guard.classify(&[b"/", target].concat()) {
+            Classification::Ambiguous { reason, .. } => Some(reason),
+            Classification::Webhook(_) | Classification::Other => None,
+        }
+    }
+
     /// Returns whether the endpoint of this location is enforced, or any other that some backend takes the target for.
     fn enforces(&self, location: usize, target: &[u8]) -> bool {
         self.all.enforced[location] || self.enforced.guard.classify(target) != Classification::Other

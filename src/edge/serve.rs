@@ -114,7 +114,7 @@ async fn forward(
     head: RequestHead,
     verdict: Option<Outcome>,
 ) -> Option<(Box<Connection>, ConnectionAction)> {
-    let (rewritten, form) = {
+    let (rewritten, form, reason) = {
         let routes = context.routes.load();
         // A dry run forwards whatever would not reach an enforced endpoint.
         let form = match verdict {
@@ -122,12 +122,20 @@ async fn forward(
             None => routes.form_check(&head),
         };
         let verdict = verdict.map(Outcome::as_str);
-        (headers::rewrite(&head, connection.peer(), &routes.trusted_proxies, verdict), form)
+        let rewritten = headers::rewrite(&head, connection.peer(), &routes.trusted_proxies, verdict);
+        let has_empty_host = rewritten.as_ref().is_some_and(|rewritten| rewritten.has_empty_host);
+        let reason = has_empty_host.then(|| routes.tells_webhook_behind_host(head.target())).flatten();
+        (rewritten, form, reason)
     };
     let Some(rewritten) = rewritten else {
         let action = reject(context, &mut connection, head, Outcome::RequestMalformed).await;
         return Some((connection, action));
     };
+    if let Some(reason) = reason {
+        context.metrics.guard_rejected(reason.as_str());
+        let action = reject(context, &mut connection, head, Outcome::AmbiguousPath).await;
+        return Some((connection, action));
+    }
     let form = match form {
         Ok(form) => form,
         Err(UnreadableForm) => {

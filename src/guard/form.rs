@@ -1,5 +1,5 @@
-//! The fields of a form body, judged while they stream: a form must not add the pairs that tell a webhook. It holds back
-//! nothing; whoever forwards the body asks before each part leaves.
+//! The fields of a form body, judged while they stream: a form must not add the pairs that tell a webhook. It holds no
+//! bytes back; whoever forwards the body asks before each part leaves.
 //!
 //! - `fields` has what is read of one form
 //! - `urlencoded` reads `application/x-www-form-urlencoded`
@@ -106,7 +106,7 @@ impl FormGuard {
 }
 
 /// Judges one form body while it streams.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct FormInspector {
     urlencoded: Option<Urlencoded>,
     multipart: Option<Multipart>,
@@ -135,6 +135,14 @@ impl FormInspector {
             parser.finish(&mut self.fields);
         }
         self.fields.complete().next()
+    }
+
+    /// Returns whether a form that ended here would complete the pairs of a location at one of these positions: its last field
+    /// is open, and reads as the webhook's so far. The bytes must not leave before it is clear how the field goes on.
+    pub fn tells_if_cut(&self, is_meant: impl Fn(usize) -> bool) -> bool {
+        let mut cut = self.clone();
+        cut.finish();
+        cut.tells(is_meant)
     }
 
     /// Returns whether the form completes the pairs of a location at one of these positions.

@@ -22,10 +22,10 @@ pub(crate) struct Origin<'a> {
 }
 
 impl<'a> Origin<'a> {
-    /// Derives the origin from what a trusted peer said. Only `Host` counts from any other peer.
+    /// Derives the origin from what a trusted peer said; an empty value says nothing. Only `Host` counts from any other peer.
     pub(crate) fn new(head: &'a RequestHead, peer: Option<IpAddr>, proxies: &[IpNet]) -> Self {
         let trusted = peer_trusted(peer, proxies);
-        let trusted_value = |name| head.value(name).filter(|_| trusted);
+        let trusted_value = |name| head.values(name).find(|value| trusted && !value.trim_ascii().is_empty());
         Origin {
             proto: trusted_value(X_FORWARDED_PROTO).unwrap_or(b"http"),
             host: trusted_value(X_FORWARDED_HOST).or_else(|| head.value("Host")),

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use std::net::IpAddr;
 
 use super::forwarded::{ForwardedHeaders, LineAction};
+use super::origin::X_FORWARDED_HOST;
 use super::syntax::is_safe_value;
 use crate::http1::head::{HeaderLine, RequestHead};
 use crate::http1::headers::{is_header_value, write_header};
@@ -23,6 +24,9 @@ pub(crate) struct RewrittenHead {
     pub appended_headers: Bytes,
     /// Whether the request has a `Stripe-Signature`, so that it is meant as a webhook.
     pub is_signed: bool,
+    /// Whether a trusted peer sent an empty `X-Forwarded-Host`. A backend that builds `http://{host}{target}` with it takes the
+    /// target's first segment for the host.
+    pub has_empty_host: bool,
 }
 
 /// Rewrites a head. Returns `None` if there is not exactly one `Host`, or a value that should name a host or a scheme could
@@ -42,7 +46,7 @@ pub(crate) fn rewrite(
     let mut appended = Vec::with_capacity(192);
     // Most requests lose no line: their head is copied in one piece.
     let mut copied = 0;
-    let mut is_signed = false;
+    let (mut is_signed, mut has_empty_host) = (false, false);
     for line in head.lines() {
         is_signed |= line.name.eq_ignore_ascii_case(b"stripe-signature");
         if !is_safe_value(line.name, line.value, forwarded.is_trusted()) {
@@ -52,7 +56,11 @@ pub(crate) fn rewrite(
             LineAction::Pass => continue,
             // No parser reads what is appended. A line with invalid bytes stays, for pingora to refuse the request.
             LineAction::PassForwarded if !is_valid(&line) => continue,
-            LineAction::PassForwarded => appended.extend_from_slice(line.raw),
+            LineAction::PassForwarded => {
+                has_empty_host |= line.value.trim_ascii().is_empty()
+                    && line.name.eq_ignore_ascii_case(X_FORWARDED_HOST.as_bytes());
+                appended.extend_from_slice(line.raw);
+            }
             LineAction::Drop => {}
         }
         rewritten.extend_from_slice(&bytes[copied..line.range.start]);
@@ -63,7 +71,7 @@ pub(crate) fn rewrite(
     if let Some(verdict) = verdict {
         write_header(&mut appended, "Countersign-Verdict", verdict.as_bytes());
     }
-    Some(RewrittenHead { head: rewritten, appended_headers: appended.into(), is_signed })
+    Some(RewrittenHead { head: rewritten, appended_headers: appended.into(), is_signed, has_empty_host })
 }
 
 /// Returns true if no byte of the line could end it early.
@@ -248,7 +256,8 @@ mod tests {
             "\u{e9}",
         ] {
             assert!(!passes(&[("Host", host)], stranger), "{host}");
-            assert!(!passes(&[("Host", "a"), ("X-Forwarded-Host", host)], trusted), "{host}");
+            let is_empty = host.trim().is_empty();
+            assert_eq!(passes(&[("Host", "a"), ("X-Forwarded-Host", host)], trusted), is_empty, "{host}");
             assert!(
                 !passes(&[("Host", "a"), ("X-Forwarded-Host", &format!("a, {host}"))], trusted),
                 "{host}"
@@ -264,7 +273,8 @@ mod tests {
             );
         }
         for proto in ["http://b/webhooks/stripe?", "x:/webhooks/stripe?", "", "1"] {
-            assert!(!passes(&[("Host", "a"), ("X-Forwarded-Proto", proto)], trusted), "{proto}");
+            let is_empty = proto.is_empty();
+            assert_eq!(passes(&[("Host", "a"), ("X-Forwarded-Proto", proto)], trusted), is_empty, "{proto}");
             assert!(
                 !passes(&[("Host", "a"), ("Forwarded", &format!("proto=\"{proto}\""))], trusted),
                 "{proto}"

@@ -6,15 +6,18 @@ use super::origin::{X_FORWARDED_HOST, X_FORWARDED_PROTO};
 use crate::http1::headers::list_items;
 
 /// Returns false if the value could inject a path. A backend that builds `http://{host}{target}` would read the host
-/// `a/webhooks/stripe?` as the webhook. After an empty host it takes the target's first segment for the host.
+/// `a/webhooks/stripe?` as the webhook. After an empty host it takes the target's first segment for the host:
+/// an empty `X-Forwarded-Host` is valid all the same, and `rewrite` reports it.
 pub(super) fn is_safe_value(name: &[u8], value: &[u8], peer_trusted: bool) -> bool {
     let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
     let mut items = list_items(value);
+    // An empty `X-Forwarded-*` value names nothing: most backends read it as none.
+    let is_empty = value.trim_ascii().is_empty();
     match name.first() {
         Some(b'h' | b'H') if is("Host") => is_host(value),
         // These three are removed when their peer is not trusted, so their value does not matter.
-        Some(b'x' | b'X') if is(X_FORWARDED_HOST) => !peer_trusted || items.all(is_host),
-        Some(b'x' | b'X') if is(X_FORWARDED_PROTO) => !peer_trusted || items.all(is_scheme),
+        Some(b'x' | b'X') if is(X_FORWARDED_HOST) => !peer_trusted || is_empty || items.all(is_host),
+        Some(b'x' | b'X') if is(X_FORWARDED_PROTO) => !peer_trusted || is_empty || items.all(is_scheme),
         Some(b'f' | b'F') if is("Forwarded") => !peer_trusted || items.all(is_forwarded_hop),
         Some(b'x' | b'X') if is("X-Forwarded-Port") => items.all(|item| item.iter().all(u8::is_ascii_digit)),
         _ => true,

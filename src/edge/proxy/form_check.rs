@@ -1,6 +1,7 @@
 //! The check of a form that passes through: it must not tell a webhook by its fields. The fields are judged by `guard`; this
 //! file owns the verdict's effect on the request.
 
+use bytes::{Bytes, BytesMut};
 use pingora::prelude::*;
 use std::sync::Arc;
 
@@ -20,13 +21,18 @@ impl FormCheck {
     /// Judges a whole body, before anything of its request is forwarded. Returns whether the request is rejected.
     pub(in crate::edge) fn rejects(&self, body: &[u8], metrics: &Metrics) -> bool {
         let mut attempt = self.begin();
-        attempt.check(Some(body), true, metrics).is_err()
+        attempt.judge(Some(body), true, metrics).is_err()
     }
 
     /// Returns the check of one attempt to forward the body.
     pub(super) fn begin(&self) -> FormAttempt {
         let enforced = self.enforced.clone();
-        FormAttempt { inspector: self.guard.inspector(), enforced, state: FormState::Checking }
+        FormAttempt {
+            inspector: self.guard.inspector(),
+            enforced,
+            state: FormState::Checking,
+            held: BytesMut::new(),
+        }
     }
 }
 
@@ -35,6 +41,9 @@ pub(super) struct FormAttempt {
     inspector: FormInspector,
     enforced: Arc<[bool]>,
     state: FormState,
+    /// The end of the body so far, if a backend that takes a body which ends there for a whole one would read it as a
+    /// webhook's. The guard bounds a field, and so this.
+    held: BytesMut,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -48,11 +57,25 @@ enum FormState {
 }
 
 impl FormAttempt {
-    /// Judges the next bytes of the body before they leave.
+    /// Judges the next bytes of the body, and leaves in `body` those that may leave.
     ///
     /// # Errors
     /// The form tells a webhook. These bytes must not leave.
-    pub(super) fn check(&mut self, body: Option<&[u8]>, is_last: bool, metrics: &Metrics) -> Result<()> {
+    pub(super) fn check(&mut self, body: &mut Option<Bytes>, is_last: bool, metrics: &Metrics) -> Result<()> {
+        self.judge(body.as_deref(), is_last, metrics)?;
+        let holds = !is_last && self.inspector.tells_if_cut(|location| self.enforced[location]);
+        if holds || !self.held.is_empty() {
+            self.held.extend_from_slice(body.as_deref().unwrap_or_default());
+            *body = Some(if holds { Bytes::new() } else { self.held.split().freeze() });
+        }
+        Ok(())
+    }
+
+    /// Judges the next bytes of the body.
+    ///
+    /// # Errors
+    /// The form tells a webhook.
+    fn judge(&mut self, body: Option<&[u8]>, is_last: bool, metrics: &Metrics) -> Result<()> {
         if self.state == FormState::Rejected {
             return Ok(());
         }

@@ -127,7 +127,8 @@ impl ProxyHttp for ProxyHooks {
     ) -> Result<()> {
         match &mut ctx.form {
             Some(form) if !session.was_upgraded() => {
-                form.check(body.as_deref(), end_of_stream || body.is_none(), &self.metrics)
+                let is_last = end_of_stream || body.is_none();
+                form.check(body, is_last, &self.metrics)
             }
             Some(_) | None => Ok(()),
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 pub(super) const MAX_FIELD: usize = 64 << 10;
 
 /// The fields of one form.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct FormFields {
     queries: Arc<QueryGuard>,
     read: PairsRead,

@@ -12,7 +12,7 @@ const MAX_NAME: usize = 64;
 const MAX_ENDS: usize = 16;
 
 /// The state of a form that streams.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Multipart {
     /// The beginning of the current line, until it is clear whether it begins a field.
     line: Vec<u8>,

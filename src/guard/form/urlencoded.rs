@@ -11,7 +11,7 @@ const UNFINISHED: usize = 64;
 const MAX_KEY_LETTERS: usize = 4096;
 
 /// The state of a form that streams.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Urlencoded {
     state: FieldState,
     /// The key as far as it has come, without what cannot matter of a long one.

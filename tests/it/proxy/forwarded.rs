@@ -6,7 +6,11 @@ use crate::harness::{Backend, Event, OTHER_SECRET, Program, Received, Request, S
 type ForwardedCase = (&'static [&'static str], &'static [&'static str]);
 
 /// What a peer that is trusted sends.
-const BY_TRUSTED_PEER: [ForwardedCase; 5] = [
+const BY_TRUSTED_PEER: [ForwardedCase; 6] = [
+    (
+        &["X-Forwarded-For: ", "X-Forwarded-Proto: ", "X-Forwarded-Host: "],
+        &["X-Forwarded-For: ", "X-Forwarded-Proto: ", "X-Forwarded-Host: "],
+    ),
     (
         &["X-Forwarded-For: 203.0.113.9, 10.0.0.1", "X-Forwarded-Proto: https", "X-Forwarded-Host: a:444"],
         &["X-Forwarded-For: 203.0.113.9, 10.0.0.1", "X-Forwarded-Proto: https", "X-Forwarded-Host: a:444"],
@@ -115,4 +119,18 @@ async fn forwarded_lines_of_another_peer_are_replaced_by_what_is_known_of_it() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn path_behind_an_empty_forwarded_host_is_judged_without_its_first_segment() {
+    let backend = Backend::start().await;
+    let program = Program::start(Setup::new(&backend)).await;
+    // `new URL("http://" + "" + "/x/webhooks/stripe")` has the host `x` and the path `/webhooks/stripe`.
+    let request = Request::post("/x/webhooks/stripe", "{}");
+    let with_host = |host| request.clone().header("X-Forwarded-Host", host);
+    program.send(&with_host("")).await.expect_error(400, "ambiguous_path");
+    assert_eq!(program.send(&with_host("a")).await.status, 200);
+    let page = Request::get("/x/posts/1").header("X-Forwarded-Host", "");
+    assert_eq!(program.send(&page).await.status, 200);
+    assert_eq!(backend.count(), 2);
 }

@@ -204,6 +204,64 @@ async fn form_that_arrives_byte_by_byte_is_cut_before_its_last_byte() {
     assert!(!backend.await_request(1).await.whole);
 }
 
+/// Returns the beginnings of forms whose last field reads as the webhook's so far.
+fn cut_forms() -> [(&'static str, String); 3] {
+    let multipart = "--B\r\nContent-Disposition: form-data; name=\"callback\"\r\n\r\n";
+    [
+        (URLENCODED, QUERY.to_owned()),
+        (URLENCODED, format!("{QUERY};a=b")),
+        ("multipart/form-data; boundary=B", format!("{multipart}gravityformsstripe")),
+    ]
+}
+
+/// Returns the head of a long form, and a first field.
+fn long_form(content_type: &str) -> String {
+    let first = match content_type {
+        URLENCODED => format!("x={}&", "y".repeat(99_000)),
+        _ => format!("--B\r\nContent-Disposition: form-data; name=x\r\n\r\n{}\r\n", "y".repeat(99_000)),
+    };
+    let head = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\nContent-Type: ";
+    format!("{head}{content_type}\r\n\r\n{first}")
+}
+
+#[tokio::test]
+async fn field_that_the_client_cuts_off_never_leaves_as_the_webhooks() {
+    let backend = Backend::start().await;
+    let program = Program::start(setup(&backend)).await;
+    for (index, (content_type, cut)) in cut_forms().into_iter().enumerate() {
+        let mut client = program.connect().await;
+        client.write(long_form(content_type)).await;
+        backend.await_head(index + 1).await;
+        client.write(&cut).await;
+        drop(client);
+        let got = backend.await_request(index + 1).await;
+        assert!(!got.whole, "{cut}");
+        assert!(!String::from_utf8_lossy(&got.body.bytes).contains("gravityformsstripe"), "{cut}");
+    }
+}
+
+#[tokio::test]
+async fn field_that_becomes_another_one_arrives_byte_for_byte() {
+    let backend = Backend::start().await;
+    let program = Program::start(setup(&backend)).await;
+    for (index, (content_type, cut)) in cut_forms().into_iter().enumerate().filter(|(index, _)| *index != 1) {
+        let mut client = program.connect().await;
+        let begun = long_form(content_type);
+        client.write(&begun).await;
+        backend.await_head(index / 2 + 1).await;
+        client.write(&cut).await;
+        let length = begun.split_once("\r\n\r\n").unwrap().1.len() + cut.len();
+        client.write("z".repeat(100_000 - length)).await;
+        assert_eq!(client.response().await.status, 200, "{cut}");
+        let got = backend.await_request(index / 2 + 1).await;
+        let sent = format!("{begun}{cut}{}", "z".repeat(100_000 - length));
+        assert!(
+            got.whole && sent.as_bytes().ends_with(&got.body.bytes) && got.body.length == 100_000,
+            "{cut}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn pairs_that_are_split_between_query_and_form_are_rejected() {
     let backend = Backend::start().await;
