@@ -16,7 +16,7 @@ use std::time::Duration;
 use crate::config::{DeliveryRule, Livemode, NO_ACCOUNT, WebhookConfig};
 use crate::delivery::policy::DeliveryPolicy;
 use crate::delivery_mode::DeliveryMode;
-use crate::guard::{Location, QueryPair};
+use crate::guard::Location;
 use crate::metrics::{EndpointMetrics, Metrics};
 use crate::pattern;
 use crate::stripe::event::{self, EventRejection, VerifiedEvent};
@@ -97,12 +97,23 @@ impl Endpoint {
     /// query. Returns `None` if no path of the endpoint has as many variable segments, or the query lacks its pairs.
     pub fn target(&self, segments: &str, query: &str) -> Option<String> {
         let separator = if query.is_empty() { "" } else { "?" };
-        let has = |pair: &QueryPair| {
-            query.split('&').any(|piece| piece.split_once('=') == Some((&pair.key, &pair.value)))
-        };
-        let locations = self.locations.iter().filter(|location| location.query.iter().all(has));
-        let path = locations.filter_map(|location| location.path_with(segments)).next()?;
+        let locations = self.locations.iter().filter(|location| location.is_told_by(query));
+        let paths: Vec<String> = locations.filter_map(|location| location.path_with(segments)).collect();
+        // Of several spellings the one that Stripe knows is meant.
+        let public = self.policy.url.as_ref().map(|url| &url.path);
+        let path = paths.iter().find(|path| Some(*path) == public).or(paths.first())?;
         Some(format!("{path}{separator}{query}"))
+    }
+
+    /// Returns the raw query of the endpoint's `url`, if that is configured.
+    pub fn url_query(&self) -> Option<&str> {
+        self.policy.url.as_ref().map(|url| url.query.as_str())
+    }
+
+    /// Returns the values of the variable segments in the endpoint's `url`, if that is configured.
+    pub fn url_segments(&self) -> Option<String> {
+        let path = self.policy.url.as_ref()?.path.as_bytes();
+        Some(self.locations.iter().find(|location| location.is_path(path))?.segments(path))
     }
 
     /// Returns how an event of this type reaches the backend: by the first rule that names the type, else by the
@@ -204,6 +215,7 @@ mod tests {
         WebhookConfig {
             locations: vec!["/w".into()],
             allowed_queries: own(&["*"]),
+            url: None,
             name: "w".into(),
             secrets: vec![SecretString::from("whsec_1")],
             delivery_secrets: vec![],

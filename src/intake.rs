@@ -18,12 +18,13 @@ use std::time::{Duration, Instant};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
-use self::incoming::{IncomingEvent, import_head, record_id};
+use self::incoming::{IncomingEvent, record_id};
 use self::result::outcome_of_backend_error;
 use crate::backend::{BackendResponse, RequestHeadBuilder};
 use crate::clock;
 use crate::config::OnOutage;
 use crate::delivery::dispatcher::Dispatcher;
+use crate::delivery::import_head;
 use crate::delivery::wakeup::Wakeup;
 use crate::delivery_mode::DeliveryMode;
 use crate::endpoint::Endpoint;
@@ -37,8 +38,6 @@ pub struct Intake {
     ledger: Arc<dyn Ledger>,
     dispatcher: Arc<Dispatcher>,
     on_outage: OnOutage,
-    /// The `Host` of imported events, which came with no request that would name one.
-    import_host: Box<str>,
     wakeup: Wakeup,
     /// Runs deliveries that outlast their caller.
     background: TaskTracker,
@@ -49,16 +48,15 @@ type AttemptDisposition = (Option<u32>, WebhookDisposition);
 
 impl Intake {
     /// Builds an intake that admits events by `ledger` and delivers them by `dispatcher`. Hybrid deliveries that outlast
-    /// their deadline run on `background`. `import_host` is the `Host` under which imported events are delivered.
+    /// their deadline run on `background`.
     pub fn new(
         ledger: Arc<dyn Ledger>,
         dispatcher: Arc<Dispatcher>,
         on_outage: OnOutage,
-        import_host: String,
         wakeup: Wakeup,
         background: TaskTracker,
     ) -> Self {
-        Self { ledger, dispatcher, on_outage, import_host: import_host.into(), wakeup, background }
+        Self { ledger, dispatcher, on_outage, wakeup, background }
     }
 
     /// Verifies a webhook request and delivers or stores its event. `head` builds the backend's request as far as the
@@ -123,7 +121,9 @@ impl Intake {
         body: Bytes,
     ) -> Result<(EventKey, ImportResult), ImportError> {
         let ImportTarget { endpoint, segments, query } = target;
-        let target = endpoint.target(segments, query).ok_or(ImportError::NoSuchTarget)?;
+        let query = query.or(endpoint.url_query()).unwrap_or_default();
+        let segments = segments.or(endpoint.url_segments().as_deref()).unwrap_or_default().to_owned();
+        let target = endpoint.target(&segments, query).ok_or(ImportError::NoSuchTarget)?;
         let event = event::parse_trusted(body)?;
         let signature = endpoint.verification.sign(event.body(), clock::unix_seconds());
         let incoming = IncomingEvent {
@@ -132,7 +132,8 @@ impl Intake {
             endpoint: endpoint.clone(),
             segments: segments.into(),
             query: query.into(),
-            head: import_head(&target, &self.import_host, &signature),
+            // The rest is built at each attempt: a host that was wrong can be mended, and the event redelivered.
+            head: import_head::without_arrival(&target, &signature),
         };
         let key = incoming.key();
         if incoming.event.is_ping() || !endpoint.filter.matches(&incoming.event) {
@@ -189,8 +190,7 @@ impl Intake {
 
     /// Stores the event for the worker.
     async fn queue(&self, incoming: IncomingEvent) -> AttemptDisposition {
-        let enqueued = self.enqueue(&incoming, DeliveryMode::Queued, None).await;
-        match enqueued {
+        match self.enqueue(&incoming, DeliveryMode::Queued, None).await {
             Ok(EnqueueResult::Queued) => (None, WebhookDisposition::Queued),
             not_queued => self.on_not_queued(incoming, not_queued).await,
         }

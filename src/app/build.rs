@@ -180,20 +180,14 @@ impl DeliveryParts<'_> {
         let dispatcher =
             Dispatcher::new(self.backend.clone(), ledger.clone(), metrics.clone(), background.clone());
         let dispatcher = Arc::new(dispatcher);
-        let host = import_host(&config.backend.url);
         let on_outage = config.ledger.on_outage;
-        let intake = Intake::new(
-            ledger.clone(),
-            dispatcher.clone(),
-            on_outage,
-            host,
-            wakeup.clone(),
-            background.clone(),
-        );
+        let intake =
+            Intake::new(ledger.clone(), dispatcher.clone(), on_outage, wakeup.clone(), background.clone());
         let endpoints = endpoints(self.routes);
         let policies: Arc<Policies> =
             Arc::new(move || endpoints().iter().map(|endpoint| endpoint.policy.clone()).collect());
-        let worker = Worker::new(ledger, dispatcher, policies, metrics, wakeup.clone(), shutdown);
+        let host = backend_host(&config.backend.url);
+        let worker = Worker::new(ledger, dispatcher, policies, metrics, wakeup.clone(), shutdown, &host);
         background.spawn(worker.run());
         Arc::new(intake)
     }
@@ -259,8 +253,8 @@ pub(super) fn routes(
     Ok(Routes::new(endpoints.collect(), config.server.trusted_proxies.clone()).with_checkout(checkout))
 }
 
-/// Returns the `Host` of imported events: the backend's own, since they came with no request that would name one.
-fn import_host(backend: &BackendUrl) -> String {
+/// Returns the backend's own host: the `Host` of imported events where nothing tells the public one.
+fn backend_host(backend: &BackendUrl) -> String {
     match backend {
         BackendUrl::Http { .. } => backend.to_string().replacen("http://", "", 1),
         BackendUrl::Https { .. } => backend.to_string().replacen("https://", "", 1),

@@ -183,8 +183,8 @@ impl EventsClient {
     }
 
     fn request(&self, method: Method, path: &str, query: &[(&str, &str)]) -> RequestBuilder {
-        // A blank parameter means that it was not given, and the API would reject it.
-        let given = query.iter().filter(|(_, value)| !value.is_empty());
+        // A blank parameter means that it was not given, and the API would reject it. A blank query is one: the URL has none.
+        let given = query.iter().filter(|(name, value)| !value.is_empty() || *name == "query");
         let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(given).finish();
         let mark = if query.is_empty() { "" } else { "?" };
         let target = format!("/api/events{path}{mark}{query}");

@@ -28,6 +28,7 @@ use super::runtime::block_on;
 use crate::clock;
 use crate::config::{Config, LedgerUrl, NO_ACCOUNT, WebhookConfig};
 use crate::endpoint::EventFilter;
+use crate::guard::Location;
 use clap::Parser;
 use event_list::EventLists;
 use ledger_snapshot::LedgerSnapshot;
@@ -67,12 +68,12 @@ pub(super) struct Args {
     /// Also ask for thin events, /v2/core/events [default: if `types` or the ledger has such events]
     #[arg(long)]
     thin: bool,
-    /// The query of the endpoint's URL at Stripe, without ? [default: the query of the ledger's records]
+    /// The query of the endpoint's URL at Stripe, without ? [default: that of its `url`, else of the ledger's records]
     #[arg(long)]
     query: Option<String>,
-    /// The values of the variable segments in the endpoint's path, separated by /
-    #[arg(long, value_name = "VALUES", default_value = "", hide_default_value = true)]
-    segments: String,
+    /// The path of the endpoint's URL at Stripe, if the endpoint's path has variable segments [default: that of its `url`]
+    #[arg(long = "path", value_name = "PATH")]
+    endpoint_path: Option<String>,
     #[command(flatten)]
     config: ConfigArg,
 }
@@ -100,18 +101,36 @@ pub(super) fn run(args: Args, mut env: EnvVars) -> Result<ExitCode, CliError> {
         ));
     }
     let webhook = find_webhook(&config, args.endpoint.as_deref())?;
-    if !webhook.locations.iter().any(|location| location.path_with(&args.segments).is_some()) {
-        let paths: Vec<&str> = webhook.locations.iter().map(|location| location.path.as_str()).collect();
-        return Err(CliError::usage(format!(
-            "--segments gives a value for each variable segment of the path, separated by /: {}",
-            paths.join(", ")
-        )));
-    }
+    let segments = segments(args.endpoint_path.as_deref(), webhook)?;
     let accounts = accounts(args.account.as_deref(), webhook)?;
     let api = EventsClient::new(&config.admin)?;
     let lists = EventLists::new(&config.stripe)?;
-    let search = Search { args: &args, config: &config, webhook, accounts };
+    let search = Search { args: &args, config: &config, webhook, segments, accounts };
     block_on(search.run(&api, &lists))?
+}
+
+/// Returns the values of the variable segments in the `requested` path, else in that of the endpoint's `url`. Blank if no
+/// path of the endpoint has such segments.
+///
+/// # Errors
+/// Neither path is known, and nothing else tells whose events are meant; or the endpoint has no such path.
+fn segments(requested: Option<&str>, webhook: &WebhookConfig) -> Result<String, CliError> {
+    let paths =
+        || webhook.locations.iter().map(|location| location.path.as_str()).collect::<Vec<_>>().join(", ");
+    let Some(path) = requested.or(webhook.url.as_ref().map(|url| url.path.as_str())) else {
+        return match webhook.locations.iter().any(Location::is_variable) {
+            false => Ok(String::new()),
+            true => Err(CliError::usage(format!(
+                "name the path of the URL whose events are meant with --path; the endpoint's path is {}",
+                paths()
+            ))),
+        };
+    };
+    let location = webhook.locations.iter().find(|location| location.is_path(path.as_bytes()));
+    let location = location.ok_or_else(|| {
+        CliError::usage(format!("--path is \"{path}\", which is no path of the endpoint: {}", paths()))
+    })?;
+    Ok(location.segments(path.as_bytes()))
 }
 
 /// Returns the accounts whose lists are read: the `requested` one, else those that the endpoint's `accounts` names. `None`
@@ -160,14 +179,17 @@ struct Search<'a> {
     args: &'a Args,
     config: &'a Config,
     webhook: &'a WebhookConfig,
+    /// The values of the path's variable segments, separated by `/`.
+    segments: String,
     /// The accounts whose lists are read; `None` stands for the key's own.
     accounts: Vec<Option<&'a str>>,
 }
 
 impl Search<'_> {
     async fn run(&self, api: &EventsClient, lists: &EventLists) -> Result<ExitCode, CliError> {
-        let Args { json, all, ref query, ref segments, apply, .. } = *self.args;
-        let endpoint = &self.webhook.name;
+        let Args { json, all, ref query, apply, .. } = *self.args;
+        let (endpoint, segments) = (&self.webhook.name, &self.segments);
+        let query = query.as_deref().or(self.webhook.url.as_ref().map(|url| url.query.as_str()));
         let progress = Progress::new();
         let snapshot = LedgerSnapshot::read(api, endpoint, segments, &progress).await?;
         let since = self.start(&snapshot, &progress);
@@ -176,7 +198,7 @@ impl Search<'_> {
             progress.clear();
             return Ok(report.nothing_to_compare());
         };
-        let query = snapshot.query(query.as_deref())?;
+        let query = snapshot.query(query)?;
         let candidates = self.candidates(lists, &snapshot, since, &query, &progress).await?;
         let target = ReconcileTarget { api, endpoint, segments, query: &query };
         let missing = recheck(candidates, &target, &progress).await?;

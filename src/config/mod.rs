@@ -44,4 +44,6 @@ pub use redis_url::{RedisTarget, RedisUrl, SentinelTarget};
 pub use server::ServerConfig;
 pub use stripe::StripeConfig;
 pub use token::Token;
-pub use webhook::{DEFAULT_JITTER, DEFAULT_RETRY, DeliveryRule, Livemode, NO_ACCOUNT, WebhookConfig};
+pub use webhook::{
+    DEFAULT_JITTER, DEFAULT_RETRY, DeliveryRule, Livemode, NO_ACCOUNT, PublicUrl, WebhookConfig,
+};

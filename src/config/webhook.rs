@@ -1,11 +1,13 @@
 //! `[[webhook]]`: one guarded path with its secrets, its filter and its way of delivery. The file `values` says how the
-//! values are written, `unique_locations` that one path belongs to one endpoint, and `same_name` makes one endpoint of the
-//! sections that share a name.
+//! values are written, `public_url` how `url` is, `unique_locations` that one path belongs to one endpoint, and `same_name`
+//! makes one endpoint of the sections that share a name.
 
+mod public_url;
 pub(super) mod same_name;
 pub(super) mod unique_locations;
 pub(super) mod values;
 
+pub use public_url::PublicUrl;
 pub use values::NO_ACCOUNT;
 
 use super::reader::{InvalidValue, Section, one_of, timeout};
@@ -75,6 +77,8 @@ pub struct WebhookConfig {
     pub locations: Vec<Location>,
     /// The raw queries that are taken; `*` stands for any. Never empty. Defaults to `["*"]`.
     pub allowed_queries: Vec<String>,
+    /// The URL of the endpoint as Stripe knows it. `None` by default: imported events then look like the last webhook.
+    pub url: Option<PublicUrl>,
     /// The endpoint's name in ledger, metrics and logs. Defaults to its first location.
     pub name: String,
     /// Stripe's signing secrets, tried in this order. Never empty, and none is blank.
@@ -122,6 +126,7 @@ impl WebhookConfig {
                 let help = "[\"*\"] takes every query, and [\"\"] only requests without one";
                 section.non_empty("allowed_queries", queries, "at least one entry", help)
             });
+        let url = public_url::read(section, locations.as_deref(), allowed_queries.as_deref());
         let name = section.text("name", "", values::endpoint_name).and_then(|name| match name.is_empty() {
             true => Some(locations.as_ref()?.first()?.as_written()),
             false => Some(name),
@@ -154,6 +159,7 @@ impl WebhookConfig {
         Some(Self {
             locations: locations?,
             allowed_queries: allowed_queries?,
+            url: url?,
             name: name?,
             secrets: secrets?,
             delivery_secrets: delivery_secrets?,

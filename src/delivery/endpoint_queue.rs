@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::attempt::{Delivery, DeliveryError, SIGNATURE_HEADER};
 use super::dispatcher::Dispatcher;
+use super::import_head;
 use super::pacing::{POLL_INTERVAL, PROBE_INTERVAL, PaceChange, Pacing};
 use super::policy::{DeliveryPolicy, ORPHANED_MAX_CONCURRENT, Policies};
 use super::slots::Slot;
@@ -34,6 +35,8 @@ pub(super) struct QueueContext {
     pub(super) policies: Arc<Policies>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) drain: CancellationToken,
+    /// The `Host` of imported events where nothing tells the public one.
+    pub(super) backend_host: Arc<str>,
     /// The number of queues in this process; the worker changes it.
     pub(super) queue_count: Arc<AtomicU32>,
 }
@@ -62,14 +65,11 @@ impl QueueContext {
             self.dispatcher.give_up(lease).await;
             return None;
         };
-        let delivery = Delivery {
-            event,
-            policy,
-            head: RequestHeadBuilder::from_stored(&head, SIGNATURE_HEADER, &signature),
-            mode,
-            signature_is_fresh: false,
-            slot: Some(slot),
+        let head = match import_head::imported_target(&head) {
+            None => RequestHeadBuilder::from_stored(&head, SIGNATURE_HEADER, &signature),
+            Some(target) => import_head::build(target, &signature, policy.url.as_ref(), &self.backend_host),
         };
+        let delivery = Delivery { event, policy, head, mode, signature_is_fresh: false, slot: Some(slot) };
         match self.dispatcher.deliver(delivery, Some(lease)).await {
             Err(DeliveryError::LeaseTooShort) => None,
             Err(DeliveryError::Backend(BackendError::Unreachable(_))) => Some(false),

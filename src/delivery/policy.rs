@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::retry_schedule::Schedule;
 use super::slots::Slots;
-use crate::config::{DEFAULT_JITTER, DEFAULT_RETRY, WebhookConfig};
+use crate::config::{DEFAULT_JITTER, DEFAULT_RETRY, PublicUrl, WebhookConfig};
 use crate::metrics::{EndpointMetrics, Metrics};
 use crate::stripe::signature::{self, Secret};
 
@@ -28,6 +28,8 @@ pub struct DeliveryPolicy {
     pub slots: Slots,
     /// Whether events of any type are stored for later delivery, so that the endpoint needs a queue.
     pub stores_events: bool,
+    /// The URL of the endpoint as Stripe knows it, if the configuration has it.
+    pub url: Option<PublicUrl>,
     /// The endpoint's counters.
     pub metrics: Arc<EndpointMetrics>,
     signing: Signing,
@@ -61,6 +63,7 @@ impl DeliveryPolicy {
             schedule: Schedule::new(config.retry.clone(), config.jitter),
             slots: Slots::new(config.max_concurrent, config.has_hybrid_events()),
             stores_events: config.queues_events(),
+            url: config.url.clone(),
             metrics,
             signing,
         }
@@ -74,6 +77,7 @@ impl DeliveryPolicy {
             schedule: Schedule::new(default_retry(), DEFAULT_JITTER),
             slots: Slots::new(ORPHANED_MAX_CONCURRENT, false),
             stores_events: false,
+            url: None,
             metrics: metrics.endpoint(endpoint, 0),
             signing: Signing::Never,
         }

@@ -42,7 +42,8 @@ struct RunningQueue {
 
 impl Worker {
     /// Builds a worker that runs until `drain`. `policies` returns the policies of the configuration in force;
-    /// `wakeup` is notified by those who queue events.
+    /// `wakeup` is notified by those who queue events. Imported events are delivered to `backend_host` where nothing tells
+    /// the public host.
     pub fn new(
         ledger: Arc<dyn Ledger>,
         dispatcher: Arc<Dispatcher>,
@@ -50,9 +51,12 @@ impl Worker {
         metrics: Arc<Metrics>,
         wakeup: Wakeup,
         drain: CancellationToken,
+        backend_host: &str,
     ) -> Self {
         let queue_count = Arc::default();
-        let context = QueueContext { ledger, dispatcher, policies, metrics, drain, queue_count };
+        let backend_host = backend_host.into();
+        let context =
+            QueueContext { ledger, dispatcher, policies, metrics, drain, backend_host, queue_count };
         Self { context, wakeup }
     }
 

@@ -66,8 +66,16 @@ impl Location {
         values.next().is_none().then(|| path.join("/"))
     }
 
+    /// Returns whether a raw query has every pair that tells the webhook, spelled as here.
+    pub fn is_told_by(&self, query: &str) -> bool {
+        let has = |pair: &QueryPair| {
+            query.split('&').any(|piece| piece.split_once('=') == Some((&pair.key, &pair.value)))
+        };
+        self.query.iter().all(has)
+    }
+
     /// Returns whether a request's path is spelled as this one. A variable segment takes any value.
-    pub(super) fn is_path(&self, path: &[u8]) -> bool {
+    pub fn is_path(&self, path: &[u8]) -> bool {
         if !self.is_variable() {
             return self.path.as_bytes() == path;
         }
@@ -81,7 +89,7 @@ impl Location {
     }
 
     /// Returns the values of the variable segments in a path that [`is_path`](Self::is_path), separated by `/`.
-    pub(super) fn segments(&self, path: &[u8]) -> String {
+    pub fn segments(&self, path: &[u8]) -> String {
         let segments = path.split(|&byte| byte == b'/');
         let both = self.path.split('/').zip(segments);
         let values = both.filter_map(|(wanted, segment)| variable_name(wanted).map(|_| segment));

@@ -81,15 +81,6 @@ pub(super) fn record_id(event: &VerifiedEvent) -> Option<Box<str>> {
     Some(format!("{}_{unique:016x}", event.id()).into())
 }
 
-/// Returns the head of an imported event's request: that of a webhook with this signature, without what the dispatcher adds.
-pub(super) fn import_head(target: &str, host: &str, signature: &str) -> RequestHeadBuilder {
-    let mut head = RequestHeadBuilder::post(target.as_bytes(), 0);
-    head.add("Host", host.as_bytes());
-    head.add("Content-Type", b"application/json");
-    head.add(SIGNATURE_HEADER, signature.as_bytes());
-    head
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,15 +96,5 @@ mod tests {
         let (one, other) = (id_of("evt_00000000000000").unwrap(), id_of("evt_00000000000000").unwrap());
         assert_ne!(one, other);
         assert!(one.starts_with("evt_00000000000000_") && one.len() == 35, "{one}");
-    }
-
-    #[test]
-    fn the_head_of_an_import_is_that_of_a_webhook_without_the_dispatchers_headers() {
-        let head = |target| {
-            String::from_utf8(import_head(target, "app:8081", "t=1,v1=a").as_bytes().to_vec()).unwrap()
-        };
-        let headers = "Host: app:8081\r\nContent-Type: application/json\r\nStripe-Signature: t=1,v1=a\r\n";
-        assert_eq!(head("/w"), format!("POST /w HTTP/1.1\r\n{headers}"));
-        assert_eq!(head("/w?version=2"), format!("POST /w?version=2 HTTP/1.1\r\n{headers}"));
     }
 }

@@ -27,8 +27,10 @@ pub struct WebhookRequest<'a, S> {
 pub struct ImportTarget<'a> {
     /// The endpoint.
     pub endpoint: &'a Arc<Endpoint>,
-    /// The values of the variable segments in the path of the URL at Stripe, separated by `/`; empty if there are none.
-    pub segments: &'a str,
-    /// The raw query of the endpoint's URL at Stripe, without `?`; empty if there is none. It holds no white space.
-    pub query: &'a str,
+    /// The values of the variable segments in the path of the URL at Stripe, separated by `/`. `None` means those of the
+    /// endpoint's `url`.
+    pub segments: Option<&'a str>,
+    /// The raw query of the endpoint's URL at Stripe, without `?`; empty if there is none. It holds no white space. `None`
+    /// means that of the endpoint's `url`.
+    pub query: Option<&'a str>,
 }

@@ -55,8 +55,9 @@ impl From<ImportError> for EventsApiError {
         match error {
             ImportError::Invalid(rejection) => Self::Rejected(rejection),
             ImportError::NoSuchTarget => Self::Query(
-                "The endpoint has no such URL. segments has a value for each variable segment of its path, separated by /; \
-                 query has the pairs that tell its webhook."
+                "The endpoint has no such URL. segments has a value for each variable segment of its path, separated by / \
+                 (reconcile takes the whole path by --path); query has the pairs that tell its webhook. [[webhook]] url \
+                 sets both."
                     .to_owned(),
             ),
             ImportError::Ledger(error) => Self::Ledger(error),

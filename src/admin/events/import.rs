@@ -23,13 +23,14 @@ pub(super) async fn import(
     let params = Query::parse(query.as_deref(), &["endpoint", "segments", "query"])?;
     let endpoint = params.one("endpoint").and_then(|name| api.endpoint(name));
     let endpoint = endpoint.ok_or_else(|| api.no_endpoint())?;
-    let query = params.one("query").unwrap_or_default();
+    // A blank query is a query: it says that the URL has none.
+    let query = params.given("query");
     // The query becomes part of a request line, where white space would end the target.
-    if !query.bytes().all(|b| b.is_ascii_graphic() && b != b'#') {
+    if !query.unwrap_or_default().bytes().all(|b| b.is_ascii_graphic() && b != b'#') {
         return Err(EventsApiError::Query("query is a raw query, percent-encoded as in a URL.".to_owned()));
     }
     let body = read(request, endpoint.limits).await?;
-    let segments = params.one("segments").unwrap_or_default();
+    let segments = params.one("segments");
     let target = ImportTarget { endpoint: &endpoint, segments, query };
     let imported = with_deadline(api.intake.import(target, body)).await.map_err(EventsApiError::from);
     let (key, result) = imported.inspect_err(|error| {

@@ -37,6 +37,11 @@ impl Query {
         Some(value)
     }
 
+    /// Returns the value of a parameter, which may be empty.
+    pub(super) fn given(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(given, _)| given == name).map(|(_, value)| value.as_str())
+    }
+
     /// Returns the page size that `limit` asks for.
     pub(super) fn limit(&self) -> Result<usize, EventsApiError> {
         let Some(text) = self.one("limit") else { return Ok(DEFAULT_LIMIT) };

@@ -27,6 +27,7 @@ pub(crate) fn merge_same_names(webhooks: Vec<WebhookConfig>, sections: &[Section
             );
         }
         first.locations.extend(webhook.locations);
+        first.url = first.url.take().or(webhook.url);
     }
     merged.into_iter().map(|(webhook, _)| webhook).collect()
 }
@@ -38,6 +39,8 @@ fn different_keys(one: &WebhookConfig, other: &WebhookConfig) -> Vec<&'static st
     };
     let keys = [
         ("allowed_queries", one.allowed_queries == other.allowed_queries),
+        // Each section has a path of its own, so its URL cannot be repeated in the other one.
+        ("url", one.url.is_none() || other.url.is_none() || one.url == other.url),
         ("secrets", exposed(&one.secrets) == exposed(&other.secrets)),
         ("delivery_secret", exposed(&one.delivery_secrets) == exposed(&other.delivery_secrets)),
         ("tolerance", one.tolerance == other.tolerance),

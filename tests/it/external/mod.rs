@@ -4,6 +4,7 @@
 //! - `demo`: `make run`, as a newcomer runs it
 //! - `gunicorn`: a backend that lets the proxy set `SCRIPT_NAME`
 //! - `frameworks`: what Express, Django and PHP read behind Caddy, with and without the program
+//! - `imports`: imported events in Django, Rails and Express with the settings of a production environment
 //! - `parsers`: parsers of queries and forms: PHP, Rack, Node, Express, Python, Django
 //! - `prometheus`: promtool on the shipped rules and dashboard
 //! - `restart`: restarts under load behind Caddy
@@ -20,6 +21,7 @@ pub mod demo;
 mod fake_stripe_api;
 mod frameworks;
 mod gunicorn;
+mod imports;
 mod parsers;
 mod prometheus;
 mod restart;

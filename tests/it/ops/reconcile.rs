@@ -229,7 +229,7 @@ async fn expired_events_are_not_listed_however_far_back_since_reaches() {
 }
 
 #[tokio::test]
-async fn events_of_one_tenant_are_compared_and_imported_by_its_segments() {
+async fn events_of_one_tenant_are_compared_and_imported_by_its_path() {
     let backend = Backend::start().await;
     let setup = Setup::new(&backend).set("webhook.path", "/tenants/{tenant}/stripe").set("webhook.name", "t");
     let fixture = Fixture::start(setup).await;
@@ -240,10 +240,12 @@ async fn events_of_one_tenant_are_compared_and_imported_by_its_segments() {
     fixture.program.send(&Event::checkout().signed().target("/tenants/other/stripe")).await;
 
     let output = fixture.reconcile(&[]).await;
+    assert!(output.code == 2 && output.err.contains("--path"), "{output:?}");
+    let output = fixture.reconcile(&["--path", "/tenants/acme"]).await;
     assert!(output.code == 2 && output.err.contains("/tenants/{tenant}/stripe"), "{output:?}");
-    let output = fixture.reconcile(&["--segments", "acme", "--apply", "--since", "1h"]).await;
+    let output = fixture.reconcile(&["--path", "/tenants/acme/stripe", "--apply", "--since", "1h"]).await;
     assert!(output.code == 0 && !output.out.contains(&id), "{output:?}");
-    let output = fixture.reconcile(&["--segments", "other", "--apply", "--since", "1h"]).await;
+    let output = fixture.reconcile(&["--path", "/tenants/other/stripe", "--apply", "--since", "1h"]).await;
     assert_eq!((output.code, last_line(&output)), (0, "1 of 1 imported."), "{output:?}");
     let got = backend.await_request(3).await;
     assert_eq!((got.target.as_str(), got.header("idempotency-key")), ("/tenants/other/stripe", Some(&*id)));
