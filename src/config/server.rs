@@ -23,6 +23,9 @@ pub struct ServerConfig {
     pub idle_timeout: Duration,
     /// The maximum of open connections. One more gets 503. Defaults to 4096.
     pub max_connections: usize,
+    /// The maximum of requests passing through at once. One more gets 503. The rest of `max_connections` is a reserve for
+    /// webhooks and the checkout. 0 in the file, the default, is three quarters of `max_connections`.
+    pub max_passthrough: usize,
     /// The maximum of webhooks being read, stored or delivered inline. One more gets 503. Defaults to 256.
     pub max_webhooks: usize,
     /// The time that work in progress may take after SIGTERM. Defaults to 35 seconds.
@@ -36,14 +39,21 @@ impl ServerConfig {
         let header_timeout = section.text("header_timeout", "10s", timeout);
         let idle_timeout = section.text("idle_timeout", "60s", timeout);
         let max_connections = section.integer("max_connections", 4096, 1..=MAX_LIMIT);
+        let max_passthrough = section.integer("max_passthrough", 0, 0..=MAX_LIMIT);
         let max_webhooks = section.integer("max_webhooks", 256, 1..=MAX_LIMIT);
         let shutdown_grace = section.text("shutdown_grace", "35s", timeout);
+        let max_connections = usize::try_from(max_connections?).ok()?;
+        let max_passthrough = match usize::try_from(max_passthrough?).ok()? {
+            0 => (max_connections * 3 / 4).max(1),
+            max => max,
+        };
         Some(Self {
             listen: listen?,
             trusted_proxies: trusted_proxies?.into_iter().flatten().collect(),
             header_timeout: header_timeout?,
             idle_timeout: idle_timeout?,
-            max_connections: usize::try_from(max_connections?).ok()?,
+            max_connections,
+            max_passthrough,
             max_webhooks: usize::try_from(max_webhooks?).ok()?,
             shutdown_grace: shutdown_grace?,
         })

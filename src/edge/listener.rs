@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 use super::connection::{Connection, Limits};
 use super::response;
 use super::{Server, serve};
+use crate::metrics::RefusalReason;
 use crate::outcome::Outcome;
 use crate::socket::{Listener, Socket};
 
@@ -42,6 +43,7 @@ pub async fn accept(
             });
         }
         Err(_) => {
+            server.context.refusals.record(RefusalReason::MaxConnections);
             if let Ok(permit) = rejections.clone().try_acquire_owned() {
                 tasks.spawn(async move {
                     let _ = timeout(REJECTION_TIMEOUT, reject_over_capacity(socket)).await;

@@ -5,7 +5,8 @@
 //! the `body` and responds; `webhook` and `checkout` use it within the permits of `admission`. Everything else goes to
 //! pingora through `proxy`. `headers` says who the client is and what no client may send, `client_addr` finds its address,
 //! `cors` decides which page may send an order, `response` is the table, `unguarded` reports webhooks that pass unverified,
-//! `handover` lets webhooks wait for the ledger of an ending process, and `drain` is the end of the program.
+//! `refusals` counts what the limits refuse, `handover` lets webhooks wait for the ledger of an ending process, and `drain`
+//! is the end of the program.
 
 mod admission;
 mod body;
@@ -19,6 +20,7 @@ pub mod handover;
 mod headers;
 pub mod listener;
 mod proxy;
+mod refusals;
 pub mod response;
 pub mod route;
 mod serve;
@@ -34,9 +36,11 @@ use crate::backend::Backend;
 use crate::config::Config;
 use crate::intake::Intake;
 use crate::metrics::Metrics;
+use crate::use_count::UseCount;
 use drain::Drain;
 use handover::Handover;
 use proxy::PassThrough;
+use refusals::Refusals;
 use route::Routes;
 use unguarded::UnguardedWebhooks;
 
@@ -64,6 +68,11 @@ struct Context {
     orders: Arc<AdmissionLimiter>,
     /// The permits for requests for a session's status.
     status_requests: Arc<AdmissionLimiter>,
+    /// The requests passing through, and how many may at once. The rest of the connections is left to webhooks and orders.
+    passing: UseCount,
+    max_passthrough: usize,
+    /// Counts and reports what the limits refuse.
+    refusals: Refusals,
     metrics: Arc<Metrics>,
     drain: Arc<Drain>,
     /// The handover of the ledger from an ending process, if the sockets are inherited.
@@ -94,6 +103,9 @@ impl Server {
             webhooks,
             orders: AdmissionLimiter::new(MAX_ORDERS),
             status_requests: AdmissionLimiter::new(MAX_STATUS_REQUESTS),
+            passing: UseCount::default(),
+            max_passthrough: config.server.max_passthrough,
+            refusals: Refusals::new(metrics.clone()),
             metrics,
             drain,
             handover,

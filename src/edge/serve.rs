@@ -10,7 +10,7 @@ use super::Context;
 use super::checkout;
 use super::connection::{Connection, ReadHeadError};
 use super::exchange::{ConnectionAction, Exchange, Handling};
-use super::headers;
+use super::headers::{self, RewrittenHead};
 use super::proxy::{FormCheck, PassThrough};
 use super::response::{self, Response};
 use super::route::{CheckoutRoute, Route, WebhookRoute};
@@ -18,8 +18,10 @@ use super::webhook;
 use crate::checkout::Checkout;
 use crate::endpoint::Endpoint;
 use crate::guard::{UnreadableForm, is_target};
+use crate::http1::accept;
 use crate::http1::framing::Framing;
 use crate::http1::head::RequestHead;
+use crate::metrics::RefusalReason;
 use crate::outcome::Outcome;
 
 /// The longest form that is judged before its request is forwarded, in bytes. A longer one is judged while it streams.
@@ -114,37 +116,13 @@ async fn forward(
     head: RequestHead,
     verdict: Option<Outcome>,
 ) -> Option<(Box<Connection>, ConnectionAction)> {
-    let (rewritten, form, reason) = {
-        let routes = context.routes.load();
-        // A dry run forwards whatever would not reach an enforced endpoint.
-        let form = match verdict {
-            Some(_) => routes.enforced_form_check(&head),
-            None => routes.form_check(&head),
-        };
-        let verdict = verdict.map(Outcome::as_str);
-        let rewritten = headers::rewrite(&head, connection.peer(), &routes.trusted_proxies, verdict);
-        let has_empty_host = rewritten.as_ref().is_some_and(|rewritten| rewritten.has_empty_host);
-        let reason = has_empty_host.then(|| routes.tells_webhook_behind_host(head.target())).flatten();
-        (rewritten, form, reason)
-    };
-    let Some(rewritten) = rewritten else {
-        let action = reject(context, &mut connection, head, Outcome::RequestMalformed).await;
+    // Held until the response has ended, or the tunnel.
+    let Some(_passing) = context.passing.try_acquire(context.max_passthrough) else {
+        let action = reject_over_capacity(context, &mut connection, head).await;
         return Some((connection, action));
     };
-    if let Some(reason) = reason {
-        context.metrics.guard_rejected(reason.as_str());
-        let action = reject(context, &mut connection, head, Outcome::AmbiguousPath).await;
-        return Some((connection, action));
-    }
-    let form = match form {
-        Ok(form) => form,
-        Err(UnreadableForm) => {
-            let action = reject(context, &mut connection, head, Outcome::BodyEncoded).await;
-            return Some((connection, action));
-        }
-    };
-    let form = match check_short_form(context, &mut connection, &head, form).await {
-        Ok(form) => form,
+    let (rewritten, form) = match prepare_to_forward(context, &mut connection, &head, verdict).await {
+        Ok(prepared) => prepared,
         Err(outcome) => {
             let action = reject(context, &mut connection, head, outcome).await;
             return Some((connection, action));
@@ -157,6 +135,38 @@ async fn forward(
     connection.reuse_buffer(head.into_buffer());
     let connection = pass_through.serve(connection, rewritten, framing, form).await?;
     Some((connection, ConnectionAction::KeepAlive))
+}
+
+/// Returns the head for the backend, and the check of a form that has to be judged while it streams.
+///
+/// # Errors
+/// The outcome with which the request is refused.
+async fn prepare_to_forward(
+    context: &Context,
+    connection: &mut Connection,
+    head: &RequestHead,
+    verdict: Option<Outcome>,
+) -> Result<(RewrittenHead, Option<FormCheck>), Outcome> {
+    let (rewritten, form, reason) = {
+        let routes = context.routes.load();
+        // A dry run forwards whatever would not reach an enforced endpoint.
+        let form = match verdict {
+            Some(_) => routes.enforced_form_check(head),
+            None => routes.form_check(head),
+        };
+        let verdict = verdict.map(Outcome::as_str);
+        let rewritten = headers::rewrite(head, connection.peer(), &routes.trusted_proxies, verdict);
+        let rewritten = rewritten.ok_or(Outcome::RequestMalformed)?;
+        let reason =
+            if rewritten.has_empty_host { routes.tells_webhook_behind_host(head.target()) } else { None };
+        (rewritten, form, reason)
+    };
+    if let Some(reason) = reason {
+        context.metrics.guard_rejected(reason.as_str());
+        return Err(Outcome::AmbiguousPath);
+    }
+    let form = form.map_err(|UnreadableForm| Outcome::BodyEncoded)?;
+    Ok((rewritten, check_short_form(context, connection, head, form).await?))
 }
 
 /// Judges a form whose whole body is here, or comes at once: the backend learns nothing of one that is refused. Returns the
@@ -201,6 +211,19 @@ async fn reject(
     outcome: Outcome,
 ) -> ConnectionAction {
     Exchange::new(context, connection, head).reject(&Response::from_outcome(outcome)).await
+}
+
+/// Refuses a request that would be one too many to pass through.
+async fn reject_over_capacity(
+    context: &Context,
+    connection: &mut Connection,
+    head: RequestHead,
+) -> ConnectionAction {
+    context.refusals.record(RefusalReason::MaxPassthrough);
+    let html = accept::prefers_html(&head.values("accept").collect::<Vec<_>>());
+    let response = Response::from_outcome(Outcome::Overloaded);
+    let response = if html { response.into_html() } else { response };
+    Exchange::new(context, connection, head).reject(&response).await
 }
 
 /// Answers a head that cannot be read and ends the connection: where the next request begins is not known.

@@ -277,7 +277,11 @@ impl Families {
     }
 }
 
-fn register<C: Collector + Clone + 'static>(registry: &Registry, result: prometheus::Result<C>) -> C {
+/// Registers a collector that [`Families`] or a file beside it describes.
+pub(super) fn register<C: Collector + Clone + 'static>(
+    registry: &Registry,
+    result: prometheus::Result<C>,
+) -> C {
     #[expect(
         clippy::expect_used,
         reason = "names and labels are literals in this file, and every test registers all of them"

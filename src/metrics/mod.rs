@@ -4,16 +4,20 @@
 //! - `families`: the name, type, help and labels of every metric
 //! - `labels`: the label values that the program chooses
 //! - `endpoint`: the series of one endpoint ([`EndpointMetrics`]), looked up once, so that counting is a few atomic additions
+//! - `refusals`: the counter of what the limits of `[server]` refuse
 
 mod endpoint;
 mod families;
 mod labels;
+mod refusals;
 
 pub use endpoint::EndpointMetrics;
 pub use labels::{ApiResult, DeliveryResult, LedgerOp, StatusClass};
+pub use refusals::RefusalReason;
 
 use families::Families;
 use prometheus::{Gauge, Histogram, IntCounter, IntGauge, Registry, TextEncoder};
+use refusals::RefusalCounters;
 use sha2::{Digest, Sha256};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -40,6 +44,7 @@ pub struct Metrics {
     ledger_resets: IntCounter,
     log_lines_dropped: IntCounter,
     unguarded_webhooks: IntCounter,
+    refusals: RefusalCounters,
     reload_successful: IntGauge,
     reload_timestamp: Gauge,
     in_flight: IntGauge,
@@ -77,6 +82,7 @@ impl Metrics {
             ledger_resets: families.ledger_resets.clone(),
             log_lines_dropped: families.log_lines_dropped.clone(),
             unguarded_webhooks: families.unguarded_webhooks.clone(),
+            refusals: RefusalCounters::new(&registry),
             reload_successful: families.reload_successful.clone(),
             reload_timestamp: families.reload_timestamp.clone(),
             in_flight: families.in_flight.clone(),
@@ -185,6 +191,11 @@ impl Metrics {
     /// Counts a POST request with a `Stripe-Signature` that passed through, since no webhook has its path.
     pub fn unguarded_webhook(&self) {
         self.unguarded_webhooks.inc();
+    }
+
+    /// Counts a connection or a request that a limit of `[server]` refused.
+    pub fn connection_refused(&self, reason: RefusalReason) {
+        self.refusals.record(reason);
     }
 
     /// Sets the number of dropped log lines, which the log counts itself, since the start of the process.
@@ -307,6 +318,7 @@ mod tests {
             "countersign_log_lines_dropped_total",
             "countersign_unguarded_webhooks_total",
             "countersign_inflight",
+            r#"countersign_connections_refused_total{reason="max_passthrough"}"#,
             r#"countersign_checkout_requests_total{outcome="created"}"#,
             "countersign_checkout_seconds_count",
             r#"countersign_stripe_api_seconds_count{outcome="timeout"}"#,
@@ -320,7 +332,7 @@ mod tests {
         let metrics = full();
         let endpoint = metrics.endpoint("/webhooks/stripe", 2);
         let second = Duration::from_secs(1);
-        let table: [(&str, Count); 15] = [
+        let table: [(&str, Count); 16] = [
             (
                 r#"countersign_webhook_requests_total{endpoint="/webhooks/stripe",outcome="in_flight"}"#,
                 Box::new(|| endpoint.record_response(Outcome::InFlight, second)),
@@ -352,6 +364,10 @@ mod tests {
             ("countersign_settle_failures_total", Box::new(|| metrics.settle_failed())),
             ("countersign_ledger_resets_total", Box::new(|| metrics.ledger_reset())),
             ("countersign_unguarded_webhooks_total", Box::new(|| metrics.unguarded_webhook())),
+            (
+                r#"countersign_connections_refused_total{reason="max_connections"}"#,
+                Box::new(|| metrics.connection_refused(RefusalReason::MaxConnections)),
+            ),
             ("countersign_log_lines_dropped_total", Box::new(|| metrics.set_log_lines_dropped(1))),
             (
                 r#"countersign_guard_rejections_total{reason="spelling"}"#,

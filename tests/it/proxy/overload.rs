@@ -104,6 +104,46 @@ async fn open_websockets_and_half_sent_uploads_do_not_block_webhooks() {
 }
 
 #[tokio::test]
+async fn hung_pages_leave_the_reserve_of_max_connections_to_webhooks() {
+    const REFUSED: &str = r#"connections_refused_total{reason="max_passthrough"}"#;
+    let backend = Backend::start().await;
+    // Three quarters of the connections may hold requests that pass through.
+    let program = Program::start(Setup::new(&backend).set("server.max_connections", 8)).await;
+    let gate = Gate::new();
+    backend.reply_at("/slow", Reply::ok().when(&gate));
+    let mut hung = vec![];
+    for n in 1..=6 {
+        let mut client = program.connect().await;
+        client.write(Request::get("/slow").bytes()).await;
+        backend.await_head(n).await;
+        hung.push(client);
+    }
+    let mut visitor = program.connect().await;
+    expect_busy(&visitor.send(&Request::get("/posts/1")).await);
+    let page = visitor.send(&Request::get("/posts/1").with("Accept", "text/html")).await;
+    assert_eq!(page.status, 503);
+    assert!(page.header("content-type").unwrap().starts_with("text/html"), "{page:?}");
+    assert_eq!(page.header("countersign-outcome"), Some("overloaded"));
+    program.send(&Event::checkout().signed()).await.expect_delivered(200);
+    assert_eq!(program.metric(REFUSED).await, 2.0);
+    program.ready().await;
+    let warned = |line: &serde_json::Value| line["reason"] == "max_passthrough" && line["level"] == "WARN";
+    program.wait_for_log("a warning", warned).await;
+    assert_eq!(
+        program.log().iter().filter(|line| line.contains("server.max_passthrough is reached")).count(),
+        1
+    );
+    gate.open();
+    for client in &mut hung {
+        assert_eq!(client.response().await.status, 200);
+    }
+    until("a place to be free", async || {
+        (visitor.send(&Request::get("/posts/1")).await.status == 200).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn connection_beyond_max_connections_gets_503_and_open_ones_continue() {
     let backend = Backend::start().await;
     let program = Program::start(Setup::new(&backend).set("server.max_connections", 4)).await;
