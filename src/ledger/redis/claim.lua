@@ -35,6 +35,11 @@ if record then
   attempt, seen = attempt + 1, string.sub(record, 52, 64)
 end
 
+if not record then
+  -- `variants` is spelled as in keys.rs. It has the hash tag of KEYS, so it is not among them.
+  local key_prefix = string.sub(KEYS[2], 1, -8) -- KEYS[2] without `running`
+  redis.call('SADD', key_prefix .. 'variants', string.match(KEYS[1], '[/?].*$', #key_prefix + 1))
+end
 redis.call('SADD', KEYS[2], KEYS[1])
 redis.call('SET', KEYS[1],
   'R ' .. ARGV[1] .. ' ' .. due .. ' 0000000000000 000 ' .. seen .. ' - ' .. attempt .. ' ' .. ARGV[3])

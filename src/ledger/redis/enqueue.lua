@@ -39,6 +39,10 @@ if lease > 0 then
   attempts = attempts + 1
   state, due, reply = 'R', now + lease, {1, attempts, 0}
 end
+if not record then
+  local key_prefix = string.sub(KEYS[2], 1, -8) -- as in claim.lua
+  redis.call('SADD', key_prefix .. 'variants', string.match(KEYS[1], '[/?].*$', #key_prefix + 1))
+end
 -- The record is written last. If the server refuses an earlier command, the event does not count as queued.
 redis.call('HSET', KEYS[3], 'head', ARGV[6], 'signature', ARGV[7], 'body', ARGV[8])
 redis.call('SADD', KEYS[6], ARGV[4])

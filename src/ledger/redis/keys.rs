@@ -9,6 +9,8 @@
 //!  PREFIX:{e}:queued ENDPOINT     sorted set of the same events by the time when they were first received
 //!  PREFIX:{e}:dead ENDPOINT       sorted set of DEAD events by the time of their last attempt
 //!  PREFIX:{e}:queued_endpoints    set: the endpoints that have ever queued an event
+//!  PREFIX:{e}:variants            set: what has ever followed an id in the key of a record, such as "?QUERY ENDPOINT". A
+//!                                 look-up by id reads these keys, and never scans the server
 //!  PREFIX:{e}:polled              sorted set of endpoints by the time when a process last asked for due events
 //!  PREFIX:{e}:marker              string: identifies the server's data; missing after the server lost its data
 //!  PREFIX:{e}:writes PROCESS      string: the number of writes of one process that the server has acknowledged. The
@@ -26,6 +28,7 @@ pub(super) struct Keys {
     pub(super) running: String,
     pub(super) queued_endpoints: String,
     pub(super) polled: String,
+    pub(super) variants: String,
     pub(super) marker: String,
 }
 
@@ -38,6 +41,7 @@ impl Keys {
             running: fixed("running"),
             queued_endpoints: fixed("queued_endpoints"),
             polled: fixed("polled"),
+            variants: fixed("variants"),
             marker: fixed("marker"),
             key_prefix,
         }
@@ -49,6 +53,11 @@ impl Keys {
         let EventKey { endpoint, segments, query, id } = key;
         let separator = if segments.is_empty() { "" } else { "/" };
         [&self.key_prefix, &**id, separator, segments, "?", query, " ", endpoint].concat()
+    }
+
+    /// Returns the key of the record that has this id and a member of `variants`.
+    pub(super) fn with_variant(&self, id: &str, variant: &str) -> String {
+        [&self.key_prefix, id, variant].concat()
     }
 
     /// Returns the key of the payload that belongs to a record. It differs from every record's key by its slash,
@@ -139,6 +148,7 @@ mod tests {
             keys.running.clone(),
             keys.queued_endpoints.clone(),
             keys.marker.clone(),
+            keys.variants.clone(),
             "production:{e}:evt_1? my shop".to_owned(),
         ];
         for other in others {

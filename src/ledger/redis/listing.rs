@@ -1,4 +1,4 @@
-//! Pages of records for operators, read by SCAN. It changes nothing, and a page costs the server a bounded amount of work.
+//! Pages of records for operators, read by SCAN, or from a set where one holds every candidate. It changes nothing, and a page costs the server a bounded amount of work.
 
 use redis::Cmd;
 
@@ -50,8 +50,11 @@ impl Listing<'_> {
         Ok(Page { records, next })
     }
 
-    /// Returns the keys of the sets that hold every candidate; `None` stands for all keys of the ledger.
+    /// Returns the keys of the sets that lead to every candidate; `None` stands for all keys of the ledger.
     async fn sources(&self) -> Result<Vec<Option<String>>, LedgerError> {
+        if self.filter.id.is_some() {
+            return Ok(vec![Some(self.keys.variants.clone())]);
+        }
         let key_of: fn(&Keys, &str) -> String = match self.filter.state {
             Some(State::Running) => return Ok(vec![Some(self.keys.running.clone())]),
             Some(State::Pending) => Keys::queued,
@@ -80,9 +83,13 @@ impl Listing<'_> {
             command.arg("COUNT").arg(SCAN_COUNT).arg("TYPE").arg("string");
             return parse_reply(self.connection.send(&command).await?);
         };
-        let scan = if set == self.keys.running { "SSCAN" } else { "ZSCAN" };
+        let is_variants = set == self.keys.variants;
+        let scan = if is_variants || set == self.keys.running { "SSCAN" } else { "ZSCAN" };
         command.arg(scan).arg(set).arg(cursor).arg("COUNT").arg(SCAN_COUNT);
         let (next, mut keys) = parse_reply::<(u64, Vec<String>)>(self.connection.send(&command).await?)?;
+        if let Some(id) = self.filter.id.as_ref().filter(|_| is_variants) {
+            keys = keys.iter().map(|variant| self.keys.with_variant(id, variant)).collect();
+        }
         // ZSCAN returns each member followed by its score. A score is not a record's key.
         keys.retain(|key| self.keys.event(key).is_some());
         Ok((next, keys))

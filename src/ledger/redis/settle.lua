@@ -9,7 +9,7 @@
 local time = redis.call('TIME')
 local now = time[1] .. string.sub(time[2] + 1000000, 2, 4)
 local key_prefix = string.sub(KEYS[1], 1, -8) -- KEYS[1] without `running`
-local records, settled, payloads, queued, dead = {}, {}, {}, {}, {}
+local records, settled, payloads, variants, queued, dead = {}, {}, {}, {}, {}, {}
 
 local function add(lists, endpoint, key)
   local list = lists[endpoint] or {}
@@ -47,6 +47,9 @@ local function settle(key, record, token, outcome, status, attempt, metadata)
       add(dead, endpoint, key)
     end
   end
+  if not record then
+    variants[#variants + 1] = string.match(key, '[/?].*$', #key_prefix + 1) -- as in claim.lua
+  end
   settled[#settled + 1] = key
   records[key] = outcome .. ' ' .. token .. ' 0000000000000 ' .. now .. ' ' .. status .. rest
   return 1
@@ -74,6 +77,9 @@ for endpoint, keys in pairs(queued) do
 end
 for endpoint, keys in pairs(dead) do
   redis.call('ZREM', key_prefix .. 'dead ' .. endpoint, unpack(keys))
+end
+if #variants > 0 then
+  redis.call('SADD', key_prefix .. 'variants', unpack(variants))
 end
 for key, record in pairs(records) do
   redis.call('SET', key, record, 'PX', ARGV[1])

@@ -224,6 +224,11 @@ impl Ledger for SqliteLedger {
         limit: usize,
     ) -> Result<Page, LedgerError> {
         let (filter, after) = (filter.clone(), after.map(str::to_owned));
+        if let (Some(id), None) = (&filter.id, &after) {
+            let (reply_tx, reply) = oneshot::channel();
+            let seqs = self.call(Job::FindId { id: id.as_str().into(), reply_tx }, reply).await?;
+            return self.read(move |path| reader::find(path, &filter, seqs)).await;
+        }
         self.read(move |path| reader::list(path, &filter, after.as_deref(), limit)).await
     }
 

@@ -49,6 +49,8 @@ pub(super) enum Job {
         action: OperatorAction,
         reply_tx: oneshot::Sender<Result<ActionResult, LedgerError>>,
     },
+    /// Finds the rows of `events` that have an id, through the index in memory.
+    FindId { id: Box<str>, reply_tx: oneshot::Sender<Result<Vec<i64>, LedgerError>> },
     /// Runs a maintenance operation that was made for the opening `epoch` of the file.
     Maintain { op: MaintenanceOp, epoch: u64, reply_tx: oneshot::Sender<Result<u64, LedgerError>> },
 }
@@ -62,6 +64,7 @@ impl Job {
             Self::Enqueue { reply_tx, .. } => drop(reply_tx.send(Err(error))),
             Self::ClaimDue { reply_tx, .. } => drop(reply_tx.send(Err(error))),
             Self::Apply { reply_tx, .. } => drop(reply_tx.send(Err(error))),
+            Self::FindId { reply_tx, .. } => drop(reply_tx.send(Err(error))),
             Self::Maintain { reply_tx, .. } => drop(reply_tx.send(Err(error))),
         }
     }

@@ -99,6 +99,41 @@ pub(super) fn list(
     })
 }
 
+/// Reads every record that has the filter's id and matches the filter: the newest of `events` first, then those of
+/// `archive`. `seqs` are the rows of `events` that may have the id. It reads a handful of rows by their keys.
+pub(super) fn find(
+    path: &Path,
+    filter: &RecordFilter,
+    mut seqs: Vec<i64>,
+) -> std::result::Result<Page, LedgerError> {
+    seqs.sort_unstable_by(|a, b| b.cmp(a));
+    with_connection(path, |conn| {
+        let mut records = Vec::new();
+        let mut read = conn.prepare(&find_event_sql())?;
+        for seq in seqs {
+            records.extend(read.query_row((seq, &filter.id), event_record).optional()?);
+        }
+        let mut read = conn.prepare(&find_archived_sql())?;
+        for archived in read.query_map([&filter.id], record)? {
+            let archived = archived?;
+            // Where both tables have an event, `events` is right.
+            if !records.iter().any(|record| record.key == archived.key) {
+                records.push(archived);
+            }
+        }
+        records.retain(|record| filter.matches(record));
+        Ok(Page { records, next: None })
+    })
+}
+
+fn find_event_sql() -> String {
+    format!("SELECT {EVENT_COLUMNS} FROM events WHERE seq = ?1 AND id = ?2")
+}
+
+fn find_archived_sql() -> String {
+    format!("SELECT {ARCHIVE_COLUMNS} FROM archive WHERE id = ?1 ORDER BY endpoint, query")
+}
+
 /// Reads one record, with its stored request if that is retained.
 pub(super) fn get(
     path: &Path,
@@ -242,4 +277,26 @@ fn record(row: &Row<'_>) -> Result<Record> {
         settled: row.get(11)?,
         due: None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_up_by_id_searches_by_keys_and_scans_no_table() {
+        let dir = tempfile::tempdir().unwrap();
+        let conn = schema::open(&dir.path().join("l.db")).unwrap();
+        for (sql, plan) in [
+            (find_event_sql(), "SEARCH events USING INTEGER PRIMARY KEY (rowid=?)"),
+            (find_archived_sql(), "SEARCH archive USING PRIMARY KEY (id=?)"),
+        ] {
+            let mut explain = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+            let parameters = vec![rusqlite::types::Null; explain.parameter_count()];
+            let steps = explain
+                .query_map(rusqlite::params_from_iter(parameters), |row| row.get::<_, String>(3))
+                .unwrap();
+            assert_eq!(steps.collect::<Result<Vec<_>>>().unwrap(), [plan]);
+        }
+    }
 }

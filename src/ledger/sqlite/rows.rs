@@ -141,6 +141,11 @@ impl<'c> EventRows<'c> {
         self.index.seq(hash)
     }
 
+    /// The rows of `events` that the index has for an id.
+    pub(super) fn seqs_with_id(&self, id: &str) -> Vec<i64> {
+        self.index.seqs_with_id(id, &self.hasher)
+    }
+
     /// Removes a row from the index that the table no longer has.
     pub(super) fn remove_from_index(&mut self, hash: KeyHash, seq: i64) {
         self.index.remove(hash, seq);

@@ -117,6 +117,11 @@ impl<'c> Transitions<'c> {
         self.rows.len()
     }
 
+    /// The rows of `events` that may have this id.
+    pub(super) fn seqs_with_id(&self, id: &str) -> Vec<i64> {
+        self.rows.seqs_with_id(id)
+    }
+
     /// Runs a maintenance operation and returns the number of rows it changed.
     pub(super) fn run_maintenance(&mut self, op: &mut MaintenanceOp) -> Result<u64> {
         self.rows.run_maintenance(op)

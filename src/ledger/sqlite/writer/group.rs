@@ -21,6 +21,7 @@ enum JobOutcome {
     DueClaimed(Vec<DueEvent>),
     Settled(Settled),
     Applied(ActionResult),
+    Found(Vec<i64>),
     Maintained(u64),
     /// The caller stopped waiting, or the job was made for an earlier opening of the file.
     Skipped,
@@ -46,6 +47,7 @@ impl Writer {
                 JobOutcome::Claimed(_)
                 | JobOutcome::Settled(_)
                 | JobOutcome::Applied(_)
+                | JobOutcome::Found(_)
                 | JobOutcome::Skipped => {}
             }
             if let (Job::Maintain { op: MaintenanceOp::Checkpoint, .. }, JobOutcome::Maintained(_)) =
@@ -97,6 +99,7 @@ impl Writer {
             Job::Apply { key, action, .. } => {
                 JobOutcome::Applied(transitions.apply(key, *action, now, leases)?)
             }
+            Job::FindId { id, .. } => JobOutcome::Found(transitions.seqs_with_id(id)),
             Job::Maintain { epoch, .. } if *epoch != self.epoch => JobOutcome::Skipped,
             Job::Maintain { op, .. } => JobOutcome::Maintained(transitions.run_maintenance(op)?),
         })
@@ -140,6 +143,7 @@ impl Writer {
                 }
             }
             (Job::Apply { reply_tx, .. }, JobOutcome::Applied(result)) => drop(reply_tx.send(Ok(result))),
+            (Job::FindId { reply_tx, .. }, JobOutcome::Found(seqs)) => drop(reply_tx.send(Ok(seqs))),
             (Job::Settle { reply_tx, .. }, JobOutcome::Settled(settled)) => drop(reply_tx.send(Ok(settled))),
             (Job::Maintain { reply_tx, .. }, JobOutcome::Maintained(rows)) => drop(reply_tx.send(Ok(rows))),
             // Only skipped jobs get here: `run_job` makes the outcome that belongs to its job.
@@ -150,6 +154,7 @@ impl Writer {
                 | JobOutcome::DueClaimed(_)
                 | JobOutcome::Settled(_)
                 | JobOutcome::Applied(_)
+                | JobOutcome::Found(_)
                 | JobOutcome::Maintained(_),
             ) => job.fail(file_error(&self.path, "it was reopened before the job ran")),
         }
