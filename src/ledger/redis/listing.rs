@@ -1,4 +1,5 @@
-//! Pages of records for operators, read by SCAN, or from a set where one holds every candidate. It changes nothing, and a page costs the server a bounded amount of work.
+//! Pages of records for operators. They are read by SCAN, or from a set where one leads to every candidate. It changes
+//! nothing, and a page costs the server a bounded amount of work.
 
 use redis::Cmd;
 

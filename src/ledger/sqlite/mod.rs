@@ -149,6 +149,12 @@ impl SqliteLedger {
         file_error(&self.path, "its disk did not answer in time")
     }
 
+    /// Asks the writer's index for the rows of `events` that may have this id.
+    async fn seqs_with_id(&self, id: &str) -> Result<Vec<i64>, LedgerError> {
+        let (reply_tx, reply) = oneshot::channel();
+        self.call(Job::FindId { id: id.into(), reply_tx }, reply).await
+    }
+
     /// Runs a query beside the writer, on a thread where blocking is allowed.
     async fn read<T: Send + 'static>(
         &self,
@@ -225,16 +231,15 @@ impl Ledger for SqliteLedger {
     ) -> Result<Page, LedgerError> {
         let (filter, after) = (filter.clone(), after.map(str::to_owned));
         if let (Some(id), None) = (&filter.id, &after) {
-            let (reply_tx, reply) = oneshot::channel();
-            let seqs = self.call(Job::FindId { id: id.as_str().into(), reply_tx }, reply).await?;
+            let seqs = self.seqs_with_id(id).await?;
             return self.read(move |path| reader::find(path, &filter, seqs)).await;
         }
         self.read(move |path| reader::list(path, &filter, after.as_deref(), limit)).await
     }
 
     async fn get(&self, key: &EventKey) -> Result<Option<(Record, Option<StoredRequest>)>, LedgerError> {
-        let key = key.clone();
-        self.read(move |path| reader::get(path, &key)).await
+        let (key, seqs) = (key.clone(), self.seqs_with_id(&key.id).await?);
+        self.read(move |path| reader::get(path, &key, &seqs)).await
     }
 
     async fn apply(&self, key: &EventKey, action: OperatorAction) -> Result<ActionResult, LedgerError> {

@@ -134,26 +134,30 @@ fn find_archived_sql() -> String {
     format!("SELECT {ARCHIVE_COLUMNS} FROM archive WHERE id = ?1 ORDER BY endpoint, query")
 }
 
-/// Reads one record, with its stored request if that is retained.
+/// Reads one record, with its stored request if that is retained. `seqs` are the rows of `events` that may have the id.
 pub(super) fn get(
     path: &Path,
     key: &EventKey,
+    seqs: &[i64],
 ) -> std::result::Result<Option<(Record, Option<StoredRequest>)>, LedgerError> {
     with_connection(path, |conn| {
-        let condition = "WHERE id = ?1 AND endpoint = ?2 AND query = ?3";
-        let key = (&key.id, &*key.endpoint, &*key.variant());
-        let event = conn
-            .query_row(&format!("SELECT {EVENT_COLUMNS} FROM events {condition}"), key, |row| {
-                Ok((event_record(row)?, row.get::<_, i64>(13)?))
-            })
-            .optional()?;
-        if let Some((record, seq)) = event {
-            let payload = "SELECT mode, head, signature, body FROM payloads WHERE seq = ?1";
-            let request = conn.query_row(payload, [seq], |row| stored_request(row, 0)).optional()?;
-            return Ok(Some((record, request)));
+        let mut read = conn.prepare(&find_event_sql())?;
+        for seq in seqs {
+            let event = read.query_row((seq, &key.id), event_record).optional()?;
+            if let Some(event) = event.filter(|event| event.key == *key) {
+                let payload = "SELECT mode, head, signature, body FROM payloads WHERE seq = ?1";
+                let request = conn.query_row(payload, [seq], |row| stored_request(row, 0)).optional()?;
+                return Ok(Some((event, request)));
+            }
         }
-        let archived = format!("SELECT {ARCHIVE_COLUMNS} FROM archive {condition}");
-        Ok(conn.query_row(&archived, key, record).optional()?.map(|record| (record, None)))
+        let mut read = conn.prepare(&find_archived_sql())?;
+        for archived in read.query_map([&key.id], record)? {
+            let archived = archived?;
+            if archived.key == *key {
+                return Ok(Some((archived, None)));
+            }
+        }
+        Ok(None)
     })
 }
 

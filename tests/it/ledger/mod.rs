@@ -6,11 +6,13 @@
 //! - `redis_credentials`: a password of Redis that changes while the program runs
 //! - `redis_faults`: Redis stopped, killed, paused, emptied, full or misconfigured
 //! - `failover`: a replica of Redis that lagged behind is promoted
+//! - `lookup`: look-ups of events by their id
 //! - `replicas`: several programs on one Redis
 
 mod contract;
 mod failover;
 mod faults;
+mod lookup;
 mod redis_credentials;
 mod redis_faults;
 mod replicas;
