@@ -21,6 +21,8 @@ pub struct ServerConfig {
     pub header_timeout: Duration,
     /// The time for which a connection may idle between two requests. Defaults to 60 seconds.
     pub idle_timeout: Duration,
+    /// How long a request that passes through may wait for the next bytes of its body. Defaults to 10 minutes.
+    pub passthrough_read_timeout: Duration,
     /// The maximum of open connections. One more gets 503. Defaults to 4096.
     pub max_connections: usize,
     /// The maximum of requests passing through at once. One more gets 503. The rest of `max_connections` is a reserve for
@@ -38,6 +40,7 @@ impl ServerConfig {
         let trusted_proxies = section.list("trusted_proxies", &["private_ranges"], networks);
         let header_timeout = section.text("header_timeout", "10s", timeout);
         let idle_timeout = section.text("idle_timeout", "60s", timeout);
+        let passthrough_read_timeout = section.text("passthrough_read_timeout", "10m", timeout);
         let max_connections = section.integer("max_connections", 4096, 1..=MAX_LIMIT);
         let max_passthrough = section.integer("max_passthrough", 0, 0..=MAX_LIMIT);
         let max_webhooks = section.integer("max_webhooks", 256, 1..=MAX_LIMIT);
@@ -52,6 +55,7 @@ impl ServerConfig {
             trusted_proxies: trusted_proxies?.into_iter().flatten().collect(),
             header_timeout: header_timeout?,
             idle_timeout: idle_timeout?,
+            passthrough_read_timeout: passthrough_read_timeout?,
             max_connections,
             max_passthrough,
             max_webhooks: usize::try_from(max_webhooks?).ok()?,

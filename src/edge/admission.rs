@@ -1,83 +1,104 @@
-//! Limits concurrent webhooks, and concurrent orders. When full, it evicts the request that has waited longest for its body,
-//! so slow uploads cannot starve Stripe. It never evicts a request whose body has arrived.
+//! Limits concurrent webhooks, orders and requests that pass through. When full, it evicts the one that has waited longest
+//! for its client, so slow uploads cannot starve anyone. It never evicts a request that waits for nothing.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 /// How long a request waits for the permit of an evicted one.
 const EVICTION_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// A concurrency limit from which requests that wait for their body can be evicted.
+/// A concurrency limit from which requests that wait for their client can be evicted.
 #[derive(Debug)]
 pub(super) struct AdmissionLimiter {
     permits: Arc<Semaphore>,
-    /// One entry for each request that waits for its body, the oldest first.
-    evictable: Mutex<VecDeque<Arc<Notify>>>,
+    waits: Mutex<Waits>,
+}
+
+/// The requests that wait for their client.
+#[derive(Debug, Default)]
+struct Waits {
+    /// The number of the next wait.
+    next: u64,
+    /// Wakes the request of each wait. Waits have ascending numbers, so the first is the longest.
+    wakers: BTreeMap<u64, Waker>,
 }
 
 /// A permit for one request, returned to the limiter when dropped.
 #[derive(Debug)]
 pub(super) struct AdmissionPermit {
     limiter: Arc<AdmissionLimiter>,
-    /// This request's entry in the limiter's `evictable`, set while it waits for its body.
-    eviction: Option<Arc<Notify>>,
+    /// The number of this request's wait, set while it waits for its client.
+    wait: Option<u64>,
     _permit: OwnedSemaphorePermit,
 }
 
 impl AdmissionLimiter {
     /// Creates a limiter that admits up to `max` requests at once.
     pub(super) fn new(max: usize) -> Arc<Self> {
-        Arc::new(Self { permits: Arc::new(Semaphore::new(max)), evictable: Mutex::default() })
+        Arc::new(Self { permits: Arc::new(Semaphore::new(max)), waits: Mutex::default() })
     }
 
-    /// Acquires a permit, if need be that of the request that has waited longest for its body.
+    /// Acquires a permit, if need be that of the request that has waited longest for its client.
     ///
-    /// Returns `None` if all permits belong to requests whose bodies have arrived, or the evicted one is slow to leave.
+    /// Returns `None` if all permits belong to requests that wait for nothing, or the evicted one is slow to leave.
     pub(super) async fn acquire(self: &Arc<Self>) -> Option<AdmissionPermit> {
         let permit = match self.permits.clone().try_acquire_owned() {
             Ok(permit) => permit,
             Err(_) => {
-                let oldest = self.evictable().pop_front()?;
-                oldest.notify_one();
+                let (_, longest) = self.waits().wakers.pop_first()?;
+                longest.wake();
                 timeout(EVICTION_TIMEOUT, self.permits.clone().acquire_owned()).await.ok()?.ok()?
             }
         };
-        Some(AdmissionPermit { limiter: self.clone(), eviction: None, _permit: permit })
+        Some(AdmissionPermit { limiter: self.clone(), wait: None, _permit: permit })
     }
 
-    fn evictable(&self) -> MutexGuard<'_, VecDeque<Arc<Notify>>> {
+    fn waits(&self) -> MutexGuard<'_, Waits> {
         // No code panics while it holds the lock, so a poisoned one cannot occur.
-        self.evictable.lock().unwrap_or_else(PoisonError::into_inner)
+        self.waits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl AdmissionPermit {
-    /// Waits until this request is evicted.
-    ///
-    /// The request is evictable from the first poll until [`AdmissionPermit::pin`]. Poll it only while the body arrives.
+    /// Waits until this request is evicted, as [`AdmissionPermit::poll_evicted`] does.
     pub(super) async fn evicted(&mut self) {
-        let notify = self.eviction.get_or_insert_with(|| {
-            let notify = Arc::new(Notify::new());
-            self.limiter.evictable().push_back(notify.clone());
-            notify
-        });
-        notify.notified().await;
+        poll_fn(|cx| self.poll_evicted(cx)).await;
     }
 
-    /// Makes this request safe from eviction until it ends, because its body has arrived.
-    pub(super) fn pin(&mut self) {
-        if let Some(own) = self.eviction.take() {
-            self.limiter.evictable().retain(|other| !Arc::ptr_eq(other, &own));
+    /// Is ready once this request is evicted.
+    ///
+    /// The request is evictable from the first poll until [`AdmissionPermit::pin`]. Poll it only while the client is awaited.
+    pub(super) fn poll_evicted(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut waits = self.limiter.waits();
+        match self.wait {
+            Some(wait) => match waits.wakers.get_mut(&wait) {
+                Some(waker) => waker.clone_from(cx.waker()),
+                None => return Poll::Ready(()),
+            },
+            None => {
+                let wait = waits.next;
+                waits.next += 1;
+                waits.wakers.insert(wait, cx.waker().clone());
+                self.wait = Some(wait);
+            }
         }
+        Poll::Pending
+    }
+
+    /// Makes this request safe from eviction, because what it waited for has arrived. Returns false if it was evicted before.
+    pub(super) fn pin(&mut self) -> bool {
+        self.wait.take().is_none_or(|wait| self.limiter.waits().wakers.remove(&wait).is_some())
     }
 }
 
 impl Drop for AdmissionPermit {
     fn drop(&mut self) {
-        // A request that ended must not stay in the queue of evictable ones.
+        // A request that ended must not stay among the evictable ones.
         self.pin();
     }
 }
@@ -87,7 +108,6 @@ mod tests {
     use super::*;
     use std::future::Future;
     use std::pin::pin;
-    use std::task::{Context, Waker};
 
     #[tokio::test]
     async fn a_pinned_request_is_not_evicted() {
@@ -121,5 +141,23 @@ mod tests {
         assert!(pin!(permit.evicted()).poll(&mut Context::from_waker(Waker::noop())).is_pending());
         permit.pin();
         assert!(limiter.acquire().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn what_arrives_begins_a_new_wait_behind_all_others() {
+        let limiter = AdmissionLimiter::new(2);
+        let (mut first, mut second) = (limiter.acquire().await.unwrap(), limiter.acquire().await.unwrap());
+        let mut cx = Context::from_waker(Waker::noop());
+        for permit in [&mut first, &mut second] {
+            assert!(permit.poll_evicted(&mut cx).is_pending());
+        }
+        assert!(first.pin());
+        assert!(first.poll_evicted(&mut cx).is_pending());
+        let (third, evicted) = tokio::join!(limiter.acquire(), async {
+            second.evicted().await;
+            second.pin()
+        });
+        assert!(third.is_none() && !evicted, "the second was evicted, and kept its permit");
+        assert!(first.poll_evicted(&mut cx).is_pending());
     }
 }

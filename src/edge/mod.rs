@@ -36,7 +36,6 @@ use crate::backend::Backend;
 use crate::config::Config;
 use crate::intake::Intake;
 use crate::metrics::Metrics;
-use crate::use_count::UseCount;
 use drain::Drain;
 use handover::Handover;
 use proxy::PassThrough;
@@ -68,11 +67,10 @@ struct Context {
     orders: Arc<AdmissionLimiter>,
     /// The permits for requests for a session's status.
     status_requests: Arc<AdmissionLimiter>,
-    /// The requests passing through, and how many may at once. The rest of the connections is left to webhooks and orders.
-    passing: UseCount,
-    max_passthrough: usize,
+    /// The permits for requests that pass through. The other connections are left to webhooks and orders.
+    passing: Arc<AdmissionLimiter>,
     /// Counts and reports what the limits refuse.
-    refusals: Refusals,
+    refusals: Arc<Refusals>,
     metrics: Arc<Metrics>,
     drain: Arc<Drain>,
     /// The handover of the ledger from an ending process, if the sockets are inherited.
@@ -94,7 +92,10 @@ impl Server {
         drain: Arc<Drain>,
         handover: Option<Arc<Handover>>,
     ) -> Self {
-        let pass_through = PassThrough::new(backend, metrics.clone(), drain.watch());
+        let refusals = Arc::new(Refusals::new(metrics.clone()));
+        let read_timeout = config.server.passthrough_read_timeout;
+        let pass_through =
+            PassThrough::new(backend, metrics.clone(), drain.watch(), read_timeout, refusals.clone());
         let webhooks = AdmissionLimiter::new(config.server.max_webhooks);
         let attempt_timeout = config.backend.connect_timeout + config.backend.response_timeout;
         let context = Context {
@@ -103,9 +104,8 @@ impl Server {
             webhooks,
             orders: AdmissionLimiter::new(MAX_ORDERS),
             status_requests: AdmissionLimiter::new(MAX_STATUS_REQUESTS),
-            passing: UseCount::default(),
-            max_passthrough: config.server.max_passthrough,
-            refusals: Refusals::new(metrics.clone()),
+            passing: AdmissionLimiter::new(config.server.max_passthrough),
+            refusals,
             metrics,
             drain,
             handover,

@@ -116,8 +116,7 @@ async fn forward(
     head: RequestHead,
     verdict: Option<Outcome>,
 ) -> Option<(Box<Connection>, ConnectionAction)> {
-    // Held until the response has ended, or the tunnel.
-    let Some(_passing) = context.passing.try_acquire(context.max_passthrough) else {
+    let Some(permit) = context.passing.acquire().await else {
         let action = reject_over_capacity(context, &mut connection, head).await;
         return Some((connection, action));
     };
@@ -133,7 +132,7 @@ async fn forward(
     }
     let framing = head.framing();
     connection.reuse_buffer(head.into_buffer());
-    let connection = pass_through.serve(connection, rewritten, framing, form).await?;
+    let connection = pass_through.serve(connection, rewritten, framing, form, permit).await?;
     Some((connection, ConnectionAction::KeepAlive))
 }
 

@@ -4,25 +4,21 @@
 //! stays in the connection's buffer for the next request, and the client's leaving is still seen. Only a response without
 //! an end (a WebSocket, an event stream) lifts that bound. Such a connection is closed at once when the program drains.
 
-use async_trait::async_trait;
 use bytes::{Buf, Bytes, BytesMut};
-use pingora::protocols::raw_connect::ProxyDigest;
-use pingora::protocols::{
-    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream,
-    TimingDigest, UniqueID, UniqueIDType,
-};
+use pingora::protocols::Stream;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll, ready};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 
 use super::body_limit::BodyLimit;
+use super::body_wait::BodyWait;
 use super::form_check::FormCheck;
 use crate::edge::connection::{Connection, READ_SIZE};
 use crate::edge::headers::RewrittenHead;
 use crate::http1::framing::Framing;
+use crate::outcome::Outcome;
 
 /// Writes shorter than this wait for the next one or a flush, so that a head and its body leave together.
 const COALESCE: usize = 1460;
@@ -40,6 +36,8 @@ pub(super) struct ClientStream {
     connection: Box<Connection>,
     /// What pingora may still read of the request's body.
     body_limit: BodyLimit,
+    /// The wait for the next bytes of that body.
+    body_wait: BodyWait,
     /// What pingora has yet to read of the head, in place of the one that came.
     rewritten_head: BytesMut,
     /// The lines that the head gets on the way to the backend.
@@ -61,10 +59,12 @@ impl ClientStream {
         head: RewrittenHead,
         framing: Framing,
         form: Option<FormCheck>,
+        body_wait: BodyWait,
     ) -> Self {
         Self {
             connection,
             body_limit: BodyLimit::new(framing),
+            body_wait,
             rewritten_head: head.head,
             appended_headers: head.appended_headers,
             form,
@@ -87,6 +87,11 @@ impl ClientStream {
         Some(stream.connection)
     }
 
+    /// A number that tells this connection from every other open one.
+    pub(super) fn id(&self) -> i32 {
+        self.connection.fd()
+    }
+
     /// The lines that the head gets on the way to the backend.
     pub(super) fn appended_headers(&self) -> Bytes {
         self.appended_headers.clone()
@@ -95,6 +100,11 @@ impl ClientStream {
     /// The check of the request's form, if it has one.
     pub(super) fn form(&self) -> Option<&FormCheck> {
         self.form.as_ref()
+    }
+
+    /// Why the request was ended while its client was awaited; `None` if it was not.
+    pub(super) fn ended(&self) -> Option<Outcome> {
+        self.body_wait.ended()
     }
 
     /// Notes that the response is a stream of events.
@@ -217,19 +227,25 @@ impl AsyncRead for ClientStream {
         }
         // A body of known length, or a stream without an end, need not go through the connection's buffer.
         let limit = if this.is_upgraded() { Some(usize::MAX) } else { this.body_limit.known() };
-        let Some(limit) = limit else {
-            if ready!(this.connection.poll_fill(cx))? > 0 {
-                this.feed(buf);
-            }
-            return Poll::Ready(Ok(()));
+        let read = match limit {
+            Some(limit) => this.poll_read_socket(limit, cx, buf).map_ok(|n| this.body_limit.reduce(n)),
+            None => this.connection.poll_fill(cx).map_ok(|n| {
+                if n > 0 {
+                    this.feed(buf);
+                }
+            }),
         };
-        match this.poll_read_socket(limit, cx, buf) {
-            Poll::Ready(Ok(n)) => {
-                this.body_limit.reduce(n);
-                Poll::Ready(Ok(()))
+        match read {
+            Poll::Ready(read) => Poll::Ready(this.body_wait.stop().and(read)),
+            // The client of a tunnel may be silent for ever.
+            Poll::Pending if this.is_upgraded() => {
+                let _ = this.body_wait.stop();
+                this.poll_cut_off(cx)
             }
-            Poll::Ready(Err(e)) => Poll::Ready(Err(e)),
-            Poll::Pending => this.poll_cut_off(cx),
+            Poll::Pending => match this.poll_cut_off(cx) {
+                Poll::Ready(end) => Poll::Ready(end),
+                Poll::Pending => this.body_wait.poll_ended(cx).map(Err),
+            },
         }
     }
 }
@@ -259,39 +275,5 @@ impl AsyncWrite for ClientStream {
         let this = self.get_mut();
         ready!(this.poll_write_buf(cx))?;
         this.connection.socket().poll_shutdown(cx)
-    }
-}
-
-#[async_trait]
-impl Shutdown for ClientStream {
-    async fn shutdown(&mut self) {
-        let _ = AsyncWriteExt::shutdown(self).await;
-    }
-}
-
-impl UniqueID for ClientStream {
-    fn id(&self) -> UniqueIDType {
-        self.connection.fd()
-    }
-}
-
-impl Ssl for ClientStream {}
-impl Peek for ClientStream {}
-
-impl GetTimingDigest for ClientStream {
-    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
-        Vec::new()
-    }
-}
-
-impl GetProxyDigest for ClientStream {
-    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        None
-    }
-}
-
-impl GetSocketDigest for ClientStream {
-    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        None
     }
 }

@@ -1,13 +1,16 @@
 //! Requests that pass through to the backend, by way of pingora. Only the files here name pingora.
 //!
-//! `client_stream` lends pingora the client's connection for one request, within its `body_limit`. `upstream` connects it
-//! to the backend, `form_check` judges the fields of forms, `pooled_stream` lends it a pooled connection, and `tunnel` delays an upgrade by one poll. This file
-//! implements pingora's hooks. Webhooks never come here, and a head is rewritten before pingora reads it.
+//! `client_stream` lends pingora the client's connection for one request, within its `body_limit` and its `body_wait`;
+//! `stream_traits` has what else pingora asks of it. `upstream` connects it to the backend, `form_check` judges the fields of
+//! forms, `pooled_stream` lends it a pooled connection, and `tunnel` delays an upgrade by one poll. This file implements
+//! pingora's hooks. Webhooks never come here, and a head is rewritten before pingora reads it.
 
 mod body_limit;
+mod body_wait;
 mod client_stream;
 mod form_check;
 mod pooled_stream;
+mod stream_traits;
 mod tunnel;
 mod upstream;
 
@@ -22,15 +25,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
+use super::admission::AdmissionPermit;
 use super::connection::Connection;
 use super::headers::RewrittenHead;
+use super::refusals::Refusals;
 use super::response::Response;
 use crate::backend::Backend;
 use crate::clock;
 use crate::http1::accept;
 use crate::http1::framing::Framing;
-use crate::metrics::{InFlight, Metrics, StatusClass};
+use crate::metrics::{InFlight, Metrics, RefusalReason, StatusClass};
 use crate::outcome::Outcome;
+use body_wait::BodyWait;
 use client_stream::ClientStream;
 use form_check::FormAttempt;
 use upstream::{BackendConnector, Upstream};
@@ -45,25 +51,35 @@ const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
 pub(super) struct PassThrough {
     proxy: Arc<HttpProxy<ProxyHooks>>,
     draining: watch::Receiver<bool>,
+    read_timeout: Duration,
 }
 
 impl PassThrough {
-    /// Creates the proxy to `backend`. `draining` turns true when connections are to end with their request.
-    pub(super) fn new(backend: Backend, metrics: Arc<Metrics>, draining: watch::Receiver<bool>) -> Self {
-        let hooks = ProxyHooks { upstream: Upstream::new(backend), metrics };
-        Self { proxy: Arc::new(pingora::proxy::http_proxy(&Arc::default(), hooks)), draining }
+    /// Creates the proxy to `backend`. `draining` turns true when connections are to end with their request. `read_timeout` is
+    /// how long the next bytes of a request's body are awaited.
+    pub(super) fn new(
+        backend: Backend,
+        metrics: Arc<Metrics>,
+        draining: watch::Receiver<bool>,
+        read_timeout: Duration,
+        refusals: Arc<Refusals>,
+    ) -> Self {
+        let hooks = ProxyHooks { upstream: Upstream::new(backend), metrics, refusals };
+        Self { proxy: Arc::new(pingora::proxy::http_proxy(&Arc::default(), hooks)), draining, read_timeout }
     }
 
     /// Forwards the request with this head, whose body the connection's buffer begins with. `form` checks the body if it is
-    /// a form that may tell a webhook. Returns the connection if it can carry another request.
+    /// a form that may tell a webhook, and `permit` is held until the response has ended. Returns the connection if it can carry another request.
     pub(super) async fn serve(
         &self,
         connection: Box<Connection>,
         head: RewrittenHead,
         framing: Framing,
         form: Option<FormCheck>,
+        permit: AdmissionPermit,
     ) -> Option<Box<Connection>> {
-        let stream = ClientStream::new(connection, head, framing, form);
+        let body_wait = BodyWait::new(permit, self.read_timeout);
+        let stream = ClientStream::new(connection, head, framing, form, body_wait);
         let session = ServerSession::new_http1(Box::new(stream));
         let reused = self.proxy.process_new_http(session, &self.draining).await?;
         let (stream, _) = reused.consume();
@@ -75,6 +91,7 @@ impl PassThrough {
 struct ProxyHooks {
     upstream: Upstream,
     metrics: Arc<Metrics>,
+    refusals: Arc<Refusals>,
 }
 
 /// What a request carries from hook to hook.
@@ -108,6 +125,8 @@ impl ProxyHttp for ProxyHooks {
 
     async fn upstream_peer(&self, session: &mut Session, ctx: &mut RequestCtx) -> Result<Box<HttpPeer>> {
         session.set_total_drain_timeout(Some(DISCARD_TIMEOUT));
+        // pingora would wait 60 s for the next bytes. `ClientStream` keeps the configured limit.
+        session.set_read_timeout(None);
         let stream = ClientStream::downcast_ref(session.downstream_session.stream());
         let appended_headers = stream.map(ClientStream::appended_headers).unwrap_or_default();
         // A further attempt sends the body from its beginning.
@@ -172,8 +191,16 @@ impl ProxyHttp for ProxyHooks {
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, e: &Error, ctx: &mut RequestCtx) -> FailToProxy {
-        let outcome =
-            if ctx.form_is_rejected() { ambiguous_form(session) } else { error_outcome(session, e) };
+        let ended =
+            ClientStream::downcast_ref(session.downstream_session.stream()).and_then(ClientStream::ended);
+        if ended == Some(Outcome::Overloaded) {
+            self.refusals.record(RefusalReason::MaxPassthrough);
+        }
+        let own = if ctx.form_is_rejected() { Some(Outcome::AmbiguousPath) } else { ended };
+        let outcome = match own {
+            Some(outcome) => unless_begun(session, outcome),
+            None => error_outcome(session, e),
+        };
         let Some(outcome) = outcome else {
             return FailToProxy { error_code: 0, can_reuse_downstream: false };
         };
@@ -208,10 +235,10 @@ impl RequestCtx {
     }
 }
 
-/// Returns what to tell a client whose form tells a webhook; `None` if the backend's response has begun.
-fn ambiguous_form(session: &Session) -> Option<Outcome> {
+/// Returns the outcome; `None` if the backend's response has begun.
+fn unless_begun(session: &Session, outcome: Outcome) -> Option<Outcome> {
     let begun = session.response_written().is_some_and(|head| !head.status.is_informational());
-    (!begun).then_some(Outcome::AmbiguousPath)
+    (!begun).then_some(outcome)
 }
 
 /// Returns what to tell the client; `None` if it is too late, or nobody is there.

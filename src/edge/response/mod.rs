@@ -64,7 +64,7 @@ static ROWS: [ResponseRow<Outcome>; Outcome::ALL.len()] = [
     (Outcome::MethodNotAllowed, 405, None, "Send webhooks with POST."),
     (Outcome::QueryUnexpected, 400, None, "The query is none of this endpoint's allowed_queries. Stripe's signature does not cover it. Send webhooks to the URL that is configured at Stripe, or add its query."),
     (Outcome::BodyTooLarge, 413, None, "The body is larger than this endpoint's max_body. Raise max_body if such events are expected."),
-    (Outcome::BodyTooSlow, 408, None, "The body did not arrive within body_timeout. Send it again."),
+    (Outcome::BodyTooSlow, 408, None, "The body did not arrive within its time limit. Send it again."),
     (Outcome::BodyMalformed, 400, None, "The body is incomplete, or its Transfer-Encoding is invalid."),
     (Outcome::BodyEncoded, 415, None, "The body has a Content-Encoding, or a form has a charset that hides its letters. Send it without: the bytes are judged as they are sent."),
     (Outcome::RequestMalformed, 400, None, "Check the request line and Host header. Also rejected: more than 128 headers, duplicate Content-Length, Content-Length together with Transfer-Encoding, bare LF."),

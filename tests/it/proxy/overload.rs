@@ -4,8 +4,13 @@ use crate::harness::{
     Backend, Client, Event, Gate, Program, Reply, Request, Response, Setup, at_most, until,
 };
 use futures_util::future::join_all;
+use futures_util::{SinkExt, StreamExt};
 use std::time::Duration;
 use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::Message;
+
+/// The series of what `max_passthrough` refuses.
+const REFUSED: &str = r#"connections_refused_total{reason="max_passthrough"}"#;
 
 #[track_caller]
 fn expect_busy(response: &Response) {
@@ -105,7 +110,6 @@ async fn open_websockets_and_half_sent_uploads_do_not_block_webhooks() {
 
 #[tokio::test]
 async fn hung_pages_leave_the_reserve_of_max_connections_to_webhooks() {
-    const REFUSED: &str = r#"connections_refused_total{reason="max_passthrough"}"#;
     let backend = Backend::start().await;
     // Three quarters of the connections may hold requests that pass through.
     let program = Program::start(Setup::new(&backend).set("server.max_connections", 8)).await;
@@ -141,6 +145,57 @@ async fn hung_pages_leave_the_reserve_of_max_connections_to_webhooks() {
         (visitor.send(&Request::get("/posts/1")).await.status == 200).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn an_upload_that_waits_for_its_client_is_ended_for_a_page_when_max_passthrough_is_reached() {
+    let backend = Backend::start().await;
+    let program = Program::start(Setup::new(&backend).set("server.max_passthrough", 3)).await;
+    let gate = Gate::new();
+    backend.reply_at("/slow", Reply::ok().when(&gate));
+    let mut page = program.connect().await;
+    page.write(Request::get("/slow").bytes()).await;
+    backend.await_head(1).await;
+    // One body of known length, and one chunked.
+    let (mut known, mut chunked) = (program.connect().await, program.connect().await);
+    let head = "POST /upload HTTP/1.1\r\nHost: a.example\r\n";
+    known.write(format!("{head}Content-Length: 2\r\n\r\nx")).await;
+    backend.await_head(2).await;
+    chunked.write(format!("{head}Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n")).await;
+    backend.await_head(3).await;
+    // An upload may not wait yet when the first of these comes.
+    until("a place for a page", async || {
+        (program.send(&Request::get("/posts/1")).await.status == 200).then_some(())
+    })
+    .await;
+    let (ended, mut other, rest) = tokio::select! {
+        response = known.response() => (response, chunked, "0\r\n\r\n"),
+        response = chunked.response() => (response, known, "x"),
+    };
+    expect_busy(&ended);
+    assert!(program.metric(REFUSED).await >= 1.0);
+    other.write(rest).await;
+    assert_eq!(other.response().await.status, 200);
+    gate.open();
+    assert_eq!(page.response().await.status, 200);
+}
+
+#[tokio::test]
+async fn an_upload_ends_after_passthrough_read_timeout_and_a_silent_websocket_does_not() {
+    let backend = Backend::start().await;
+    let setup = Setup::new(&backend).set("server.passthrough_read_timeout", "200ms");
+    let program = Program::start(setup).await;
+    let mut socket = program.connect().await.web_socket("/ws").await;
+    for upload in ["Content-Length: 2\r\n\r\nx", "Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n"] {
+        let mut client = program.connect().await;
+        client.write(format!("POST /upload HTTP/1.1\r\nHost: a.example\r\n{upload}")).await;
+        client.response().await.expect_error(408, "body_too_slow");
+        client.closed().await;
+    }
+    backend.await_open(1).await;
+    socket.send(Message::text("still here")).await.unwrap();
+    assert_eq!(socket.next().await.unwrap().unwrap(), Message::text("still here"));
+    assert_eq!(program.metric(REFUSED).await, 0.0);
 }
 
 #[tokio::test]
