@@ -105,13 +105,12 @@ impl Drop for RecordingBackend {
     }
 }
 
-/// Counts the pairs of requests for one event that were open at the same time.
-pub fn overlaps(log: &RequestLog) -> usize {
-    let of = |requests: &Vec<RecordedRequest>| {
-        let follows = |pair: &&[RecordedRequest]| pair[0].closed.is_none_or(|closed| closed > pair[1].opened);
-        requests.windows(2).filter(follows).count()
-    };
-    log.values().map(of).sum()
+/// Counts the requests for one event that were open when an earlier one was.
+pub fn overlaps(requests: &[RecordedRequest]) -> usize {
+    let is_open = |request: &RecordedRequest, at: Instant| request.closed.is_none_or(|closed| closed > at);
+    let overlaps_earlier =
+        |n: &usize| requests[..*n].iter().any(|earlier| is_open(earlier, requests[*n].opened));
+    (0..requests.len()).filter(overlaps_earlier).count()
 }
 
 /// Records the end of a request on drop: when its work ends, or when its client disconnects before.

@@ -1,7 +1,7 @@
 //! A real `redis-server`, and sentinels: started on a free port, stopped, killed, paused, queried.
 
 use super::{until, within};
-use redis::{Cmd, FromRedisValue, RedisResult};
+use redis::{Cmd, ErrorKind, FromRedisValue, RedisError, RedisResult, ServerErrorKind};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -73,7 +73,7 @@ impl Redis {
                 {
                     return Some(false);
                 }
-                self.connection().is_ok().then_some(true)
+                (self.connection().is_ok() && !self.is_loading()).then_some(true)
             });
             if up.await {
                 return;
@@ -130,6 +130,36 @@ impl Redis {
         self.port = port;
     }
 
+    /// Makes it a replica of another server, and waits until it has everything.
+    pub async fn follow(&self, primary: &Self) {
+        // The primary would wait 5 s for more replicas.
+        let () = primary.ask("CONFIG SET repl-diskless-sync-delay 0");
+        let () = self.ask(&format!("REPLICAOF 127.0.0.1 {}", primary.port));
+        self.caught_up(primary).await;
+    }
+
+    /// Waits until this replica has everything that its primary has.
+    pub async fn caught_up(&self, primary: &Self) {
+        until("the replica has everything", async || {
+            let linked = self.ask::<String>("INFO replication").contains("master_link_status:up");
+            let confirmed: u32 = primary.ask("WAIT 1 100");
+            (linked && confirmed == 1).then_some(())
+        })
+        .await;
+    }
+
+    /// Cuts this replica off: what the primary acknowledges from now on never reaches it. It stays suspended.
+    pub fn cut_off(&self, primary: &Self) {
+        self.pause();
+        let _: u32 = primary.ask("CLIENT KILL TYPE replica");
+    }
+
+    /// Makes this suspended replica the primary, with what it has.
+    pub fn promote(&self) {
+        self.resume();
+        let () = self.ask("REPLICAOF NO ONE");
+    }
+
     /// Deletes its data. Panics if it runs.
     pub fn wipe(&mut self) {
         assert!(self.child.is_none(), "it runs");
@@ -154,6 +184,12 @@ impl Redis {
 
     fn try_send<T: FromRedisValue>(&self, command: &Cmd) -> RedisResult<T> {
         command.query(&mut self.connection()?)
+    }
+
+    /// Returns whether it still loads its data. It takes connections then, and refuses every command.
+    fn is_loading(&self) -> bool {
+        let loading = ErrorKind::Server(ServerErrorKind::BusyLoading);
+        self.try_ask::<String>("PING").is_err_and(|error: RedisError| error.kind() == loading)
     }
 
     fn connection(&self) -> RedisResult<redis::Connection> {

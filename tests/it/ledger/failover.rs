@@ -8,33 +8,15 @@ use serde_json::Value;
 /// Starts a primary and a replica that has everything.
 async fn replicated() -> (Redis, Redis) {
     let (primary, replica) = (Redis::start().await, Redis::start().await);
-    let () = replica.ask(&format!("REPLICAOF 127.0.0.1 {}", primary.port()));
-    caught_up(&primary, &replica).await;
+    replica.follow(&primary).await;
     (primary, replica)
-}
-
-/// Waits until a replica has everything that its primary has.
-async fn caught_up(primary: &Redis, replica: &Redis) {
-    until("the replica has everything", async || {
-        let linked = replica.ask::<String>("INFO replication").contains("master_link_status:up");
-        let confirmed: u32 = primary.ask("WAIT 1 100");
-        (linked && confirmed == 1).then_some(())
-    })
-    .await;
-}
-
-/// Cuts a replica off: what the primary acknowledges from now on never reaches it.
-fn cut_off(primary: &Redis, replica: &Redis) {
-    replica.pause();
-    let _: u32 = primary.ask("CLIENT KILL TYPE replica");
 }
 
 /// Kills the primary and puts the replica in its place, at its address.
 async fn fail_over(mut primary: Redis, replica: &mut Redis) {
     let port = primary.port();
     primary.kill();
-    replica.resume();
-    let () = replica.ask("REPLICAOF NO ONE");
+    replica.promote();
     replica.move_to(port).await;
 }
 
@@ -62,9 +44,9 @@ async fn writes_that_a_failover_lost_are_counted_by_every_program_that_made_them
     }
     backend.await_request(1).await;
     backend.stop().await;
-    caught_up(&primary, &replica).await;
+    replica.caught_up(&primary).await;
 
-    cut_off(&primary, &replica);
+    replica.cut_off(&primary);
     let lost = [Event::checkout(), Event::checkout()];
     for (program, event) in programs.iter().zip(&lost) {
         program.send(&event.signed()).await.expect_received("queued");
@@ -212,7 +194,7 @@ async fn failover_loses_no_event_that_was_acknowledged_with_replicated_durabilit
     for event in &acknowledged {
         program.send(&event.signed()).await.expect_received("queued");
     }
-    cut_off(&primary, &replica);
+    replica.cut_off(&primary);
     let refused = Event::checkout();
     program.send(&refused.signed()).await.expect_error(503, "ledger_unavailable");
     lacks_a_replica(&program).await;
@@ -222,7 +204,7 @@ async fn failover_loses_no_event_that_was_acknowledged_with_replicated_durabilit
     lacks_a_replica(&program).await;
     program.send(&refused.signed()).await.expect_error(503, "ledger_unavailable");
     let second = Redis::start().await;
-    let () = second.ask(&format!("REPLICAOF 127.0.0.1 {}", replica.port()));
+    second.follow(&replica).await;
     program.ready().await;
     program.send(&refused.signed()).await.expect_received("queued");
     backend.restart().await;

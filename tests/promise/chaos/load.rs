@@ -34,6 +34,11 @@ pub struct Sent {
 }
 
 impl Sent {
+    /// Returns whether it reads a page.
+    pub fn is_page(&self) -> bool {
+        self.id.is_empty()
+    }
+
     /// Returns whether the response has a 2xx status.
     pub fn accepted(&self) -> bool {
         self.answer.as_ref().is_ok_and(|(status, _)| (200..300).contains(status))
@@ -80,7 +85,7 @@ impl Load {
             if random.percent(10) {
                 self.until_acknowledged(&event, mode).await;
             }
-            sleep(random.millis(0..40)).await;
+            sleep(random.millis(0..150)).await;
         }
     }
 

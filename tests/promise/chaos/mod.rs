@@ -2,35 +2,40 @@
 //! steps, standard error stalls, pages hang. At the end every event is looked up. `make chaos MINUTES=10` runs it for
 //! longer, and `SEED=...` repeats the faults of another run.
 //!
-//! - `faults`: the faults, and what they happen to
+//! - `fault`: the faults by name
+//! - `world`: what they happen to, with its `clock`, `ledger` and `network`
+//! - `episode`: one or two faults at once
 //! - `load`: the senders of events, and the visitors
-//! - `network`: a TCP proxy that fails as networks do
+//! - `verdict`: what became of each event and request; `causes` says what explains it, `report` prints it
 //! - `random`: random numbers that a seed determines
-//! - `report`: the counts and the verdict
 
-mod faults;
+mod causes;
+mod clock;
+mod episode;
+mod fault;
+mod ledger;
 mod load;
 mod network;
 mod random;
 mod report;
+mod verdict;
+mod world;
 
 use crate::harness::{Program, TestLedger, on_each_ledger};
-use faults::{Fault, World};
+use fault::Fault;
 use load::{Load, MODES};
-use random::Random;
-use report::{Run, look_up};
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep, timeout};
+use verdict::{Run, look_up};
+use world::World;
 
 /// How long a run takes without `MINUTES`, as a part of `make test`.
 const SHORT_RUN: f64 = 0.5;
 /// How long the last events may take after the last fault.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(120);
-/// How often two faults happen at once, in percent.
-const PAIRS: u64 = 35;
 
 on_each_ledger! {
     under_faults_at_random_no_event_is_lost_overlaps_or_is_refused_while_all_is_well
@@ -47,17 +52,29 @@ async fn under_faults_at_random_no_event_is_lost_overlaps_or_is_refused_while_al
     );
     let seed = seed.expect("the system's randomness");
     let time = Duration::from_secs_f64(60.0 * minutes);
-    LocalSet::new().run_until(run(ledger, var("FAULTS"), seed, time)).await;
+    let options = Options { only: var("FAULTS"), durability: var("DURABILITY"), seed, time };
+    LocalSet::new().run_until(run(ledger, options)).await;
 }
 
-/// Runs one program on one ledger for this long, with the faults that `only` names, or all of them.
-async fn run(ledger: TestLedger, only: Option<String>, seed: u64, time: Duration) {
+/// What a run does.
+struct Options {
+    /// The names of the faults, between commas; `None` for all.
+    only: Option<String>,
+    /// `ledger.durability` on Redis; `None` for `replicated`, with which a failover may lose nothing.
+    durability: Option<String>,
+    seed: u64,
+    time: Duration,
+}
+
+/// Runs one program on one ledger.
+async fn run(ledger: TestLedger, Options { only, durability, seed, time }: Options) {
     let name = match ledger {
         TestLedger::Sqlite => "sqlite",
         TestLedger::Redis(_) => "redis",
     };
     println!("chaos on {name}: SEED={seed}, {time:?}");
-    let mut world = World::start(ledger, seed).await;
+    let durability = durability.unwrap_or_else(|| "replicated".into());
+    let mut world = World::start(ledger, &durability, seed).await;
     let wanted =
         |fault: &Fault| only.as_ref().is_none_or(|only| only.split(',').any(|name| name == fault.as_str()));
     let faults: Vec<Fault> =
@@ -69,11 +86,11 @@ async fn run(ledger: TestLedger, only: Option<String>, seed: u64, time: Duration
         end: Instant::now() + time,
         sent: Rc::new(RefCell::new(vec![])),
     };
-    let senders = load.start(seed);
+    let (start, senders) = (Instant::now(), load.start(seed));
     let (mut episodes, mut deck) = (vec![], vec![]);
     while Instant::now() < load.end {
-        let drawn = draw(&world.random, &mut deck, &faults);
-        episodes.push(episode(&mut world, drawn).await);
+        let drawn = episode::draw(&world.random, &mut deck, &faults);
+        episodes.push(episode::run(&mut world, drawn).await);
         sleep(world.random.millis(300..1200)).await;
     }
     timeout(SETTLE_TIMEOUT, senders.join_all()).await.expect("the last events are acknowledged");
@@ -81,72 +98,23 @@ async fn run(ledger: TestLedger, only: Option<String>, seed: u64, time: Duration
 
     let sent = load.sent.take();
     let run = Run {
+        start,
         states: look_up(world.program(), &sent).await,
         sent,
-        outages: episodes.iter().filter_map(Episode::outage).collect(),
+        episodes,
+        may_lose: durability != "replicated",
         clock_steps: world.clock_steps.clone(),
         log: world.backend.log(),
     };
     for fault in faults {
-        let of: Vec<_> = episodes.iter().filter(|episode| episode.faults.contains(&fault)).collect();
+        let of: Vec<_> = run.episodes.iter().filter(|episode| episode.faults.contains(&fault)).collect();
         let longest = of.iter().map(|episode| episode.recovery).max().unwrap_or_default();
         println!("{:28}{:>9}   longest recovery {longest:.1?}", fault.as_str(), of.len());
     }
     let counts = run.counts();
     println!("{counts}");
     assert!(counts.delivered > 0, "nothing was delivered");
-    assert!(counts.kept(), "SEED={seed} breaks the promise: {counts}");
-}
-
-/// One or two faults at once.
-struct Episode {
-    faults: Vec<Fault>,
-    start: Instant,
-    end: Instant,
-    /// The time from the end of the faults until the program was ready.
-    recovery: Duration,
-}
-
-impl Episode {
-    fn outage(&self) -> Option<(Instant, Instant)> {
-        self.faults.iter().any(|fault| fault.is_outage()).then_some((self.start, self.end))
-    }
-}
-
-/// Draws one or two faults. Each fault comes once before any comes again.
-fn draw(random: &Random, deck: &mut Vec<Fault>, all: &[Fault]) -> Vec<Fault> {
-    let mut draw_one = || {
-        if deck.is_empty() {
-            deck.extend(all);
-        }
-        deck.swap_remove(random.below(deck.len() as u64) as usize)
-    };
-    let mut drawn = vec![draw_one()];
-    if random.percent(PAIRS) {
-        let second = draw_one();
-        // The network has one state at a time.
-        if second != drawn[0] && !matches!((drawn[0], second), (Fault::Network(_), Fault::Network(_))) {
-            drawn.push(second);
-        }
-    }
-    drawn
-}
-
-async fn episode(world: &mut World, mut faults: Vec<Fault>) -> Episode {
-    // The program ends last, and starts after everything that it needs.
-    faults.sort_by_key(|fault| *fault == Fault::Kill);
-    let start = Instant::now();
-    for fault in &faults {
-        world.inject(*fault).await;
-        sleep(world.random.millis(0..400)).await;
-    }
-    sleep(world.random.millis(200..2500)).await;
-    let healed = Instant::now();
-    for fault in &faults {
-        world.heal(*fault).await;
-    }
-    world.program().ready().await;
-    Episode { faults, start, end: Instant::now(), recovery: healed.elapsed() }
+    assert!(counts.kept(), "SEED={seed} breaks the promise\n{}", run.timeline());
 }
 
 /// Waits until no event is pending or running. An inline attempt whose holder died ends only when Stripe sends it

@@ -53,6 +53,11 @@ impl Network {
         self.address
     }
 
+    /// Carries new connections to another server.
+    pub fn retarget(&self, server: SocketAddr) {
+        self.state.send_modify(|state| state.1 = server);
+    }
+
     /// Changes what happens to connections, old and new.
     pub fn set(&self, mode: Mode) {
         self.state.send_modify(|state| state.0 = mode);

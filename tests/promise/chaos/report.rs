@@ -1,130 +1,79 @@
-//! The verdict: every event is looked up in the ledger and in the backend's record, and every refusal is compared with
-//! the faults of its moment.
+//! The table of a run: what was counted, and examples of what broke the promise.
 
-use super::faults::TOKEN;
-use super::load::{MODES, Sent};
-use crate::backend::{RequestLog, overlaps};
-use crate::harness::{Client, Program, Request};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::time::Duration;
-use tokio::time::Instant;
 
-/// How long before and after a step of the clock a signature may be too old or too new.
-const STEP_MARGIN: Duration = Duration::from_secs(1);
-/// How many refusals the table shows in full.
+/// How many examples the table shows.
 const MAX_SHOWN: usize = 20;
-
-/// What happened during a run.
-pub struct Run {
-    pub sent: Vec<Sent>,
-    /// When the program, its ledger or its backend could not serve.
-    pub outages: Vec<(Instant, Instant)>,
-    pub clock_steps: Vec<Instant>,
-    /// What the backend got.
-    pub log: RequestLog,
-    /// The state of each acknowledged event in the ledger, by id.
-    pub states: BTreeMap<String, String>,
-}
 
 /// The counts of a run.
 #[derive(Debug, Default)]
 pub struct Counts {
     pub sent: usize,
     pub pages: usize,
+    /// Refused requests by outcome, whatever the cause.
+    pub refused: BTreeMap<String, usize>,
     pub acknowledged: usize,
     pub delivered: usize,
-    /// Applied by the backend more than once, because its 2xx was not recorded.
+    /// Applied by the backend more than once.
     pub delivered_again: usize,
+    /// Delivered, and not so in the ledger.
+    pub unrecorded: usize,
+    /// Resets of the ledger that the program counted.
+    pub resets: u64,
+    /// Acknowledged, and lost in a reset that was counted.
+    pub lost_in_resets: usize,
+    /// Given up, although the backend accepts nearly everything.
     pub dead: usize,
     pub lost: usize,
-    /// Delivered, and unknown to the ledger.
+    /// Unrecorded without a cause.
     pub forgotten: usize,
+    pub delivered_again_without_cause: usize,
+    pub resets_without_cause: u64,
     pub overlapping: usize,
-    /// Refused during an outage.
-    pub refused: usize,
     pub refused_while_healthy: usize,
-    examples: Vec<String>,
-}
-
-impl Run {
-    /// Counts.
-    pub fn counts(&self) -> Counts {
-        let mut counts =
-            Counts { overlapping: overlaps(&self.log), acknowledged: self.states.len(), ..Counts::default() };
-        for (id, state) in &self.states {
-            let requests = self.log.get(id).map_or(&[][..], Vec::as_slice);
-            match requests.iter().filter(|request| request.applied()).count() {
-                0 if state == "dead" => counts.dead += 1,
-                0 => {
-                    counts.lost += 1;
-                    counts.examples.push(format!("lost: {id} is {state:?} in the ledger, {requests:?}"));
-                }
-                n => {
-                    counts.delivered += 1;
-                    counts.delivered_again += usize::from(n > 1);
-                    if state.is_empty() {
-                        counts.forgotten += 1;
-                        counts.examples.push(format!("forgotten: {id}"));
-                    }
-                }
-            }
-        }
-        for sent in &self.sent {
-            *if sent.kind == "page" { &mut counts.pages } else { &mut counts.sent } += 1;
-            if sent.accepted() || self.is_expected(sent) {
-                continue;
-            }
-            if self.outages.iter().any(|(from, to)| sent.start <= *to && *from <= sent.end) {
-                counts.refused += 1;
-                continue;
-            }
-            counts.refused_while_healthy += 1;
-            counts.examples.push(format!("refused while healthy: {sent:?}"));
-        }
-        counts
-    }
-
-    /// Returns whether the program has to respond so: the backend failed, another delivery is open, or the clock has
-    /// just been changed.
-    fn is_expected(&self, sent: &Sent) -> bool {
-        match sent.outcome() {
-            "in_flight" => true,
-            "timestamp_too_old" | "timestamp_in_future" => self
-                .clock_steps
-                .iter()
-                .any(|step| sent.start <= *step + STEP_MARGIN && *step <= sent.end + STEP_MARGIN),
-            "backend_refused" | "backend_timeout" => self.log.get(&sent.id).is_some_and(|requests| {
-                let failed = |status: Option<u16>| status.is_none_or(|status| status >= 300);
-                requests.iter().any(|r| (sent.start..sent.end).contains(&r.opened) && failed(r.status))
-            }),
-            _ => false,
-        }
-    }
+    pub examples: Vec<String>,
 }
 
 impl Counts {
+    /// Keeps an example of what broke the promise.
+    pub fn note(&mut self, example: String) {
+        self.examples.push(example);
+    }
+
     /// Returns whether the promise was kept.
     pub fn kept(&self) -> bool {
-        self.lost + self.forgotten + self.overlapping + self.refused_while_healthy == 0
+        let events = self.dead + self.lost + self.forgotten + self.delivered_again_without_cause;
+        events + self.overlapping + self.refused_while_healthy == 0 && self.resets_without_cause == 0
     }
 }
 
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (what, count) in [
-            ("webhooks sent", self.sent),
-            ("pages read", self.pages),
-            ("refused during an outage", self.refused),
+        let resets = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
+        let refused = self.refused.iter().map(|(outcome, count)| (format!("  {outcome}"), *count));
+        let rows = [("webhooks sent", self.sent), ("pages read", self.pages)].into_iter();
+        let rows = rows.chain([(
+            "refused for a cause",
+            self.refused.values().sum::<usize>() - self.refused_while_healthy,
+        )]);
+        let outcomes = [
             ("acknowledged", self.acknowledged),
             ("delivered", self.delivered),
             ("  more than once", self.delivered_again),
+            ("  unrecorded", self.unrecorded),
+            ("resets of the ledger", resets(self.resets)),
+            ("  lost in them", self.lost_in_resets),
             ("dead", self.dead),
             ("lost", self.lost),
             ("forgotten", self.forgotten),
+            ("delivered again, no cause", self.delivered_again_without_cause),
+            ("resets, no cause", resets(self.resets_without_cause)),
             ("overlapping", self.overlapping),
             ("refused while healthy", self.refused_while_healthy),
-        ] {
+        ];
+        let named = |(what, count): (&str, usize)| (what.to_owned(), count);
+        for (what, count) in rows.map(named).chain(refused).chain(outcomes.map(named)) {
             writeln!(f, "{what:28}{count:>9}")?;
         }
         for example in self.examples.iter().take(MAX_SHOWN) {
@@ -132,24 +81,4 @@ impl fmt::Display for Counts {
         }
         Ok(())
     }
-}
-
-/// Looks each acknowledged event up in the ledger. An event without a record has an empty state.
-pub async fn look_up(program: &Program, sent: &[Sent]) -> BTreeMap<String, String> {
-    let mut states = BTreeMap::new();
-    let mut client = Client::connect(program.admin()).await;
-    for Sent { id, kind, .. } in sent.iter().filter(|sent| MODES.contains(&sent.kind) && sent.accepted()) {
-        if states.contains_key(id) {
-            continue;
-        }
-        let request = Request::get(&format!("/api/events/{id}%3F%20%2Fwebhooks%2F{kind}"));
-        let response = client.send(&request.header("Authorization", &format!("Bearer {TOKEN}"))).await;
-        let state = match response.status {
-            200 => response.json()["state"].as_str().expect("a state").to_owned(),
-            404 => String::new(),
-            _ => panic!("{id}: {}", response.text()),
-        };
-        states.insert(id.clone(), state);
-    }
-    states
 }

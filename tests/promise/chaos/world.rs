@@ -1,85 +1,35 @@
-//! The faults, and the world in which they happen: program, ledger, backend, network and clock.
+//! The world in which the faults happen: program, ledger, backend, network and clock.
 
+use super::clock::Clock;
+use super::fault::Fault;
+use super::ledger::{ChaosLedger, ReplicatedRedis};
 use super::load::MODES;
 use super::network::{Mode, Network};
 use super::random::Random;
 use crate::backend::{HUNG_PAGE, Reaction, RecordingBackend};
-use crate::harness::Address;
-use crate::harness::{Client, Program, Request, Setup, TestLedger};
-use crate::tools::faketime;
+use crate::harness::{Address, Client, Program, Request, Setup, TestLedger};
 use std::cell::Cell;
-use std::path::PathBuf;
 use std::rc::Rc;
-use tempfile::TempDir;
+use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use toml::Value;
 
 /// The admin token, to look events up.
 pub const TOKEN: &str = "a-token-that-the-chaos-run-knows";
+/// The lease of a delivery: the time-outs below, and 5 s.
+pub const LEASE: Duration = Duration::from_secs(9);
+const CONNECT_TIMEOUT: &str = "1s";
+const RESPONSE_TIMEOUT: &str = "3s";
 /// How many pages hang at once.
 const HUNG_PAGES: usize = 150;
 /// The longest step of the program's clock, in seconds.
 const MAX_STEP: u64 = 12 * 3600;
 
-/// A fault.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Fault {
-    /// SIGKILL to the program, and a restart.
-    Kill,
-    /// SIGKILL to the Redis server, and a restart. It has lost nothing.
-    RedisKill,
-    /// The network to the backend refuses, closes, resets or stalls connections.
-    Network(Mode),
-    /// Nobody reads the program's standard error.
-    Stderr,
-    /// Many pages hang at the backend.
-    Pages,
-    /// The program's clock is wrong. Monotonic clocks are not.
-    Clock,
-}
-
-impl Fault {
-    pub const ALL: [Self; 9] = [
-        Self::Kill,
-        Self::RedisKill,
-        Self::Network(Mode::Refuse),
-        Self::Network(Mode::Close),
-        Self::Network(Mode::Reset),
-        Self::Network(Mode::Stall),
-        Self::Stderr,
-        Self::Pages,
-        Self::Clock,
-    ];
-
-    /// Returns the name in the table and in `FAULTS`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Kill => "kill",
-            Self::RedisKill => "redis_kill",
-            Self::Network(Mode::Refuse) => "backend_refuses",
-            Self::Network(Mode::Close) => "backend_closes",
-            Self::Network(Mode::Reset) => "backend_resets",
-            Self::Network(Mode::Stall | Mode::Carry) => "backend_stalls",
-            Self::Stderr => "stderr",
-            Self::Pages => "pages",
-            Self::Clock => "clock",
-        }
-    }
-
-    /// Returns whether program, ledger or backend cannot serve while it lasts.
-    pub fn is_outage(self) -> bool {
-        match self {
-            Self::Kill | Self::RedisKill | Self::Network(_) => true,
-            Self::Stderr | Self::Pages | Self::Clock => false,
-        }
-    }
-}
-
 /// Everything that a fault can happen to.
 pub struct World {
     pub random: Random,
-    pub ledger: TestLedger,
+    ledger: ChaosLedger,
     pub backend: RecordingBackend,
     network: Network,
     /// `None` only while the program restarts.
@@ -91,18 +41,20 @@ pub struct World {
     pub clock_offset: Rc<Cell<i64>>,
     /// When the program's clock was changed.
     pub clock_steps: Vec<Instant>,
+    /// The resets of the ledger that killed programs counted, and those that were told.
+    resets: (u64, u64),
     hung: Vec<Client>,
 }
 
 impl World {
     /// Starts everything.
-    pub async fn start(ledger: TestLedger, seed: u64) -> Self {
+    pub async fn start(ledger: TestLedger, durability: &str, seed: u64) -> Self {
+        let ledger = ChaosLedger::start(ledger, durability).await;
         let reactions = Random::new(seed, 1);
         let backend = RecordingBackend::start(move |_| reaction(&reactions)).await;
         let network = Network::to(backend.address());
         let clock = Clock::new();
-        let setup = ledger.configure(setup(&network, clock.as_ref()));
-        let program = Program::start(setup).await;
+        let program = Program::start(setup(&ledger, &network, clock.as_ref())).await;
         let (address, _) = watch::channel(Some(program.proxy().clone()));
         Self {
             random: Random::new(seed, 0),
@@ -114,6 +66,7 @@ impl World {
             clock,
             clock_offset: Rc::default(),
             clock_steps: vec![],
+            resets: (0, 0),
             hung: vec![],
         }
     }
@@ -126,9 +79,9 @@ impl World {
     /// Returns whether this fault is possible here.
     pub fn can(&self, fault: Fault) -> bool {
         match fault {
-            Fault::RedisKill => matches!(self.ledger, TestLedger::Redis(_)),
+            Fault::RedisKill | Fault::Failover => matches!(self.ledger, ChaosLedger::Redis(_)),
             // A step of the clock can make an event in SQLite due hours later, and the run waits for it.
-            Fault::Clock => self.clock.is_some() && matches!(self.ledger, TestLedger::Redis(_)),
+            Fault::Clock => self.clock.is_some() && matches!(self.ledger, ChaosLedger::Redis(_)),
             Fault::Kill | Fault::Network(_) | Fault::Stderr | Fault::Pages => true,
         }
     }
@@ -138,13 +91,11 @@ impl World {
         match fault {
             Fault::Kill => {
                 self.address.send_replace(None);
+                self.resets.0 += self.resets_of_program().await;
                 self.program.as_mut().expect("it is running").kill9();
             }
-            Fault::RedisKill => {
-                if let TestLedger::Redis(redis) = &mut self.ledger {
-                    redis.kill();
-                }
-            }
+            Fault::RedisKill => self.redis().kill(),
+            Fault::Failover => self.redis().cut_off(),
             Fault::Network(mode) => self.network.set(mode),
             Fault::Stderr => self.program().pause_log(),
             Fault::Pages => self.hang_pages().await,
@@ -159,21 +110,35 @@ impl World {
     pub async fn heal(&mut self, fault: Fault) {
         match fault {
             Fault::Kill => {
-                let setup = self.ledger.configure(setup(&self.network, self.clock.as_ref()));
+                let setup = setup(&self.ledger, &self.network, self.clock.as_ref());
                 let program = self.program.take().expect("it was running").restart_with(setup).await;
                 self.address.send_replace(Some(program.proxy().clone()));
                 self.program = Some(program);
             }
-            Fault::RedisKill => {
-                if let TestLedger::Redis(redis) = &mut self.ledger {
-                    redis.up().await;
-                }
-            }
+            Fault::RedisKill => self.redis().up().await,
+            Fault::Failover => self.redis().fail_over().await,
             Fault::Network(_) => self.network.set(Mode::Carry),
             Fault::Stderr => self.program().resume_log(),
             Fault::Pages => self.hung.clear(),
             Fault::Clock => self.set_clock(0),
         }
+    }
+
+    /// Returns how many resets of the ledger were counted since the last call.
+    pub async fn count_resets(&mut self) -> u64 {
+        let counted = self.resets.0 + self.resets_of_program().await;
+        counted - std::mem::replace(&mut self.resets.1, counted)
+    }
+
+    async fn resets_of_program(&self) -> u64 {
+        let metrics = self.program().metrics().await;
+        let mut lines = metrics.lines();
+        let count = lines.find_map(|line| line.strip_prefix("countersign_ledger_resets_total "));
+        count.expect("the counter").parse().expect("a number")
+    }
+
+    fn redis(&mut self) -> &mut ReplicatedRedis {
+        self.ledger.redis().expect("can() was asked")
     }
 
     /// Opens pages that hang, as far as the program accepts connections.
@@ -194,36 +159,11 @@ impl World {
     }
 }
 
-/// The program's wall clock, changed through libfaketime while it runs.
-struct Clock {
-    library: String,
-    folder: TempDir,
-}
-
-impl Clock {
-    fn new() -> Option<Self> {
-        let clock = Self { library: faketime()?, folder: TempDir::new().expect("a folder") };
-        clock.set(0);
-        Some(clock)
-    }
-
-    fn file(&self) -> PathBuf {
-        self.folder.path().join("offset")
-    }
-
-    /// Sets how far the clock is ahead. The file is replaced, because the program reads it at any moment.
-    fn set(&self, seconds: i64) {
-        let new = self.folder.path().join("new");
-        std::fs::write(&new, format!("{seconds:+}\n")).expect("the offset");
-        std::fs::rename(new, self.file()).expect("the offset");
-    }
-}
-
 /// Configures one endpoint for each delivery mode.
-fn setup(network: &Network, clock: Option<&Clock>) -> Setup {
+fn setup(ledger: &ChaosLedger, network: &Network, clock: Option<&Clock>) -> Setup {
     let mut setup = Setup::to(&format!("http://{}", network.address()))
-        .set("backend.connect_timeout", "1s")
-        .set("backend.response_timeout", "3s")
+        .set("backend.connect_timeout", CONNECT_TIMEOUT)
+        .set("backend.response_timeout", RESPONSE_TIMEOUT)
         .set("admin.token", "{$ADMIN_TOKEN}")
         .env("ADMIN_TOKEN", TOKEN)
         .set("webhook.path", "/webhooks/inline");
@@ -234,14 +174,8 @@ fn setup(network: &Network, clock: Option<&Clock>) -> Setup {
         let retry = Value::Array(vec!["300ms".into(); 60]);
         setup = setup.set(&format!("webhook.{n}.delivery"), *mode).set(&format!("webhook.{n}.retry"), retry);
     }
-    match clock {
-        None => setup,
-        Some(clock) => setup
-            .env("LD_PRELOAD", &clock.library)
-            .env("FAKETIME_TIMESTAMP_FILE", &clock.file().display().to_string())
-            .env("FAKETIME_NO_CACHE", "1")
-            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
-    }
+    let setup = ledger.configure(setup);
+    clock.map_or_else(|| setup.clone(), |clock| clock.configure(setup.clone()))
 }
 
 /// Mostly accepts the event, sometimes fails, sometimes hangs.
