@@ -49,6 +49,8 @@ pub struct Endpoint {
     pub inline_limit: InlineLimit,
     /// The endpoint's counters.
     pub metrics: Arc<EndpointMetrics>,
+    /// Whether a path of the endpoint has variable segments.
+    pub has_variable_path: bool,
     default_mode: DeliveryMode,
     mode_rules: Vec<DeliveryRule>,
 }
@@ -63,6 +65,7 @@ impl Endpoint {
         let policy = DeliveryPolicy::new(config, name.clone(), &verification.secrets, counters.clone());
         Self {
             name,
+            has_variable_path: config.locations.iter().any(Location::is_variable),
             locations: config.locations.clone(),
             allowed_queries: config.allowed_queries.clone(),
             enforce: config.enforce,
@@ -78,12 +81,12 @@ impl Endpoint {
         }
     }
 
-    /// Takes over the delivery slots and the inline deliveries of the endpoint that this one replaces, so that deliveries
-    /// under way still count.
+    /// Takes over the delivery slots, the inline deliveries and the last webhook of the endpoint that this one replaces, so
+    /// that deliveries under way still count.
     pub fn replacing(self, old: &Self) -> Self {
         Self {
             inline_limit: self.inline_limit.sharing_counts(&old.inline_limit),
-            policy: Arc::new(self.policy.sharing_slots(&old.policy)),
+            policy: Arc::new(self.policy.replacing(&old.policy)),
             ..self
         }
     }
@@ -94,26 +97,26 @@ impl Endpoint {
     }
 
     /// Returns the target of the endpoint's webhooks with these values of variable segments, separated by `/`, and this raw
-    /// query. Returns `None` if no path of the endpoint has as many variable segments, or the query lacks its pairs.
-    pub fn target(&self, segments: &str, query: &str) -> Option<String> {
+    /// query; of several paths `preferred`, if it is one of them. Returns `None` if no path of the endpoint has as many
+    /// variable segments, or the query lacks its pairs.
+    pub fn target(&self, segments: &str, query: &str, preferred: Option<&str>) -> Option<String> {
         let separator = if query.is_empty() { "" } else { "?" };
         let locations = self.locations.iter().filter(|location| location.is_told_by(query));
         let paths: Vec<String> = locations.filter_map(|location| location.path_with(segments)).collect();
-        // Of several spellings the one that Stripe knows is meant.
-        let public = self.policy.url.as_ref().map(|url| &url.path);
-        let path = paths.iter().find(|path| Some(*path) == public).or(paths.first())?;
+        let path = paths.iter().find(|path| Some(path.as_str()) == preferred).or(paths.first())?;
         Some(format!("{path}{separator}{query}"))
     }
 
-    /// Returns the raw query of the endpoint's `url`, if that is configured.
-    pub fn url_query(&self) -> Option<&str> {
-        self.policy.url.as_ref().map(|url| url.query.as_str())
+    /// Returns whether a request for this path and raw query is one of the endpoint's webhooks.
+    pub fn has_target(&self, path: &str, query: &str) -> bool {
+        let is_told = |location: &Location| location.is_path(path.as_bytes()) && location.is_told_by(query);
+        self.takes_query(query.as_bytes()) && self.locations.iter().any(is_told)
     }
 
-    /// Returns the values of the variable segments in the endpoint's `url`, if that is configured.
-    pub fn url_segments(&self) -> Option<String> {
-        let path = self.policy.url.as_ref()?.path.as_bytes();
-        Some(self.locations.iter().find(|location| location.is_path(path))?.segments(path))
+    /// Returns the values of the variable segments in a path of the endpoint, separated by `/`.
+    pub fn segments(&self, path: &str) -> Option<String> {
+        let location = self.locations.iter().find(|location| location.is_path(path.as_bytes()))?;
+        Some(location.segments(path.as_bytes()))
     }
 
     /// Returns how an event of this type reaches the backend: by the first rule that names the type, else by the

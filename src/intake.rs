@@ -2,9 +2,10 @@
 //! brings. Both end in one `enqueue`. Owns verify, filter, claim and hand-over; never decides a status or a body, and
 //! never reads a request from the network.
 //!
-//! Files: `request` (what the intake is given), `incoming` (what is stored and delivered of an event), `result` (what the
-//! intake returns).
+//! Files: `import` (events that an operator brings), `request` (what the intake is given), `incoming` (what is stored and
+//! delivered of an event), `result` (what the intake returns).
 
+mod import;
 mod incoming;
 mod request;
 mod result;
@@ -24,14 +25,12 @@ use crate::backend::{BackendResponse, RequestHeadBuilder};
 use crate::clock;
 use crate::config::OnOutage;
 use crate::delivery::dispatcher::Dispatcher;
-use crate::delivery::import_head;
 use crate::delivery::wakeup::Wakeup;
 use crate::delivery_mode::DeliveryMode;
 use crate::endpoint::Endpoint;
 use crate::failpoint;
-use crate::ledger::{Claim, EnqueueResult, EventKey, Ledger, LedgerError};
+use crate::ledger::{Claim, EnqueueResult, Ledger, LedgerError};
 use crate::outcome::Outcome;
-use crate::stripe::event;
 
 /// Receives webhooks and imports events.
 pub struct Intake {
@@ -99,6 +98,7 @@ impl Intake {
             // It has one `Stripe-Signature`: verification accepts no other number.
             head: head(),
         };
+        self.remember(endpoint, &incoming.head);
         // Boxed, so that an idle connection's task does not reserve space for a delivery, and a refusal need not move one.
         let (attempt, disposition) = match mode {
             DeliveryMode::Inline => Box::pin(self.deliver_inline(incoming)).await,
@@ -107,45 +107,6 @@ impl Intake {
         };
         failpoint::hit("respond_before");
         WebhookResult { event: Some(event), attempt, disposition }
-    }
-
-    /// Stores an event that did not arrive by itself; the worker delivers it. Its payload is parsed as strictly as a
-    /// webhook's and signed with the endpoint's secrets, and its key is that of Stripe's own copies, so both are
-    /// deduplicated. [`ImportResult::Queued`] is durable.
-    ///
-    /// # Errors
-    /// The body is not an event, or the ledger is unavailable.
-    pub async fn import(
-        &self,
-        target: ImportTarget<'_>,
-        body: Bytes,
-    ) -> Result<(EventKey, ImportResult), ImportError> {
-        let ImportTarget { endpoint, segments, query } = target;
-        let query = query.or(endpoint.url_query()).unwrap_or_default();
-        let segments = segments.or(endpoint.url_segments().as_deref()).unwrap_or_default().to_owned();
-        let target = endpoint.target(&segments, query).ok_or(ImportError::NoSuchTarget)?;
-        let event = event::parse_trusted(body)?;
-        let signature = endpoint.verification.sign(event.body(), clock::unix_seconds());
-        let incoming = IncomingEvent {
-            record_id: record_id(&event),
-            event,
-            endpoint: endpoint.clone(),
-            segments: segments.into(),
-            query: query.into(),
-            // The rest is built at each attempt: a host that was wrong can be mended, and the event redelivered.
-            head: import_head::without_arrival(&target, &signature),
-        };
-        let key = incoming.key();
-        if incoming.event.is_ping() || !endpoint.filter.matches(&incoming.event) {
-            return Ok((key, ImportResult::Ignored));
-        }
-        let result = match self.enqueue(&incoming, DeliveryMode::Queued, None).await? {
-            // No lease is asked for, so none is granted. One would expire by itself, and the event would be due.
-            EnqueueResult::Queued | EnqueueResult::Leased(_) => ImportResult::Queued,
-            EnqueueResult::Duplicate => ImportResult::Duplicate,
-            EnqueueResult::InFlight { retry_after } => ImportResult::InFlight { retry_after },
-        };
-        Ok((key, result))
     }
 
     /// Sends a request that failed verification to the backend, for a dry run. It counts as an inline delivery of
@@ -161,6 +122,23 @@ impl Intake {
     ) -> Result<BackendResponse, Outcome> {
         let _permit = endpoint.inline_limit.try_acquire().ok_or(Outcome::Overloaded)?;
         self.dispatcher.pass_unverified(head, body).await.map_err(|error| outcome_of_backend_error(&error))
+    }
+
+    /// Has the ledger remember the head of a verified webhook, if it does not: imported events are delivered by it.
+    fn remember(&self, endpoint: &Endpoint, head: &RequestHeadBuilder) {
+        let with_target = !endpoint.has_variable_path;
+        let last_arrival = &endpoint.policy.last_arrival;
+        let Some(arrival) = last_arrival.note(head, with_target, clock::instant()) else { return };
+        let (ledger, endpoint) = (self.ledger.clone(), endpoint.name.clone());
+        self.background.spawn(async move {
+            match ledger.remember_arrival(&endpoint, arrival.as_str()).await {
+                Ok(()) => arrival.mark_saved(),
+                // The next webhook tries again, and claims fail for the same reason and are reported.
+                Err(error) => {
+                    tracing::debug!(endpoint = &*endpoint, %error, "failed to remember the last webhook")
+                }
+            }
+        });
     }
 
     /// Claims the event and delivers it; the caller gets the backend's own response.

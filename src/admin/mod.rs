@@ -127,6 +127,14 @@ mod tests {
         async fn apply(&self, _: &EventKey, _: OperatorAction) -> Result<ActionResult, LedgerError> {
             Ok(ActionResult::Unknown)
         }
+
+        async fn last_arrival(&self, _: &str) -> Result<Option<String>, LedgerError> {
+            Ok(None)
+        }
+
+        async fn remember_arrival(&self, _: &str, _: &str) -> Result<(), LedgerError> {
+            Ok(())
+        }
     }
 
     struct Admin {

@@ -11,13 +11,13 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use super::attempt::{Delivery, DeliveryError, SIGNATURE_HEADER};
+use super::attempt::{Delivery, DeliveryError};
 use super::dispatcher::Dispatcher;
 use super::import_head;
 use super::pacing::{POLL_INTERVAL, PROBE_INTERVAL, PaceChange, Pacing};
 use super::policy::{DeliveryPolicy, ORPHANED_MAX_CONCURRENT, Policies};
 use super::slots::Slot;
-use crate::backend::{BackendError, RequestHeadBuilder};
+use crate::backend::BackendError;
 use crate::clock;
 use crate::failpoint;
 use crate::ledger::{Lease, Ledger, LedgerError, StoredRequest};
@@ -65,10 +65,8 @@ impl QueueContext {
             self.dispatcher.give_up(lease).await;
             return None;
         };
-        let head = match import_head::imported_target(&head) {
-            None => RequestHeadBuilder::from_stored(&head, SIGNATURE_HEADER, &signature),
-            Some(target) => import_head::build(target, &signature, policy.url.as_ref(), &self.backend_host),
-        };
+        let head =
+            import_head::from_stored(&head, &signature, &policy, &*self.ledger, &self.backend_host).await;
         let delivery = Delivery { event, policy, head, mode, signature_is_fresh: false, slot: Some(slot) };
         match self.dispatcher.deliver(delivery, Some(lease)).await {
             Err(DeliveryError::LeaseTooShort) => None,

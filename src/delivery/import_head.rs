@@ -1,9 +1,12 @@
 //! The head of an imported event's request. No request came that it could be copied from, so each attempt builds it anew, by
-//! the configuration in force: as if Stripe had sent the event now. Pure.
+//! the configuration in force: as if Stripe had sent the event now. It decides no target: that is part of what is stored.
 
 use super::attempt::SIGNATURE_HEADER;
+use super::last_arrival::ArrivalHead;
+use super::policy::DeliveryPolicy;
 use crate::backend::RequestHeadBuilder;
 use crate::config::PublicUrl;
+use crate::ledger::Ledger;
 
 /// The `User-Agent` of Stripe's webhooks.
 const STRIPE_USER_AGENT: &[u8] = b"Stripe/1.0 (+https://stripe.com/docs/webhooks)";
@@ -15,31 +18,68 @@ pub fn without_arrival(target: &str, signature: &str) -> RequestHeadBuilder {
     head
 }
 
+/// Builds the head of an attempt from what is stored of its event. `backend_host` is the `Host` of an import if nothing
+/// tells the public one.
+pub(super) async fn from_stored(
+    stored: &[u8],
+    signature: &[u8],
+    policy: &DeliveryPolicy,
+    ledger: &dyn Ledger,
+    backend_host: &str,
+) -> RequestHeadBuilder {
+    let Some(target) = imported_target(stored) else {
+        return RequestHeadBuilder::from_stored(stored, SIGNATURE_HEADER, signature);
+    };
+    if let Some(url) = &policy.url {
+        return build(target, signature, PublicOrigin::Url(url));
+    }
+    match policy.last_arrival.get(ledger, &policy.endpoint).await {
+        Ok(Some(arrival)) => build(target, signature, PublicOrigin::Arrival(&arrival)),
+        Ok(None) => build(target, signature, PublicOrigin::Backend(backend_host)),
+        Err(error) => {
+            // A backend that refuses this head is asked again by the retry schedule.
+            tracing::warn!(endpoint = &*policy.endpoint, %error, "cannot read to which host the last webhook came");
+            build(target, signature, PublicOrigin::Backend(backend_host))
+        }
+    }
+}
+
+/// What tells the host and the scheme that Stripe would send an import to.
+enum PublicOrigin<'a> {
+    /// The endpoint's `url`.
+    Url(&'a PublicUrl),
+    /// The last webhook.
+    Arrival(&'a ArrivalHead),
+    /// Nothing: the `Host` is the backend's address, and no header tells of a proxy.
+    Backend(&'a str),
+}
+
+fn build(target: &[u8], signature: &[u8], origin: PublicOrigin<'_>) -> RequestHeadBuilder {
+    let mut head = RequestHeadBuilder::post(target, 0);
+    match origin {
+        PublicOrigin::Url(PublicUrl { proto, host, .. }) => {
+            head.add("Host", host.as_bytes());
+            head.add("User-Agent", STRIPE_USER_AGENT);
+            head.add("X-Forwarded-Proto", proto.as_bytes());
+            head.add("X-Forwarded-Host", host.as_bytes());
+        }
+        PublicOrigin::Arrival(arrival) => arrival.header_lines().for_each(|line| head.add_line(line)),
+        PublicOrigin::Backend(host) => {
+            head.add("Host", host.as_bytes());
+            head.add("User-Agent", STRIPE_USER_AGENT);
+        }
+    }
+    head.add("Content-Type", b"application/json; charset=utf-8");
+    head.add(SIGNATURE_HEADER, signature);
+    head
+}
+
 /// Returns the target of an imported event from its stored head, whose signature has no value. Returns `None` for the head
 /// of a request that came: that has more lines, `X-Forwarded-Proto` at least.
-pub(super) fn imported_target(stored: &[u8]) -> Option<&[u8]> {
+fn imported_target(stored: &[u8]) -> Option<&[u8]> {
     let rest = stored.strip_prefix(b"POST ")?;
     let target = rest.strip_suffix(b" HTTP/1.1\r\nStripe-Signature: \r\n")?;
     (!target.contains(&b'\n')).then_some(target)
-}
-
-/// Builds the head of an imported event. Without the endpoint's `url` the host is `backend_host`, and nothing tells of a proxy.
-pub(super) fn build(
-    target: &[u8],
-    signature: &[u8],
-    url: Option<&PublicUrl>,
-    backend_host: &str,
-) -> RequestHeadBuilder {
-    let mut head = RequestHeadBuilder::post(target, 0);
-    head.add("Host", url.map_or(backend_host, |url| &url.host).as_bytes());
-    head.add("User-Agent", STRIPE_USER_AGENT);
-    head.add("Content-Type", b"application/json; charset=utf-8");
-    head.add(SIGNATURE_HEADER, signature);
-    if let Some(PublicUrl { proto, host, .. }) = url {
-        head.add("X-Forwarded-Proto", proto.as_bytes());
-        head.add("X-Forwarded-Host", host.as_bytes());
-    }
-    head
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 //!
 //! - [`dispatcher`]: one attempt, from a lease to its settlement
 //! - [`attempt`]: an event to deliver, and one attempt at it
-//! - [`import_head`]: the head of an event that came with no request; pure
+//! - [`import_head`]: the head of an event that came with no request
+//! - [`last_arrival`]: what is remembered of an endpoint's last webhook
 //! - `settlement`: records an attempt's result in the ledger, in the background if the ledger is slow
 //! - [`worker`]: starts one queue for each endpoint that has stored events
 //! - `endpoint_queue`: one endpoint's loop: leases due events and has the dispatcher deliver them
@@ -16,6 +17,7 @@ pub mod attempt;
 pub mod dispatcher;
 mod endpoint_queue;
 pub mod import_head;
+pub mod last_arrival;
 mod pacing;
 pub mod policy;
 pub mod retry_schedule;

@@ -5,6 +5,7 @@ use secrecy::ExposeSecret;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::last_arrival::LastArrival;
 use super::retry_schedule::Schedule;
 use super::slots::Slots;
 use crate::config::{DEFAULT_JITTER, DEFAULT_RETRY, PublicUrl, WebhookConfig};
@@ -30,6 +31,8 @@ pub struct DeliveryPolicy {
     pub stores_events: bool,
     /// The URL of the endpoint as Stripe knows it, if the configuration has it.
     pub url: Option<PublicUrl>,
+    /// What is remembered of the endpoint's last webhook.
+    pub last_arrival: Arc<LastArrival>,
     /// The endpoint's counters.
     pub metrics: Arc<EndpointMetrics>,
     signing: Signing,
@@ -64,6 +67,7 @@ impl DeliveryPolicy {
             slots: Slots::new(config.max_concurrent, config.has_hybrid_events()),
             stores_events: config.queues_events(),
             url: config.url.clone(),
+            last_arrival: Arc::default(),
             metrics,
             signing,
         }
@@ -78,14 +82,16 @@ impl DeliveryPolicy {
             slots: Slots::new(ORPHANED_MAX_CONCURRENT, false),
             stores_events: false,
             url: None,
+            last_arrival: Arc::default(),
             metrics: metrics.endpoint(endpoint, 0),
             signing: Signing::Never,
         }
     }
 
-    /// Returns this policy with the deliveries under way of the one that it replaces.
-    pub fn sharing_slots(&self, old: &Self) -> Self {
-        Self { slots: self.slots.sharing_counts(&old.slots), ..self.clone() }
+    /// Returns this policy with the deliveries under way and the last webhook of the one that it replaces.
+    pub fn replacing(&self, old: &Self) -> Self {
+        let last_arrival = old.last_arrival.clone();
+        Self { slots: self.slots.sharing_counts(&old.slots), last_arrival, ..self.clone() }
     }
 
     /// Returns the `Stripe-Signature` that takes the place of Stripe's own in a delivery; `None` if Stripe's own stays.

@@ -31,6 +31,6 @@ pub struct ImportTarget<'a> {
     /// endpoint's `url`.
     pub segments: Option<&'a str>,
     /// The raw query of the endpoint's URL at Stripe, without `?`; empty if there is none. It holds no white space. `None`
-    /// means that of the endpoint's `url`.
+    /// means that of the endpoint's `url`, else of its last webhook.
     pub query: Option<&'a str>,
 }

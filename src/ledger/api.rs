@@ -85,4 +85,16 @@ pub trait Ledger: Send + Sync + 'static {
     /// # Errors
     /// The ledger is unavailable.
     async fn apply(&self, key: &EventKey, action: OperatorAction) -> Result<ActionResult, LedgerError>;
+
+    /// Returns what [`remember_arrival`](Ledger::remember_arrival) was last given for this endpoint, in any process.
+    ///
+    /// # Errors
+    /// The ledger is unavailable.
+    async fn last_arrival(&self, endpoint: &str) -> Result<Option<String>, LedgerError>;
+
+    /// Remembers part of the head of an endpoint's last webhook. It does not expire.
+    ///
+    /// # Errors
+    /// The ledger is unavailable.
+    async fn remember_arrival(&self, endpoint: &str, head: &str) -> Result<(), LedgerError>;
 }

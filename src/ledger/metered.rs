@@ -91,6 +91,14 @@ impl Ledger for Metered {
     async fn apply(&self, key: &EventKey, action: OperatorAction) -> Result<ActionResult, LedgerError> {
         self.inner.apply(key, action).await
     }
+
+    async fn last_arrival(&self, endpoint: &str) -> Result<Option<String>, LedgerError> {
+        self.inner.last_arrival(endpoint).await
+    }
+
+    async fn remember_arrival(&self, endpoint: &str, head: &str) -> Result<(), LedgerError> {
+        self.inner.remember_arrival(endpoint, head).await
+    }
 }
 
 #[cfg(test)]
@@ -153,6 +161,14 @@ mod tests {
         async fn apply(&self, _: &EventKey, _: OperatorAction) -> Result<ActionResult, LedgerError> {
             Ok(ActionResult::PayloadGone)
         }
+
+        async fn last_arrival(&self, endpoint: &str) -> Result<Option<String>, LedgerError> {
+            Ok(Some(format!("of {endpoint}")))
+        }
+
+        async fn remember_arrival(&self, _: &str, _: &str) -> Result<(), LedgerError> {
+            Err(LedgerError::new("unavailable"))
+        }
     }
 
     fn backlog() -> Backlog {
@@ -211,6 +227,8 @@ mod tests {
             ledger.apply(&arrival().key, OperatorAction::Delete).await.unwrap(),
             ActionResult::PayloadGone
         );
+        assert_eq!(ledger.last_arrival("a").await.unwrap().as_deref(), Some("of a"));
+        ledger.remember_arrival("a", "").await.unwrap_err();
         assert!(ledger.claim_due("a", 1, Duration::ZERO).await.unwrap().is_empty());
         let empty = bytes::Bytes::new();
         let request = StoredRequest {

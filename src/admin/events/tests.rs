@@ -131,6 +131,14 @@ impl Ledger for Scripted {
         self.acted.lock().unwrap().push((key.to_string(), action));
         Ok(ActionResult::Done)
     }
+
+    async fn last_arrival(&self, _: &str) -> Result<Option<String>, LedgerError> {
+        Ok(None)
+    }
+
+    async fn remember_arrival(&self, _: &str, _: &str) -> Result<(), LedgerError> {
+        Ok(())
+    }
 }
 
 fn record(id: &str, query: &str, event_type: &str, state: At) -> (Record, Option<StoredRequest>) {

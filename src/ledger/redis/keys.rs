@@ -12,6 +12,7 @@
 //!  PREFIX:{e}:variants            set: what has ever followed an id in the key of a record, such as "?QUERY ENDPOINT". A
 //!                                 look-up by id reads these keys, and never scans the server
 //!  PREFIX:{e}:polled              sorted set of endpoints by the time when a process last asked for due events
+//!  PREFIX:{e}:last_arrivals       hash: for each endpoint, part of the head of its last webhook
 //!  PREFIX:{e}:marker              string: identifies the server's data; missing after the server lost its data
 //!  PREFIX:{e}:writes PROCESS      string: the number of writes of one process that the server has acknowledged. The
 //!                                 number goes back if the server loses some of them
@@ -29,6 +30,7 @@ pub(super) struct Keys {
     pub(super) queued_endpoints: String,
     pub(super) polled: String,
     pub(super) variants: String,
+    pub(super) last_arrivals: String,
     pub(super) marker: String,
 }
 
@@ -42,6 +44,7 @@ impl Keys {
             queued_endpoints: fixed("queued_endpoints"),
             polled: fixed("polled"),
             variants: fixed("variants"),
+            last_arrivals: fixed("last_arrivals"),
             marker: fixed("marker"),
             key_prefix,
         }

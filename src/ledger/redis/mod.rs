@@ -274,6 +274,14 @@ impl Ledger for RedisLedger {
             other => Err(unexpected_reply(&other)),
         }
     }
+
+    async fn last_arrival(&self, endpoint: &str) -> Result<Option<String>, LedgerError> {
+        parse_reply(self.connection.send(&Cmd::hget(&self.keys.last_arrivals, endpoint)).await?)
+    }
+
+    async fn remember_arrival(&self, endpoint: &str, head: &str) -> Result<(), LedgerError> {
+        self.send_detached(Cmd::hset(&self.keys.last_arrivals, endpoint, head)).await.map(drop)
+    }
 }
 
 impl Drop for RedisLedger {

@@ -246,6 +246,17 @@ impl Ledger for SqliteLedger {
         let (reply_tx, reply) = oneshot::channel();
         self.call(Job::Apply { key: key.clone(), action, reply_tx }, reply).await
     }
+
+    async fn last_arrival(&self, endpoint: &str) -> Result<Option<String>, LedgerError> {
+        let endpoint = endpoint.to_owned();
+        self.read(move |path| reader::last_arrival(path, &endpoint)).await
+    }
+
+    async fn remember_arrival(&self, endpoint: &str, head: &str) -> Result<(), LedgerError> {
+        let (reply_tx, reply) = oneshot::channel();
+        let job = Job::RememberArrival { endpoint: endpoint.into(), head: head.into(), reply_tx };
+        self.call(job, reply).await
+    }
 }
 
 /// Stops the threads without waiting for them. Queued jobs are finished.

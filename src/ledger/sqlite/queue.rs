@@ -51,6 +51,8 @@ pub(super) enum Job {
     },
     /// Finds the rows of `events` that have an id, through the index in memory.
     FindId { id: Box<str>, reply_tx: oneshot::Sender<Result<Vec<i64>, LedgerError>> },
+    /// Remembers part of the head of an endpoint's last webhook.
+    RememberArrival { endpoint: Box<str>, head: Box<str>, reply_tx: oneshot::Sender<Result<(), LedgerError>> },
     /// Runs a maintenance operation that was made for the opening `epoch` of the file.
     Maintain { op: MaintenanceOp, epoch: u64, reply_tx: oneshot::Sender<Result<u64, LedgerError>> },
 }
@@ -65,6 +67,7 @@ impl Job {
             Self::ClaimDue { reply_tx, .. } => drop(reply_tx.send(Err(error))),
             Self::Apply { reply_tx, .. } => drop(reply_tx.send(Err(error))),
             Self::FindId { reply_tx, .. } => drop(reply_tx.send(Err(error))),
+            Self::RememberArrival { reply_tx, .. } => drop(reply_tx.send(Err(error))),
             Self::Maintain { reply_tx, .. } => drop(reply_tx.send(Err(error))),
         }
     }

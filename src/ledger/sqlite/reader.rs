@@ -161,6 +161,14 @@ pub(super) fn get(
     })
 }
 
+/// Reads what is remembered of an endpoint's last webhook.
+pub(super) fn last_arrival(path: &Path, endpoint: &str) -> std::result::Result<Option<String>, LedgerError> {
+    with_connection(path, |conn| {
+        let name = schema::arrival_name(endpoint);
+        conn.query_row("SELECT value FROM meta WHERE name = ?1", [name], |row| row.get(0)).optional()
+    })
+}
+
 fn with_connection<T>(
     path: &Path,
     read: impl FnOnce(&Connection) -> Result<T>,

@@ -80,7 +80,7 @@ const QUEUE_TABLES: &str = "
 ";
 
 /// The table that version 4 adds. Its row `marker` is random and never changes, so it tells this file from one that was
-/// put in its place.
+/// put in its place. Rows named by [`arrival_name`] hold part of the head of an endpoint's last webhook.
 const META_TABLE: &str = "
     CREATE TABLE meta (
         name  TEXT PRIMARY KEY,
@@ -134,6 +134,11 @@ pub(super) fn open_beside(path: &Path) -> Result<Connection, LedgerError> {
 /// Tests whether the file can be written: writes the version it already has, through to the disk.
 pub(super) fn probe(conn: &Connection) -> rusqlite::Result<()> {
     conn.pragma_update(None, "user_version", VERSION)
+}
+
+/// Returns the name of the row of `meta` for the last webhook of an endpoint.
+pub(super) fn arrival_name(endpoint: &str) -> String {
+    format!("last_arrival {endpoint}")
 }
 
 /// Returns the marker of the file: 16 hexadecimal digits.

@@ -15,6 +15,7 @@ use super::local_leases::LocalLeases;
 use super::maintenance::statements::MaintenanceOp;
 use super::payloads::Payloads;
 use super::rows::{ArchivedRow, EventRows, ExistingRow, NewRow};
+use super::schema::arrival_name;
 use crate::ledger::millis::millis;
 use crate::ledger::tokens::Tokens;
 use crate::ledger::{Arrival, State, StoredRequest};
@@ -125,6 +126,12 @@ impl<'c> Transitions<'c> {
     /// Runs a maintenance operation and returns the number of rows it changed.
     pub(super) fn run_maintenance(&mut self, op: &mut MaintenanceOp) -> Result<u64> {
         self.rows.run_maintenance(op)
+    }
+
+    /// Remembers part of the head of an endpoint's last webhook. So rare that no statement is prepared for it.
+    pub(super) fn remember_arrival(&mut self, endpoint: &str, head: &str) -> Result<()> {
+        let name = arrival_name(endpoint);
+        self.conn.execute("INSERT OR REPLACE INTO meta VALUES (?1, ?2)", (name, head)).map(drop)
     }
 
     /// Checkpoints what it can without waiting for readers. Must be called outside of a transaction.

@@ -312,6 +312,16 @@ contract! {
         assert_eq!(order, ["evt_0", "evt_1", "evt_2", "evt_3", "evt_4", "evt_5"]);
     }
 
+    last_arrival_is_remembered_for_each_endpoint(ledger, kind keeps MONTH) {
+        assert_eq!(ledger.last_arrival("a b").await.unwrap(), None);
+        for head in ["Host: one\r\n", "Host: two\r\nUser-Agent: \u{e9}\r\n"] {
+            ledger.remember_arrival("a b", head).await.unwrap();
+            assert_eq!(ledger.last_arrival("a b").await.unwrap().as_deref(), Some(head));
+        }
+        assert_eq!(ledger.last_arrival("a").await.unwrap(), None);
+        assert!(ledger.list(&RecordFilter::default(), None, 9).await.unwrap().records.is_empty());
+    }
+
     endpoint_gets_only_its_own_events(ledger, kind keeps MONTH) {
         let _ = ledger.enqueue(at("a", "", "evt_1"), stored_request("a"), None).await.unwrap();
         let _ = ledger.enqueue(at("a b", "q=1", "evt_1"), stored_request("b"), None).await.unwrap();

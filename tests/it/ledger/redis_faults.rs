@@ -2,6 +2,7 @@
 //! misconfigured.
 
 use crate::harness::{Backend, Event, Program, Redis, Request, Response, Sentinels, Setup, until};
+use crate::ops::events::{call_api, with_events_api};
 use crate::tools::have;
 use serde_json::Value;
 use std::process::Command;
@@ -282,6 +283,7 @@ async fn documented_permissions_suffice_for_every_delivery_mode() {
     let backend = Backend::start().await;
     let url = redis.url().replace("redis://", "redis://app:{$REDIS_PASSWORD}@");
     let setup = Setup::new(&backend).set("ledger.url", url).env("REDIS_PASSWORD", "pw");
+    let setup = with_events_api(setup);
     for delivery in ["inline", "hybrid", "queued"] {
         let setup = setup.clone().set("webhook.delivery", delivery).set("webhook.retry", vec!["20ms"]);
         let program = Program::start(setup).await;
@@ -294,6 +296,10 @@ async fn documented_permissions_suffice_for_every_delivery_mode() {
             program.send(&event.signed()).await.expect_delivered(200);
         }
         backend.await_request(before + 2).await;
+        let imported = String::from_utf8(Event::checkout().body()).unwrap();
+        let target = "/api/events?endpoint=%2Fwebhooks%2Fstripe";
+        assert_eq!(call_api(&program, "POST", target, &imported).await.status, 202);
+        backend.await_request(before + 3).await;
         program.await_metric(r#"events{endpoint="/webhooks/stripe",state="running"}"#, 0.0).await;
         program.await_metric(r#"events{endpoint="/webhooks/stripe",state="pending"}"#, 0.0).await;
         let log = program.complete_log().await;

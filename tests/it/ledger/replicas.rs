@@ -137,9 +137,14 @@ async fn replicas_with_different_prefixes_have_separate_records() {
         program.send(&event.signed()).await.expect_received("duplicate");
         assert_eq!(backend.count(), n + 1);
     }
-    let keys: Vec<String> = redis.ask("KEYS *");
+    // Each last webhook is remembered in the background.
+    let keys: Vec<String> = until("every key", async || {
+        let keys: Vec<String> = redis.ask("KEYS *");
+        (keys.iter().filter(|key| key.ends_with(":last_arrivals")).count() == 2).then_some(keys)
+    })
+    .await;
     let of = |prefix: &str| keys.iter().filter(|key| key.starts_with(&format!("{prefix}:{{"))).count();
-    assert_eq!((of("staging"), of("production"), keys.len()), (3, 3, 6), "{keys:?}");
+    assert_eq!((of("staging"), of("production"), keys.len()), (5, 5, 10), "{keys:?}");
 }
 
 /// Returns the label `id` of `ledger_info` once the program has reached its ledger.

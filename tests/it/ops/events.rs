@@ -215,44 +215,6 @@ async fn imported_event_is_delivered_once_with_a_fresh_signature(ledger: TestLed
     assert_eq!((wrong.status, wrong.code().as_str()), (400, "payload_invalid"));
 }
 
-#[tokio::test]
-async fn imported_event_arrives_as_if_stripe_had_sent_it_to_the_configured_url() {
-    let backend = Backend::start().await;
-    let url = "https://Shop.example:443/tenants/acme/stripe?version=2";
-    let setup = with_events_api(Setup::new(&backend))
-        .set("webhook.path", "/tenants/{tenant}/stripe")
-        .set("webhook.name", "shop");
-    let program = Program::start(setup.clone()).await;
-    let import = async |program: &Program, rest: &str| {
-        let body = String::from_utf8(Event::checkout().body()).unwrap();
-        call_api(program, "POST", &format!("/api/events?endpoint=shop{rest}"), &body).await
-    };
-    let refused = import(&program, "").await;
-    assert_eq!((refused.status, refused.code().as_str()), (400, "query_invalid"));
-    assert!(refused.text().contains("--path"), "{}", refused.text());
-
-    let program = Program::start(setup.set("webhook.url", url)).await;
-    for (rest, target) in [
-        ("", "/tenants/acme/stripe?version=2"),
-        ("&query=", "/tenants/acme/stripe"),
-        ("&segments=other&query=a", "/tenants/other/stripe?a"),
-    ] {
-        let count = backend.count();
-        let imported = import(&program, rest).await;
-        assert_eq!(imported.status, 202, "{}", imported.text());
-        let got = backend.await_request(count + 1).await;
-        assert_eq!(got.target, target);
-        for (name, value) in [
-            ("host", "shop.example"),
-            ("x-forwarded-host", "shop.example"),
-            ("x-forwarded-proto", "https"),
-            ("user-agent", "Stripe/1.0 (+https://stripe.com/docs/webhooks)"),
-        ] {
-            assert_eq!(got.header(name), Some(value), "{name}");
-        }
-    }
-}
-
 async fn event_that_failed_inline_can_be_imported_and_is_queued_from_then_on(ledger: TestLedger) {
     let backend = Backend::start().await;
     let setup = ledger.configure(Setup::new(&backend));

@@ -5,6 +5,7 @@
 //! - `cli`: the command line, verb by verb
 //! - `config`: the golden files in `tests/config`
 //! - `events`: the events API, and the verb that calls it
+//! - `imports`: the head of an imported event, from `url` and from the last webhook
 //! - `inherited_sockets`: sockets that systemd passes, and a process that stands by on them
 //! - `logging`: a log that nobody reads, whose reader is gone, or whose disk is full
 //! - `reconcile`: events that Stripe has and the ledger lacks
@@ -17,6 +18,7 @@ mod advice;
 mod cli;
 mod config;
 pub mod events;
+mod imports;
 mod inherited_sockets;
 mod logging;
 mod reconcile;

@@ -22,6 +22,7 @@ enum JobOutcome {
     Settled(Settled),
     Applied(ActionResult),
     Found(Vec<i64>),
+    Remembered,
     Maintained(u64),
     /// The caller stopped waiting, or the job was made for an earlier opening of the file.
     Skipped,
@@ -48,6 +49,7 @@ impl Writer {
                 | JobOutcome::Settled(_)
                 | JobOutcome::Applied(_)
                 | JobOutcome::Found(_)
+                | JobOutcome::Remembered
                 | JobOutcome::Skipped => {}
             }
             if let (Job::Maintain { op: MaintenanceOp::Checkpoint, .. }, JobOutcome::Maintained(_)) =
@@ -100,6 +102,10 @@ impl Writer {
                 JobOutcome::Applied(transitions.apply(key, *action, now, leases)?)
             }
             Job::FindId { id, .. } => JobOutcome::Found(transitions.seqs_with_id(id)),
+            Job::RememberArrival { endpoint, head, .. } => {
+                transitions.remember_arrival(endpoint, head)?;
+                JobOutcome::Remembered
+            }
             Job::Maintain { epoch, .. } if *epoch != self.epoch => JobOutcome::Skipped,
             Job::Maintain { op, .. } => JobOutcome::Maintained(transitions.run_maintenance(op)?),
         })
@@ -144,6 +150,7 @@ impl Writer {
             }
             (Job::Apply { reply_tx, .. }, JobOutcome::Applied(result)) => drop(reply_tx.send(Ok(result))),
             (Job::FindId { reply_tx, .. }, JobOutcome::Found(seqs)) => drop(reply_tx.send(Ok(seqs))),
+            (Job::RememberArrival { reply_tx, .. }, JobOutcome::Remembered) => drop(reply_tx.send(Ok(()))),
             (Job::Settle { reply_tx, .. }, JobOutcome::Settled(settled)) => drop(reply_tx.send(Ok(settled))),
             (Job::Maintain { reply_tx, .. }, JobOutcome::Maintained(rows)) => drop(reply_tx.send(Ok(rows))),
             // Only skipped jobs get here: `run_job` makes the outcome that belongs to its job.
@@ -155,6 +162,7 @@ impl Writer {
                 | JobOutcome::Settled(_)
                 | JobOutcome::Applied(_)
                 | JobOutcome::Found(_)
+                | JobOutcome::Remembered
                 | JobOutcome::Maintained(_),
             ) => job.fail(file_error(&self.path, "it was reopened before the job ran")),
         }
