@@ -1,6 +1,6 @@
 //! Settings that are allowed but rarely right. The program starts with them.
 
-use super::webhook::values::SECRET_PREFIX;
+use super::webhook::signing_secret::SECRET_PREFIX;
 use super::{CheckoutState, Config, Durability, LedgerUrl, OnOutage, WebhookConfig};
 use crate::stripe::{event_types, retry};
 use secrecy::{ExposeSecret, SecretString};

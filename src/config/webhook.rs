@@ -1,9 +1,10 @@
 //! `[[webhook]]`: one guarded path with its secrets, its filter and its way of delivery. The file `values` says how the
-//! values are written, `public_url` how `url` is, `unique_locations` that one path belongs to one endpoint, and `same_name`
-//! makes one endpoint of the sections that share a name.
+//! values are written, `signing_secret` how a secret is, `public_url` how `url` is, `unique_locations` that one path belongs
+//! to one endpoint, and `same_name` makes one endpoint of the sections that share a name.
 
 mod public_url;
 pub(super) mod same_name;
+pub(super) mod signing_secret;
 pub(super) mod unique_locations;
 pub(super) mod values;
 
@@ -16,6 +17,7 @@ use crate::guard::{Location, Preset};
 use secrecy::SecretString;
 use std::time::Duration;
 
+use signing_secret::{SIGNING_SECRET, signing_secret};
 use unique_locations::UniqueLocations;
 
 /// The default of `retry`: ten attempts over two days.
@@ -136,7 +138,7 @@ impl WebhookConfig {
         }
         let secrets = read_secrets(section);
         let delivery_secrets =
-            section.secrets_or_blank("delivery_secret", "", values::SIGNING_SECRET, values::signing_secret);
+            section.secrets_or_blank("delivery_secret", "", SIGNING_SECRET, signing_secret);
         let tolerance = section.text("tolerance", "5m", values::tolerance);
         let max_body = section.size("max_body", 1 << 20, 1..=MAX_BODY);
         let body_timeout = section.text("body_timeout", "10s", timeout);
@@ -228,7 +230,7 @@ fn read_rules(section: &mut Section) -> Option<Vec<DeliveryRule>> {
 
 fn read_secrets(section: &mut Section) -> Option<Vec<SecretString>> {
     let default = &["{$STRIPE_WEBHOOK_SECRET}"];
-    let secrets = section.secret_list("secrets", default, values::SIGNING_SECRET, values::signing_secret)?;
+    let secrets = section.secret_list("secrets", default, SIGNING_SECRET, signing_secret)?;
     let help = "without a secret no webhook can be verified; omit the key to use {$STRIPE_WEBHOOK_SECRET}";
     section.non_empty("secrets", secrets, "at least one secret", help)
 }

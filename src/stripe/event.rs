@@ -10,8 +10,13 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
 
-/// The id that all of Stripe's sample events share, such as those that the dashboard sends as a test.
-const SAMPLE_ID: &str = "evt_00000000000000";
+/// How the ids of Stripe's sample events begin, such as those that the dashboard sends as a test.
+const SAMPLE_ID_PREFIXES: [&str; 2] = ["evt_test_", "evt_"];
+/// The minimum of zeros that follow. The dashboard sends 14 (`evt_00000000000000`), and examples of Stripe's libraries
+/// have 24.
+const MIN_SAMPLE_ZEROS: usize = 10;
+/// The maximum of zeros that follow. The ledger adds to such an id.
+const MAX_SAMPLE_ZEROS: usize = 64;
 
 /// The type of the event that tests whether an event destination is reachable
 /// (<https://docs.stripe.com/api/v2/core/event-destinations/ping>).
@@ -55,7 +60,9 @@ impl VerifiedEvent {
 
     /// Returns whether the `id` identifies the event. The id of sample events does not: each of them is another event.
     pub fn is_identified(&self) -> bool {
-        self.id() != SAMPLE_ID
+        let suffix = SAMPLE_ID_PREFIXES.iter().find_map(|prefix| self.id().strip_prefix(prefix));
+        let range = MIN_SAMPLE_ZEROS..=MAX_SAMPLE_ZEROS;
+        suffix.is_none_or(|zeros| !range.contains(&zeros.len()) || zeros.bytes().any(|byte| byte != b'0'))
     }
 
     /// Returns whether the event only tests that its destination is reachable.
@@ -290,9 +297,16 @@ mod tests {
 
     #[test]
     fn the_id_of_sample_events_identifies_nothing() {
-        for (id, identified) in
-            [("evt_00000000000000", false), ("evt_000000000000000", true), ("evt_0", true), ("evt_1", true)]
-        {
+        for (id, identified) in [
+            ("evt_00000000000000", false),
+            ("evt_000000000000000000000000", false),
+            ("evt_test_00000000000000", false),
+            ("evt_00000000000001", true),
+            ("evt_test_1", true),
+            ("evt_0", true),
+            ("evt_", true),
+            ("evt_1", true),
+        ] {
             let body = format!(r#"{{"id": "{id}", "object": "event", "type": "a"}}"#);
             assert_eq!(parse_trusted(body.into()).unwrap().is_identified(), identified, "{id}");
         }

@@ -28,4 +28,5 @@ pub(crate) use parse::{
 pub(crate) use placeholder::{Environment, closing_brace};
 pub(crate) use reading::Reading;
 pub(crate) use section::Section;
+pub(crate) use shell_variable::is_shell_variable;
 pub(crate) use value::{SECRETS_STAY_OUTSIDE, ValueReader};

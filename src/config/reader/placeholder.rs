@@ -44,12 +44,12 @@ pub(crate) enum PlaceholderError {
     File(String, String),
 }
 
-/// What becomes of a name in braces that is no placeholder, such as `{tenant}`.
+/// What becomes of a text in braces that is no placeholder, such as `{tenant}`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum NamesInBraces {
     /// The name is an error.
     Reject,
-    /// The name stays as it is: a variable segment of a path.
+    /// The name stays as it is, for the parser of the value to judge: a variable segment of a path.
     Keep,
 }
 
@@ -70,7 +70,7 @@ pub(crate) fn expand_with(text: &str, environment: &Environment, names: NamesInB
             return all;
         };
         let inside = &inside[..end];
-        if names == NamesInBraces::Keep && is_variable_name(inside) {
+        if names == NamesInBraces::Keep && !inside.starts_with('$') && !inside.starts_with("file.") {
             all.push_literal(&rest[start..start + end + 2]);
         } else {
             all.push_placeholder(inside, environment);

@@ -1,19 +1,12 @@
-//! How the values of `[[webhook]]` are written: paths, names, event types, accounts, secrets, durations. Pure: a text
-//! becomes a value, or an [`InvalidValue`].
+//! How the values of `[[webhook]]` are written: paths, names, event types, accounts, durations. Pure: a text becomes a
+//! value, or an [`InvalidValue`]. Secrets are in `signing_secret`.
 
 use crate::config::reader::{DAY, InvalidValue, SECOND, duration};
 use crate::guard::{MAX_QUERY_PAIRS, QueryPair, same_key, variable_name};
-use secrecy::SecretString;
 use std::time::Duration;
-
-/// What a key that holds signing secrets expects.
-pub(crate) const SIGNING_SECRET: &str = "a webhook's signing secret (whsec_…)";
 
 /// The entry of `accounts` for events that name no account.
 pub const NO_ACCOUNT: &str = "none";
-
-/// How the signing secrets of Stripe begin.
-pub(crate) const SECRET_PREFIX: &str = "whsec_";
 
 /// The longest endpoint name, in bytes.
 const MAX_NAME: usize = 100;
@@ -34,13 +27,14 @@ pub(crate) fn path(text: &str) -> Result<String, InvalidValue> {
     if !text.starts_with('/') {
         return invalid("start it with a slash, without scheme or host");
     }
+    let literal = text.split(['?', '#']).next().unwrap_or_default();
+    if literal.split('/').any(is_route_pattern) {
+        return invalid("write a variable segment in braces, as in \"/tenants/{tenant}/stripe\"");
+    }
     if text.contains(['?', '#']) {
         return invalid(
             "remove the query: the path is guarded with any query, and the key query names pairs that tell a webhook",
         );
-    }
-    if segments().any(|segment| segment.starts_with(':') || segment == "*") {
-        return invalid("write a variable segment in braces, as in \"/tenants/{tenant}/stripe\"");
     }
     if text.contains('*') {
         return invalid(
@@ -65,6 +59,15 @@ pub(crate) fn path(text: &str) -> Result<String, InvalidValue> {
     Ok(text.to_owned())
 }
 
+/// Returns whether a segment is variable to some framework's router, which writes it in another way than in braces:
+/// `:tenant`, `*`, `<str:tenant>`, `[tenant]`, `$tenant`, `(.:format)`. As a literal path it would guard nothing.
+fn is_route_pattern(segment: &str) -> bool {
+    segment == "*"
+        || segment.starts_with(':')
+        || (segment.starts_with('$') && segment.len() > 1)
+        || segment.contains(['<', '>', '[', ']', '(', ')'])
+}
+
 /// Parses a path in which a segment `{name}` is variable. The root is a path, too: whether it may be one depends on other
 /// keys.
 pub(super) fn location_path(text: &str) -> Result<String, InvalidValue> {
@@ -78,7 +81,9 @@ pub(super) fn location_path(text: &str) -> Result<String, InvalidValue> {
     let names: Vec<&str> = segments.iter().filter_map(|segment| variable_name(segment)).collect();
     let braced = segments.iter().filter(|segment| segment.contains(['{', '}'])).count();
     if braced != names.len() || !names.iter().all(|name| name_like(name)) {
-        return invalid("braces hold the name of one whole segment, as in \"/tenants/{tenant}/stripe\"");
+        return invalid(
+            "braces hold the name of one whole segment, of letters, digits and _, as in \"/tenants/{tenant}/stripe\"",
+        );
     }
     if !names.is_empty() && names.len() == segments.iter().filter(|segment| !segment.is_empty()).count() {
         return invalid("add a segment that is not variable: otherwise the whole site is the webhook");
@@ -159,48 +164,6 @@ pub(super) fn account(text: &str) -> Result<String, InvalidValue> {
     Err(InvalidValue::expected("an account id (acct_…), \"none\" or \"*\""))
 }
 
-/// Parses a signing secret. Rejects what Stripe never issues as one; an error describes it without quoting it.
-pub(super) fn signing_secret(text: &str) -> Result<SecretString, InvalidValue> {
-    let invalid =
-        |found: &str, help: &str| Err(InvalidValue::expected(SIGNING_SECRET).found(found).help(help));
-    if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
-        return invalid("white space inside a secret", "separate several secrets by commas");
-    }
-    if !text.is_ascii() || text.ends_with("...") {
-        return invalid(
-            "a secret with characters that Stripe's secrets never have",
-            "copy the whole secret: an ellipsis marks a cut, and some editors start a file with an invisible mark",
-        );
-    }
-    if text.starts_with(['"', '\'']) {
-        return invalid("a secret in quotes", "remove the quotes: the value is used as it is");
-    }
-    let begins = |prefixes: &[&str]| prefixes.iter().any(|prefix| text.starts_with(prefix));
-    let where_it_is = "Stripe's dashboard shows the signing secret on the page of the webhook endpoint";
-    if begins(&["sk_", "rk_", "pk_"]) {
-        return invalid("an API key", where_it_is);
-    }
-    if begins(&["we_", "ed_"]) {
-        return invalid("the id of an endpoint at Stripe", where_it_is);
-    }
-    if text
-        .split_once('=')
-        .is_some_and(|(_, value)| value.trim_start_matches(['"', '\'']).starts_with(SECRET_PREFIX))
-    {
-        return invalid(
-            "a secret with a name before it",
-            "remove the name and the =: the value is used as it is",
-        );
-    }
-    if !begins(&[SECRET_PREFIX]) && text.to_ascii_lowercase().starts_with(SECRET_PREFIX) {
-        return invalid(
-            "a secret in other letters than Stripe's",
-            "copy the secret as it is: upper and lower case matter, and it begins with whsec_ in lower case",
-        );
-    }
-    Ok(SecretString::from(text))
-}
-
 /// Parses a tolerance from 1 second to 1 day. It has whole seconds, as a signature's timestamp has.
 pub(super) fn tolerance(text: &str) -> Result<Duration, InvalidValue> {
     let tolerance = duration(text, SECOND..=DAY, "1s to 1d").map_err(|error| {
@@ -231,6 +194,8 @@ mod tests {
             "/index.php/stripe",
             "/s.json",
             "/shop/stripe.php",
+            "/@shop/stripe",
+            "/us$/stripe",
         ] {
             assert_eq!(path(text).as_deref(), Ok(text));
         }
@@ -257,6 +222,36 @@ mod tests {
             "/a./",
         ] {
             path(text).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn a_route_pattern_of_a_framework_is_told_to_use_braces() {
+        for text in [
+            "/t/:tenant",
+            "/t/:tenant?",
+            "/t/:id(\\d+)",
+            "/t/*/x",
+            "/t/<tenant>/",
+            "/t/<str:tenant>",
+            "/t/[tenant]",
+            "/t/[...tenant]",
+            "/t/$tenant",
+            "/t/(tenant)",
+            "/t/(?P<tenant>\\w+)/",
+            "/webhook(.:format)",
+            "/t/{tenant?}",
+            "/t/{tenant:slug}",
+            "/t/{tenant:[a-z]+}",
+            "/t/{*tenant}",
+            "/t/{tenant-id}",
+            "/t/{}",
+            "/t/{{tenant}}",
+            "/t/x-{tenant}",
+            "/t/#{tenant}",
+        ] {
+            let error = location_path(text).unwrap_err();
+            assert!(error.help.contains("{tenant}"), "{text}: {}", error.help);
         }
     }
 
