@@ -142,6 +142,7 @@ impl RawItem {
     fn set_json(&mut self, name: &str, value: Value, param: String) -> Result<(), OrderError> {
         match (name, value) {
             ("price" | "quantity", Value::Null) => Ok(()),
+            ("quantity", Value::String(text)) if text.is_empty() => Ok(()),
             ("price", Value::String(text)) => {
                 self.price = Some(text).filter(|text| !text.is_empty());
                 Ok(())

@@ -138,7 +138,9 @@ impl CheckoutConfig {
         };
         // A checkout that is off may be half-written.
         let on = stripe.is_some_and(|stripe| checkout.state(stripe) == CheckoutState::On);
-        (!on || checkout.check_urls(section)).then_some(checkout)
+        // Both checks run, so that all errors are reported at once.
+        let fits = !on || checkout.check_urls(section) & checkout.check_exclusive_params(section);
+        fits.then_some(checkout)
     }
 
     /// Returns whether the checkout is on with this way to Stripe, and if not, why.
@@ -188,6 +190,21 @@ impl CheckoutConfig {
             }
         }
         fit
+    }
+}
+
+impl CheckoutConfig {
+    /// Reports parameters that Stripe does not take together.
+    fn check_exclusive_params(&self, section: &Section) -> bool {
+        let is_set =
+            |name: &str| self.params.iter().any(|(key, value)| key == name && *value != "false".into());
+        let both = param_scope::EXCLUSIVE.iter().find(|(one, other)| is_set(one) && is_set(other));
+        if let Some((one, other)) = both {
+            let found = format!("{one} and {other}");
+            let help = "Stripe refuses every order that has both: remove one of them";
+            section.report("params", found, "one of the two", help);
+        }
+        both.is_none()
     }
 }
 

@@ -12,7 +12,8 @@ const LOCALES: [&str; 42] = [
 const AUTO: &str = "auto";
 
 /// Other codes of languages that Stripe has (<https://www.iana.org/assignments/language-subtag-registry>).
-const LANGUAGE_ALIASES: [(&str, &str); 4] = [("no", "nb"), ("nn", "nb"), ("in", "id"), ("tl", "fil")];
+const LANGUAGE_ALIASES: [(&str, &str); 6] =
+    [("no", "nb"), ("nn", "nb"), ("in", "id"), ("tl", "fil"), ("mo", "ro"), ("cmn", "zh")];
 
 /// The regions whose Spanish is that of Latin America (CLDR, `parentLocales`).
 const LATIN_AMERICA: [&str; 22] = [
@@ -20,12 +21,20 @@ const LATIN_AMERICA: [&str; 22] = [
     "py", "sv", "us", "uy", "ve",
 ];
 
-/// Returns the locale of Stripe's that is nearest to a language tag (BCP 47), or `auto`.
-pub(crate) fn nearest_locale(tag: &str) -> &'static str {
+/// Returns the locale of Stripe's that is nearest to what a page calls its language, or `auto`: a language tag (BCP 47), the
+/// name of a locale (`de_DE.UTF-8`), or a list by preference as in `Accept-Language`.
+pub(crate) fn nearest_locale(text: &str) -> &'static str {
+    text.split(',').find_map(nearest_to_tag).unwrap_or(AUTO)
+}
+
+/// Returns the locale of Stripe's that is nearest to a language tag. What follows it, such as a weight or a character set,
+/// is ignored.
+fn nearest_to_tag(text: &str) -> Option<&'static str> {
+    let tag = text.trim().split([';', '.', '@', ' ']).next().unwrap_or_default();
     let tag = tag.to_ascii_lowercase().replace('_', "-");
     let has = |wanted: &str| LOCALES.into_iter().find(|locale| locale.eq_ignore_ascii_case(wanted));
     if let Some(exact) = has(&tag) {
-        return exact;
+        return Some(exact);
     }
     let mut subtags = tag.split('-');
     let language = subtags.next().unwrap_or_default();
@@ -46,7 +55,6 @@ pub(crate) fn nearest_locale(tag: &str) -> &'static str {
     regional
         .or_else(|| has(language))
         .or_else(|| LOCALES.into_iter().find(|locale| locale.starts_with(&prefix)))
-        .unwrap_or(AUTO)
 }
 
 #[cfg(test)]
@@ -85,6 +93,20 @@ mod tests {
             ("uk", "auto"),
             ("uk-UA", "auto"),
             ("tlh", "auto"),
+            ("cmn-Hant-TW", "zh-TW"),
+            ("de_DE.UTF-8", "de"),
+            ("fr_CA@euro", "fr-CA"),
+            ("C", "auto"),
+            ("POSIX", "auto"),
+            ("*", "auto"),
+            (" de ", "de"),
+            ("de-DE,de;q=0.9,en;q=0.8", "de"),
+            ("en;q=0.8", "en"),
+            ("uk-UA, uk, pt-BR;q=0.5", "pt-BR"),
+            ("../x", "auto"),
+            ("日本語", "auto"),
+            ("-", "auto"),
+            ("", "auto"),
         ] {
             assert_eq!(nearest_locale(tag), locale, "{tag}");
         }

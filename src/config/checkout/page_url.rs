@@ -49,8 +49,10 @@ fn has_misspelled_session_id(url: &str) -> bool {
         match outside {
             Some((before, after)) => {
                 let is_exact = &url[start..end] == name;
-                let is_wrapped =
-                    before.ends_with(['$', '{', ':']) || before.ends_with("%24") || after.starts_with('}');
+                // `#{…}` interpolates in Ruby, where a `#` that begins the fragment follows no `=`.
+                let is_wrapped = before.ends_with(['$', '{', ':', '%', '\\'])
+                    || ["%24", "=#"].iter().any(|mark| before.ends_with(mark))
+                    || after.starts_with('}');
                 !is_exact || is_wrapped
             }
             None => {
@@ -105,6 +107,9 @@ mod tests {
             ("id=CHECKOUT_SESSION_ID", false),
             ("id=:CHECKOUT_SESSION_ID", false),
             ("id={CHECKOUT_SESSION_ID}&b=%7BCHECKOUT_SESSION_ID%7D", false),
+            ("id=#{CHECKOUT_SESSION_ID}", false),
+            ("id=%{CHECKOUT_SESSION_ID}", false),
+            ("x#{CHECKOUT_SESSION_ID}", true),
         ] {
             let url = format!("https://shop.example/thanks?{query}");
             assert_eq!(page_url(&url).is_ok(), fine, "{query}");

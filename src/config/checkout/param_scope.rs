@@ -42,6 +42,9 @@ const SCOPES: [ParamScope; 10] = [
     ParamScope { name: "customer_update", modes: ALL, buyers: Buyers::WithCustomer },
 ];
 
+/// Parameters of which Stripe takes at most one (the same page, under `discounts`).
+pub(super) const EXCLUSIVE: [(&str, &str); 1] = [("allow_promotion_codes", "discounts")];
+
 /// Returns whether Stripe takes a parameter in a session of this mode, for a buyer with or without a customer in Stripe.
 pub fn takes_param(name: &str, mode: CheckoutMode, has_customer: bool) -> bool {
     SCOPES.iter().find(|scope| scope.name == name).is_none_or(|scope| {

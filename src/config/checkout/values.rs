@@ -139,6 +139,10 @@ pub(super) fn origin(text: &str) -> Result<String, InvalidValue> {
         _ => "",
     };
     let host = host.strip_suffix(default_port).unwrap_or(&host);
+    let port = host.rsplit_once(':').map(|(_, port)| port).filter(|port| !port.ends_with(']'));
+    if port.is_some_and(|port| port.parse::<u16>().is_err()) {
+        return Err(invalid().help("the port is a number up to 65535"));
+    }
     Ok(format!("{scheme}://{host}"))
 }
 
@@ -245,6 +249,10 @@ mod tests {
             ("https://shop.example/", false),
             ("*", false),
             ("shop.example", false),
+            ("https://shop.example:99999", false),
+            ("https://shop.example:x", false),
+            ("https://shop.example:", false),
+            ("app://.", true),
         ] {
             assert_eq!(origin(text).is_ok(), fine, "{text}");
         }

@@ -114,6 +114,9 @@ async fn form_of_the_own_page_with_origin_null_may_order_with_a_list_and_without
         for request in [null.clone(), null.header("Sec-Fetch-Site", "cross-site")] {
             shop.program.send(&request).await.expect_error(403, "origin_forbidden");
         }
+        let named = form("price=pro").header("Origin", &format!("https://{}", Request::HOST));
+        let named = shop.program.send(&named.header("Sec-Fetch-Site", "same-origin")).await;
+        assert_eq!((named.status, named.outcome()), (303, "created"), "{list:?}");
     }
 }
 
