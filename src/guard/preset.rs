@@ -23,9 +23,9 @@ pub enum Preset {
     Edd,
     /// Joomla: `/index.php?option=…&task=…`, whose pairs depend on the component.
     ///
-    /// `getCmd` drops all but `A-Za-z0-9._-` (joomla-framework/filter, `src/InputFilter.php`), and the router reads
-    /// `/component/NAME` on every path as `option=com_NAME` (joomla/joomla-cms,
-    /// `libraries/src/Router/SiteRouter.php`).
+    /// `getCmd` drops all but `A-Za-z0-9._-` (joomla-framework/filter, `src/InputFilter.php`). The router takes `option`
+    /// from `/component/NAME` on every path, and otherwise from the menu item that the path, `Itemid` or the home page
+    /// selects (joomla/joomla-cms, `libraries/src/Router/SiteRouter.php`).
     Joomla,
 }
 

@@ -82,6 +82,7 @@ impl QueryGuard {
             self.add(key, value, &mut read);
         }
         if self.rules.iter().any(|rule| rule.preset == Some(Preset::Joomla)) {
+            self.add_menu_item(&mut read);
             self.add_component(path, &mut read);
         }
         read
@@ -123,6 +124,18 @@ impl QueryGuard {
     pub(super) fn complete(&self, read: &PairsRead) -> impl Iterator<Item = usize> {
         let complete = self.rules.iter().zip(&read.0).filter(|(rule, read)| rule.is_complete(**read));
         complete.map(|(rule, _)| rule.webhook)
+    }
+
+    /// Adds the option that a menu item of Joomla may give to any path. A webhook that only its option tells has to name it:
+    /// otherwise every page would be the webhook.
+    fn add_menu_item(&self, read: &mut PairsRead) {
+        for (rule, read) in self.rules.iter().zip(&mut read.0) {
+            if rule.preset == Some(Preset::Joomla) && rule.pairs.len() > 1 {
+                for (bit, pair) in rule.pairs.iter().enumerate() {
+                    *read |= u8::from(same_key(&pair.key, "option")) << bit;
+                }
+            }
+        }
     }
 
     /// Adds the option that Joomla reads in a path: `/component/shop` is `option=com_shop`.
@@ -258,6 +271,10 @@ mod tests {
             ("/index.php?option=COM_SHOP&task=stripe.webhook", ambiguous(1)),
             ("/component/shop?task=stripe.webhook", ambiguous(1)),
             ("/de/x/Component/com_shop/y?task=stripe.webhook", ambiguous(1)),
+            ("/index.php?task=stripe.webhook", ambiguous(1)),
+            ("/index.php?Itemid=5&task=stripe.webhook", ambiguous(1)),
+            ("/our-shop?task=stripe.webhook", ambiguous(1)),
+            ("/component/other?task=stripe.webhook", ambiguous(1)),
             ("/any/wc-api/wc_stripe/", ambiguous(2)),
             ("/x/../wc%2Dapi//wc_str!ipe", ambiguous(2)),
         ] {
@@ -271,9 +288,8 @@ mod tests {
             "/?callback&gravityformsstripe",
             "/?x[callback]=gravityformsstripe",
             "/index.php?option=com_shop&task=list",
-            "/index.php?task=stripe.webhook",
-            "/component/other?task=stripe.webhook",
-            "/component?task=stripe.webhook",
+            "/component/shop?task=list",
+            "/our-shop?Itemid=5&option=com_shop",
             "/wc-api/v3/wc_stripe",
             "/wc-api",
             "/shop/wc_stripe",

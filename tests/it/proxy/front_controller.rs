@@ -278,7 +278,14 @@ async fn pairs_that_are_split_between_query_and_form_are_rejected() {
         let request = Request::post(target, body).header("Content-Type", URLENCODED);
         program.send(&request).await.case(target).expect_error(400, "ambiguous_path");
     }
-    for target in ["/component/shop?task=stripe.webhook", "/de/Component/com_shop/x?task=stripe_webhook"] {
+    // A menu item of Joomla gives the option to a path, to an `Itemid` or to the home page.
+    for target in [
+        "/component/shop?task=stripe.webhook",
+        "/de/Component/com_shop/x?task=stripe_webhook",
+        "/our-shop?task=stripe.webhook",
+        "/index.php?Itemid=5&task=stripe.webhook",
+        "/?task=stripe.webhook",
+    ] {
         program
             .send(&Event::checkout().signed().target(target))
             .await
