@@ -215,3 +215,20 @@ fn skipped(what: &str) -> bool {
     eprintln!("{words}");
     false
 }
+
+/// Starts PHP's own server, which has every path run this script in the folder. It cannot choose a port by itself.
+pub async fn php_server(folder: &Path, script: &str) -> (Tool, u16) {
+    for _ in 0..5 {
+        let port = free_port();
+        let mut command = Command::new("php");
+        let mut php =
+            Tool::start(command.args(["-S", &format!("127.0.0.1:{port}"), script]).current_dir(folder));
+        let listens = until("PHP listening, or its end", async || {
+            if php.ended() { Some(false) } else { is_listening(port).then_some(true) }
+        });
+        if listens.await {
+            return (php, port);
+        }
+    }
+    panic!("PHP found no port");
+}

@@ -1,10 +1,10 @@
 //! What a backend reads of a request behind the real Caddy, with and without the program between them: the bytes of the
-//! head, and the client's address, scheme and host as Express, Django and PHP find them.
+//! head, and the client's address, scheme and host as Express, Django, Rails, PHP and ASP.NET find them.
 
-use crate::harness::{Address, Backend, Event, Program, Received, Request, Response, Setup, until};
-use crate::tools::{Caddy, Tool, free_port, gunicorn, have, is_listening, npm};
+use crate::harness::{Address, Backend, Client, Event, Program, Received, Request, Response, Setup};
+use crate::tools::{Caddy, Tool, gunicorn, have, npm, php_server};
 use serde_json::Value;
-use std::path::Path;
+use std::net::IpAddr;
 use std::process::Command;
 use tempfile::TempDir;
 
@@ -232,23 +232,100 @@ async fn php_reads_the_same_request_with_and_without_the_program() {
     }
     let folder = TempDir::new().unwrap();
     std::fs::write(folder.path().join("index.php"), PHP).unwrap();
-    let (_php, port) = php_server(folder.path()).await;
+    let (_php, port) = php_server(folder.path(), "index.php").await;
     reads_the_same(&Address::parse(&format!("127.0.0.1:{port}"))).await;
 }
 
-/// Starts PHP's own server, which has every path run `index.php`. It cannot choose a port by itself.
-async fn php_server(folder: &Path) -> (Tool, u16) {
-    for _ in 0..5 {
-        let port = free_port();
-        let mut command = Command::new("php");
-        let mut php =
-            Tool::start(command.args(["-S", &format!("127.0.0.1:{port}"), "index.php"]).current_dir(folder));
-        let listens = until("PHP listening, or its end", async || {
-            if php.ended() { Some(false) } else { is_listening(port).then_some(true) }
-        });
-        if listens.await {
-            return (php, port);
+/// What ASP.NET Core's `ForwardedHeadersMiddleware` makes of a request.
+#[derive(Debug, PartialEq)]
+struct AspNetReading {
+    address: String,
+    scheme: String,
+    host: String,
+}
+
+/// The options of that middleware that decide whom it believes.
+#[derive(Clone, Copy)]
+struct AspNetOptions {
+    /// `ForwardLimit`; `None` is no limit. The default is 1.
+    forward_limit: Option<usize>,
+    /// Whether `KnownProxies` or `KnownNetworks` has entries. By default it is the loopback network.
+    checks_peers: bool,
+}
+
+/// Reads a request by the documented rules of the middleware
+/// (<https://learn.microsoft.com/aspnet/core/host-and-deploy/proxy-load-balancer>), since no registry here has .NET: the
+/// entries are read from right to left, up to the limit, and only while the address that sent them is a known proxy.
+fn read_as_asp_net(got: &Received, options: AspNetOptions) -> AspNetReading {
+    let entries = |name: &str| -> Vec<String> {
+        let values = got.headers.all(name);
+        values.iter().flat_map(|value| value.split(',')).map(|entry| entry.trim().to_owned()).collect()
+    };
+    let [addresses, schemes, hosts] =
+        ["X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host"].map(entries);
+    let longest = addresses.len().max(schemes.len()).max(hosts.len());
+    let from_the_right = |list: &[String], n: usize| -> Option<String> {
+        list.iter().rev().nth(n).filter(|entry| !entry.is_empty()).cloned()
+    };
+    let host = got.header("Host").unwrap().to_owned();
+    let mut reading = AspNetReading { address: "127.0.0.1".to_owned(), scheme: "http".to_owned(), host };
+    for n in 0..options.forward_limit.unwrap_or(longest).min(longest) {
+        let peer: IpAddr = reading.address.parse().unwrap();
+        if options.checks_peers && !peer.is_loopback() {
+            break;
+        }
+        let address = from_the_right(&addresses, n).filter(|entry| entry.parse::<IpAddr>().is_ok());
+        reading.address = address.unwrap_or(reading.address);
+        reading.scheme = from_the_right(&schemes, n).unwrap_or(reading.scheme);
+        reading.host = from_the_right(&hosts, n).unwrap_or(reading.host);
+    }
+    reading
+}
+
+#[tokio::test]
+async fn asp_net_behind_one_proxy_reads_the_same_client_with_and_without_the_program() {
+    if !have("caddy") {
+        return;
+    }
+    let backend = Backend::start().await;
+    let ways = Ways::start(backend.address(), Setup::new(&backend)).await;
+    let client = AspNetReading {
+        address: CLIENT.to_owned(),
+        scheme: "https".to_owned(),
+        host: Request::HOST.to_owned(),
+    };
+    for (forward_limit, checks_peers) in [(Some(1), true), (Some(2), true), (None, true), (Some(1), false)] {
+        let options = AspNetOptions { forward_limit, checks_peers };
+        for request in requests() {
+            let before = backend.count();
+            let [alone, through] = ways.send(&request).await;
+            assert_eq!((alone.status, through.status), (200, 200));
+            let requests = backend.requests();
+            let [alone, through] = [0, 1].map(|n| read_as_asp_net(&requests[before + n], options));
+            assert_eq!(through, alone, "{forward_limit:?} {checks_peers}");
+            assert_eq!(through, client, "{forward_limit:?} {checks_peers}");
         }
     }
-    panic!("PHP found no port");
+}
+
+#[tokio::test]
+async fn asp_net_reading_takes_the_rightmost_entries_of_known_proxies_up_to_the_limit() {
+    let backend = Backend::start().await;
+    let request = Request::get("/")
+        .header("X-Forwarded-For", "198.51.100.1, 203.0.113.9")
+        .header("X-Forwarded-For", "127.0.0.1")
+        .header("X-Forwarded-Proto", "https");
+    Client::connect(backend.address()).await.send(&request).await;
+    let got = backend.requests().pop().unwrap();
+    for (forward_limit, checks_peers, address) in [
+        (Some(1), true, "127.0.0.1"),
+        (Some(2), true, "203.0.113.9"),
+        (None, true, "203.0.113.9"),
+        (None, false, "198.51.100.1"),
+        (Some(0), true, "127.0.0.1"),
+    ] {
+        let reading = read_as_asp_net(&got, AspNetOptions { forward_limit, checks_peers });
+        assert_eq!(reading.address, address, "{forward_limit:?} {checks_peers}");
+        assert_eq!(reading.scheme == "https", forward_limit != Some(0));
+    }
 }

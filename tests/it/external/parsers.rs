@@ -2,9 +2,10 @@
 //! A parser that is not installed is skipped. Each test counts the spellings that a parser reads so: too few would show
 //! nothing.
 
-use crate::tools::{have, npm};
+use crate::tools::{have, npm, php_server};
 use countersign::guard::{Classification, FormKind, Guard, Location, QueryPair};
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -164,13 +165,14 @@ fn check_queries(least: usize, parser: impl Fn(&str, &str) -> Command) {
     assert!(read >= least, "{read} of {tried}");
 }
 
-/// Checks that the guard lets no multipart form pass that the parser reads as the pair.
-fn check_bodies(least: usize, parser: impl Fn(&str, &str) -> Command) {
+/// Checks that the guard lets no multipart form pass that the parser reads as the pair, and that it reads `least` of them
+/// so. `read_all` returns in which forms the parser finds the pair.
+fn check_bodies(least: usize, read_all: impl Fn(&str, &str, &[Vec<u8>]) -> Vec<bool>) {
     let (mut tried, mut read, mut missed) = (0, 0, Vec::new());
     for (key, value) in PAIRS {
         let guard = guard(key, value);
         let all = bodies(key, value);
-        let found = read_by(&mut parser(key, value), &all);
+        let found = read_all(key, value, &all);
         tried += all.len();
         for body in all.iter().zip(found).filter(|(_, found)| *found).map(|(body, _)| body) {
             read += 1;
@@ -230,15 +232,64 @@ fn no_query_that_python_or_django_reads_as_the_pair_passes() {
 #[test]
 fn no_form_that_rack_reads_as_the_pair_passes() {
     if have("ruby") {
-        check_bodies(20, |key, value| run("ruby", "multipart.rb", key, value));
+        check_bodies(20, |key, value, all| read_by(&mut run("ruby", "multipart.rb", key, value), all));
     }
 }
 
 #[test]
 fn no_form_that_python_or_django_reads_as_the_pair_passes() {
     if have("python3") {
-        check_bodies(20, |key, value| python("multipart.py", key, value));
+        check_bodies(20, |key, value, all| read_by(&mut python("multipart.py", key, value), all));
     }
+}
+
+#[test]
+fn no_query_that_go_reads_as_the_pair_passes() {
+    if have("go") {
+        check_queries(100, |key, value| go("query.go", key, value));
+    }
+}
+
+#[test]
+fn no_form_that_go_reads_as_the_pair_passes() {
+    if have("go") {
+        check_bodies(20, |key, value, all| read_by(&mut go("multipart.go", key, value), all));
+    }
+}
+
+#[tokio::test]
+async fn no_form_that_php_reads_as_the_pair_passes() {
+    if !have("php") {
+        return;
+    }
+    let (_php, port) = php_server(&script(""), "multipart.php").await;
+    check_bodies(100, |key, value, all| {
+        all.iter().map(|body| posted_to_php(port, key, value, body) == "1").collect()
+    });
+}
+
+/// Posts a multipart form with the boundary `B` to PHP's server. Returns the body of the response.
+fn posted_to_php(port: u16, key: &str, value: &str, body: &[u8]) -> String {
+    let head = format!(
+        "POST / HTTP/1.1\r\nHost: x\r\nX-Key: {key}\r\nX-Value: {value}\r\nContent-Type: multipart/form-data; \
+         boundary=B\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        body.len()
+    );
+    let mut connection = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    connection.write_all(&[head.as_bytes(), body].concat()).unwrap();
+    let mut response = String::new();
+    connection.read_to_string(&mut response).unwrap();
+    let (head, body) = response.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200 "), "{response}");
+    body.to_owned()
+}
+
+/// Compiles and runs a program in Go.
+fn go(name: &str, key: &str, value: &str) -> Command {
+    let mut command = Command::new("go");
+    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("go-cache");
+    command.arg("run").arg(script(name)).args([key, value]).env("GOCACHE", cache).env("GO111MODULE", "off");
+    command
 }
 
 /// Runs a script of Python with the packages that `scripts/setup` installs.
