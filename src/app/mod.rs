@@ -7,12 +7,14 @@
 //! - `reload.rs`: what SIGHUP changes in the running program
 //! - `entrance.rs`: how the listeners open and close
 //! - `take_over.rs`: when the program begins to accept connections: at once, or after the process before it
+//! - `old_ledger.rs`: the search for a ledger that an empty one may replace
 //! - `open_ledger.rs`: the configured ledger, open, as the concrete type that has to be closed
 //! - `signals.rs`: which Unix signals ask for a reload or a shutdown
 
 mod announce;
 mod build;
 mod entrance;
+mod old_ledger;
 mod open_ledger;
 mod reload;
 mod running;

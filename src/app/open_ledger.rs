@@ -14,6 +14,7 @@ use crate::metrics::Metrics;
 const MAX_CLOSE: Duration = Duration::from_secs(5);
 
 /// The ledger that `[ledger] url` names, started.
+#[derive(Clone)]
 pub(super) enum OpenLedger {
     /// `none`: nothing is remembered.
     None,

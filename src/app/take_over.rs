@@ -10,6 +10,7 @@ use tokio::time::{sleep, timeout};
 
 use super::announce;
 use super::entrance::notify;
+use super::old_ledger::warn_of_old_ledgers;
 use super::open_ledger::ledger_ready;
 use super::running::App;
 use super::signals::{Signal, Signals};
@@ -40,6 +41,7 @@ impl App {
         self.entrance.opened.cancel();
         self.readiness.set_listening();
         announce::listening(&self.config, &self.entrance.addresses);
+        tokio::spawn(warn_of_old_ledgers(self.config.clone(), self.ledger.clone()));
         notify(&[NotifyState::Ready, NotifyState::Status("accepting connections")]);
         true
     }

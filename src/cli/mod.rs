@@ -1,20 +1,24 @@
 //! The command line: one command per file. A command reads its arguments, does its work and reports the result.
-//! Results go to standard output, errors to standard error. No command opens the ledger; `check --probe` only inspects it.
+//! Results go to standard output, errors to standard error. `run` and `ledger` alone open a ledger; `check --probe` inspects
+//! it.
 //!
 //! - `run`: serves
 //! - `check`: validates the configuration, probes what it names, asks whether the program is alive
 //! - `sign`, `send`: sign a payload; send signed test events, which `samples` builds
 //! - `events`, `reconcile`: work on the ledger's records through the running program
+//! - `ledger`: copies a ledger's events into another one, and counts what a ledger holds
 //! - `admin`: the HTTP client of the admin listener
 //! - `config_arg`, `signing_secrets`: where the configuration and the signing secrets come from
-//! - `error`, `output`, `runtime`: what all commands share
+//! - `error`, `output`, `progress`, `runtime`: what commands share
 
 mod admin;
 mod check;
 mod config_arg;
 mod error;
 mod events;
+mod ledger;
 mod output;
+mod progress;
 mod reconcile;
 mod run;
 mod runtime;
@@ -56,6 +60,7 @@ enum CliCommand {
     Send(send::Args),
     Events(events::Args),
     Reconcile(reconcile::Args),
+    Ledger(ledger::Args),
 }
 
 /// Runs the command that `arguments` name, and returns the exit status. `arguments` begins with the program's name.
@@ -79,6 +84,7 @@ pub fn run(
         CliCommand::Send(args) => send::run(&args, &env),
         CliCommand::Events(args) => events::run(args, env),
         CliCommand::Reconcile(args) => reconcile::run(args, env),
+        CliCommand::Ledger(args) => ledger::run(args, env),
     };
     match result {
         Ok(code) => code,

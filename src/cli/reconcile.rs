@@ -7,7 +7,6 @@
 //! - `ledger_snapshot`: the endpoint's records in the ledger
 //! - `missing`: the events that are missing; checks them again and imports them
 //! - `report`: what is printed, and the exit status
-//! - `progress`: the progress line
 //!
 //! An event is safe if it is delivered, if its payload is stored, or if its delivery holds a lease. Every other event is
 //! missing. Without `--all` only those count that Stripe could not deliver, and the search goes back to the ledger's first
@@ -17,13 +16,13 @@ mod event_list;
 mod ledger_snapshot;
 mod list_query;
 mod missing;
-mod progress;
 mod report;
 mod stripe_event;
 
 use super::admin::EventsClient;
 use super::config_arg::{ConfigArg, EnvVars};
 use super::error::CliError;
+use super::progress::Progress;
 use super::runtime::block_on;
 use crate::clock;
 use crate::config::{Config, LedgerUrl, NO_ACCOUNT, WebhookConfig};
@@ -34,7 +33,6 @@ use event_list::EventLists;
 use ledger_snapshot::LedgerSnapshot;
 use list_query::{EventListKind, ListQuery};
 use missing::{ReconcileTarget, import, recheck};
-use progress::Progress;
 use report::ReconcileReport;
 use std::process::ExitCode;
 use std::time::Duration;

@@ -1,6 +1,9 @@
 //! `[ledger]`: where the state of every event is stored.
 
-use super::reader::{DAY, InvalidValue, SECOND, SECRETS_STAY_OUTSIDE, Section, duration, one_of, timeout};
+use super::reader::{
+    DAY, Environment, InvalidValue, PlaceholderError, SECOND, SECRETS_STAY_OUTSIDE, Section, duration,
+    expand, one_of, timeout,
+};
 use super::redis_url::RedisUrl;
 use std::fmt;
 use std::path::PathBuf;
@@ -97,6 +100,53 @@ impl LedgerConfig {
             durability: durability?,
         })
     }
+
+    /// Returns these settings for the ledger that the command line names, where it names one. Placeholders in the URL are
+    /// replaced, as in the configuration file.
+    ///
+    /// # Errors
+    /// A sentence that says what is wrong and what to write. It shows no password.
+    pub fn named_by(
+        &self,
+        url: Option<&str>,
+        prefix: Option<&str>,
+        environment: &Environment,
+    ) -> Result<Self, String> {
+        let mut named = self.clone();
+        if let Some(text) = url {
+            named.url = argument_url(text, environment)?;
+        }
+        if let Some(text) = prefix {
+            named.prefix = key_prefix(text).map_err(|error| format!("a prefix has {}", error.expected))?;
+        }
+        Ok(named)
+    }
+}
+
+fn argument_url(text: &str, environment: &Environment) -> Result<LedgerUrl, String> {
+    if RedisUrl::has_literal_password(text) {
+        return Err("everybody on this machine can see a password on the command line: write a placeholder in its place, \
+                    as in 'redis://:{$REDIS_PASSWORD}@redis:6379'"
+            .to_owned());
+    }
+    let expanded = expand(text, environment);
+    match expanded.errors.first() {
+        None => {}
+        Some(PlaceholderError::Unclosed) => return Err("a { in the URL has no }".to_owned()),
+        Some(PlaceholderError::Unknown(text)) => {
+            return Err(format!("{text} is no placeholder: write {{$NAME}} or {{file./path}}"));
+        }
+        Some(PlaceholderError::Unset(name)) => {
+            return Err(format!("the environment variable {name} is not set"));
+        }
+        Some(PlaceholderError::File(path, reason)) => {
+            return Err(format!("cannot read the file {path}: {reason}"));
+        }
+    }
+    LedgerUrl::parse(&expanded.text).map_err(|InvalidValue { expected, help, .. }| match help.is_empty() {
+        true => format!("the URL of a ledger is {expected}"),
+        false => format!("the URL of a ledger is {expected}: {help}"),
+    })
 }
 
 impl LedgerUrl {
@@ -175,6 +225,22 @@ impl fmt::Display for LedgerUrl {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_command_line_names_a_ledger_by_a_url_without_a_password() {
+        let environment = Environment::from([("REDIS_PASSWORD".to_owned(), "hush".to_owned())]);
+        let url = argument_url("redis://:{$REDIS_PASSWORD}@r:6379/1", &environment).unwrap();
+        assert_eq!(url.to_string(), "redis://r:6379/1");
+        for (text, expected) in [
+            ("redis://:hush@r:6379", "can see a password"),
+            ("redis://:{$NOWHERE}@r", "variable NOWHERE is not set"),
+            ("sqlite:{oops}", "{oops} is no placeholder"),
+            ("data/l.db", "write the file's path after sqlite:"),
+        ] {
+            let error = argument_url(text, &environment).unwrap_err();
+            assert!(error.contains(expected) && !error.contains("hush"), "{text}: {error}");
+        }
+    }
 
     #[test]
     fn a_retention_is_at_least_an_hour() {

@@ -9,6 +9,8 @@
 //! | `record` | [`State`], [`Record`], [`StoredRequest`], pages, operator actions, [`Backlog`] |
 //! | `lease`, `error` | [`Lease`]; [`LedgerError`] and [`SettleError`] |
 //! | `metered`, `none` | a wrapper that measures another ledger; `ledger.url = "none"` |
+//! | `stats` | what a ledger holds, in numbers |
+//! | `transfer` | the copy of events from one ledger into another |
 //! | `tokens`, `millis` | fencing tokens; durations as integer milliseconds |
 //! | [`sqlite`], [`redis`] | the two durable ledgers |
 //!
@@ -45,7 +47,9 @@ mod none;
 mod record;
 pub mod redis;
 pub mod sqlite;
+pub mod stats;
 mod tokens;
+pub mod transfer;
 mod types;
 
 pub use api::Ledger;

@@ -5,10 +5,10 @@ use crate::backend::BackendTls;
 use crate::cli::runtime::block_on;
 use crate::config::{BackendConfig, BackendUrl, LedgerConfig, LedgerUrl, RedisUrl};
 use crate::ledger::redis::{RedisLedger, RedisOptions};
-use crate::ledger::sqlite::lock_file;
+use crate::ledger::sqlite::{is_locked, lock_file};
 use rusqlite::{Connection, OpenFlags};
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, ErrorKind};
+use std::fs::{self, File, OpenOptions};
+use std::io;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -135,21 +135,6 @@ fn check_writable(folder: &Path) -> io::Result<()> {
     let file = folder.join(format!(".countersign-probe-{random:016x}"));
     File::create_new(&file)?;
     fs::remove_file(&file)
-}
-
-/// Returns true if a running program holds the ledger's lock.
-fn is_locked(path: &Path) -> io::Result<bool> {
-    let file = match File::open(lock_file(path)) {
-        Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err(error),
-    };
-    // A shared lock: two probes at the same time must not take each other for a running program.
-    match file.try_lock_shared() {
-        Ok(()) => file.unlock().map(|()| false),
-        Err(TryLockError::WouldBlock) => Ok(true),
-        Err(TryLockError::Error(error)) => Err(error),
-    }
 }
 
 #[cfg(test)]

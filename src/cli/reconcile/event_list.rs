@@ -2,10 +2,10 @@
 //! changes nothing at Stripe.
 
 use super::list_query::{ListQuery, PageStart};
-use super::progress::Progress;
 use super::stripe_event::StripeEvent;
 use crate::cli::error::CliError;
 use crate::cli::output::display_value;
+use crate::cli::progress::Progress;
 use crate::config::StripeConfig;
 use crate::metrics::Metrics;
 use crate::stripe_api::{Api, ApiConfig, ApiError, HttpTransport};

@@ -2,9 +2,9 @@
 //! since when. It changes nothing.
 
 use super::list_query::is_thin_type;
-use super::progress::Progress;
 use crate::cli::admin::EventsClient;
 use crate::cli::error::CliError;
+use crate::cli::progress::Progress;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, UNIX_EPOCH};

@@ -1,9 +1,9 @@
 //! The events that Stripe has and the ledger does not: checks each again, and has the running program import it.
 
-use super::progress::Progress;
 use super::stripe_event::StripeEvent;
 use crate::cli::admin::{EventsClient, EventsResponse, path_segment};
 use crate::cli::error::CliError;
+use crate::cli::progress::Progress;
 use crate::clock;
 use crate::ledger::EventKey;
 use reqwest::Method;

@@ -25,7 +25,7 @@ pub use diagnostics::{ConfigError, Diagnostic};
 pub(crate) use parse::{
     DAY, InvalidValue, SECOND, bare_host, decimal_port, duration, one_of, timeout, unix_socket,
 };
-pub(crate) use placeholder::{Environment, closing_brace};
+pub(crate) use placeholder::{Environment, PlaceholderError, closing_brace, expand};
 pub(crate) use reading::Reading;
 pub(crate) use section::Section;
 pub(crate) use shell_variable::is_shell_variable;

@@ -9,6 +9,7 @@
 //!  command, reply    commands out, typed replies in    server_info  durability and warnings about a server
 //!  settlement_batch  groups settlements                listing      pages of records
 //!  replication       waits until a replica has a write  settle       records how a delivery ended
+//!  transfer          copies events out and in           stats        what the ledger holds, in numbers
 //! ```
 
 mod command;
@@ -25,7 +26,9 @@ mod scripts;
 mod server_info;
 mod settle;
 mod settlement_batch;
+mod stats;
 mod supervisor;
+mod transfer;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

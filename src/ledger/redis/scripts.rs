@@ -13,6 +13,7 @@ pub(super) struct Scripts {
     pub(super) reschedule: Script,
     pub(super) operator: Script,
     pub(super) backlog: Script,
+    pub(super) import: Script,
     pub(super) probe: Script,
 }
 
@@ -26,13 +27,14 @@ impl Scripts {
             reschedule: Script::new(include_str!("reschedule.lua")),
             operator: Script::new(include_str!("operator.lua")),
             backlog: Script::new(include_str!("backlog.lua")),
+            import: Script::new(include_str!("import.lua")),
             probe: Script::new(include_str!("probe.lua")),
         }
     }
 
     /// Returns every script, for loading.
-    pub(super) fn all(&self) -> [&Script; 8] {
-        let Self { claim, settle, enqueue, claim_due, reschedule, operator, backlog, probe } = self;
-        [claim, settle, enqueue, claim_due, reschedule, operator, backlog, probe]
+    pub(super) fn all(&self) -> [&Script; 9] {
+        let Self { claim, settle, enqueue, claim_due, reschedule, operator, backlog, import, probe } = self;
+        [claim, settle, enqueue, claim_due, reschedule, operator, backlog, import, probe]
     }
 }

@@ -100,6 +100,24 @@ pub(crate) fn lock_file(path: &Path) -> PathBuf {
     with_suffix(path, ".lock")
 }
 
+/// Returns true if a running program holds the lock of the ledger at `path`.
+///
+/// # Errors
+/// The lock file cannot be opened or locked.
+pub(crate) fn is_locked(path: &Path) -> io::Result<bool> {
+    let file = match File::open(lock_file(path)) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    // A shared lock: two probes at the same time must not take each other for a running program.
+    match file.try_lock_shared() {
+        Ok(()) => file.unlock().map(|()| false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
 /// The path with a suffix appended to its file name: `ledger.db` → `ledger.db.lock`, `ledger.db-wal`.
 pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();

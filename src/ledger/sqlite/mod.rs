@@ -5,12 +5,14 @@
 //! |---|---|
 //! | `queue` | the jobs of callers, and whether they are accepted |
 //! | `writer`, `writer/group` | the thread that opens the file; one transaction for a group of jobs |
-//! | `transitions`, `transitions/{claim_due,settle,operator}` | the transitions of the state diagram |
+//! | `transitions`, `transitions/{claim_due,settle,operator,import}` | the transitions of the state diagram |
 //! | `rows`, `payloads` | the statements on `events` and `archive`; on `payloads` and `queue` |
 //! | `index`, `bloom` | what is held in memory to find an event's row |
 //! | `local_leases` | the leases of this process, by the monotonic clock |
 //! | `schema` | the tables, their version, and how a connection is set up |
 //! | `reader` | queries beside the writer: backlog, pages, one record |
+//! | `stats` | what a file holds, in numbers |
+//! | `transfer` | the copy of events out of a file and into it |
 //! | `maintenance` | the thread for retention, archiving and checkpoints |
 //! | `lock`, `file_identity` | one process only; files deleted or replaced under us |
 //! | `reset` | files deleted or replaced between two openings |
@@ -29,6 +31,8 @@ mod reader;
 mod reset;
 mod rows;
 mod schema;
+mod stats;
+mod transfer;
 mod transitions;
 mod writer;
 
@@ -40,7 +44,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::oneshot;
 
-pub(crate) use self::lock::{AcceptLock, lock_file};
+pub(crate) use self::lock::{AcceptLock, is_locked, lock_file};
 
 use self::error::file_error;
 use self::index::KeyHasher;

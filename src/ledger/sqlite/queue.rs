@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::maintenance::statements::MaintenanceOp;
+use crate::ledger::transfer::TransferredEvent;
 use crate::ledger::{
     ActionResult, Arrival, Claim, EnqueueResult, EventKey, Health, Lease, LedgerError, OperatorAction,
     SettleError, Settled, Settlement, StoredRequest,
@@ -49,6 +50,8 @@ pub(super) enum Job {
         action: OperatorAction,
         reply_tx: oneshot::Sender<Result<ActionResult, LedgerError>>,
     },
+    /// Writes events of another ledger, and counts them.
+    Import { events: Vec<TransferredEvent>, reply_tx: oneshot::Sender<Result<u64, LedgerError>> },
     /// Finds the rows of `events` that have an id, through the index in memory.
     FindId { id: Box<str>, reply_tx: oneshot::Sender<Result<Vec<i64>, LedgerError>> },
     /// Remembers part of the head of an endpoint's last webhook.
@@ -66,6 +69,7 @@ impl Job {
             Self::Enqueue { reply_tx, .. } => drop(reply_tx.send(Err(error))),
             Self::ClaimDue { reply_tx, .. } => drop(reply_tx.send(Err(error))),
             Self::Apply { reply_tx, .. } => drop(reply_tx.send(Err(error))),
+            Self::Import { reply_tx, .. } => drop(reply_tx.send(Err(error))),
             Self::FindId { reply_tx, .. } => drop(reply_tx.send(Err(error))),
             Self::RememberArrival { reply_tx, .. } => drop(reply_tx.send(Err(error))),
             Self::Maintain { reply_tx, .. } => drop(reply_tx.send(Err(error))),

@@ -18,10 +18,10 @@ use crate::ledger::{Backlog, EventKey, LedgerError, Page, Record, RecordFilter, 
 const MAX_ROWS_SCANNED: usize = 100_000;
 
 /// The columns of `events` in the order that [`event_record`] reads.
-const EVENT_COLUMNS: &str =
+pub(super) const EVENT_COLUMNS: &str =
     "id, endpoint, query, type, created, livemode, account, state, attempts, status, seen, settled, due, seq";
 /// The columns of `archive` in the order that [`record`] reads.
-const ARCHIVE_COLUMNS: &str =
+pub(super) const ARCHIVE_COLUMNS: &str =
     "id, endpoint, query, type, created, livemode, account, state, attempts, status, seen, settled";
 
 /// Counts the unsettled events by endpoint. `now` is in Unix milliseconds.
@@ -169,7 +169,7 @@ pub(super) fn last_arrival(path: &Path, endpoint: &str) -> std::result::Result<O
     })
 }
 
-fn with_connection<T>(
+pub(super) fn with_connection<T>(
     path: &Path,
     read: impl FnOnce(&Connection) -> Result<T>,
 ) -> std::result::Result<T, LedgerError> {
@@ -268,12 +268,12 @@ impl PageBuilder<'_> {
 }
 
 /// Reads a row in the columns of [`EVENT_COLUMNS`].
-fn event_record(row: &Row<'_>) -> Result<Record> {
+pub(super) fn event_record(row: &Row<'_>) -> Result<Record> {
     Ok(Record { due: row.get(12)?, ..record(row)? })
 }
 
 /// Reads a row in the columns of [`ARCHIVE_COLUMNS`].
-fn record(row: &Row<'_>) -> Result<Record> {
+pub(super) fn record(row: &Row<'_>) -> Result<Record> {
     let text = |column| row.get_ref(column)?.as_str().map_err(rusqlite::Error::from);
     let (id, endpoint, variant) = (text(0)?.into(), Arc::from(text(1)?), text(2)?);
     Ok(Record {

@@ -146,6 +146,12 @@ pub(super) fn marker(conn: &Connection) -> rusqlite::Result<String> {
     conn.query_row("SELECT value FROM meta WHERE name = 'marker'", [], |row| row.get(0))
 }
 
+/// Whether the file is a ledger of the current version.
+pub(super) fn is_ledger(conn: &Connection) -> rusqlite::Result<bool> {
+    let read = |name| conn.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    Ok(read("application_id")? == APPLICATION && read("user_version")? == VERSION)
+}
+
 /// Returns the file's version; 0 for a new file. Nothing is written before this check has passed.
 fn check_version(conn: &Connection, path: &Path) -> Result<i64, LedgerError> {
     let read = |name| conn.pragma_query_value(None, name, |row| row.get::<_, i64>(0));

@@ -1,8 +1,9 @@
 //! The transitions of the ledger's state diagram on an open file, inside a transaction of the writer's: claim and
-//! enqueue here; `claim_due`, `settle` and `operator` in files of their own. After a failed transaction the whole value
+//! enqueue here; `claim_due`, `settle`, `operator` and `import` in files of their own. After a failed transaction the whole value
 //! must be dropped, because its index may contain rows that were rolled back.
 
 pub(super) mod claim_due;
+mod import;
 mod operator;
 mod settle;
 

@@ -3,6 +3,7 @@
 //! - `contract`: what every ledger guarantees, on each of them
 //! - `sqlite`: what only SQLite can get wrong
 //! - `faults`: the program killed, its ledger locked, out of reach or in use by another process
+//! - `moving`: events that move to another ledger
 //! - `redis_credentials`: a password of Redis that changes while the program runs
 //! - `redis_faults`: Redis stopped, killed, paused, emptied, full or misconfigured
 //! - `failover`: a replica of Redis that lagged behind is promoted
@@ -13,6 +14,7 @@ mod contract;
 mod failover;
 mod faults;
 mod lookup;
+mod moving;
 mod redis_credentials;
 mod redis_faults;
 mod replicas;

@@ -21,6 +21,7 @@ enum JobOutcome {
     DueClaimed(Vec<DueEvent>),
     Settled(Settled),
     Applied(ActionResult),
+    Imported(u64),
     Found(Vec<i64>),
     Remembered,
     Maintained(u64),
@@ -44,7 +45,7 @@ impl Writer {
             let outcome = self.run_job(job, transitions, now, leases)?;
             match &outcome {
                 JobOutcome::DueClaimed(due) => rows += due.len(),
-                JobOutcome::Maintained(changed) => rows += *changed as usize,
+                JobOutcome::Imported(changed) | JobOutcome::Maintained(changed) => rows += *changed as usize,
                 JobOutcome::Claimed(_)
                 | JobOutcome::Settled(_)
                 | JobOutcome::Applied(_)
@@ -101,6 +102,7 @@ impl Writer {
             Job::Apply { key, action, .. } => {
                 JobOutcome::Applied(transitions.apply(key, *action, now, leases)?)
             }
+            Job::Import { events, .. } => JobOutcome::Imported(transitions.import(events)?),
             Job::FindId { id, .. } => JobOutcome::Found(transitions.seqs_with_id(id)),
             Job::RememberArrival { endpoint, head, .. } => {
                 transitions.remember_arrival(endpoint, head)?;
@@ -149,6 +151,7 @@ impl Writer {
                 }
             }
             (Job::Apply { reply_tx, .. }, JobOutcome::Applied(result)) => drop(reply_tx.send(Ok(result))),
+            (Job::Import { reply_tx, .. }, JobOutcome::Imported(written)) => drop(reply_tx.send(Ok(written))),
             (Job::FindId { reply_tx, .. }, JobOutcome::Found(seqs)) => drop(reply_tx.send(Ok(seqs))),
             (Job::RememberArrival { reply_tx, .. }, JobOutcome::Remembered) => drop(reply_tx.send(Ok(()))),
             (Job::Settle { reply_tx, .. }, JobOutcome::Settled(settled)) => drop(reply_tx.send(Ok(settled))),
@@ -161,6 +164,7 @@ impl Writer {
                 | JobOutcome::DueClaimed(_)
                 | JobOutcome::Settled(_)
                 | JobOutcome::Applied(_)
+                | JobOutcome::Imported(_)
                 | JobOutcome::Found(_)
                 | JobOutcome::Remembered
                 | JobOutcome::Maintained(_),
