@@ -9,6 +9,11 @@ use std::time::Duration;
 /// The largest limit of connections or webhooks. It is far above what one process can hold open.
 const MAX_LIMIT: u64 = 1_000_000;
 
+/// The smallest `max_head`, in bytes: most requests of browsers fit.
+const MIN_HEAD: u64 = 4 << 10;
+/// The largest `max_head`, in bytes. Each connection may hold one in memory.
+const MAX_HEAD: u64 = 256 << 10;
+
 /// The section `[server]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ServerConfig {
@@ -17,6 +22,8 @@ pub struct ServerConfig {
     /// Peers whose `X-Forwarded-*` headers are trusted and pass unchanged. Defaults to Caddy's `private_ranges`. A peer on a
     /// Unix socket is always trusted.
     pub trusted_proxies: Vec<IpNet>,
+    /// The longest head of a request, in bytes. A longer one gets 431. Defaults to 64 KiB.
+    pub max_head: usize,
     /// The time limit for the whole head of a request, from its first byte. Defaults to 10 seconds.
     pub header_timeout: Duration,
     /// The time for which a connection may idle between two requests. Defaults to 60 seconds.
@@ -38,6 +45,7 @@ impl ServerConfig {
     pub(super) fn read(section: &mut Section) -> Option<Self> {
         let listen = section.text("listen", ":8080", Listen::parse);
         let trusted_proxies = section.list("trusted_proxies", &["private_ranges"], networks);
+        let max_head = section.size("max_head", 64 << 10, MIN_HEAD..=MAX_HEAD);
         let header_timeout = section.text("header_timeout", "10s", timeout);
         let idle_timeout = section.text("idle_timeout", "60s", timeout);
         let passthrough_read_timeout = section.text("passthrough_read_timeout", "10m", timeout);
@@ -53,6 +61,7 @@ impl ServerConfig {
         Some(Self {
             listen: listen?,
             trusted_proxies: trusted_proxies?.into_iter().flatten().collect(),
+            max_head: usize::try_from(max_head?).ok()?,
             header_timeout: header_timeout?,
             idle_timeout: idle_timeout?,
             passthrough_read_timeout: passthrough_read_timeout?,

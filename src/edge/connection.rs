@@ -5,7 +5,7 @@
 //! ```text
 //!  idle ──first byte──▶ head ──complete──▶ a webhook or an order: `take`, `fill` and `send` move body and response
 //!   │ idle_timeout,      │ header_timeout: 408       └─ all else: `proxy` lends the connection to pingora
-//!   │ or drain: closed   │ 64 KiB: 431
+//!   │ or drain: closed   │ max_head: 431
 //! ```
 //!
 //! It knows neither routes nor responses, and it never decides who answers.
@@ -23,12 +23,11 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
+use crate::http1::framing::HeadError;
 use crate::http1::head::{self, RequestHead};
 use crate::outcome::Outcome;
 use crate::socket::{self, Socket};
 
-/// The longest head of a request, in bytes.
-pub const MAX_HEAD: usize = 64 * 1024;
 /// How many bytes one read takes while a head is awaited, and how many of a later request are buffered ahead.
 pub const READ_SIZE: usize = 4096;
 /// How long a closing connection discards what its client still sends, and how long a body is discarded to keep one.
@@ -44,9 +43,11 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 /// The timeouts that all connections of a listener share.
 #[derive(Debug)]
 pub struct Limits {
+    /// The longest head of a request, in bytes.
+    pub max_head: usize,
     /// For the whole head of a request, from its first byte. Before the first request it counts from the accept.
     pub header_timeout: Duration,
-    /// For the time between two requests, and for a client that does not read its response.
+    /// For the time between two requests.
     pub idle_timeout: Duration,
     /// Cancelled when the program begins to drain.
     pub drain: CancellationToken,
@@ -69,7 +70,7 @@ pub struct Connection {
     limits: Arc<Limits>,
     /// What has been read from the socket and not been taken.
     read_buf: BytesMut,
-    /// The deadline of whatever is awaited now: a head, the next request, a client that reads.
+    /// The deadline of whatever is awaited now: a head or the next request.
     deadline: Pin<Box<Sleep>>,
     draining: Pin<Box<WaitForCancellationFutureOwned>>,
     /// Set once the drain has shortened the deadline of this idle connection.
@@ -124,7 +125,14 @@ impl Connection {
         } else {
             self.read_buf.split_to(length)
         };
-        RequestHead::parse(bytes).map_err(|_| ReadHeadError::Rejected(Outcome::RequestMalformed))
+        RequestHead::parse(bytes).map_err(|error| {
+            ReadHeadError::Rejected(match error {
+                HeadError::TooManyHeaders => Outcome::HeaderTooLarge,
+                HeadError::BareLineFeed | HeadError::Syntax | HeadError::TwoLengths | HeadError::Length => {
+                    Outcome::RequestMalformed
+                }
+            })
+        })
     }
 
     /// Reads until the buffer begins with a complete head, and returns the head's length.
@@ -136,14 +144,18 @@ impl Connection {
                 self.read_buf.advance(blank);
             }
             if let Some(length) = head::find_end(&self.read_buf, &mut scanned) {
-                return if length > MAX_HEAD {
+                return if length > self.limits.max_head {
                     Err(ReadHeadError::Rejected(Outcome::HeaderTooLarge))
                 } else {
                     Ok(length)
                 };
             }
-            if self.read_buf.len() > MAX_HEAD {
+            if self.read_buf.len() > self.limits.max_head {
                 return Err(ReadHeadError::Rejected(Outcome::HeaderTooLarge));
+            }
+            // A client that speaks another protocol waits for an answer, and never ends its head.
+            if !head::can_begin_a_head(&self.read_buf) {
+                return Err(ReadHeadError::Rejected(Outcome::RequestMalformed));
             }
             let begun = !self.read_buf.is_empty();
             // The deadline of a head runs from its first byte and is not extended by further ones.
@@ -178,7 +190,7 @@ impl Connection {
 
     /// Starts to wait for the next request.
     pub fn begin_idle(&mut self) {
-        self.set_idle_deadline();
+        self.set_deadline(self.limits.idle_timeout);
         // Frees a large buffer: an idle connection holds one of READ_SIZE bytes, which its next read reserves.
         if self.read_buf.is_empty() {
             self.read_buf = BytesMut::new();
@@ -193,17 +205,12 @@ impl Connection {
         }
     }
 
-    /// Restarts the deadline at `idle_timeout` from now.
-    pub(super) fn set_idle_deadline(&mut self) {
-        self.set_deadline(self.limits.idle_timeout);
-    }
-
     fn set_deadline(&mut self, after: Duration) {
         self.deadline.as_mut().reset(Instant::now() + after);
     }
 
     /// Is ready once the deadline has passed.
-    pub(super) fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.deadline.as_mut().poll(cx)
     }
 

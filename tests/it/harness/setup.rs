@@ -58,6 +58,8 @@ impl Setup {
             .set("admin.listen", "127.0.0.1:0")
             .set("log.format", "json")
             .set("backend.url", backend)
+            // Tests without a backend do not wait for one.
+            .set("backend.connect_retry", "0s")
             .set("ledger.url", "sqlite:ledger.db")
     }
 
