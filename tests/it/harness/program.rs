@@ -338,6 +338,16 @@ impl Program {
         self.signal("HUP");
     }
 
+    /// Suspends the program: it stays up and does nothing.
+    pub fn pause(&self) {
+        self.signal("STOP");
+    }
+
+    /// Resumes the program after [`Program::pause`].
+    pub fn resume(&self) {
+        self.signal("CONT");
+    }
+
     /// Kills the program, as a power cut would, and waits for its end.
     pub fn kill9(&mut self) {
         self.end();
