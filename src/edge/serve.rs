@@ -11,7 +11,7 @@ use super::checkout;
 use super::connection::{Connection, ReadHeadError};
 use super::exchange::{ConnectionAction, Exchange, Handling};
 use super::headers::{self, RewrittenHead};
-use super::proxy::{FormCheck, ForwardedRequest, PassThrough};
+use super::proxy::{FormCheck, PassThrough};
 use super::response::{self, Response};
 use super::route::{CheckoutRoute, Route, WebhookRoute};
 use super::webhook;
@@ -117,8 +117,7 @@ async fn forward(
     verdict: Option<Outcome>,
 ) -> Option<(Box<Connection>, ConnectionAction)> {
     let Some(permit) = context.passing.acquire().await else {
-        context.refusals.record(RefusalReason::MaxPassthrough);
-        let action = reject(context, &mut connection, head, Outcome::Overloaded).await;
+        let action = reject_over_capacity(context, &mut connection, head).await;
         return Some((connection, action));
     };
     let (rewritten, form) = match prepare_to_forward(context, &mut connection, &head, verdict).await {
@@ -131,9 +130,9 @@ async fn forward(
     if rewritten.is_signed && verdict.is_none() && head.method() == b"POST" {
         context.unguarded.record(head.target(), &context.metrics);
     }
-    let request = ForwardedRequest::new(&head, rewritten, form);
+    let framing = head.framing();
     connection.reuse_buffer(head.into_buffer());
-    let connection = pass_through.serve(connection, request, permit).await?;
+    let connection = pass_through.serve(connection, rewritten, framing, form, permit).await?;
     Some((connection, ConnectionAction::KeepAlive))
 }
 
@@ -147,7 +146,6 @@ async fn prepare_to_forward(
     head: &RequestHead,
     verdict: Option<Outcome>,
 ) -> Result<(RewrittenHead, Option<FormCheck>), Outcome> {
-    head.validate().map_err(|_| Outcome::RequestMalformed)?;
     let (rewritten, form, reason) = {
         let routes = context.routes.load();
         // A dry run forwards whatever would not reach an enforced endpoint.
@@ -204,15 +202,25 @@ async fn check_short_form(
     }
 }
 
-/// Refuses a request by its head, with an HTML page for a client that prefers one.
+/// Refuses a request by its head.
 async fn reject(
     context: &Context,
     connection: &mut Connection,
     head: RequestHead,
     outcome: Outcome,
 ) -> ConnectionAction {
+    Exchange::new(context, connection, head).reject(&Response::from_outcome(outcome)).await
+}
+
+/// Refuses a request that would be one too many to pass through.
+async fn reject_over_capacity(
+    context: &Context,
+    connection: &mut Connection,
+    head: RequestHead,
+) -> ConnectionAction {
+    context.refusals.record(RefusalReason::MaxPassthrough);
     let html = accept::prefers_html(&head.values("accept").collect::<Vec<_>>());
-    let response = Response::from_outcome(outcome);
+    let response = Response::from_outcome(Outcome::Overloaded);
     let response = if html { response.into_html() } else { response };
     Exchange::new(context, connection, head).reject(&response).await
 }
