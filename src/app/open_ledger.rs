@@ -5,7 +5,6 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
 use crate::config::{Config, LedgerUrl};
-use crate::delivery::dispatcher::LEASE_MARGIN;
 use crate::ledger::redis::{RedisLedger, RedisOptions};
 use crate::ledger::sqlite::SqliteLedger;
 use crate::ledger::{Health, Ledger, Metered, NoLedger};
@@ -28,20 +27,15 @@ pub(super) enum OpenLedger {
 impl OpenLedger {
     /// Starts the configured ledger. It opens its file or connects in the background.
     pub(super) fn start(config: &Config, metrics: &Arc<Metrics>) -> Self {
-        let lease = config.backend.connect_timeout + config.backend.response_timeout + LEASE_MARGIN;
         match &config.ledger.url {
             LedgerUrl::None => Self::None,
             LedgerUrl::Sqlite(path) => {
                 let (path, retention) = (path.clone(), config.ledger.retention);
-                let ledger = SqliteLedger::start(path, retention, metrics.clone());
-                ledger.set_usual_lease(lease);
-                Self::Sqlite(Arc::new(ledger))
+                Self::Sqlite(Arc::new(SqliteLedger::start(path, retention, metrics.clone())))
             }
             LedgerUrl::Redis(url) => {
                 let options = RedisOptions::new(url, &config.ledger, config.queues_events());
-                let ledger = RedisLedger::start(options, metrics.clone());
-                ledger.set_usual_lease(lease);
-                Self::Redis(Arc::new(ledger))
+                Self::Redis(Arc::new(RedisLedger::start(options, metrics.clone())))
             }
         }
     }

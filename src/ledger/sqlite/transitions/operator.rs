@@ -2,10 +2,9 @@
 
 use rusqlite::Result;
 
-use super::Transitions;
+use super::{Now, Transitions};
 use crate::delivery_mode::DeliveryMode;
 use crate::ledger::sqlite::local_leases::LocalLeases;
-use crate::ledger::sqlite::now::Now;
 use crate::ledger::{ActionResult, EventKey, OperatorAction, State};
 
 impl Transitions<'_> {
@@ -53,7 +52,6 @@ impl Transitions<'_> {
                 if self.payloads.contains(seq) {
                     self.payloads.delete(seq, &key.endpoint, row.due)?;
                 }
-                self.inline_runs.remove(seq);
                 self.rows.delete(seq, hash)?;
                 // Archiving copies first and deletes later, so there may be a copy.
                 self.rows.delete_archived(key)?;
