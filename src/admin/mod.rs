@@ -11,8 +11,6 @@ mod response;
 mod scrape;
 mod state;
 
-use listener::AdminListener;
-
 pub use health::Readiness;
 pub use state::AdminState;
 
@@ -29,8 +27,7 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 /// Serves the listener until `shutdown`, and then for `SHUTDOWN_TIMEOUT` at most the requests under way.
 pub async fn serve(listener: Listener, state: AdminState, shutdown: CancellationToken) {
     let end = shutdown.clone();
-    let serving = axum::serve(AdminListener::new(listener), router(state))
-        .with_graceful_shutdown(end.cancelled_owned());
+    let serving = axum::serve(listener, router(state)).with_graceful_shutdown(end.cancelled_owned());
     let timed_out = async {
         shutdown.cancelled().await;
         tokio::time::sleep(SHUTDOWN_TIMEOUT).await;
@@ -63,7 +60,7 @@ mod tests {
         ActionResult, Arrival, Backlog, Claim, EnqueueResult, EventKey, Health, Lease, Ledger, LedgerError,
         OperatorAction, Page, Record, RecordFilter, SettleError, Settled, Settlement, StoredRequest,
     };
-    use crate::metrics::Metrics;
+    use crate::metrics::{EndpointBacklog, Metrics};
     use crate::socket::SocketFile;
     use async_trait::async_trait;
     use serde_json::{Value, json};
@@ -256,12 +253,12 @@ mod tests {
         let series = |endpoint: &str, state: &str, n: u64| {
             format!("countersign_events{{endpoint=\"{endpoint}\",state=\"{state}\"}} {n}\n")
         };
-        let oldest = |age: &str| {
-            format!("countersign_oldest_pending_seconds{{endpoint=\"/webhooks/stripe\"}} {age}\n")
+        let oldest = |state: &str, age: &str| {
+            format!("countersign_oldest_{state}_seconds{{endpoint=\"/webhooks/stripe\"}} {age}\n")
         };
         let body = admin.ask("GET", "/metrics").await.body;
         assert!(body.contains(&series("/webhooks/stripe", "running", 0)), "{body}");
-        assert!(body.contains(&oldest("0")), "{body}");
+        assert!(body.contains(&oldest("pending", "0")) && body.contains(&oldest("running", "0")), "{body}");
 
         // An endpoint that left the configuration can still have events.
         let backlog = |endpoint: &str, running, pending, dead| Backlog {
@@ -271,6 +268,7 @@ mod tests {
             dead,
             queued: pending,
             last_polled_ago: None,
+            oldest_running: (running > 0).then_some(Duration::from_millis(1500)),
             oldest_pending: (pending > 0).then_some(Duration::from_millis(2500)),
         };
         let backlogs = vec![backlog("/webhooks/stripe", 2, 7, 1), backlog("gone", 1, 0, 0)];
@@ -279,12 +277,18 @@ mod tests {
         for (state, n) in [("running", 2), ("pending", 7), ("dead", 1)] {
             assert!(body.contains(&series("/webhooks/stripe", state, n)), "{body}");
         }
-        assert!(body.contains(&oldest("2.5")) && body.contains(&series("gone", "running", 1)), "{body}");
+        assert!(
+            body.contains(&oldest("pending", "2.5"))
+                && body.contains(&oldest("running", "1.5"))
+                && body.contains(&series("gone", "running", 1)),
+            "{body}"
+        );
 
         *admin.ledger.backlog.lock().unwrap() = Some(Ok(Vec::new()));
         let body = admin.ask("GET", "/metrics").await.body;
         assert!(
-            body.contains(&series("/webhooks/stripe", "pending", 0)) && body.contains(&oldest("0")),
+            body.contains(&series("/webhooks/stripe", "pending", 0))
+                && body.contains(&oldest("pending", "0")),
             "{body}"
         );
         assert!(!body.contains("gone"), "{body}");
@@ -294,7 +298,10 @@ mod tests {
     async fn a_ledger_that_fails_or_hangs_omits_only_the_backlog() {
         let admin = Admin::start().await;
         for backlog in [Some(Err(LedgerError::new("gone"))), None] {
-            admin.metrics.set_backlog("/webhooks/stripe", 7, 0, 0, Duration::ZERO);
+            admin.metrics.set_backlog(
+                "/webhooks/stripe",
+                EndpointBacklog { running: 7, ..EndpointBacklog::default() },
+            );
             *admin.ledger.backlog.lock().unwrap() = backlog;
             let response = admin.ask("GET", "/metrics").await;
             assert_eq!(response.status, 200);

@@ -3,7 +3,7 @@
 use super::state::AdminState;
 use crate::ledger::Backlog;
 use crate::logging;
-use crate::metrics::{self, Metrics};
+use crate::metrics::{self, EndpointBacklog, Metrics};
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
@@ -37,9 +37,13 @@ fn refresh(metrics: &Metrics, backlog: Option<Vec<Backlog>>) {
     metrics.backlog_unknown();
     let Some(backlog) = backlog else { return };
     for endpoint in metrics.endpoints() {
-        metrics.set_backlog(&endpoint, 0, 0, 0, Duration::ZERO);
+        metrics.set_backlog(&endpoint, EndpointBacklog::default());
     }
-    for Backlog { endpoint, running, pending, dead, oldest_pending, .. } in backlog {
-        metrics.set_backlog(&endpoint, running, pending, dead, oldest_pending.unwrap_or_default());
+    for backlog in backlog {
+        let Backlog { endpoint, running, pending, dead, oldest_running, oldest_pending, .. } = backlog;
+        let oldest_running = oldest_running.unwrap_or_default();
+        let oldest_pending = oldest_pending.unwrap_or_default();
+        let backlog = EndpointBacklog { running, pending, dead, oldest_running, oldest_pending };
+        metrics.set_backlog(&endpoint, backlog);
     }
 }

@@ -8,7 +8,7 @@ pub(super) fn start(config: &Config, source: &Source) {
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         config = %source.name(),
-        backend = %config.backend.url,
+        backend = config.backend.url_list(),
         ledger = %config.ledger.url,
         "countersign is starting"
     );

@@ -53,8 +53,6 @@ impl Listeners {
     /// A sentence that names the key, its value and what the system says.
     pub(super) async fn open(config: &Config, inherited: InheritedSockets) -> Result<Self, String> {
         let proxy = open_listener("server", &config.server.listen, inherited.server).await?;
-        // Connections work without it.
-        let _ = proxy.set_keepalive(config.server.tcp_keepalive);
         let admin = open_listener("admin", &config.admin.listen, inherited.admin).await?;
         Ok(Self { proxy, admin })
     }
@@ -155,6 +153,7 @@ fn events_api(
 
 fn connection_limits(config: &Config, drain: &Drain) -> Arc<Limits> {
     Arc::new(Limits {
+        max_head: config.server.max_head,
         header_timeout: config.server.header_timeout,
         idle_timeout: config.server.idle_timeout,
         drain: drain.token().clone(),
@@ -188,7 +187,7 @@ impl DeliveryParts<'_> {
         let endpoints = endpoints(self.routes);
         let policies: Arc<Policies> =
             Arc::new(move || endpoints().iter().map(|endpoint| endpoint.policy.clone()).collect());
-        let host = backend_host(&config.backend.url);
+        let host = backend_host(&config.backend.urls[0]);
         let worker = Worker::new(ledger, dispatcher, policies, metrics, wakeup.clone(), shutdown, &host);
         background.spawn(worker.run());
         Arc::new(intake)
@@ -218,10 +217,9 @@ async fn start_backend(
     ledger: &dyn Ledger,
     max_ledger_wait: Duration,
 ) -> Result<Backend, String> {
-    let resolver = Resolver::new(&config.backend.url);
+    let resolver = Resolver::new(&config.backend.urls);
     let max_idle = config.server.max_webhooks + PASS_THROUGH_IDLE;
-    let keepalive = config.server.tcp_keepalive;
-    let backend = Backend::new(&config.backend, resolver.clone(), max_idle, keepalive)?;
+    let backend = Backend::new(&config.backend, resolver.clone(), max_idle)?;
     let _ = timeout(MAX_FIRST_RESOLVE, resolver.resolve()).await;
     let _ = timeout(max_ledger_wait, ledger_ready(ledger)).await;
     tokio::spawn(resolver.keep_resolving());
@@ -256,7 +254,7 @@ pub(super) fn routes(
     Ok(Routes::new(endpoints.collect(), config.server.trusted_proxies.clone()).with_checkout(checkout))
 }
 
-/// Returns the backend's own host: the `Host` of imported events where nothing tells the public one.
+/// Returns the host of the backend's first address: the `Host` of imported events where nothing tells the public one.
 fn backend_host(backend: &BackendUrl) -> String {
     match backend {
         BackendUrl::Http { .. } => backend.to_string().replacen("http://", "", 1),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
 use crate::config::{Config, LedgerUrl};
+use crate::delivery::dispatcher::LEASE_MARGIN;
 use crate::ledger::redis::{RedisLedger, RedisOptions};
 use crate::ledger::sqlite::SqliteLedger;
 use crate::ledger::{Health, Ledger, Metered, NoLedger};
@@ -27,15 +28,20 @@ pub(super) enum OpenLedger {
 impl OpenLedger {
     /// Starts the configured ledger. It opens its file or connects in the background.
     pub(super) fn start(config: &Config, metrics: &Arc<Metrics>) -> Self {
+        let lease = config.backend.connect_timeout + config.backend.response_timeout + LEASE_MARGIN;
         match &config.ledger.url {
             LedgerUrl::None => Self::None,
             LedgerUrl::Sqlite(path) => {
                 let (path, retention) = (path.clone(), config.ledger.retention);
-                Self::Sqlite(Arc::new(SqliteLedger::start(path, retention, metrics.clone())))
+                let ledger = SqliteLedger::start(path, retention, metrics.clone());
+                ledger.set_usual_lease(lease);
+                Self::Sqlite(Arc::new(ledger))
             }
             LedgerUrl::Redis(url) => {
                 let options = RedisOptions::new(url, &config.ledger, config.queues_events());
-                Self::Redis(Arc::new(RedisLedger::start(options, metrics.clone())))
+                let ledger = RedisLedger::start(options, metrics.clone());
+                ledger.set_usual_lease(lease);
+                Self::Redis(Arc::new(ledger))
             }
         }
     }

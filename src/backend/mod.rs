@@ -5,8 +5,9 @@
 //! ```text
 //!  request    the head's builder, the bytes on their way out    pool      idle connections
 //!  response   the parser of the response                        resolve   addresses of the backend, connecting
-//!  error      why there is no response                          tls       trusted authorities, the handshake
-//!  stream     a plain socket or TLS                         dns       one lookup of the backend's name
+//!  error      why there is no response                          place     one place to connect to, and their order
+//!  stream     a plain socket or TLS                             tls       trusted authorities, the handshake
+//!                                                               dns       one lookup of the backend's name
 //! ```
 //!
 //! A general client would cost throughput: here head and body leave in one write and the response arrives in one read.
@@ -14,6 +15,7 @@
 
 mod dns;
 mod error;
+mod place;
 mod pool;
 mod request;
 mod resolve;
@@ -32,6 +34,7 @@ pub use tls::BackendTls;
 use bytes::Bytes;
 use pool::Pool;
 use request::OutgoingRequest;
+use resolve::ConnectError;
 use response::{BodyProgress, ResponseReader};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -40,10 +43,13 @@ use std::task::Poll;
 use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::config;
-use crate::socket::{self, Socket};
+use crate::socket::Socket;
+
+/// The pause before a backend that refused a connection is tried again.
+const RETRY_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The client. Cheap to clone.
 #[derive(Clone)]
@@ -54,13 +60,12 @@ pub struct Backend {
 /// The parts that the clones of a client share.
 struct BackendState {
     resolver: Resolver,
-    /// The TLS of an `https://` backend.
-    tls: Option<BackendTls>,
+    /// The TLS of each URL, in their order; `None` without TLS.
+    tls: Vec<Option<BackendTls>>,
     pool: Pool,
     connect_timeout: Duration,
+    connect_retry: Duration,
     response_timeout: Duration,
-    /// The keep-alive of TCP connections.
-    tcp_keepalive: Duration,
 }
 
 /// A response whose head has arrived. [`PendingResponse::finish`] reads its body.
@@ -77,20 +82,16 @@ impl Backend {
     ///
     /// # Errors
     /// A sentence if the backend has TLS, and there are no authorities to verify its certificate with.
-    pub fn new(
-        config: &config::BackendConfig,
-        resolver: Resolver,
-        max_idle: usize,
-        tcp_keepalive: Duration,
-    ) -> Result<Self, String> {
+    pub fn new(config: &config::BackendConfig, resolver: Resolver, max_idle: usize) -> Result<Self, String> {
+        let tls = config.urls.iter().map(|url| BackendTls::new(url, config.ca.as_ref()));
         Ok(Self {
             shared: Arc::new(BackendState {
                 resolver,
-                tls: BackendTls::new(config)?,
+                tls: tls.collect::<Result<_, _>>()?,
                 pool: Pool::new(max_idle, config.idle_timeout),
                 connect_timeout: config.connect_timeout,
+                connect_retry: config.connect_retry,
                 response_timeout: config.response_timeout,
-                tcp_keepalive,
             }),
         })
     }
@@ -108,30 +109,46 @@ impl Backend {
         }
     }
 
-    /// Takes a pooled connection that is still open.
+    /// Takes a pooled connection to the least busy place that is still open.
     pub fn take_idle(&self) -> Option<PooledConnection> {
-        self.shared.pool.take(self.shared.resolver.generation())
+        self.shared.pool.take(&self.shared.resolver.places().first()?)
     }
 
-    /// Opens a connection, with TLS to an `https://` backend.
+    /// Opens a connection, with TLS to an `https://` backend. While the backend refuses connections, or its name does not
+    /// resolve, it is tried again for `backend.connect_retry`: it may be restarting.
     ///
     /// # Errors
-    /// No address accepts a connection within `backend.connect_timeout`, or the TLS handshake fails or is not over then.
+    /// No place accepts a connection, or the TLS handshake fails or is not over within `backend.connect_timeout`.
     pub async fn connect(&self) -> Result<PooledConnection, BackendError> {
-        // Read before connecting: if the addresses change during the connect, the connection counts as old.
-        let generation = self.shared.resolver.generation();
-        let deadline = Instant::now() + self.shared.connect_timeout;
-        let socket = self.shared.resolver.connect(self.shared.connect_timeout).await?;
-        if let Socket::Left(tcp) = &socket {
-            // A connection without it works, too.
-            let _ = socket::set_keepalive(tcp, self.shared.tcp_keepalive);
-        }
-        let stream = match (&self.shared.tls, socket) {
+        self.connect_until(Instant::now() + self.shared.connect_retry).await
+    }
+
+    /// Opens a connection as [`Backend::connect`] does, and tries again until `retry_end`.
+    async fn connect_until(&self, retry_end: Instant) -> Result<PooledConnection, BackendError> {
+        let (socket, place, deadline) = loop {
+            let deadline = Instant::now() + self.shared.connect_timeout;
+            match self.shared.resolver.connect(self.shared.connect_timeout).await {
+                Ok((socket, place)) => break (socket, place, deadline),
+                Err(ConnectError::Refused(_)) if Instant::now() + RETRY_INTERVAL <= retry_end => {
+                    sleep(RETRY_INTERVAL).await;
+                }
+                Err(ConnectError::Refused(reason) | ConnectError::Failed(reason)) => {
+                    return Err(BackendError::Unreachable(reason));
+                }
+            }
+        };
+        let place = place.begin_use();
+        let stream = match (&self.shared.tls[place.place().url], socket) {
             // Boxed, so that a task has no room for a handshake that few requests need.
-            (Some(tls), Socket::Left(tcp)) => Box::pin(self.start_tls(tls, tcp, deadline)).await?,
+            (Some(tls), Socket::Left(tcp)) => {
+                Box::pin(self.start_tls(tls, tcp, deadline)).await.inspect_err(|_| {
+                    // Another place of the backend may be in order.
+                    self.shared.resolver.report_failure(place.place());
+                })?
+            }
             (_, socket) => BackendStream::Plain(socket),
         };
-        Ok(PooledConnection { stream, generation })
+        Ok(PooledConnection { stream, place })
     }
 
     async fn start_tls(
@@ -145,19 +162,15 @@ impl Backend {
             Err(format!("the TLS handshake was not over within {limit:?}: check that the backend speaks TLS"))
         });
         tls.log_result(handshake.as_ref().err().map(String::as_str));
-        match handshake {
-            Ok(stream) => Ok(BackendStream::Tls(Box::new(stream))),
-            Err(reason) => {
-                // Another address of the backend may be in order.
-                self.shared.resolver.report_failure();
-                Err(BackendError::Unreachable(reason))
-            }
-        }
+        handshake.map(|stream| BackendStream::Tls(Box::new(stream))).map_err(BackendError::Unreachable)
     }
 
     /// Returns a connection to the pool. Its last exchange must be complete.
     pub fn put_idle(&self, connection: PooledConnection) {
-        self.shared.pool.put(connection);
+        // A place whose address the name has lost is not where the backend is.
+        if self.shared.resolver.places().contains(connection.place.place()) {
+            self.shared.pool.put(connection);
+        }
     }
 
     /// Sends one request and waits for the response's head. `head` is the complete head with its blank line.
@@ -171,7 +184,10 @@ impl Backend {
         let mut deadline = Instant::now() + shared.response_timeout;
         let mut connection = loop {
             let Some(mut pooled) = self.take_idle() else {
-                let new = self.connect().await?;
+                // The attempt as a whole has room for one more connection attempt after the last wait.
+                let retry_end = Instant::now() + shared.connect_retry.min(shared.response_timeout);
+                let new = timeout_at(latest, self.connect_until(retry_end)).await;
+                let new = new.map_err(|_| BackendError::Timeout)??;
                 // Connecting has a timeout of its own, so the response timeout starts again here.
                 deadline = latest.min(Instant::now() + shared.response_timeout);
                 break new;

@@ -10,8 +10,8 @@ use crate::http1::chunked::{Decoder, Step};
 pub const MAX_RETAINED_BODY: usize = 64 * 1024;
 /// The longest head of a response, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
-/// The most headers in a response.
-const MAX_HEADERS: usize = 100;
+/// The most headers in a response. pingora allows as many.
+const MAX_HEADERS: usize = 256;
 
 /// The parts of a response's head that Countersign uses.
 #[derive(Debug, Clone, PartialEq, Eq)]

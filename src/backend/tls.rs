@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::config::{BackendConfig, BackendUrl};
+use crate::config::{BackendUrl, CaCertificates};
 
 /// The protocol that is offered in the handshake (ALPN).
 const HTTP1: &[u8] = b"http/1.1";
@@ -26,18 +26,19 @@ pub struct BackendTls {
 }
 
 impl BackendTls {
-    /// Creates the TLS of the configured backend. Returns `None` for a backend without TLS.
+    /// Creates the TLS of a backend's address. Returns `None` for one without TLS. `ca` are the authorities that its
+    /// certificate may be from; `None` means the system's.
     ///
     /// # Errors
     /// A sentence if the system has no authorities, and the configuration names none.
-    pub fn new(config: &BackendConfig) -> Result<Option<Self>, String> {
-        let host = match &config.url {
+    pub fn new(url: &BackendUrl, ca: Option<&CaCertificates>) -> Result<Option<Self>, String> {
+        let host = match url {
             BackendUrl::Https { host, .. } => host.clone(),
             BackendUrl::Http { .. } | BackendUrl::Unix(_) => return Ok(None),
         };
         let server_name =
-            ServerName::try_from(host).map_err(|e| format!("[backend] url = \"{}\": {e}", config.url))?;
-        let (roots, authorities) = match &config.ca {
+            ServerName::try_from(host).map_err(|e| format!("[backend] url = \"{url}\": {e}"))?;
+        let (roots, authorities) = match ca {
             Some(ca) => (ca.roots(), "in [backend] ca"),
             None => (system_roots()?, "of this system"),
         };

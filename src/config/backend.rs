@@ -1,7 +1,7 @@
 //! `[backend]`: the program behind Countersign, to which webhooks are delivered and other requests are passed through.
 
 use super::ca::CaCertificates;
-use super::reader::{InvalidValue, Section, bare_host, decimal_port, timeout, unix_socket};
+use super::reader::{InvalidValue, Section, bare_host, decimal_port, duration, timeout, unix_socket};
 use rustls::pki_types::ServerName;
 use std::fmt;
 use std::path::PathBuf;
@@ -31,12 +31,16 @@ pub enum BackendUrl {
 /// The section `[backend]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BackendConfig {
-    /// The address of the backend. Defaults to `http://backend:8081`.
-    pub url: BackendUrl,
+    /// The addresses of the backend, in the order of the file. Each serves every request. Defaults to
+    /// `http://backend:8081` alone. There is at least one.
+    pub urls: Vec<BackendUrl>,
     /// The authorities that an `https://` backend's certificate may be from. `None`, the default, means the system's.
     pub ca: Option<CaCertificates>,
     /// The time limit for connecting, for deliveries and passed-through requests alike. Defaults to 2 seconds.
     pub connect_timeout: Duration,
+    /// The time for which a request is tried again while the backend refuses connections or its name does not resolve.
+    /// Defaults to 3 seconds; zero tries once.
+    pub connect_retry: Duration,
     /// The time limit for a delivery on an open connection, including the whole response. Defaults to 30 seconds.
     pub response_timeout: Duration,
     /// The time for which an idle connection stays pooled. Defaults to 4 seconds. It must be shorter than the backend's
@@ -46,9 +50,10 @@ pub struct BackendConfig {
 
 impl BackendConfig {
     pub(super) fn read(section: &mut Section) -> Option<Self> {
-        let url = section.text("url", "{$BACKEND_URL:http://backend:8081}", BackendUrl::parse);
+        let urls = section.one_or_more("url", "{$BACKEND_URL:http://backend:8081}", BackendUrl::parse);
         let ca = section.text("ca", "", CaCertificates::parse);
-        if let (Some(Some(_)), Some(BackendUrl::Http { .. } | BackendUrl::Unix(_))) = (&ca, &url) {
+        let has_tls = |urls: &Vec<_>| urls.iter().any(|url| matches!(url, BackendUrl::Https { .. }));
+        if matches!(&ca, Some(Some(_))) && urls.as_ref().is_some_and(|urls| !has_tls(urls)) {
             section.report(
                 "ca",
                 "certificates",
@@ -57,17 +62,31 @@ impl BackendConfig {
             );
         }
         let connect_timeout = section.text("connect_timeout", "2s", timeout);
+        let connect_retry = section.text("connect_retry", "3s", |text| {
+            duration(text, Duration::ZERO..=MAX_CONNECT_RETRY, "0s to 60s")
+        });
         let response_timeout = section.text("response_timeout", "30s", timeout);
         let idle_timeout = section.text("idle_timeout", "4s", timeout);
         Some(Self {
-            url: url?,
+            urls: urls?,
             ca: ca?,
             connect_timeout: connect_timeout?,
+            connect_retry: connect_retry?,
             response_timeout: response_timeout?,
             idle_timeout: idle_timeout?,
         })
     }
 }
+
+impl BackendConfig {
+    /// Returns the addresses as one text.
+    pub fn url_list(&self) -> String {
+        self.urls.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// The longest `connect_retry`: callers do not wait longer than this.
+const MAX_CONNECT_RETRY: Duration = Duration::from_secs(60);
 
 impl BackendUrl {
     /// Parses `http://host:port`, `https://host:port`, both also without a port, or `unix//path`. One slash at the end of a URL is ignored.

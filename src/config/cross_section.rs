@@ -25,10 +25,10 @@ pub(super) fn check_admin_listener(section: &Section, admin: &AdminConfig, serve
 
 /// Reports a backend that is the public listener itself: every request would loop.
 pub(super) fn check_backend_url(section: &Section, backend: &BackendConfig, server: &ServerConfig) {
-    if reaches(&backend.url, &server.listen) {
+    if let Some(url) = backend.urls.iter().find(|url| reaches(url, &server.listen)) {
         section.report(
             "url",
-            format!("\"{}\"", backend.url),
+            format!("\"{url}\""),
             "an address other than server.listen",
             "Countersign would send every request to itself",
         );

@@ -188,7 +188,7 @@ mod tests {
         ];
         let config = Source::find(None, env(&variables), Path::new("/nonexistent")).load().unwrap();
         assert_eq!(secrets(&config.webhooks[0]), ["whsec_new", "whsec_old"]);
-        assert_eq!(config.backend.url, BackendUrl::Unix("/run/app.sock".into()));
+        assert_eq!(config.backend.urls, [BackendUrl::Unix("/run/app.sock".into())]);
         assert_eq!(config.ledger.url, LedgerUrl::None);
         assert_eq!(config.admin.listen, Listen::Tcp(":9464".to_owned()));
     }

@@ -3,9 +3,9 @@
 //! It reads the head of every request, before anything decides who answers:
 //!
 //! ```text
-//!  idle ──first byte────▶ head ──complete──▶ a webhook or an order: `take`, `fill` and `send` move body and response
-//!   │ idle_timeout, drain   │ header_timeout: 408   └─ all else: `proxy` lends the connection to pingora
-//!   │ or eviction: closed   │ 64 KiB: 431
+//!  idle ──first byte──▶ head ──complete──▶ a webhook or an order: `take`, `fill` and `send` move body and response
+//!   │ idle_timeout,      │ header_timeout: 408       └─ all else: `proxy` lends the connection to pingora
+//!   │ or drain: closed   │ max_head: 431
 //! ```
 //!
 //! It knows neither routes nor responses, and it never decides who answers.
@@ -19,35 +19,35 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep, timeout};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use super::admission::AdmissionPermit;
+use crate::http1::framing::HeadError;
 use crate::http1::head::{self, RequestHead};
 use crate::outcome::Outcome;
 use crate::socket::{self, Socket};
 
-/// The longest head of a request, in bytes.
-pub const MAX_HEAD: usize = 64 * 1024;
 /// How many bytes one read takes while a head is awaited, and how many of a later request are buffered ahead.
 pub const READ_SIZE: usize = 4096;
 /// How long a closing connection discards what its client still sends, and how long a body is discarded to keep one.
 pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 /// How many bytes a closing connection discards at most.
 const LINGER_MAX_BYTES: usize = 4 * 1024 * 1024;
-/// How long an idle connection stays open once the program drains, since a request may be on its way.
+/// How long an idle connection stays open once the program drains. Closing at once would lose a request that its client
+/// has already sent.
 pub const DRAIN_IDLE_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long a new connection is safe from eviction: its first request is on its way.
-const FIRST_REQUEST_GRACE: Duration = Duration::from_millis(200);
 /// How long a client may take to read a response of Countersign's own, which is a head and 64 KiB at most.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The timeouts that all connections of a listener share.
 #[derive(Debug)]
 pub struct Limits {
+    /// The longest head of a request, in bytes.
+    pub max_head: usize,
     /// For the whole head of a request, from its first byte. Before the first request it counts from the accept.
     pub header_timeout: Duration,
-    /// For the time between two requests, and for a client that does not read its response.
+    /// For the time between two requests.
     pub idle_timeout: Duration,
     /// Cancelled when the program begins to drain.
     pub drain: CancellationToken,
@@ -56,7 +56,7 @@ pub struct Limits {
 /// Why a connection has no further request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReadHeadError {
-    /// The client closed the connection, or it was idle for too long, or while another client needed its place.
+    /// The client closed the connection, or it was idle for too long.
     Closed,
     /// The head is too slow, too large or malformed, and the client is to be told so.
     Rejected(Outcome),
@@ -70,26 +70,24 @@ pub struct Connection {
     limits: Arc<Limits>,
     /// What has been read from the socket and not been taken.
     read_buf: BytesMut,
-    /// The deadline of whatever is awaited now: a head, the next request, a client that reads.
+    /// The deadline of whatever is awaited now: a head or the next request.
     deadline: Pin<Box<Sleep>>,
     draining: Pin<Box<WaitForCancellationFutureOwned>>,
     /// Set once the drain has shortened the deadline of this idle connection.
     drain_deadline_set: bool,
-    /// True until the first request, or the end of the grace for it.
-    is_new: bool,
-    /// The connection's place among all. It is evictable between two requests.
-    permit: AdmissionPermit,
+    /// Frees the connection's place when it is dropped.
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Connection {
     /// Creates the connection for an accepted socket. `peer` is `None` over a Unix socket.
-    pub(super) fn new(
+    pub fn new(
         socket: Socket,
         peer: Option<IpAddr>,
         limits: Arc<Limits>,
-        permit: AdmissionPermit,
+        permit: OwnedSemaphorePermit,
     ) -> Self {
-        let deadline = Box::pin(sleep(limits.header_timeout.min(FIRST_REQUEST_GRACE)));
+        let deadline = Box::pin(sleep(limits.header_timeout));
         let draining = Box::pin(limits.drain.clone().cancelled_owned());
         Self {
             socket,
@@ -99,8 +97,7 @@ impl Connection {
             deadline,
             draining,
             drain_deadline_set: false,
-            is_new: true,
-            permit,
+            _permit: permit,
         }
     }
 
@@ -128,7 +125,14 @@ impl Connection {
         } else {
             self.read_buf.split_to(length)
         };
-        RequestHead::parse(bytes).map_err(|_| ReadHeadError::Rejected(Outcome::RequestMalformed))
+        RequestHead::parse(bytes).map_err(|error| {
+            ReadHeadError::Rejected(match error {
+                HeadError::TooManyHeaders => Outcome::HeaderTooLarge,
+                HeadError::BareLineFeed | HeadError::Syntax | HeadError::TwoLengths | HeadError::Length => {
+                    Outcome::RequestMalformed
+                }
+            })
+        })
     }
 
     /// Reads until the buffer begins with a complete head, and returns the head's length.
@@ -140,14 +144,18 @@ impl Connection {
                 self.read_buf.advance(blank);
             }
             if let Some(length) = head::find_end(&self.read_buf, &mut scanned) {
-                return if length > MAX_HEAD {
+                return if length > self.limits.max_head {
                     Err(ReadHeadError::Rejected(Outcome::HeaderTooLarge))
                 } else {
                     Ok(length)
                 };
             }
-            if self.read_buf.len() > MAX_HEAD {
+            if self.read_buf.len() > self.limits.max_head {
                 return Err(ReadHeadError::Rejected(Outcome::HeaderTooLarge));
+            }
+            // A client that speaks another protocol waits for an answer, and never ends its head.
+            if !head::can_begin_a_head(&self.read_buf) {
+                return Err(ReadHeadError::Rejected(Outcome::RequestMalformed));
             }
             let begun = !self.read_buf.is_empty();
             // The deadline of a head runs from its first byte and is not extended by further ones.
@@ -157,10 +165,7 @@ impl Connection {
             }
             match poll_fn(|cx| self.poll_more_head(begun, cx)).await {
                 Ok(0) => return Err(ReadHeadError::Closed),
-                Ok(_) => {
-                    self.is_new = false;
-                    self.permit.pin();
-                }
+                Ok(_) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -175,22 +180,17 @@ impl Connection {
             let end = self.deadline.deadline().min(Instant::now() + DRAIN_IDLE_TIMEOUT);
             self.deadline.as_mut().reset(end);
         }
-        if !begun && self.is_new && self.poll_deadline(cx).is_ready() {
-            self.is_new = false;
-            let left = self.limits.header_timeout.saturating_sub(FIRST_REQUEST_GRACE);
-            self.set_deadline(if self.drain_deadline_set { left.min(DRAIN_IDLE_TIMEOUT) } else { left });
-        }
-        if !begun && !self.is_new && self.permit.poll_evicted(cx).is_ready() {
-            return Poll::Ready(Err(ReadHeadError::Closed));
-        }
         ready!(self.poll_deadline(cx));
-        let too_slow = ReadHeadError::Rejected(Outcome::HeaderTooSlow);
-        Poll::Ready(Err(if begun { too_slow } else { ReadHeadError::Closed }))
+        Poll::Ready(Err(if begun {
+            ReadHeadError::Rejected(Outcome::HeaderTooSlow)
+        } else {
+            ReadHeadError::Closed
+        }))
     }
 
     /// Starts to wait for the next request.
     pub fn begin_idle(&mut self) {
-        self.set_idle_deadline();
+        self.set_deadline(self.limits.idle_timeout);
         // Frees a large buffer: an idle connection holds one of READ_SIZE bytes, which its next read reserves.
         if self.read_buf.is_empty() {
             self.read_buf = BytesMut::new();
@@ -205,17 +205,12 @@ impl Connection {
         }
     }
 
-    /// Restarts the deadline at `idle_timeout` from now.
-    pub(super) fn set_idle_deadline(&mut self) {
-        self.set_deadline(self.limits.idle_timeout);
-    }
-
     fn set_deadline(&mut self, after: Duration) {
         self.deadline.as_mut().reset(Instant::now() + after);
     }
 
     /// Is ready once the deadline has passed.
-    pub(super) fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.deadline.as_mut().poll(cx)
     }
 

@@ -11,7 +11,7 @@ use super::checkout;
 use super::connection::{Connection, ReadHeadError};
 use super::exchange::{ConnectionAction, Exchange, Handling};
 use super::headers::{self, RewrittenHead};
-use super::proxy::{FormCheck, PassThrough};
+use super::proxy::{FormCheck, ForwardedRequest, PassThrough};
 use super::response::{self, Response};
 use super::route::{CheckoutRoute, Route, WebhookRoute};
 use super::webhook;
@@ -117,7 +117,8 @@ async fn forward(
     verdict: Option<Outcome>,
 ) -> Option<(Box<Connection>, ConnectionAction)> {
     let Some(permit) = context.passing.acquire().await else {
-        let action = reject_over_capacity(context, &mut connection, head).await;
+        context.refusals.record(RefusalReason::MaxPassthrough);
+        let action = reject(context, &mut connection, head, Outcome::Overloaded).await;
         return Some((connection, action));
     };
     let (rewritten, form) = match prepare_to_forward(context, &mut connection, &head, verdict).await {
@@ -130,9 +131,9 @@ async fn forward(
     if rewritten.is_signed && verdict.is_none() && head.method() == b"POST" {
         context.unguarded.record(head.target(), &context.metrics);
     }
-    let framing = head.framing();
+    let request = ForwardedRequest::new(&head, rewritten, form);
     connection.reuse_buffer(head.into_buffer());
-    let connection = pass_through.serve(connection, rewritten, framing, form, permit).await?;
+    let connection = pass_through.serve(connection, request, permit).await?;
     Some((connection, ConnectionAction::KeepAlive))
 }
 
@@ -146,6 +147,7 @@ async fn prepare_to_forward(
     head: &RequestHead,
     verdict: Option<Outcome>,
 ) -> Result<(RewrittenHead, Option<FormCheck>), Outcome> {
+    head.validate().map_err(|_| Outcome::RequestMalformed)?;
     let (rewritten, form, reason) = {
         let routes = context.routes.load();
         // A dry run forwards whatever would not reach an enforced endpoint.
@@ -202,25 +204,15 @@ async fn check_short_form(
     }
 }
 
-/// Refuses a request by its head.
+/// Refuses a request by its head, with an HTML page for a client that prefers one.
 async fn reject(
     context: &Context,
     connection: &mut Connection,
     head: RequestHead,
     outcome: Outcome,
 ) -> ConnectionAction {
-    Exchange::new(context, connection, head).reject(&Response::from_outcome(outcome)).await
-}
-
-/// Refuses a request that would be one too many to pass through.
-async fn reject_over_capacity(
-    context: &Context,
-    connection: &mut Connection,
-    head: RequestHead,
-) -> ConnectionAction {
-    context.refusals.record(RefusalReason::MaxPassthrough);
     let html = accept::prefers_html(&head.values("accept").collect::<Vec<_>>());
-    let response = Response::from_outcome(Outcome::Overloaded);
+    let response = Response::from_outcome(outcome);
     let response = if html { response.into_html() } else { response };
     Exchange::new(context, connection, head).reject(&response).await
 }

@@ -1,5 +1,5 @@
-//! The chunked transfer coding, decoded piece by piece as it arrives (RFC 9112, section 7.1). Chunk extensions and trailers
-//! are skipped. The decoder never holds body data: it hands the data on.
+//! The chunked transfer coding, decoded piece by piece as it arrives (RFC 9112, section 7.1). Chunk extensions are skipped,
+//! trailers are kept. The decoder never holds body data: it hands the data on.
 
 /// What the decoder expects next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +35,12 @@ pub struct Decoder {
     state: DecoderState,
     /// The part of a size line or trailer that has arrived so far.
     line: Vec<u8>,
+    /// The trailer lines that have arrived, with their line ends.
+    trailers: Vec<u8>,
 }
+
+/// The most bytes of trailers that are kept. Of more, none is.
+const MAX_TRAILERS: usize = 16 * 1024;
 
 /// The longest size line or trailer, in bytes. A longer one is an attack or a mistake.
 const MAX_LINE: usize = 4096;
@@ -44,12 +49,17 @@ const MAX_LINE: usize = 4096;
 impl Decoder {
     /// Creates a decoder that stands at the beginning of a body.
     pub fn new() -> Self {
-        Self { state: DecoderState::Size, line: Vec::new() }
+        Self { state: DecoderState::Size, line: Vec::new(), trailers: Vec::new() }
     }
 
     /// Returns true once the whole body has been decoded.
     pub fn is_done(&self) -> bool {
         self.state == DecoderState::Done
+    }
+
+    /// The trailer lines of a body that has been decoded, with their line ends.
+    pub fn trailers(&self) -> &[u8] {
+        if self.trailers.len() > MAX_TRAILERS { &[] } else { &self.trailers }
     }
 
     /// Takes bytes off the front of `input` and hands the data in them to `data`. Bytes after the body stay in `input`.
@@ -77,6 +87,12 @@ impl Decoder {
                         self.state = DecoderState::Invalid;
                         continue;
                     };
+                    if self.state == DecoderState::Trailer
+                        && line != b"\r\n"
+                        && self.trailers.len() <= MAX_TRAILERS
+                    {
+                        self.trailers.extend_from_slice(&line);
+                    }
                     self.state = next_state(self.state, &line);
                 }
             }
@@ -147,6 +163,18 @@ mod tests {
                 "{cut}"
             );
         }
+    }
+
+    #[test]
+    fn trailers_are_kept_unless_they_are_too_long() {
+        let trailers = |lines: &str| {
+            let (mut decoder, coded) = (Decoder::new(), format!("1\r\nx\r\n0\r\n{lines}\r\n"));
+            assert_eq!(decoder.feed(&mut coded.as_bytes(), |_| {}), Step::Done);
+            decoder.trailers().to_vec()
+        };
+        assert_eq!(trailers(""), b"");
+        assert_eq!(trailers("A: 1\r\nB: 2\r\n"), b"A: 1\r\nB: 2\r\n");
+        assert_eq!(trailers(&"A: 1\r\n".repeat(MAX_TRAILERS)), b"");
     }
 
     #[test]

@@ -8,8 +8,10 @@ use super::headers::{is_token, list_items};
 pub enum HeadError {
     /// A line ends with a line feed alone.
     BareLineFeed,
-    /// The request line or a header cannot be read, there are too many headers, or there is not exactly one `Host`.
+    /// The request line or a header cannot be read, or there is not exactly one `Host`.
     Syntax,
+    /// There are more than 1,000 headers.
+    TooManyHeaders,
     /// `Content-Length` and `Transfer-Encoding` come together, or one of them comes twice.
     TwoLengths,
     /// A `Content-Length` is not a number, or a transfer coding is not `chunked`.

@@ -3,8 +3,7 @@
 //!
 //! Parsing is strict where readers differ: a length beside a transfer coding, two of either, a coding other than
 //! `chunked`, a bare line feed, a folded line and a space before a colon are errors (RFC 9112, sections 2.2, 5 and 6).
-//! A request that Countersign answers itself passes [`RequestHead::validate`] too. A forwarded request need not: the
-//! proxy's own parser reads the head again and refuses what is left.
+//! Every request passes [`RequestHead::validate`] too, before it is answered or forwarded: no other parser reads it.
 
 use bytes::BytesMut;
 use std::ops::Range;
@@ -12,8 +11,10 @@ use std::ops::Range;
 use super::framing::{Framing, HeadError, HeaderFacts, HttpVersion, parse_request_line};
 use super::headers::{is_header_value, is_token, list_items};
 
-/// The most header lines that a valid head has.
-const MAX_HEADERS: usize = 128;
+/// The most header lines of a head.
+const MAX_HEADERS: usize = 1000;
+/// How the version in a request line begins.
+const VERSION: &[u8] = b"HTTP/1.";
 /// Room for the header lines of most requests: a browser sends about this many.
 const TYPICAL_HEADERS: usize = 16;
 
@@ -71,11 +72,28 @@ pub fn leading_blank(bytes: &[u8]) -> usize {
     bytes.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count()
 }
 
+/// Returns false if no head can begin with these bytes, whatever follows: a TLS handshake, another protocol's banner, or a
+/// request line that cannot be read.
+pub fn can_begin_a_head(bytes: &[u8]) -> bool {
+    if let Some(end) = memchr::memchr(b'\n', bytes) {
+        let line = bytes[..end].strip_suffix(b"\r");
+        let version = line.and_then(|line| parse_request_line(line).ok()).map(|(_, _, version)| version);
+        return version.is_some_and(|version| version != HttpVersion::Other);
+    }
+    let mut words = bytes.splitn(3, |&byte| byte == b' ');
+    let method = words.next().unwrap_or_default();
+    let version = words.nth(1).unwrap_or_default();
+    let in_version = version.len().min(VERSION.len());
+    (method.is_empty() && bytes.is_empty() || is_token(method))
+        && version[..in_version] == VERSION[..in_version]
+}
+
 impl RequestHead {
     /// Parses a complete head, its empty line included, as [`find_end`] found it.
     ///
     /// # Errors
-    /// The request line cannot be read, a line is not one line to every reader, or the framing of the body is ambiguous.
+    /// The request line cannot be read, a line is not one line to every reader, there are more than 1,000 headers, or the
+    /// framing of the body is ambiguous.
     pub fn parse(bytes: BytesMut) -> Result<Self, HeadError> {
         // Offsets are kept in four bytes.
         u32::try_from(bytes.len()).map_err(|_| HeadError::Syntax)?;
@@ -92,6 +110,9 @@ impl RequestHead {
                 headers_end = line.start;
                 break;
             };
+            if headers.len() == MAX_HEADERS {
+                return Err(HeadError::TooManyHeaders);
+            }
             // A folded line is one header to some readers and two to others.
             if matches!(first, b' ' | b'\t') {
                 return Err(HeadError::Syntax);
@@ -122,15 +143,14 @@ impl RequestHead {
         })
     }
 
-    /// Checks every byte, for a request that no other parser reads.
+    /// Checks every byte.
     ///
     /// # Errors
-    /// The target, a header's name or a value holds a byte that it may not; the version is neither 1.0 nor 1.1; there are
-    /// more than 128 headers; or there is not exactly one `Host`. All of them are [`HeadError::Syntax`].
+    /// The target, a header's name or a value holds a byte that it may not; the version is neither 1.0 nor 1.1; or there is
+    /// not exactly one `Host`, or another one than in the target. All of them are [`HeadError::Syntax`].
     pub fn validate(&self) -> Result<(), HeadError> {
-        let target = self.target();
-        let target_valid =
-            target.iter().all(|&byte| byte > b' ' && byte != 0x7f) && str::from_utf8(target).is_ok();
+        // Browsers and `curl` send quotes, angle brackets and Latin-1 as they are typed.
+        let target_valid = self.target().iter().all(|&byte| byte > b' ' && byte != 0x7f);
         let version_valid = self.version() != HttpVersion::Other;
         // The value is checked untrimmed: trimming takes off control characters too.
         let line_valid = |line: HeaderLine<'_>| {
@@ -138,8 +158,8 @@ impl RequestHead {
         };
         let valid = target_valid
             && version_valid
-            && self.headers.len() <= MAX_HEADERS
             && self.has_one_host()
+            && self.target_names_its_host()
             && self.lines().all(line_valid);
         if valid { Ok(()) } else { Err(HeadError::Syntax) }
     }
@@ -193,6 +213,17 @@ impl RequestHead {
     /// Returns true if there is one `Host`, or none in HTTP/1.0. Readers choose differently between two (RFC 9112, section 3.2).
     pub fn has_one_host(&self) -> bool {
         self.facts.has_one_host()
+    }
+
+    /// Returns false if the target is an absolute form (RFC 9112, section 3.2.2) that names another host than `Host`: some
+    /// readers go by one, some by the other.
+    fn target_names_its_host(&self) -> bool {
+        let target = self.target();
+        let Some(scheme) = memchr::memmem::find(target, b"://").filter(|_| target[0] != b'/') else {
+            return true;
+        };
+        let authority = target[scheme + 3..].split(|byte| matches!(byte, b'/' | b'?')).next();
+        self.value("host").is_none_or(|host| authority.is_some_and(|named| named.eq_ignore_ascii_case(host)))
     }
 
     /// Iterates over the header lines, in their order.
@@ -374,11 +405,52 @@ mod tests {
     }
 
     #[test]
-    fn a_valid_head_has_at_most_128_headers() {
-        for (count, valid) in [(128, true), (129, false)] {
+    fn a_head_has_at_most_1000_headers() {
+        for (count, expected) in [(1000, None), (1001, Some(HeadError::TooManyHeaders))] {
             let more = "A: b\r\n".repeat(count - 1);
             let head = format!("GET / HTTP/1.1\r\nHost: a\r\n{more}\r\n");
-            assert_eq!(parse(head.as_bytes()).unwrap().validate().is_ok(), valid, "{count}");
+            assert_eq!(parse(head.as_bytes()).err(), expected, "{count}");
+        }
+    }
+
+    #[test]
+    fn an_absolute_form_names_the_host() {
+        for (target, valid) in [
+            ("http://a/x", true),
+            ("http://A?b", true),
+            ("http://a", true),
+            ("http://b/x", false),
+            ("http://a:80/x", false),
+            ("/x?y=http://b/", true),
+            ("//b/x", true),
+        ] {
+            let head = format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n");
+            assert_eq!(parse(head.as_bytes()).unwrap().validate().is_ok(), valid, "{target}");
+        }
+    }
+
+    #[test]
+    fn other_protocols_are_known_by_their_first_bytes() {
+        for (bytes, expected) in [
+            (&b""[..], true),
+            (b"GE", true),
+            (b"GET", true),
+            (b"GET /x", true),
+            (b"GET /x HT", true),
+            (b"GET /x HTTP/1.1", true),
+            (b"GET /x HTTP/1.1\r\nHost", true),
+            (b"SSH-2.0-x", true),
+            (b"\x16\x03\x01", false),
+            (b"SSH-2.0-x\r\n", false),
+            (b" GET", false),
+            (b"GET /x HTTP/2", false),
+            (b"GET / HTTP/2.0\r\n", false),
+            (b"GET / HTTP/1.2\r\n", false),
+            (b"GET / HTTP/1.1\n", false),
+            (b"GET  / HTTP/1.1", false),
+            (b"{\"a\": 1}", false),
+        ] {
+            assert_eq!(can_begin_a_head(bytes), expected, "{}", bytes.escape_ascii());
         }
     }
 
@@ -412,7 +484,9 @@ mod tests {
             let mut fields = [httparse::EMPTY_HEADER; MAX_HEADERS];
             let mut request = httparse::Request::new(&mut fields);
             let read = request.parse(text).is_ok_and(|status| status.is_complete());
-            prop_assert_eq!(head.validate().is_ok(), read && head.has_one_host());
+            // httparse refuses a target that is not UTF-8; a backend may take it.
+            let is_utf8 = str::from_utf8(head.target()).is_ok();
+            prop_assert!(!is_utf8 || head.validate().is_ok() == (read && head.has_one_host()));
             if read {
                 prop_assert_eq!(request.method.unwrap().as_bytes(), head.method());
                 prop_assert_eq!(request.path.unwrap().as_bytes(), head.target());

@@ -178,6 +178,7 @@ mod tests {
             pending: 2,
             dead: 1,
             queued: 4,
+            oldest_running: None,
             oldest_pending: None,
             last_polled_ago: None,
         }

@@ -12,6 +12,7 @@
 //! | `stats` | what a ledger holds, in numbers |
 //! | `transfer` | the copy of events from one ledger into another |
 //! | `tokens`, `millis` | fencing tokens; durations as integer milliseconds |
+//! | `abandoned`, `usual_lease` | events whose process died; how old a running delivery is |
 //! | [`sqlite`], [`redis`] | the two durable ledgers |
 //!
 //! One row of the diagram is one transition: the call, the states it starts from, and the state it leads to. A lease
@@ -31,12 +32,15 @@
 //!             Dead:   RUNNING with payload, current token ──────▶ DEAD, payload retained
 //!  apply      Redeliver: payload, no lease in force ────────────▶ PENDING, due now, attempts reset to 0
 //!             Delete: any state, no lease in force ─────────────▶ no record
+//!  (sweep)    RUNNING without payload, lease ended ───────────▶ FAILED, within a minute
 //!  retention  DELIVERED or FAILED, settled `retention` ago ─────▶ no record
 //! ```
 //!
 //! `Delivered` needs no current token because the backend's 2xx is a fact. Every other settlement needs it, so a late
-//! holder cannot undo a later lease. RUNNING, PENDING and DEAD events never expire.
+//! holder cannot undo a later lease. PENDING and DEAD events never expire. A RUNNING event is delivered again, or becomes
+//! FAILED, after its lease.
 
+mod abandoned;
 mod api;
 mod arrival;
 mod error;
@@ -51,6 +55,7 @@ pub mod stats;
 mod tokens;
 pub mod transfer;
 mod types;
+mod usual_lease;
 
 pub use api::Ledger;
 pub use arrival::{Arrival, EventKey};

@@ -178,6 +178,8 @@ pub struct Backlog {
     pub dead: u64,
     /// Events that the worker delivers: every PENDING event, and RUNNING events with payload.
     pub queued: u64,
+    /// The time since the oldest RUNNING event was leased; `None` without RUNNING events.
+    pub oldest_running: Option<Duration>,
     /// The time since the oldest PENDING event was first received; `None` without PENDING events.
     pub oldest_pending: Option<Duration>,
     /// The time since any process last claimed due events of this endpoint. `None` if it is unknown, or if no other

@@ -1,5 +1,6 @@
 //! The metric families: name, type, help and labels of each, in one place. `Metrics` and `EndpointMetrics` decide which
-//! series exist and count in them. No family is registered before the program can change it.
+//! series exist and count in them. No family is registered before the program can change it. The file is long because it is
+//! one table.
 
 use super::labels::DeliveryResult;
 use crate::delivery_mode::DeliveryMode;
@@ -90,6 +91,11 @@ const EVENTS: Family = Family {
     name: "events",
     help: "Events in the ledger that are not settled.",
     labels: &["endpoint", "state"],
+};
+const OLDEST_RUNNING: Family = Family {
+    name: "oldest_running_seconds",
+    help: "Time since the oldest event that is being delivered was leased for it; 0 if none is.",
+    labels: &["endpoint"],
 };
 const OLDEST_PENDING: Family = Family {
     name: "oldest_pending_seconds",
@@ -183,6 +189,7 @@ pub(super) struct Families {
     pub event_lag: HistogramVec,
     pub undeduplicated: IntCounterVec,
     pub events: IntGaugeVec,
+    pub oldest_running: GaugeVec,
     pub oldest_pending: GaugeVec,
     pub ledger_seconds: HistogramVec,
     pub ledger_errors: IntCounterVec,
@@ -224,6 +231,7 @@ impl Families {
             event_lag: histograms(&EVENT_LAG, &LAG_BUCKETS),
             undeduplicated: counters(&UNDEDUPLICATED),
             events: gauges(&EVENTS),
+            oldest_running: register(registry, GaugeVec::new(OLDEST_RUNNING.opts(), OLDEST_RUNNING.labels)),
             oldest_pending: register(registry, GaugeVec::new(OLDEST_PENDING.opts(), OLDEST_PENDING.labels)),
             ledger_seconds: histograms(&LEDGER_SECONDS, &LEDGER_BUCKETS),
             ledger_errors: counters(&LEDGER_ERRORS),

@@ -29,6 +29,21 @@ use crate::outcome::checkout::CheckoutOutcome;
 /// The `Content-Type` of [`Metrics::render`]: Prometheus' text format.
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 
+/// What the gauges show of an endpoint's unsettled events. An age is zero if there is no such event.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct EndpointBacklog {
+    /// Events that are being delivered.
+    pub running: u64,
+    /// Queued events that wait for their next attempt.
+    pub pending: u64,
+    /// Queued events whose attempts are used up.
+    pub dead: u64,
+    /// The time since the oldest running event was leased.
+    pub oldest_running: Duration,
+    /// The time since the oldest pending event was first received.
+    pub oldest_pending: Duration,
+}
+
 /// All metrics of one program, shared behind an `Arc`.
 pub struct Metrics {
     registry: Registry,
@@ -220,20 +235,22 @@ impl Metrics {
         self.stripe_api_seconds[result as usize].observe(took.as_secs_f64());
     }
 
-    /// Sets how many events of an endpoint the ledger has in each unsettled state, and the age of the oldest pending one;
-    /// zero if none is pending.
-    pub fn set_backlog(&self, endpoint: &str, running: u64, pending: u64, dead: u64, oldest: Duration) {
+    /// Sets what the ledger has of an endpoint's unsettled events.
+    pub fn set_backlog(&self, endpoint: &str, backlog: EndpointBacklog) {
+        let EndpointBacklog { running, pending, dead, oldest_running, oldest_pending } = backlog;
         for (state, count) in [("running", running), ("pending", pending), ("dead", dead)] {
             let gauge = self.families.events.with_label_values(&[endpoint, state]);
             gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
         }
-        self.families.oldest_pending.with_label_values(&[endpoint]).set(oldest.as_secs_f64());
+        self.families.oldest_running.with_label_values(&[endpoint]).set(oldest_running.as_secs_f64());
+        self.families.oldest_pending.with_label_values(&[endpoint]).set(oldest_pending.as_secs_f64());
     }
 
     /// Removes the series of [`Metrics::set_backlog`] until its next call, because the ledger does not respond. A stale
     /// number would hide a growing backlog.
     pub fn backlog_unknown(&self) {
         self.families.events.reset();
+        self.families.oldest_running.reset();
         self.families.oldest_pending.reset();
     }
 
@@ -280,7 +297,7 @@ mod tests {
         metrics.endpoint("/webhooks/stripe", 2);
         metrics.guard_reasons(&["spelling"]);
         metrics.set_ledger("marker");
-        metrics.set_backlog("/webhooks/stripe", 0, 0, 0, Duration::ZERO);
+        metrics.set_backlog("/webhooks/stripe", EndpointBacklog::default());
         metrics
     }
 
@@ -375,7 +392,12 @@ mod tests {
             ),
             (
                 r#"countersign_events{endpoint="/webhooks/stripe",state="running"}"#,
-                Box::new(|| metrics.set_backlog("/webhooks/stripe", 1, 0, 0, Duration::ZERO)),
+                Box::new(|| {
+                    metrics.set_backlog(
+                        "/webhooks/stripe",
+                        EndpointBacklog { running: 1, ..EndpointBacklog::default() },
+                    )
+                }),
             ),
             (
                 r#"countersign_checkout_requests_total{outcome="price_unknown"}"#,
@@ -452,10 +474,10 @@ mod tests {
     fn a_removed_endpoint_leaves_no_series() {
         let metrics = full();
         metrics.endpoint("old", 3).set_enforced(false);
-        metrics.set_backlog("old", 1, 0, 0, Duration::ZERO);
+        metrics.set_backlog("old", EndpointBacklog { running: 1, ..EndpointBacklog::default() });
         metrics.retain(&["/webhooks/stripe"]);
         metrics.backlog_unknown();
-        metrics.set_backlog("/webhooks/stripe", 0, 0, 0, Duration::ZERO);
+        metrics.set_backlog("/webhooks/stripe", EndpointBacklog::default());
         assert!(!metrics.render().contains(r#"endpoint="old""#), "{}", metrics.render());
         assert!(metrics.render().contains(r#"endpoint="/webhooks/stripe""#));
         assert_eq!(metrics.endpoints(), ["/webhooks/stripe"]);
@@ -471,7 +493,7 @@ mod tests {
     #[test]
     fn an_unknown_backlog_has_no_series() {
         let metrics = full();
-        metrics.set_backlog("/webhooks/stripe", 3, 0, 0, Duration::ZERO);
+        metrics.set_backlog("/webhooks/stripe", EndpointBacklog { running: 3, ..EndpointBacklog::default() });
         let series = r#"countersign_events{endpoint="/webhooks/stripe",state="running"}"#;
         assert_eq!(value(&metrics, series), Some(3.0));
         metrics.backlog_unknown();

@@ -113,7 +113,10 @@ impl EventsApiError {
             Self::Query(message) => message.clone(),
             Self::After(error) => format!("after must be the next of an earlier page, unchanged: {error}"),
             Self::Unknown => {
-                "The ledger has no such event. Name it by its percent-encoded key, or by its id.".to_owned()
+                "The ledger has no such event. Name it by its percent-encoded key, or by its id. An event that was ignored or \
+                 deleted has no record: resend it in Stripe's dashboard. An endpoint that ignored it has to forward it first \
+                 (types, livemode, accounts)."
+                    .to_owned()
             }
             Self::Ambiguous(keys) => {
                 format!(

@@ -241,16 +241,17 @@ impl Api {
 
 /// Returns an intake whose backend is never asked.
 fn intake(ledger: Arc<Scripted>, metrics: &Arc<Metrics>, wakeup: Wakeup) -> Intake {
-    let url = BackendUrl::Unix("/nowhere".into());
+    let urls = vec![BackendUrl::Unix("/nowhere".into())];
     let second = Duration::from_secs(1);
     let config = BackendConfig {
-        url: url.clone(),
+        urls: urls.clone(),
         ca: None,
         connect_timeout: second,
+        connect_retry: Duration::ZERO,
         response_timeout: second,
         idle_timeout: second,
     };
-    let backend = Backend::new(&config, Resolver::new(&url), 1, Duration::from_secs(30)).unwrap();
+    let backend = Backend::new(&config, Resolver::new(&urls), 1).unwrap();
     let dispatcher = Dispatcher::new(backend, ledger.clone(), metrics.clone(), TaskTracker::new());
     Intake::new(ledger, Arc::new(dispatcher), OnOutage::Refuse, wakeup, TaskTracker::new())
 }

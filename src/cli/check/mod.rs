@@ -84,7 +84,7 @@ fn summary(source: &str, config: &Config) -> String {
         ("configuration", source.to_owned()),
         ("server", config.server.listen.to_string()),
         ("admin", admin_summary(&config.admin)),
-        ("backend", config.backend.url.to_string()),
+        ("backend", config.backend.url_list()),
         ("ledger", config.ledger.url.to_string()),
     ];
     lines.extend(config.webhooks.iter().map(|webhook| ("webhook", webhook_summary(webhook))));

@@ -33,22 +33,26 @@ impl<E: std::fmt::Display> From<Result<String, E>> for ProbeResult {
     }
 }
 
-/// Connects to the backend, trying its addresses in order until one accepts.
+/// Connects to each address of the backend. The records of a name are tried in order until one accepts.
 pub(super) fn backend(backend: &BackendConfig) -> ProbeResult {
-    match &backend.url {
-        BackendUrl::Unix(path) => UnixStream::connect(path)
-            .map(|_| path.display().to_string())
-            .map_err(|error| format!("{}: {error}", path.display()))
-            .into(),
-        BackendUrl::Http { host, port } | BackendUrl::Https { host, port } => {
-            tcp_backend(backend, host, *port).into()
-        }
-    }
+    let reached: Result<Vec<_>, String> = backend
+        .urls
+        .iter()
+        .map(|url| match url {
+            BackendUrl::Unix(path) => UnixStream::connect(path)
+                .map(|_| path.display().to_string())
+                .map_err(|error| format!("{}: {error}", path.display())),
+            BackendUrl::Http { host, port } | BackendUrl::Https { host, port } => {
+                tcp_backend(backend, url, host, *port)
+            }
+        })
+        .collect();
+    reached.map(|reached| reached.join(", ")).into()
 }
 
 /// Connects to the first address of a host that accepts, and makes the TLS handshake of an `https://` backend.
-fn tcp_backend(backend: &BackendConfig, host: &str, port: u16) -> Result<String, String> {
-    let tls = BackendTls::new(backend)?;
+fn tcp_backend(backend: &BackendConfig, url: &BackendUrl, host: &str, port: u16) -> Result<String, String> {
+    let tls = BackendTls::new(url, backend.ca.as_ref())?;
     let addresses = (host, port).to_socket_addrs();
     let addresses = addresses.map_err(|error| format!("{host} cannot be resolved: {error}"))?;
     let mut errors = Vec::new();
@@ -146,9 +150,10 @@ mod tests {
     fn config(url: BackendUrl) -> BackendConfig {
         let second = Duration::from_secs(1);
         BackendConfig {
-            url,
+            urls: vec![url],
             ca: None,
             connect_timeout: second,
+            connect_retry: Duration::ZERO,
             response_timeout: second,
             idle_timeout: second,
         }

@@ -39,7 +39,11 @@ impl Section<'_, '_, '_> {
         default: u64,
         range: RangeInclusive<u64>,
     ) -> Option<u64> {
-        let expected = "a size from 1 byte to 1GiB, such as \"1MiB\" or 1048576";
+        let example = (1 << 20).min(*range.end());
+        let (least, most) = (size_text(*range.start()), size_text(*range.end()));
+        let expected =
+            format!("a size from {least} to {most}, such as \"{}\" or {example}", size_text(example));
+        let expected = expected.as_str();
         let Some((reader, value)) = self.value(key) else { return Some(default) };
         match value {
             DeValue::String(text) => reader.parse(text, &|text: &str| {
@@ -101,5 +105,16 @@ impl Section<'_, '_, '_> {
             DeValue::String(_) | DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => None,
         };
         converted.or_else(|| reader.report(describe(value), expected, ""))
+    }
+}
+
+/// Writes a size with the largest unit that divides it.
+fn size_text(size: u64) -> String {
+    match size {
+        1 => "1 byte".to_owned(),
+        _ if size.is_multiple_of(1 << 30) => format!("{}GiB", size >> 30),
+        _ if size.is_multiple_of(1 << 20) => format!("{}MiB", size >> 20),
+        _ if size.is_multiple_of(1 << 10) => format!("{}KiB", size >> 10),
+        _ => format!("{size} bytes"),
     }
 }

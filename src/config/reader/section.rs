@@ -106,6 +106,20 @@ impl<'r, 'a, 'i> Section<'r, 'a, 'i> {
         self.read_list(key, default, |reader, text| reader.parse(text, &parse))
     }
 
+    /// Reads a string or a list of strings, each with `parse`.
+    pub(crate) fn one_or_more<T>(
+        &mut self,
+        key: &'static str,
+        default: &str,
+        parse: impl Fn(&str) -> Result<T, InvalidValue>,
+    ) -> Option<Vec<T>> {
+        let value = self.table.and_then(|table| table.get(key));
+        if value.is_some_and(|value| matches!(value.get_ref(), DeValue::Array(_))) {
+            return self.list(key, &[], parse);
+        }
+        Some(vec![self.text(key, default, parse)?])
+    }
+
     /// Reads a string or a list of strings, each with `parse`. A name in braces stays as it is.
     pub(crate) fn patterns<T>(
         &mut self,

@@ -5,24 +5,13 @@ use ipnet::IpNet;
 use std::net::IpAddr;
 
 use super::forwarded::{ForwardedHeaders, LineAction};
+use super::hop_by_hop::HopByHop;
 use super::strip::same_header_name;
 use crate::backend::RequestHeadBuilder;
 use crate::http1::head::RequestHead;
 
-/// The headers that concern one connection only (RFC 9110, section 7.6.1), or the way in which the body came.
-const HOP_BY_HOP: [&str; 8] = [
-    "connection",
-    "expect",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
-
-/// The headers that `Connection` cannot remove: a request without them would be another request.
-const END_TO_END: [&str; 4] = ["host", "content-length", "content-type", "stripe-signature"];
+/// The headers of the way in which the body came: a delivery has its body whole.
+const BODY_HEADERS: [&[u8]; 2] = [b"expect", b"transfer-encoding"];
 
 /// Builds the head of a verified webhook, as far as the request determines it. `peer` is `None` on a Unix socket.
 pub(crate) fn delivery_head(
@@ -55,13 +44,12 @@ fn passed_head(
 ) -> RequestHeadBuilder {
     let mut forwarded = ForwardedHeaders::new(peer, proxies);
     let mut passed = RequestHeadBuilder::post(head.target(), head.as_bytes().len());
-    let has_options = head.value("connection").is_some();
+    let hop_by_hop = HopByHop::new(head);
     for line in head.lines() {
         let passes = match forwarded.line_action(line.name) {
             LineAction::Pass => {
-                let hop_by_hop = is_one_of(&HOP_BY_HOP, line.name)
-                    || (has_options && is_connection_option(head, line.name));
-                !hop_by_hop && !is_replaced(line.name)
+                let of_body = BODY_HEADERS.iter().any(|known| line.name.eq_ignore_ascii_case(known));
+                !of_body && !hop_by_hop.contains(line.name) && !is_replaced(line.name)
             }
             LineAction::PassForwarded => true,
             LineAction::Drop => false,
@@ -72,14 +60,6 @@ fn passed_head(
     }
     forwarded.add_missing(head, |name, value| passed.add(name, value));
     passed
-}
-
-fn is_connection_option(head: &RequestHead, name: &[u8]) -> bool {
-    head.connection_lists(name) && !is_one_of(&END_TO_END, name)
-}
-
-fn is_one_of(names: &[&str], name: &[u8]) -> bool {
-    names.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
 }
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
 //! A client's connection while pingora has it: a stream that holds exactly one request.
 //!
-//! pingora reads the rewritten head first and then the request's body, and nothing beyond it. What a client has sent ahead
-//! stays in the connection's buffer for the next request, and the client's leaving is still seen. Only a response without
-//! an end (a WebSocket, an event stream) lifts that bound. Such a connection is closed at once when the program drains.
+//! pingora reads the outline of the head first and then the request's body, and nothing beyond it. What a client has sent
+//! ahead stays in the connection's buffer for the next request, and the client's leaving is still seen. Only a response
+//! without an end (a WebSocket, an event stream) lifts that bound. Such a connection is closed at once when the program
+//! drains. What pingora writes leaves at once, but for a head whose body follows.
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::Buf;
 use pingora::protocols::Stream;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -14,14 +15,14 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 
 use super::body_limit::BodyLimit;
 use super::body_wait::BodyWait;
-use super::form_check::FormCheck;
+use super::forwarded_request::ForwardedRequest;
 use crate::edge::connection::{Connection, READ_SIZE};
-use crate::edge::headers::RewrittenHead;
-use crate::http1::framing::Framing;
 use crate::outcome::Outcome;
 
-/// Writes shorter than this wait for the next one or a flush, so that a head and its body leave together.
-const COALESCE: usize = 1460;
+/// How pingora ends a chunked body: always in a write of its own.
+const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+/// The most parts of one write: what is held back, and a chunk's size, data and line end.
+const MAX_PARTS: usize = 4;
 
 /// A response with an end of its own.
 const NORMAL: u8 = 0;
@@ -38,39 +39,27 @@ pub(super) struct ClientStream {
     body_limit: BodyLimit,
     /// The wait for the next bytes of that body.
     body_wait: BodyWait,
-    /// What pingora has yet to read of the head, in place of the one that came.
-    rewritten_head: BytesMut,
-    /// The lines that the head gets on the way to the backend.
-    appended_headers: Bytes,
-    /// The check of the request's form, if it has one.
-    form: Option<FormCheck>,
+    /// The request. pingora has yet to read what is left of its outline.
+    request: ForwardedRequest,
+    /// Whether pingora has written the head of the final response, so that a body follows.
+    in_body: bool,
     /// The kind of response: one of the constants above. Atomic since pingora's hooks see this stream shared.
     response_kind: AtomicU8,
-    /// What pingora has written and the socket has not taken.
+    /// What pingora has written and the socket has not been given, or has not taken: a head whose body follows, trailers.
     write_buf: Vec<u8>,
-    /// True while the client takes nothing; the connection's deadline says until when it may.
-    stalled: bool,
 }
 
 impl ClientStream {
-    /// Lends `connection` for the request with this head and framing, whose body the connection's buffer begins with.
-    pub(super) fn new(
-        connection: Box<Connection>,
-        head: RewrittenHead,
-        framing: Framing,
-        form: Option<FormCheck>,
-        body_wait: BodyWait,
-    ) -> Self {
+    /// Lends `connection` for this request, whose body the connection's buffer begins with.
+    pub(super) fn new(connection: Box<Connection>, request: ForwardedRequest, body_wait: BodyWait) -> Self {
         Self {
             connection,
-            body_limit: BodyLimit::new(framing),
+            body_limit: BodyLimit::new(request.framing),
             body_wait,
-            rewritten_head: head.head,
-            appended_headers: head.appended_headers,
-            form,
+            request,
+            in_body: false,
             response_kind: AtomicU8::new(NORMAL),
             write_buf: Vec::new(),
-            stalled: false,
         }
     }
 
@@ -92,14 +81,9 @@ impl ClientStream {
         self.connection.fd()
     }
 
-    /// The lines that the head gets on the way to the backend.
-    pub(super) fn appended_headers(&self) -> Bytes {
-        self.appended_headers.clone()
-    }
-
-    /// The check of the request's form, if it has one.
-    pub(super) fn form(&self) -> Option<&FormCheck> {
-        self.form.as_ref()
+    /// The request.
+    pub(super) fn request(&self) -> &ForwardedRequest {
+        &self.request
     }
 
     /// Why the request was ended while its client was awaited; `None` if it was not.
@@ -123,10 +107,11 @@ impl ClientStream {
 
     /// Feeds to pingora what it may read and what is here. Returns how many bytes those were.
     fn feed(&mut self, to: &mut ReadBuf<'_>) -> usize {
-        let head_len = self.rewritten_head.len().min(to.remaining());
-        to.put_slice(&self.rewritten_head[..head_len]);
-        self.rewritten_head.advance(head_len);
-        if !self.rewritten_head.is_empty() {
+        let outline = &mut self.request.outline;
+        let head_len = outline.len().min(to.remaining());
+        to.put_slice(&outline[..head_len]);
+        outline.advance(head_len);
+        if !outline.is_empty() {
             return head_len;
         }
         let buffered = self.connection.buffered();
@@ -185,26 +170,53 @@ impl ClientStream {
         read
     }
 
-    /// Writes the buffer and `more`. A client that takes nothing holds its place for `idle_timeout` at most. The
-    /// connection's deadline is free for it, since no head is awaited.
-    fn poll_write_out(&mut self, more: &[u8], cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let both = [IoSlice::new(&self.write_buf), IoSlice::new(more)];
-        match self.connection.socket().poll_write_vectored(cx, &both) {
-            Poll::Ready(Ok(0)) if !(self.write_buf.is_empty() && more.is_empty()) => {
+    /// Writes what is held back and `more`. Returns how many bytes of both were taken. A client may take nothing for as long
+    /// as it likes.
+    fn poll_write_out(&mut self, more: &[IoSlice<'_>], cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut parts = [IoSlice::new(&[]); MAX_PARTS];
+        parts[0] = IoSlice::new(&self.write_buf);
+        for (part, more) in parts[1..].iter_mut().zip(more) {
+            *part = IoSlice::new(more);
+        }
+        match ready!(self.connection.socket().poll_write_vectored(cx, &parts))? {
+            0 if parts.iter().any(|part| !part.is_empty()) => {
                 Poll::Ready(Err(io::ErrorKind::WriteZero.into()))
             }
-            Poll::Ready(written) => {
-                self.stalled = false;
-                Poll::Ready(written)
-            }
-            Poll::Pending => {
-                if !self.stalled {
-                    self.stalled = true;
-                    self.connection.set_idle_deadline();
-                }
-                self.connection.poll_deadline(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+            written => Poll::Ready(Ok(written)),
+        }
+    }
+
+    /// Writes what is held back and at least one byte of `parts`. Returns how many bytes of `parts` were taken.
+    fn poll_write_parts(&mut self, parts: &[IoSlice<'_>], cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        loop {
+            let held = self.write_buf.len();
+            let n = ready!(self.poll_write_out(parts, cx))?;
+            self.write_buf.drain(..n.min(held));
+            if n > held || parts.iter().all(|part| part.is_empty()) {
+                return Poll::Ready(Ok(n.saturating_sub(held)));
             }
         }
+    }
+
+    /// Returns true if this write is held back for the next one or a flush. pingora writes each head in one piece.
+    fn is_held_back(&mut self, bytes: &[u8]) -> bool {
+        if self.in_body {
+            // pingora drops trailers, so it ends the body without them.
+            let trailers = if bytes == LAST_CHUNK { self.request.notes.take_trailers() } else { None };
+            if let Some(trailers) = &trailers {
+                for part in [&LAST_CHUNK[..3], trailers, &LAST_CHUNK[3..]] {
+                    self.write_buf.extend_from_slice(part);
+                }
+            }
+            return trailers.is_some();
+        }
+        let is_interim = bytes.starts_with(b"HTTP/1.1 1") && !bytes.starts_with(b"HTTP/1.1 101");
+        self.in_body = !is_interim;
+        let is_held_back = self.in_body && self.request.notes.body_begun();
+        if is_held_back {
+            self.write_buf.extend_from_slice(bytes);
+        }
+        is_held_back
     }
 
     fn poll_write_buf(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -253,18 +265,22 @@ impl AsyncRead for ClientStream {
 impl AsyncWrite for ClientStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        if this.write_buf.is_empty() && buf.len() < COALESCE {
-            this.write_buf.extend_from_slice(buf);
+        if this.is_held_back(buf) {
             return Poll::Ready(Ok(buf.len()));
         }
-        loop {
-            let held = this.write_buf.len();
-            let n = ready!(this.poll_write_out(buf, cx))?;
-            this.write_buf.drain(..n.min(held));
-            if n > held || buf.is_empty() {
-                return Poll::Ready(Ok(n.saturating_sub(held)));
-            }
-        }
+        this.poll_write_parts(&[IoSlice::new(buf)], cx)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.get_mut().poll_write_parts(bufs, cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

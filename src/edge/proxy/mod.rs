@@ -1,15 +1,19 @@
 //! Requests that pass through to the backend, by way of pingora. Only the files here name pingora.
 //!
-//! `client_stream` lends pingora the client's connection for one request, within its `body_limit` and its `body_wait`;
-//! `stream_traits` has what else pingora asks of it. `upstream` connects it to the backend, `form_check` judges the fields of
-//! forms, `pooled_stream` lends it a pooled connection, and `tunnel` delays an upgrade by one poll. This file implements
-//! pingora's hooks. Webhooks never come here, and a head is rewritten before pingora reads it.
+//! `client_stream` lends pingora the client's connection for one `forwarded_request`, within its `body_limit` and its
+//! `body_wait`; `stream_traits` has what else pingora asks of it. `upstream` connects it to the backend, `form_check` judges
+//! the fields of forms, `pooled_stream` lends it a pooled connection, `response_watch` reads the response along with it, and
+//! `tunnel` delays an upgrade by one poll. `response_head` adapts the head of a response. This file implements pingora's
+//! hooks. Webhooks never come here, and pingora never reads a client's own head.
 
 mod body_limit;
 mod body_wait;
 mod client_stream;
 mod form_check;
+mod forwarded_request;
 mod pooled_stream;
+mod response_head;
+mod response_watch;
 mod stream_traits;
 mod tunnel;
 mod upstream;
@@ -27,21 +31,20 @@ use tokio::sync::watch;
 
 use super::admission::AdmissionPermit;
 use super::connection::Connection;
-use super::headers::RewrittenHead;
 use super::refusals::Refusals;
 use super::response::Response;
 use crate::backend::Backend;
 use crate::clock;
-use crate::http1::accept;
-use crate::http1::framing::Framing;
 use crate::metrics::{InFlight, Metrics, RefusalReason, StatusClass};
 use crate::outcome::Outcome;
 use body_wait::BodyWait;
 use client_stream::ClientStream;
 use form_check::FormAttempt;
+use response_head::BodyEnd;
 use upstream::{BackendConnector, Upstream};
 
 pub(super) use form_check::FormCheck;
+pub(super) use forwarded_request::ForwardedRequest;
 
 /// How long the rest of a request's body is discarded so that its connection can be used again.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
@@ -68,18 +71,15 @@ impl PassThrough {
         Self { proxy: Arc::new(pingora::proxy::http_proxy(&Arc::default(), hooks)), draining, read_timeout }
     }
 
-    /// Forwards the request with this head, whose body the connection's buffer begins with. `form` checks the body if it is
-    /// a form that may tell a webhook, and `permit` is held until the response has ended. Returns the connection if it can carry another request.
+    /// Forwards this request, whose body the connection's buffer begins with. `permit` is held until the response has ended.
+    /// Returns the connection if it can carry another request.
     pub(super) async fn serve(
         &self,
         connection: Box<Connection>,
-        head: RewrittenHead,
-        framing: Framing,
-        form: Option<FormCheck>,
+        request: ForwardedRequest,
         permit: AdmissionPermit,
     ) -> Option<Box<Connection>> {
-        let body_wait = BodyWait::new(permit, self.read_timeout);
-        let stream = ClientStream::new(connection, head, framing, form, body_wait);
+        let stream = ClientStream::new(connection, request, BodyWait::new(permit, self.read_timeout));
         let session = ServerSession::new_http1(Box::new(stream));
         let reused = self.proxy.process_new_http(session, &self.draining).await?;
         let (stream, _) = reused.consume();
@@ -127,11 +127,13 @@ impl ProxyHttp for ProxyHooks {
         session.set_total_drain_timeout(Some(DISCARD_TIMEOUT));
         // pingora would wait 60 s for the next bytes. `ClientStream` keeps the configured limit.
         session.set_read_timeout(None);
-        let stream = ClientStream::downcast_ref(session.downstream_session.stream());
-        let appended_headers = stream.map(ClientStream::appended_headers).unwrap_or_default();
+        // HTTP/1.0 knows no interim responses.
+        let is_old_client = session.req_header().version == http::Version::HTTP_10;
+        session.set_ignore_info_resp(is_old_client);
+        let request = request(session)?;
         // A further attempt sends the body from its beginning.
-        ctx.form = stream.and_then(ClientStream::form).map(FormCheck::begin);
-        let connector = self.upstream.connector(session.is_upgrade_req(), appended_headers);
+        ctx.form = request.form.as_ref().map(FormCheck::begin);
+        let connector = self.upstream.connector(session.is_upgrade_req(), request);
         let peer = self.upstream.peer(&connector);
         ctx.connector = Some(connector);
         Ok(peer)
@@ -159,10 +161,14 @@ impl ProxyHttp for ProxyHooks {
         response: &mut ResponseHeader,
         _: &mut RequestCtx,
     ) -> Result<()> {
+        let is_old_client = session.req_header().version == http::Version::HTTP_10;
+        if response_head::adapt(response, is_old_client) == BodyEnd::Close {
+            session.set_keepalive(None);
+        }
         let stream = ClientStream::downcast_ref(session.downstream_session.stream());
         if response.status == http::StatusCode::SWITCHING_PROTOCOLS {
             stream.inspect(|stream| stream.mark_upgraded());
-        } else if is_event_stream(response) {
+        } else if response_head::is_event_stream(response) {
             stream.inspect(|stream| stream.mark_streaming());
         }
         Ok(())
@@ -205,8 +211,7 @@ impl ProxyHttp for ProxyHooks {
             return FailToProxy { error_code: 0, can_reuse_downstream: false };
         };
         let response = Response::from_outcome(outcome);
-        let accept = session.req_header().headers.get_all(http::header::ACCEPT);
-        let html = accept::prefers_html(&accept.iter().map(|value| value.as_bytes()).collect::<Vec<_>>());
+        let html = request(session).is_ok_and(ForwardedRequest::prefers_html);
         let response = if html { response.into_html() } else { response };
         // pingora ends the connection after this, whatever it is told.
         session.set_keepalive(None);
@@ -235,24 +240,38 @@ impl RequestCtx {
     }
 }
 
+/// The request under a session of pingora's.
+fn request(session: &Session) -> Result<&ForwardedRequest> {
+    let stream = ClientStream::downcast_ref(session.downstream_session.stream());
+    stream.map(ClientStream::request).or_err(ErrorType::InternalError, "no client stream under the session")
+}
+
 /// Returns the outcome; `None` if the backend's response has begun.
 fn unless_begun(session: &Session, outcome: Outcome) -> Option<Outcome> {
-    let begun = session.response_written().is_some_and(|head| !head.status.is_informational());
-    (!begun).then_some(outcome)
+    (!has_begun(session)).then_some(outcome)
 }
 
 /// Returns what to tell the client; `None` if it is too late, or nobody is there.
 fn error_outcome(session: &Session, e: &Error) -> Option<Outcome> {
     use ErrorType::{ConnectionClosed, InvalidHTTPHeader, ReadError, WriteError};
-    let begun = session.response_written().is_some_and(|head| !head.status.is_informational());
     match (e.esource(), e.etype()) {
         (ErrorSource::Downstream, WriteError | ReadError | ConnectionClosed) => None,
-        _ if begun => None,
+        _ if has_begun(session) => None,
         (ErrorSource::Upstream, InvalidHTTPHeader) => Some(Outcome::BackendInvalid),
+        _ if request(session).is_ok_and(|request| request.notes.is_invalid()) => {
+            Some(Outcome::BackendInvalid)
+        }
         (ErrorSource::Upstream, _) => Some(Outcome::BackendUnreachable),
         (ErrorSource::Downstream, _) => Some(Outcome::RequestMalformed),
         (ErrorSource::Internal | ErrorSource::Unset, _) => Some(Outcome::InternalError),
     }
+}
+
+/// Returns true if the client was sent the head of a final response, or of a switch of protocols. Nothing of ours may follow
+/// it.
+fn has_begun(session: &Session) -> bool {
+    let status = session.response_written().map(|head| head.status);
+    status.is_some_and(|status| status == http::StatusCode::SWITCHING_PROTOCOLS || !status.is_informational())
 }
 
 async fn write(session: &mut Session, response: &Response) -> Result<()> {
@@ -262,10 +281,4 @@ async fn write(session: &mut Session, response: &Response) -> Result<()> {
     }
     session.write_response_header(Box::new(header), false).await?;
     session.write_response_body(Some(response.body.clone()), true).await
-}
-
-/// Returns true if the response has no end of its own.
-fn is_event_stream(response: &ResponseHeader) -> bool {
-    let content_type = response.headers.get(http::header::CONTENT_TYPE);
-    content_type.is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"))
 }

@@ -1,40 +1,58 @@
-//! A pooled connection to the backend in pingora's hands, for one request: it completes the head that pingora writes, and
-//! goes back to the pool of `backend` when pingora is done.
+//! A pooled connection to the backend in pingora's hands, for one request: it writes the request's head in place of
+//! pingora's, watches the response, and goes back to the pool of `backend` when pingora is done.
 
 use bytes::{Buf, Bytes};
 use pingora::protocols::l4::virt::{VirtualSockOpt, VirtualSocket};
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::response_watch::{Answers, ResponseNotes, ResponseWatch};
 use crate::backend::{Backend, BackendStream, PooledConnection};
 
-/// How a head ends, after the line end of its last line.
-const HEAD_END: &[u8] = b"\r\n";
+/// The line end of a head's last line, and the empty line after it.
+const HEAD_END: &[u8] = b"\r\n\r\n";
 
 /// A connection that is lent to pingora until it has no more use for it.
 pub(super) struct PooledStream {
     /// The connection; `None` once it is back in the pool.
     connection: Option<PooledConnection>,
     backend: Backend,
-    /// The lines that the head gets, which is what pingora writes first; `None` once it has them.
-    appended_headers: Option<Bytes>,
-    /// What is left of the completed head to be written.
+    /// The head that goes out in place of pingora's, which is what pingora writes first; `None` after that.
+    head: Option<Bytes>,
+    /// What is left of the head to be written.
     unsent_head: Bytes,
+    /// Reads along with pingora.
+    watch: ResponseWatch,
     /// True if the connection must not carry another request.
     no_reuse: bool,
 }
 
 impl PooledStream {
-    /// Lends `connection`. The lines in `appended_headers` join the head of its request.
-    pub(super) fn new(connection: PooledConnection, backend: Backend, appended_headers: Bytes) -> Self {
+    /// Lends `connection` for the request with this head. What pingora does not say about the response is noted in `notes`.
+    pub(super) fn new(
+        connection: PooledConnection,
+        backend: Backend,
+        head: Bytes,
+        is_upgrade: bool,
+        notes: Arc<ResponseNotes>,
+    ) -> Self {
+        // Some apps send a body after a HEAD all the same: the next request would take it for its response.
+        let is_head = head.starts_with(b"HEAD ");
+        let answers = match (is_head, is_upgrade) {
+            (_, true) => Answers::Upgrade,
+            (true, false) => Answers::Head,
+            (false, false) => Answers::Other,
+        };
         Self {
             connection: Some(connection),
             backend,
-            appended_headers: Some(appended_headers),
+            head: Some(head),
             unsent_head: Bytes::new(),
-            no_reuse: false,
+            watch: ResponseWatch::new(answers, notes),
+            no_reuse: is_head,
         }
     }
 
@@ -75,20 +93,20 @@ impl AsyncRead for PooledStream {
             }
             return Poll::Ready(Ok(()));
         }
-        self.stream()?.poll_read(cx, buf)
+        let before = buf.filled().len();
+        ready!(self.stream()?.poll_read(cx, buf))?;
+        Poll::Ready(self.watch.read(&buf.filled()[before..]))
     }
 }
 
 impl AsyncWrite for PooledStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        if let Some(appended) = self.appended_headers.take() {
-            // Some apps send a body after a HEAD all the same: the next request would take it for its response.
-            self.no_reuse = buf.starts_with(b"HEAD ");
+        if let Some(head) = self.head.take() {
             // pingora writes a head in one piece.
-            let Some(lines) = buf.strip_suffix(HEAD_END).filter(|lines| lines.ends_with(HEAD_END)) else {
+            if !buf.ends_with(HEAD_END) {
                 return Poll::Ready(Err(io::ErrorKind::InvalidInput.into()));
-            };
-            self.unsent_head = [lines, &appended, HEAD_END].concat().into();
+            }
+            self.unsent_head = head;
             // What the kernel does not take now, it gets when pingora flushes.
             return match self.poll_head(cx) {
                 Poll::Ready(Err(e)) => Poll::Ready(Err(e)),

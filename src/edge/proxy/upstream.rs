@@ -14,7 +14,9 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::forwarded_request::ForwardedRequest;
 use super::pooled_stream::PooledStream;
+use super::response_watch::ResponseNotes;
 use super::tunnel::Tunnel;
 use crate::backend::Backend;
 
@@ -30,7 +32,8 @@ pub(super) struct BackendConnector {
     backend: Backend,
     /// True for a request that asks for an upgrade: it gets a connection of its own.
     upgrade: bool,
-    appended_headers: Bytes,
+    head: Bytes,
+    notes: Arc<ResponseNotes>,
     /// True if the request went out over a connection that had carried another one.
     reused: AtomicBool,
 }
@@ -43,10 +46,15 @@ impl Upstream {
         Self { backend, placeholder_peer }
     }
 
-    /// Creates the connector of one request. The lines in `appended_headers` go to the end of its head.
-    pub(super) fn connector(&self, upgrade: bool, appended_headers: Bytes) -> Arc<BackendConnector> {
-        let (backend, reused) = (self.backend.clone(), AtomicBool::new(false));
-        Arc::new(BackendConnector { backend, upgrade, appended_headers, reused })
+    /// Creates the connector of one attempt to forward this request.
+    pub(super) fn connector(&self, upgrade: bool, request: &ForwardedRequest) -> Arc<BackendConnector> {
+        Arc::new(BackendConnector {
+            backend: self.backend.clone(),
+            upgrade,
+            head: request.head.clone(),
+            notes: request.notes.clone(),
+            reused: AtomicBool::new(false),
+        })
     }
 
     /// Creates the peer that makes pingora use this connector.
@@ -79,7 +87,13 @@ impl Connect for BackendConnector {
             Some(connection) => connection,
             None => self.backend.connect().await.or_err(ErrorType::ConnectError, "to the backend")?,
         };
-        let stream = PooledStream::new(connection, self.backend.clone(), self.appended_headers.clone());
+        let stream = PooledStream::new(
+            connection,
+            self.backend.clone(),
+            self.head.clone(),
+            self.upgrade,
+            self.notes.clone(),
+        );
         let socket: Box<dyn VirtualSocket> =
             if self.upgrade { Box::new(Tunnel::new(stream)) } else { Box::new(stream) };
         Ok(Stream::from(VirtualSocketStream::new(socket)))

@@ -1,5 +1,5 @@
 -- Leases an event to the caller, who then delivers it inline. A repeated call with the same token gets the same reply.
---   KEYS  1 the event's record   2 the set `running`
+--   KEYS  1 the event's record   2 the sorted set `running`
 --   ARGV  1 token   2 lease, ms   3 metadata of the event
 --   reply  {1, attempt}  leased    {2, ms left}  in flight    {3, 0}  delivered before, or queued
 --
@@ -40,7 +40,7 @@ if not record then
   local key_prefix = string.sub(KEYS[2], 1, -8) -- KEYS[2] without `running`
   redis.call('SADD', key_prefix .. 'variants', string.match(KEYS[1], '[/?].*$', #key_prefix + 1))
 end
-redis.call('SADD', KEYS[2], KEYS[1])
+redis.call('ZADD', KEYS[2], due, KEYS[1])
 redis.call('SET', KEYS[1],
   'R ' .. ARGV[1] .. ' ' .. due .. ' 0000000000000 000 ' .. seen .. ' - ' .. attempt .. ' ' .. ARGV[3])
 return {1, attempt}

@@ -1,5 +1,5 @@
 -- Leases queued events of one endpoint that are due, or that were leased and whose lease has ended.
---   KEYS  1 `due` of the endpoint   2 `queued` of the endpoint   3 the set `running`   4 the sorted set `polled`
+--   KEYS  1 `due` of the endpoint   2 `queued` of the endpoint   3 the sorted set `running`   4 the sorted set `polled`
 --   ARGV  1 lease, ms   2 key prefix   3 endpoint   4... one token for each event that may be leased
 --   reply  for each leased event: its record's key, attempt, token, mode, metadata
 -- The keys of records and payloads are read from `due`, so they are not among KEYS. They have the same hash tag.
@@ -9,7 +9,7 @@ local time = redis.call('TIME')
 local now = time[1] .. string.sub(time[2] + 1000000, 2, 4)
 local due = now + ARGV[1]
 local key_prefix = ARGV[2]
-local leased, records, scores, running, bytes = {}, {}, {}, {}, 0
+local leased, records, scores, bytes = {}, {}, {}, 0
 
 -- On a full server (noeviction), Redis refuses a script if its first write may need memory. Due events must be leased
 -- there too, because delivering them frees memory. So a ZREM without effect comes first, the ZADD to `polled` last.
@@ -29,7 +29,6 @@ for n, key in ipairs(keys) do
       .. ' ' .. metadata
     scores[#scores + 1] = due
     scores[#scores + 1] = key
-    running[#running + 1] = key
     leased[#leased + 1] = {key, tostring(attempt), token, string.sub(record, 66, 66), metadata}
     bytes = bytes + length + redis.call('HSTRLEN', payload, 'head')
     if bytes > 4194304 then
@@ -39,14 +38,14 @@ for n, key in ipairs(keys) do
     -- Someone deleted the record or the payload by hand. What is left of the event cannot be delivered.
     redis.call('ZREM', KEYS[1], key)
     redis.call('ZREM', KEYS[2], key)
-    redis.call('SREM', KEYS[3], key)
+    redis.call('ZREM', KEYS[3], key)
     redis.call('UNLINK', payload)
   end
 end
 if #leased > 0 then
   redis.call('MSET', unpack(records))
   redis.call('ZADD', KEYS[1], unpack(scores))
-  redis.call('SADD', KEYS[3], unpack(running))
+  redis.call('ZADD', KEYS[3], unpack(scores))
 end
 redis.call('ZADD', KEYS[4], now, ARGV[3])
 return leased

@@ -1,5 +1,5 @@
 -- Stores an event and its payload for later delivery. A repeated call with the same token gets the same reply.
---   KEYS  1 the event's record   2 the set `running`   3 the event's payload
+--   KEYS  1 the event's record   2 the sorted set `running`   3 the event's payload
 --         4 `due` of its endpoint   5 `queued` of its endpoint   6 the set `queued_endpoints`
 --         7 the write counter of this process
 --   ARGV  1 token   2 lease, ms; 0 for none   3 metadata of the event   4 endpoint
@@ -49,7 +49,11 @@ redis.call('SADD', KEYS[6], ARGV[4])
 redis.call('ZADD', KEYS[5], seen, KEYS[1])
 redis.call('ZADD', KEYS[4], due, KEYS[1])
 reply[3] = redis.call('INCR', KEYS[7])
-redis.call(state == 'R' and 'SADD' or 'SREM', KEYS[2], KEYS[1])
+if state == 'R' then
+  redis.call('ZADD', KEYS[2], due, KEYS[1])
+else
+  redis.call('ZREM', KEYS[2], KEYS[1])
+end
 redis.call('SET', KEYS[1], state .. ' ' .. ARGV[1] .. ' ' .. due .. ' 0000000000000 000 ' .. seen .. ' ' .. ARGV[5]
   .. ' ' .. attempts .. ' ' .. ARGV[3])
 return reply

@@ -1,5 +1,5 @@
 -- Writes an event of another ledger, unless this one knows as much of it. A repeated call changes nothing more.
---   KEYS  1 the event's record   2 the set `running`   3 the event's payload
+--   KEYS  1 the event's record   2 the sorted set `running`   3 the event's payload
 --         4 `due`   5 `queued`   6 `dead` of its endpoint   7 the set `queued_endpoints`
 --   ARGV  1 the record   2 endpoint   3 ms until the record expires; 0 if it does not
 --         4 head   5 signature   6 body; absent for an event without a payload
@@ -23,7 +23,7 @@ if known and precedence(known) >= precedence(record) then
 end
 local key_prefix = string.sub(KEYS[2], 1, -8) -- as in claim.lua
 redis.call('SADD', key_prefix .. 'variants', string.match(KEYS[1], '[/?].*$', #key_prefix + 1))
-redis.call('SREM', KEYS[2], KEYS[1])
+redis.call('ZREM', KEYS[2], KEYS[1])
 redis.call('ZREM', KEYS[4], KEYS[1])
 redis.call('ZREM', KEYS[5], KEYS[1])
 redis.call('ZREM', KEYS[6], KEYS[1])
@@ -41,7 +41,7 @@ if ARGV[4] then
   end
 end
 if state == 'R' then
-  redis.call('SADD', KEYS[2], KEYS[1])
+  redis.call('ZADD', KEYS[2], due, KEYS[1])
 end
 if ARGV[3] == '0' then
   redis.call('SET', KEYS[1], record)

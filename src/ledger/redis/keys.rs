@@ -4,7 +4,7 @@
 //!  PREFIX:{e}:ID?QUERY ENDPOINT   string: an event's record; a settled one expires after the retention. Variable segments
 //!                                 of the path follow the id, each after a slash: ID/SEGMENT?QUERY ENDPOINT
 //!  PREFIX:{e}:/ID?QUERY ENDPOINT  hash: the event's payload, while it may still be needed
-//!  PREFIX:{e}:running             set: the keys of RUNNING records
+//!  PREFIX:{e}:running             sorted set: the keys of RUNNING records by the end of the lease
 //!  PREFIX:{e}:due ENDPOINT        sorted set of queued events: PENDING by due time, RUNNING by the end of the lease
 //!  PREFIX:{e}:queued ENDPOINT     sorted set of the same events by the time when they were first received
 //!  PREFIX:{e}:dead ENDPOINT       sorted set of DEAD events by the time of their last attempt
@@ -23,6 +23,7 @@
 use crate::ledger::EventKey;
 
 /// The key names under one configured prefix. The map above says what each key holds.
+#[derive(Clone)]
 pub(super) struct Keys {
     /// The beginning of every key: `PREFIX:{e}:`.
     pub(super) key_prefix: String,

@@ -85,7 +85,7 @@ impl Listing<'_> {
             return parse_reply(self.connection.send(&command).await?);
         };
         let is_variants = set == self.keys.variants;
-        let scan = if is_variants || set == self.keys.running { "SSCAN" } else { "ZSCAN" };
+        let scan = if is_variants { "SSCAN" } else { "ZSCAN" };
         command.arg(scan).arg(set).arg(cursor).arg("COUNT").arg(SCAN_COUNT);
         let (next, mut keys) = parse_reply::<(u64, Vec<String>)>(self.connection.send(&command).await?)?;
         if let Some(id) = self.filter.id.as_ref().filter(|_| is_variants) {

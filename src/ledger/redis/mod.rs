@@ -10,8 +10,10 @@
 //!  settlement_batch  groups settlements                listing      pages of records
 //!  replication       waits until a replica has a write  settle       records how a delivery ended
 //!  transfer          copies events out and in           stats        what the ledger holds, in numbers
+//!  abandoned         fails events whose process died  settings     what a reload changes, and inspecting a server
 //! ```
 
+mod abandoned;
 mod command;
 mod connect;
 mod connection;
@@ -24,6 +26,7 @@ mod replication;
 mod reply;
 mod scripts;
 mod server_info;
+mod settings;
 mod settle;
 mod settlement_batch;
 mod stats;
@@ -38,6 +41,7 @@ use redis::{Cmd, Pipeline, Value};
 
 pub use self::options::RedisOptions;
 
+use self::abandoned::AbandonedSweeper;
 use self::command::{evalsha, format_token, lease_end, millis};
 use self::connect::RedisConnector;
 use self::connection::RedisConnection;
@@ -48,8 +52,9 @@ use self::replication::ReplicatedSender;
 use self::reply::{BacklogRow, LeasedEvent, parse_reply, parse_token, unexpected_reply};
 use self::scripts::Scripts;
 use self::settlement_batch::SettlementBatcher;
-use crate::config::{Durability, RedisUrl};
+use crate::config::Durability;
 use crate::ledger::tokens::Tokens;
+use crate::ledger::usual_lease::UsualLease;
 use crate::ledger::{
     ActionResult, Arrival, Backlog, Claim, EnqueueResult, EventKey, Health, Lease, Ledger, LedgerError,
     OperatorAction, Page, Record, RecordFilter, SettleError, Settled, Settlement, StoredRequest,
@@ -69,6 +74,7 @@ pub struct RedisLedger {
     /// Sends what must not be lost with one server; `None` unless `durability` is `replicated`.
     replicated: Option<ReplicatedSender>,
     tokens: Mutex<Tokens>,
+    usual_lease: UsualLease,
 }
 
 impl RedisLedger {
@@ -83,31 +89,23 @@ impl RedisLedger {
         let settle = scripts.settle.clone();
         let batcher =
             SettlementBatcher::start(Arc::clone(&connection), settle, keys.running.clone(), retention);
-        let replicated = is_replicated.then(|| ReplicatedSender::start(Arc::clone(&connection)));
-        Self { connection, keys, scripts, batcher, replicated, tokens: Mutex::default() }
-    }
-
-    /// Connects once and describes the server: version, persistence, and what may make it lose records.
-    ///
-    /// # Errors
-    /// Why the server cannot be a ledger, without the server's name.
-    pub async fn inspect(options: &RedisOptions) -> Result<String, String> {
-        let server = RedisConnector::new(options.clone()).inspect().await?;
-        if options.queueing_enabled {
-            server.check_durability(options.durability)?;
+        AbandonedSweeper {
+            connection: Arc::clone(&connection),
+            script: scripts.fail_abandoned.clone(),
+            keys: keys.clone(),
+            retention,
         }
-        let summary = format!("version {}, persistence: {}", server.version(), server.persistence());
-        Ok([vec![summary], server.concerns()].concat().join("; "))
-    }
-
-    /// Sets whether any endpoint queues events from now on. A reload calls it.
-    pub fn set_queueing_enabled(&self, enabled: bool) {
-        self.connection.set_queueing_enabled(enabled);
-    }
-
-    /// Uses user and password of `url` from the next connection on. A reload calls it.
-    pub fn set_credentials(&self, url: &RedisUrl) {
-        Arc::clone(&self.connection).set_credentials(url);
+        .start();
+        let replicated = is_replicated.then(|| ReplicatedSender::start(Arc::clone(&connection)));
+        Self {
+            connection,
+            keys,
+            scripts,
+            batcher,
+            replicated,
+            tokens: Mutex::default(),
+            usual_lease: UsualLease::default(),
+        }
     }
 
     /// Closes the connection. Later calls fail.
@@ -233,7 +231,8 @@ impl Ledger for RedisLedger {
         let mut command = evalsha(&self.scripts.backlog, &keys.map(String::as_str));
         command.arg(&self.keys.key_prefix);
         let rows = parse_reply::<Vec<BacklogRow>>(self.connection.send(&command).await?)?;
-        let backlogs = rows.into_iter().map(reply::backlog);
+        let lease = self.usual_lease.get();
+        let backlogs = rows.into_iter().map(|row| reply::backlog(row, lease));
         Ok(backlogs.filter(|backlog| backlog.running + backlog.pending + backlog.dead > 0).collect())
     }
 

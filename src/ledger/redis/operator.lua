@@ -1,5 +1,5 @@
 -- Applies an operator's action to one event.
---   KEYS  1 the event's record   2 the set `running`   3 the event's payload
+--   KEYS  1 the event's record   2 the sorted set `running`   3 the event's payload
 --         4 `due`   5 `queued`   6 `dead` of its endpoint
 --   ARGV  1 redeliver or delete
 --   reply  0 no such event    1 done    2 a delivery is in progress    3 the payload is no longer stored
@@ -16,7 +16,7 @@ end
 if ARGV[1] == 'redeliver' and redis.call('EXISTS', KEYS[3]) == 0 then
   return 3
 end
-redis.call('SREM', KEYS[2], KEYS[1])
+redis.call('ZREM', KEYS[2], KEYS[1])
 redis.call('ZREM', KEYS[6], KEYS[1])
 if ARGV[1] == 'redeliver' then
   -- Attempts start at 0 again: the event gets its whole retry schedule once more.

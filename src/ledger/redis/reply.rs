@@ -6,13 +6,15 @@ use redis::{FromRedisValue, Value};
 
 use super::keys::Keys;
 use super::record::{self, PayloadFields};
+use crate::ledger::usual_lease;
 use crate::ledger::{Backlog, Lease, LedgerError, Settled, StoredRequest};
 
 /// The reply of `claim_due.lua` for one event: its record's key, attempt, token, mode, metadata.
 pub(super) type LeasedEvent = (String, u32, String, String, String);
 
-/// The reply of `backlog.lua` for one endpoint: name, running, pending, dead, queued, and two ages in milliseconds.
-pub(super) type BacklogRow = (String, u64, u64, u64, u64, i64, i64);
+/// The reply of `backlog.lua` for one endpoint: name, running, pending, dead, queued, two ages and the time left of a lease
+/// in milliseconds.
+pub(super) type BacklogRow = (String, u64, u64, u64, u64, i64, i64, i64);
 
 /// Converts a reply to a typed value.
 ///
@@ -55,9 +57,9 @@ pub(super) fn claimed(
     Some((Lease::new(arrival, attempt, parse_token(&token), ends), request))
 }
 
-/// Converts one endpoint's row.
-pub(super) fn backlog(row: BacklogRow) -> Backlog {
-    let (endpoint, running, pending, dead, queued, oldest, polled_ago) = row;
+/// Converts one endpoint's row. `lease` is the usual length of a lease.
+pub(super) fn backlog(row: BacklogRow, lease: Duration) -> Backlog {
+    let (endpoint, running, pending, dead, queued, oldest, polled_ago, lease_left) = row;
     // The script gives -1 for an age that does not exist.
     let age = |ms: i64| u64::try_from(ms).ok().map(Duration::from_millis);
     Backlog {
@@ -66,6 +68,7 @@ pub(super) fn backlog(row: BacklogRow) -> Backlog {
         pending,
         dead,
         queued,
+        oldest_running: (running > 0).then(|| usual_lease::age(lease, lease_left)),
         oldest_pending: age(oldest).filter(|_| pending > 0),
         last_polled_ago: age(polled_ago),
     }

@@ -1,5 +1,5 @@
 -- Records a failed attempt at a queued event. A repeated call with the same token gets the same reply.
---   KEYS  1 the event's record   2 the set `running`   3 the event's payload
+--   KEYS  1 the event's record   2 the sorted set `running`   3 the event's payload
 --         4 `due`   5 `queued`   6 `dead` of its endpoint
 --   ARGV  1 token   2 P if another attempt follows, X if not   3 the backend's status, 3 digits
 --         4 ms until the next attempt   5 1 if the attempt counts, 0 if not
@@ -21,7 +21,7 @@ attempts = attempts - (ARGV[5] == '1' and 0 or 1)
 -- 000 means that the backend gave no response in this attempt. The status of an earlier attempt stays then.
 local status = ARGV[3] ~= '000' and ARGV[3] or string.sub(record, 48, 50)
 local due, settled = now + ARGV[4], '0000000000000'
-redis.call('SREM', KEYS[2], KEYS[1])
+redis.call('ZREM', KEYS[2], KEYS[1])
 if ARGV[2] == 'P' then
   redis.call('ZADD', KEYS[4], due, KEYS[1])
 else

@@ -14,6 +14,7 @@ pub(super) struct Scripts {
     pub(super) operator: Script,
     pub(super) backlog: Script,
     pub(super) import: Script,
+    pub(super) fail_abandoned: Script,
     pub(super) probe: Script,
 }
 
@@ -28,13 +29,25 @@ impl Scripts {
             operator: Script::new(include_str!("operator.lua")),
             backlog: Script::new(include_str!("backlog.lua")),
             import: Script::new(include_str!("import.lua")),
+            fail_abandoned: Script::new(include_str!("fail_abandoned.lua")),
             probe: Script::new(include_str!("probe.lua")),
         }
     }
 
     /// Returns every script, for loading.
-    pub(super) fn all(&self) -> [&Script; 9] {
-        let Self { claim, settle, enqueue, claim_due, reschedule, operator, backlog, import, probe } = self;
-        [claim, settle, enqueue, claim_due, reschedule, operator, backlog, import, probe]
+    pub(super) fn all(&self) -> [&Script; 10] {
+        let Self {
+            claim,
+            settle,
+            enqueue,
+            claim_due,
+            reschedule,
+            operator,
+            backlog,
+            import,
+            fail_abandoned,
+            probe,
+        } = self;
+        [claim, settle, enqueue, claim_due, reschedule, operator, backlog, import, fail_abandoned, probe]
     }
 }

@@ -1,5 +1,5 @@
 -- Records the results of deliveries, many in one call. A repeated call with the same tokens gets the same reply.
---   KEYS  1 the set `running`   2 the write counter of this process   3... one record each
+--   KEYS  1 the sorted set `running`   2 the write counter of this process   3... one record each
 --   ARGV  1 retention, ms; then five for each record:
 --         token   D delivered, F failed   the backend's status, 3 digits   attempt   metadata of the event
 --   reply  for each record: 1 recorded    0 superseded: another holder has leased the event since, or has settled it;
@@ -66,7 +66,7 @@ end
 -- On a full server (noeviction), Redis refuses a script if its first write may need memory. Settling must work there
 -- too, because it frees memory. So the removals come first.
 if #settled > 0 then
-  redis.call('SREM', KEYS[1], unpack(settled))
+  redis.call('ZREM', KEYS[1], unpack(settled))
 end
 if #payloads > 0 then
   redis.call('UNLINK', unpack(payloads))

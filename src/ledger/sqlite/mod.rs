@@ -5,12 +5,13 @@
 //! |---|---|
 //! | `queue` | the jobs of callers, and whether they are accepted |
 //! | `writer`, `writer/group` | the thread that opens the file; one transaction for a group of jobs |
-//! | `transitions`, `transitions/{claim_due,settle,operator,import}` | the transitions of the state diagram |
+//! | `transitions`, `transitions/{claim_due,settle,operator,import,abandoned}` | the transitions of the state diagram |
 //! | `rows`, `payloads` | the statements on `events` and `archive`; on `payloads` and `queue` |
 //! | `index`, `bloom` | what is held in memory to find an event's row |
-//! | `local_leases` | the leases of this process, by the monotonic clock |
+//! | `local_leases`, `inline_runs` | the leases of this process, by the monotonic clock; RUNNING inline events |
 //! | `schema` | the tables, their version, and how a connection is set up |
-//! | `reader` | queries beside the writer: backlog, pages, one record |
+//! | `reader`, `backlog` | queries beside the writer: pages, one record; unsettled events |
+//! | `now` | the time of a transaction |
 //! | `stats` | what a file holds, in numbers |
 //! | `transfer` | the copy of events out of a file and into it |
 //! | `maintenance` | the thread for retention, archiving and checkpoints |
@@ -18,13 +19,16 @@
 //! | `reset` | files deleted or replaced between two openings |
 //! | `error` | the texts of SQLite's and the file system's errors |
 
+mod backlog;
 mod bloom;
 mod error;
 mod file_identity;
 mod index;
+mod inline_runs;
 mod local_leases;
 mod lock;
 mod maintenance;
+mod now;
 mod payloads;
 mod queue;
 mod reader;
@@ -52,6 +56,7 @@ use self::maintenance::{Command, MaintenanceContext, MaintenanceThread};
 use self::queue::{Job, Queue};
 use self::writer::Writer;
 use crate::clock;
+use crate::ledger::usual_lease::UsualLease;
 use crate::ledger::{
     ActionResult, Arrival, Backlog, Claim, EnqueueResult, EventKey, Health, Lease, Ledger, LedgerError,
     OperatorAction, Page, Record, RecordFilter, SettleError, Settled, Settlement, StoredRequest,
@@ -67,6 +72,7 @@ pub struct SqliteLedger {
     path: PathBuf,
     queue: Arc<Queue>,
     maintenance: mpsc::Sender<Command>,
+    usual_lease: Arc<UsualLease>,
     /// The writer's thread; `None` once it was joined.
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -81,6 +87,7 @@ impl SqliteLedger {
         let queue = Arc::new(Queue::new(file_error(&path, "it is being opened")));
         let (commands, received) = mpsc::channel();
         let (hasher, pressure) = (KeyHasher::default(), Arc::default());
+        let usual_lease = Arc::<UsualLease>::default();
         let context = MaintenanceContext {
             path: path.clone(),
             retention,
@@ -94,6 +101,7 @@ impl SqliteLedger {
             maintenance: commands.clone(),
             hasher,
             pressure,
+            usual_lease: Arc::clone(&usual_lease),
             metrics,
             epoch: 0,
         };
@@ -102,7 +110,13 @@ impl SqliteLedger {
         let thread = thread
             .map_err(|e| queue.suspend(&file_error(&path, &format!("its thread cannot be started: {e}"))))
             .ok();
-        Self { path, queue, maintenance: commands, thread: Mutex::new(thread) }
+        Self { path, queue, maintenance: commands, usual_lease, thread: Mutex::new(thread) }
+    }
+
+    /// Sets the lease that callers request. It tells when a running delivery began, and how long to wait for a delivery of an
+    /// earlier process.
+    pub fn set_usual_lease(&self, lease: Duration) {
+        self.usual_lease.set(lease);
     }
 
     /// Finishes the queued jobs, checkpoints the file and releases its lock. Blocks until that is done. Later calls
@@ -223,8 +237,8 @@ impl Ledger for SqliteLedger {
     }
 
     async fn backlog(&self) -> Result<Vec<Backlog>, LedgerError> {
-        let now = clock::unix_millis();
-        self.read(move |path| reader::backlog(path, now)).await
+        let (now, lease) = (clock::unix_millis(), self.usual_lease.get());
+        self.read(move |path| backlog::backlog(path, now, lease)).await
     }
 
     async fn list(
@@ -289,6 +303,7 @@ mod tests {
             path: "ledger.db".into(),
             queue: Arc::clone(&queue),
             maintenance: mpsc::channel().0,
+            usual_lease: Arc::default(),
             thread: Mutex::new(None),
         };
         assert_eq!(ledger.health(), Health::Ready);

@@ -1,18 +1,16 @@
-//! The queries of operators and metrics: backlog, pages of records, one record with its stored request. They read
-//! through a connection of their own beside the writer, and never serve a webhook.
+//! The queries of operators: pages of records, one record with its stored request. They read through a connection of their
+//! own beside the writer, and never serve a webhook.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, Result, Row};
 
 use super::error::sqlite_error;
 use super::payloads::stored_request;
 use super::schema;
-use crate::ledger::{Backlog, EventKey, LedgerError, Page, Record, RecordFilter, State, StoredRequest};
+use crate::ledger::{EventKey, LedgerError, Page, Record, RecordFilter, State, StoredRequest};
 
 /// The largest number of rows scanned for one page: a filter that matches few rows must not read a whole file.
 const MAX_ROWS_SCANNED: usize = 100_000;
@@ -23,54 +21,6 @@ pub(super) const EVENT_COLUMNS: &str =
 /// The columns of `archive` in the order that [`record`] reads.
 pub(super) const ARCHIVE_COLUMNS: &str =
     "id, endpoint, query, type, created, livemode, account, state, attempts, status, seen, settled";
-
-/// Counts the unsettled events by endpoint. `now` is in Unix milliseconds.
-pub(super) fn backlog(path: &Path, now: i64) -> std::result::Result<Vec<Backlog>, LedgerError> {
-    with_connection(path, |conn| {
-        let mut backlogs = count_states(conn, now)?;
-        let mut statement = conn.prepare("SELECT endpoint, count(*) FROM queue GROUP BY endpoint")?;
-        let mut rows = statement.query([])?;
-        while let Some(row) = rows.next()? {
-            if let Some(backlog) = backlogs.get_mut(row.get_ref(0)?.as_str()?) {
-                backlog.queued = row.get::<_, i64>(1)?.unsigned_abs();
-            }
-        }
-        Ok(backlogs.into_values().collect())
-    })
-}
-
-fn count_states(conn: &Connection, now: i64) -> Result<BTreeMap<String, Backlog>> {
-    let mut backlogs: BTreeMap<String, Backlog> = BTreeMap::new();
-    let mut statement = conn.prepare(
-        "SELECT endpoint, state, count(*), min(seen) FROM events WHERE state IN (1, 4, 5) GROUP BY endpoint, state",
-    )?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        let (endpoint, state, count): (String, State, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        let count = count.unsigned_abs();
-        let backlog = backlogs.entry(endpoint.clone()).or_insert_with(|| Backlog {
-            endpoint: endpoint.into(),
-            running: 0,
-            pending: 0,
-            dead: 0,
-            queued: 0,
-            oldest_pending: None,
-            last_polled_ago: None,
-        });
-        match state {
-            State::Running => backlog.running = count,
-            State::Dead => backlog.dead = count,
-            State::Pending => {
-                backlog.pending = count;
-                let age = now.saturating_sub(row.get(3)?);
-                backlog.oldest_pending = Some(Duration::from_millis(u64::try_from(age).unwrap_or_default()));
-            }
-            // The statement does not select settled events.
-            State::Delivered | State::Failed => {}
-        }
-    }
-    Ok(backlogs)
-}
 
 /// Reads a page of records: those of `events` from the newest on, then those of `archive` by key.
 pub(super) fn list(
@@ -169,6 +119,7 @@ pub(super) fn last_arrival(path: &Path, endpoint: &str) -> std::result::Result<O
     })
 }
 
+/// Opens the file beside the writer, and reads from it.
 pub(super) fn with_connection<T>(
     path: &Path,
     read: impl FnOnce(&Connection) -> Result<T>,

@@ -1,7 +1,8 @@
 //! The transitions of the ledger's state diagram on an open file, inside a transaction of the writer's: claim and
-//! enqueue here; `claim_due`, `settle`, `operator` and `import` in files of their own. After a failed transaction the whole value
-//! must be dropped, because its index may contain rows that were rolled back.
+//! enqueue here; `claim_due`, `settle`, `operator`, `import` and `abandoned` in files of their own. After a failed
+//! transaction the whole value must be dropped, because its index may contain rows that were rolled back.
 
+mod abandoned;
 pub(super) mod claim_due;
 mod import;
 mod operator;
@@ -12,27 +13,16 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, Result, Statement};
 
 use super::index::{KeyHash, KeyHasher};
+use super::inline_runs::InlineRuns;
 use super::local_leases::LocalLeases;
 use super::maintenance::statements::MaintenanceOp;
+use super::now::Now;
 use super::payloads::Payloads;
 use super::rows::{ArchivedRow, EventRows, ExistingRow, NewRow};
 use super::schema::arrival_name;
 use crate::ledger::millis::millis;
 use crate::ledger::tokens::Tokens;
 use crate::ledger::{Arrival, State, StoredRequest};
-
-/// The longest that a lease in the file may outlast one granted now. A later end was written under a wrong clock, and
-/// the lease counts as expired.
-const MAX_LEASE_DRIFT: Duration = Duration::from_secs(60 * 60);
-
-/// The time of a transaction, by both clocks.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Now {
-    /// Unix milliseconds, for the times in the file.
-    pub(super) unix: i64,
-    /// The monotonic clock, for the leases of this process.
-    pub(super) instant: Instant,
-}
 
 /// The result of a claim or an enqueue. Callers get it once it is committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +78,8 @@ pub(super) struct Transitions<'c> {
     commit: Statement<'c>,
     rows: EventRows<'c>,
     payloads: Payloads<'c>,
+    /// The RUNNING rows without a payload. Every transition keeps it up to date.
+    inline_runs: InlineRuns,
     tokens: Tokens,
 }
 
@@ -100,6 +92,7 @@ impl<'c> Transitions<'c> {
             commit: conn.prepare("COMMIT")?,
             rows: EventRows::new(conn, hasher)?,
             payloads: Payloads::new(conn)?,
+            inline_runs: InlineRuns::read(conn)?,
             tokens: Tokens::default(),
         })
     }
@@ -122,6 +115,11 @@ impl<'c> Transitions<'c> {
     /// The rows of `events` that may have this id.
     pub(super) fn seqs_with_id(&self, id: &str) -> Vec<i64> {
         self.rows.seqs_with_id(id)
+    }
+
+    /// The number of RUNNING events without a payload.
+    pub(super) fn inline_runs(&self) -> usize {
+        self.inline_runs.len()
     }
 
     /// Runs a maintenance operation and returns the number of rows it changed.
@@ -182,7 +180,13 @@ impl<'c> Transitions<'c> {
                 if let Some(retry_after) = time_left(local_lease, now) {
                     return Ok(ClaimOutcome::InFlight { retry_after });
                 }
-                let outcome = self.reclaim(seq, &row, arrival, mode, now, local_lease.is_some())?;
+                if local_lease.is_none()
+                    && row.state == State::Running
+                    && let Some(retry_after) = leases.earlier_lease_left(row.due, mode.lease(), now)
+                {
+                    return Ok(ClaimOutcome::InFlight { retry_after });
+                }
+                let outcome = self.reclaim(seq, &row, arrival, mode, now)?;
                 if let ClaimOutcome::Leased { .. } = outcome {
                     leases.grant(hash, now.instant + mode.lease().unwrap_or_default());
                 }
@@ -225,17 +229,15 @@ impl<'c> Transitions<'c> {
         };
         let row = NewRow { seen, state, attempts, status: None, token, due: Some(due), settled: None };
         let seq = self.rows.append(arrival, hash, &row)?;
-        if let ClaimMode::Queued(request, _) = mode {
-            self.payloads.insert(seq, &arrival.key.endpoint, due, request)?;
-        }
+        self.store(seq, &arrival.key.endpoint, mode, due, now)?;
         if let Some(lease) = mode.lease() {
             leases.grant(hash, now.instant + lease);
         }
         Ok(Grant::outcome(grant))
     }
 
-    /// Decides on an arrival whose event has a row in `events` and no payload. If this process granted the row's lease
-    /// (`is_local`), the caller has already checked that it expired.
+    /// Decides on an arrival whose event has a row in `events` and no payload. The caller has checked that no lease is in
+    /// force.
     fn reclaim(
         &mut self,
         seq: i64,
@@ -243,19 +245,9 @@ impl<'c> Transitions<'c> {
         arrival: &Arrival,
         mode: &ClaimMode<'_>,
         now: Now,
-        is_local: bool,
     ) -> Result<ClaimOutcome> {
         match row.state {
             State::Delivered | State::Pending | State::Dead => return Ok(ClaimOutcome::Duplicate),
-            State::Running if !is_local => {
-                // An earlier process granted the lease, so only the wall clock can tell when it expires.
-                let left = row.due.unwrap_or_default().saturating_sub(now.unix);
-                let left = Duration::from_millis(u64::try_from(left).unwrap_or_default());
-                let requested = mode.lease().unwrap_or_default();
-                if !left.is_zero() && left < requested + MAX_LEASE_DRIFT {
-                    return Ok(ClaimOutcome::InFlight { retry_after: left });
-                }
-            }
             State::Failed | State::Running => {}
         }
         let (grant, due) = self.grant(row.attempts, mode.lease(), now)?;
@@ -263,10 +255,20 @@ impl<'c> Transitions<'c> {
             Some(Grant { attempt, token }) => self.rows.lease(seq, attempt, token, due)?,
             None => self.rows.set_state(seq, State::Pending, None, row.attempts, Some(due), None)?,
         }
-        if let ClaimMode::Queued(request, _) = mode {
-            self.payloads.insert(seq, &arrival.key.endpoint, due, request)?;
-        }
+        self.store(seq, &arrival.key.endpoint, mode, due, now)?;
         Ok(Grant::outcome(grant))
+    }
+
+    /// Stores the payload of an event to be queued. An inline event has none, and its run is noted.
+    fn store(&mut self, seq: i64, endpoint: &str, mode: &ClaimMode<'_>, due: i64, now: Now) -> Result<()> {
+        match mode {
+            ClaimMode::Inline(lease) => self.inline_runs.insert(seq, now.instant + *lease),
+            ClaimMode::Queued(request, _) => {
+                self.inline_runs.remove(seq);
+                self.payloads.insert(seq, endpoint, due, request)?;
+            }
+        }
+        Ok(())
     }
 
     /// Makes a grant if a lease is requested, with the time at which it expires. Without a lease the time is now: the

@@ -28,7 +28,9 @@ use super::queue::{Job, Queue};
 use super::reset;
 use super::schema;
 use super::transitions::Transitions;
+use crate::clock;
 use crate::ledger::LedgerError;
+use crate::ledger::usual_lease::UsualLease;
 use crate::metrics::Metrics;
 
 /// The largest number of jobs in one transaction: it bounds how long the first of them waits for the last.
@@ -49,6 +51,8 @@ pub(super) struct Writer {
     pub(super) hasher: KeyHasher,
     /// The counters that decide when to notify the maintenance thread.
     pub(super) pressure: Arc<MaintenancePressure>,
+    /// The length of leases, for those of an earlier process.
+    pub(super) usual_lease: Arc<UsualLease>,
     /// The counter of resets.
     pub(super) metrics: Arc<Metrics>,
     /// The number of times the file was opened. The writer adds one each time.
@@ -87,7 +91,7 @@ impl Writer {
         // The group is declared out here so that a panic cannot lose jobs: every job gets a reply.
         let mut group = Vec::new();
         // Leases under way must outlive every failure of the file.
-        let mut leases = LocalLeases::default();
+        let mut leases = LocalLeases::new(clock::instant(), self.usual_lease.clone());
         let mut files_lost = false;
         loop {
             let conn = self.retry_until_closed(|writer| writer.open(&lock, files_lost))?;
@@ -157,6 +161,7 @@ impl Writer {
             Err(reason) => return ServeEnd::Failed(reason),
         };
         self.epoch += 1;
+        self.pressure.record_inline_runs(transitions.inline_runs());
         self.queue.resume();
         tracing::info!(ledger = %self.path.display(), events = transitions.len(), "SQLite ledger ready");
         self.notify_maintenance(Command::Opened { epoch: self.epoch });

@@ -9,7 +9,6 @@ mod lookup;
 mod orders;
 mod params;
 mod prices;
-mod reserve;
 mod responses;
 mod status;
 mod stripe;

@@ -338,6 +338,16 @@ impl Program {
         self.signal("HUP");
     }
 
+    /// Suspends the program: it stays up and does nothing.
+    pub fn pause(&self) {
+        self.signal("STOP");
+    }
+
+    /// Resumes the program after [`Program::pause`].
+    pub fn resume(&self) {
+        self.signal("CONT");
+    }
+
     /// Kills the program, as a power cut would, and waits for its end.
     pub fn kill9(&mut self) {
         self.end();
@@ -405,15 +415,7 @@ impl Drop for Program {
 fn command(setup: &Setup) -> Command {
     let program = env!("CARGO_BIN_EXE_countersign");
     let Some(sockets) = &setup.sockets else {
-        let mut command = match setup.open_files {
-            Some((soft, hard)) => {
-                let mut shell = Command::new("/bin/sh");
-                let script = format!("ulimit -S -n {soft} && ulimit -H -n {hard} && exec {program} \"$@\"");
-                shell.args(["-c", &script, "sh"]);
-                shell
-            }
-            None => Command::new(program),
-        };
+        let mut command = Command::new(program);
         command.stdin(Stdio::null()).stdout(Stdio::null());
         return command;
     };

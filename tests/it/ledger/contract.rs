@@ -128,6 +128,26 @@ contract! {
         assert!(matches!(ledger.claim(arrival("evt_1"), LONG).await.unwrap(), Claim::Duplicate));
     }
 
+    abandoned_event_becomes_failed_and_a_late_2xx_still_counts(ledger, kind keeps MONTH) {
+        let short = Duration::from_millis(40);
+        let [delivered, failed] = [leased(&*ledger, arrival("evt_1"), short).await, leased(&*ledger, arrival("evt_2"), short).await];
+        let held = leased(&*ledger, arrival("evt_3"), LONG).await;
+        for id in ["evt_1", "evt_2"] {
+            let record = super::super::until("failed", || async {
+                let (record, _) = ledger.get(&arrival(id).key).await.unwrap().unwrap();
+                (record.state == State::Failed).then_some(record)
+            })
+            .await;
+            assert_eq!((record.attempts, record.status, record.due), (1, None, None));
+            assert!(record.settled.is_some());
+        }
+        assert_eq!(ledger.settle(delivered, OK).await.unwrap(), Settled::Recorded);
+        assert!(matches!(ledger.claim(arrival("evt_1"), LONG).await.unwrap(), Claim::Duplicate));
+        assert_eq!(ledger.settle(failed, DOWN).await.unwrap(), Settled::Superseded);
+        assert_eq!(leased(&*ledger, arrival("evt_2"), LONG).await.attempt(), 2);
+        assert_eq!(ledger.settle(held, OK).await.unwrap(), Settled::Recorded);
+    }
+
     two_deliveries_of_one_event_are_both_recorded(ledger, kind keeps MONTH) {
         let (late, current) = taken_over(&*ledger, "evt_1").await;
         assert_eq!(ledger.settle(current, OK).await.unwrap(), Settled::Recorded);

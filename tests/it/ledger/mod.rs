@@ -1,5 +1,6 @@
 //! The ledgers: each through its own interface, and the program while its ledger fails.
 //!
+//! - `abandoned`: inline events whose process died before it recorded a result
 //! - `contract`: what every ledger guarantees, on each of them
 //! - `sqlite`: what only SQLite can get wrong
 //! - `faults`: the program killed, its ledger locked, out of reach or in use by another process
@@ -10,6 +11,7 @@
 //! - `lookup`: look-ups of events by their id
 //! - `replicas`: several programs on one Redis
 
+mod abandoned;
 mod contract;
 mod failover;
 mod faults;

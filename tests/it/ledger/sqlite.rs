@@ -50,7 +50,7 @@ async fn lease_of_an_earlier_process_ends_by_time_and_the_next_attempt_follows()
 
     let ledger = start_in(&dir).await;
     let next = until("the lease ends", || async {
-        match ledger.claim(arrival("evt_1"), LONG).await.unwrap() {
+        match ledger.claim(arrival("evt_1"), short).await.unwrap() {
             Claim::Leased(lease) => Some(lease),
             Claim::InFlight { .. } => None,
             Claim::Duplicate => panic!("never delivered"),

@@ -1,6 +1,6 @@
 //! How the backend is reached: by name, over Unix sockets, and after an outage.
 
-use crate::harness::{Backend, Event, Program, Reply, Request, Setup, at_most, until, within};
+use crate::harness::{Backend, Event, Gate, Program, Reply, Request, Setup, at_most, until, within};
 use crate::tools::have;
 use futures_util::{SinkExt, StreamExt};
 use std::os::unix::fs::PermissionsExt;
@@ -204,4 +204,78 @@ async fn unknown_backend_name_gets_502_and_does_not_prevent_the_start() {
     program.ready().await;
     program.send(&Request::get("/posts/1")).await.expect_error(502, "backend_unreachable");
     program.send(&Event::checkout().signed()).await.expect_error(502, "backend_unreachable");
+}
+
+#[tokio::test]
+async fn restart_of_the_backend_is_bridged() {
+    let mut backend = Backend::start().await;
+    let program = Program::start(Setup::new(&backend).set("backend.connect_retry", "30s")).await;
+    assert_eq!(program.send(&Request::get("/posts/1")).await.status, 200);
+    backend.stop().await;
+    let mut clients = vec![];
+    let event = Event::checkout().signed();
+    for request in [Request::get("/posts/1"), Request::post("/api/x", "a=b"), event] {
+        let mut client = program.connect().await;
+        client.write(request.bytes()).await;
+        clients.push(client);
+    }
+    until("all three to wait", async || (program.metric("inflight").await == 3.0).then_some(())).await;
+    backend.restart().await;
+    for client in &mut clients {
+        assert_eq!(client.response().await.status, 200);
+    }
+    assert_eq!(backend.count(), 4);
+}
+
+#[tokio::test]
+async fn backend_that_stays_away_gets_502_after_connect_retry() {
+    let mut backend = Backend::start().await;
+    let program = Program::start(Setup::new(&backend).set("backend.connect_retry", "700ms")).await;
+    backend.stop().await;
+    for request in [Request::post("/api/x", "a=b"), Event::checkout().signed()] {
+        let since = Instant::now();
+        program.send(&request).await.expect_error(502, "backend_unreachable");
+        let waited = since.elapsed();
+        assert!(
+            waited >= Duration::from_millis(500) && waited < at_most(Duration::from_secs(5)),
+            "{waited:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn least_busy_of_several_backends_is_used_and_a_refusing_one_left_out() {
+    let (mut one, two) = (Backend::start().await, Backend::start().await);
+    let setup = Setup::new(&one).set("backend.url", vec![one.url(), two.url()]);
+    let program = Program::start(setup).await;
+    let gate = Gate::new();
+    for backend in [&one, &two] {
+        backend.reply_at("/slow", Reply::ok().when(&gate));
+    }
+    let mut clients = vec![];
+    for n in 1..=4 {
+        let mut client = program.connect().await;
+        client.write(Request::get("/slow").bytes()).await;
+        clients.push(client);
+        until("the request at a backend", async || (one.count() + two.count() == n).then_some(())).await;
+        assert!(one.count().abs_diff(two.count()) <= 1, "{} and {}", one.count(), two.count());
+    }
+    assert_eq!((one.count(), two.count()), (2, 2));
+    gate.open();
+    for client in &mut clients {
+        assert_eq!(client.response().await.status, 200);
+    }
+    one.stop().await;
+    for n in 3..10 {
+        assert_eq!(program.send(&Request::post("/api/x", "a=b")).await.status, 200);
+        program.send(&Event::checkout().signed()).await.expect_delivered(200);
+        assert_eq!(two.count(), 2 * (n - 1), "requests at the other backend");
+    }
+    // The first one is back in use a second after it was refused.
+    one.restart().await;
+    until("the first backend", async || {
+        program.send(&Request::get("/posts/1")).await;
+        (one.count() > 2).then_some(())
+    })
+    .await;
 }

@@ -18,6 +18,7 @@ use self::tasks::Tasks;
 use super::error::file_error;
 use crate::clock;
 use crate::ledger::LedgerError;
+use crate::ledger::abandoned::SWEEP_INTERVAL;
 
 pub(super) use self::context::MaintenanceContext;
 pub(super) use self::pressure::MaintenancePressure;
@@ -54,9 +55,9 @@ impl MaintenanceThread {
         let period =
             (self.context.retention / 16).clamp(Duration::from_secs(1), Duration::from_secs(60 * 60));
         let mut session = MaintenanceSession { context: &self.context, epoch: None, tasks: None };
-        let mut next_sweep = clock::instant() + period;
+        let (mut next_sweep, mut next_look) = (clock::instant() + period, clock::instant() + SWEEP_INTERVAL);
         loop {
-            let timeout = next_sweep.saturating_duration_since(clock::instant());
+            let timeout = next_sweep.min(next_look).saturating_duration_since(clock::instant());
             let result = match self.commands.recv_timeout(timeout) {
                 Ok(Command::Stop) | Err(mpsc::RecvTimeoutError::Disconnected) => return,
                 Ok(Command::Opened { epoch }) => {
@@ -77,6 +78,10 @@ impl MaintenanceThread {
                 Ok(Command::Run) => {
                     self.context.pressure.acknowledge();
                     session.open().and_then(Tasks::run)
+                }
+                Err(mpsc::RecvTimeoutError::Timeout) if next_look < next_sweep => {
+                    next_look = clock::instant() + SWEEP_INTERVAL;
+                    session.fail_abandoned()
                 }
                 Err(mpsc::RecvTimeoutError::Timeout) => {
                     next_sweep = clock::instant() + period;
@@ -108,5 +113,13 @@ impl<'k> MaintenanceSession<'k> {
             (None, None) => return Err(file_error(&self.context.path, "it is not open")),
         };
         Ok(self.tasks.insert(tasks))
+    }
+
+    /// Makes abandoned events FAILED, if the file is open.
+    fn fail_abandoned(&mut self) -> Result<(), LedgerError> {
+        if self.epoch.is_none() {
+            return Ok(());
+        }
+        self.open()?.fail_abandoned()
     }
 }

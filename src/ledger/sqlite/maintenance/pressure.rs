@@ -18,6 +18,8 @@ pub(in crate::ledger::sqlite) struct MaintenancePressure {
     log_rows: AtomicUsize,
     /// The number of rows above which archiving starts. Raised where most rows cannot be archived.
     log_limit: AtomicUsize,
+    /// RUNNING rows without a payload. The writer sets it after each group.
+    inline_runs: AtomicUsize,
     /// The maintenance thread was notified and has not started yet.
     notified: AtomicBool,
 }
@@ -28,6 +30,7 @@ impl Default for MaintenancePressure {
             unwritten: 0.into(),
             log_rows: 0.into(),
             log_limit: ARCHIVE_THRESHOLD.into(),
+            inline_runs: 0.into(),
             notified: false.into(),
         }
     }
@@ -40,6 +43,16 @@ impl MaintenancePressure {
         self.unwritten.fetch_add(rows, Ordering::Relaxed);
         self.log_rows.store(log_rows, Ordering::Relaxed);
         (self.wants_checkpoint() || self.wants_archiving()) && !self.notified.swap(true, Ordering::Relaxed)
+    }
+
+    /// Records how many RUNNING rows have no payload now.
+    pub(in crate::ledger::sqlite) fn record_inline_runs(&self, runs: usize) {
+        self.inline_runs.store(runs, Ordering::Relaxed);
+    }
+
+    /// Whether any event may be abandoned.
+    pub(super) fn has_inline_runs(&self) -> bool {
+        self.inline_runs.load(Ordering::Relaxed) > 0
     }
 
     /// Marks that the maintenance thread has started, so that the next notification can be sent.

@@ -19,6 +19,8 @@ pub(in crate::ledger::sqlite) enum MaintenanceOp {
     ExpireArchived { keys: Vec<ArchiveKey>, before: i64 },
     /// Replaces the Bloom filter by one that holds every key of the archive. `None` after it ran.
     SetBloomFilter(Option<BloomFilter>),
+    /// Makes abandoned events FAILED. The writer's transitions do it.
+    FailAbandoned,
     /// Completes a checkpoint that the maintenance thread has nearly finished, so that the write-ahead log restarts.
     Checkpoint,
 }
@@ -106,8 +108,8 @@ impl<'c> MaintenanceStatements<'c> {
                 }
             }
             MaintenanceOp::SetBloomFilter(new) => *bloom = new.take(),
-            // A checkpoint cannot run inside a transaction: the writer makes it after the commit.
-            MaintenanceOp::Checkpoint => {}
+            // A checkpoint cannot run inside a transaction: the writer makes it after the commit. The other is no statement.
+            MaintenanceOp::Checkpoint | MaintenanceOp::FailAbandoned => {}
         }
         Ok(changed as u64)
     }

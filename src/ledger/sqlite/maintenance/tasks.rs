@@ -64,6 +64,14 @@ impl<'k> Tasks<'k> {
         Ok(self.sweep_log(before)? + self.sweep_archive(before)?)
     }
 
+    /// Makes abandoned events FAILED.
+    pub(super) fn fail_abandoned(&self) -> Result<(), LedgerError> {
+        if self.context.pressure.has_inline_runs() {
+            self.execute(MaintenanceOp::FailAbandoned)?;
+        }
+        Ok(())
+    }
+
     fn sweep_log(&mut self, before: i64) -> Result<u64, LedgerError> {
         let expired = self.row_versions(
             "SELECT seq, state, attempts, id, endpoint, query FROM events \

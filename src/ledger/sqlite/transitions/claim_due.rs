@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use rusqlite::Result;
 
-use super::{Now, Transitions, time_left};
+use super::{Transitions, time_left};
 use crate::ledger::millis::millis;
 use crate::ledger::sqlite::local_leases::LocalLeases;
+use crate::ledger::sqlite::now::Now;
 use crate::ledger::{Arrival, StoredRequest};
 
 /// The payload bytes after which one `claim_due` stops: they stay in memory until they are delivered.

@@ -2,9 +2,10 @@
 
 use rusqlite::Result;
 
-use super::{Now, Transitions};
+use super::Transitions;
 use crate::delivery_mode::DeliveryMode;
 use crate::ledger::sqlite::local_leases::LocalLeases;
+use crate::ledger::sqlite::now::Now;
 use crate::ledger::{ActionResult, EventKey, OperatorAction, State};
 
 impl Transitions<'_> {
@@ -52,6 +53,7 @@ impl Transitions<'_> {
                 if self.payloads.contains(seq) {
                     self.payloads.delete(seq, &key.endpoint, row.due)?;
                 }
+                self.inline_runs.remove(seq);
                 self.rows.delete(seq, hash)?;
                 // Archiving copies first and deletes later, so there may be a copy.
                 self.rows.delete_archived(key)?;

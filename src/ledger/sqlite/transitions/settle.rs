@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use rusqlite::Result;
 
-use super::{Now, Transitions};
+use super::Transitions;
 use crate::ledger::millis::millis;
 use crate::ledger::sqlite::index::KeyHash;
 use crate::ledger::sqlite::local_leases::LocalLeases;
+use crate::ledger::sqlite::now::Now;
 use crate::ledger::sqlite::rows::{ArchivedRow, ExistingRow, NewRow};
 use crate::ledger::{Lease, Settled, Settlement, State};
 
@@ -42,6 +43,9 @@ impl Transitions<'_> {
         };
         if !recorded {
             return Ok(Settled::Superseded);
+        }
+        if let Some(seq) = seq {
+            self.inline_runs.remove(seq);
         }
         leases.release(hash);
         Ok(Settled::Recorded)

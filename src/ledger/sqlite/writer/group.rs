@@ -6,14 +6,16 @@ use tokio::sync::oneshot;
 
 use super::Writer;
 use crate::clock;
+use crate::ledger::abandoned::log_abandoned;
 use crate::ledger::sqlite::error::file_error;
 use crate::ledger::sqlite::local_leases::LocalLeases;
 use crate::ledger::sqlite::maintenance::Command;
 use crate::ledger::sqlite::maintenance::statements::MaintenanceOp;
+use crate::ledger::sqlite::now::Now;
 use crate::ledger::sqlite::queue::Job;
 use crate::ledger::sqlite::transitions::claim_due::DueEvent;
-use crate::ledger::sqlite::transitions::{ClaimOutcome, Now, Transitions};
-use crate::ledger::{ActionResult, Claim, EnqueueResult, Lease, Settled, Settlement};
+use crate::ledger::sqlite::transitions::{ClaimOutcome, Transitions};
+use crate::ledger::{ActionResult, Claim, EnqueueResult, EventKey, Lease, Settled, Settlement};
 
 /// The result of a job, sent to its caller once it is durable.
 enum JobOutcome {
@@ -25,6 +27,8 @@ enum JobOutcome {
     Found(Vec<i64>),
     Remembered,
     Maintained(u64),
+    /// These abandoned events became FAILED.
+    FailedAbandoned(Vec<EventKey>),
     /// The caller stopped waiting, or the job was made for an earlier opening of the file.
     Skipped,
 }
@@ -46,6 +50,7 @@ impl Writer {
             match &outcome {
                 JobOutcome::DueClaimed(due) => rows += due.len(),
                 JobOutcome::Imported(changed) | JobOutcome::Maintained(changed) => rows += *changed as usize,
+                JobOutcome::FailedAbandoned(failed) => rows += failed.len(),
                 JobOutcome::Claimed(_)
                 | JobOutcome::Settled(_)
                 | JobOutcome::Applied(_)
@@ -69,6 +74,7 @@ impl Writer {
         if checkpoint {
             transitions.checkpoint()?;
         }
+        self.pressure.record_inline_runs(transitions.inline_runs());
         if self.pressure.record_writes(rows, transitions.len()) {
             self.notify_maintenance(Command::Run);
         }
@@ -109,6 +115,9 @@ impl Writer {
                 JobOutcome::Remembered
             }
             Job::Maintain { epoch, .. } if *epoch != self.epoch => JobOutcome::Skipped,
+            Job::Maintain { op: MaintenanceOp::FailAbandoned, .. } => {
+                JobOutcome::FailedAbandoned(transitions.fail_abandoned(now, leases)?)
+            }
             Job::Maintain { op, .. } => JobOutcome::Maintained(transitions.run_maintenance(op)?),
         })
     }
@@ -156,6 +165,10 @@ impl Writer {
             (Job::RememberArrival { reply_tx, .. }, JobOutcome::Remembered) => drop(reply_tx.send(Ok(()))),
             (Job::Settle { reply_tx, .. }, JobOutcome::Settled(settled)) => drop(reply_tx.send(Ok(settled))),
             (Job::Maintain { reply_tx, .. }, JobOutcome::Maintained(rows)) => drop(reply_tx.send(Ok(rows))),
+            (Job::Maintain { reply_tx, .. }, JobOutcome::FailedAbandoned(failed)) => {
+                failed.iter().for_each(log_abandoned);
+                drop(reply_tx.send(Ok(failed.len() as u64)));
+            }
             // Only skipped jobs get here: `run_job` makes the outcome that belongs to its job.
             (
                 job,
@@ -167,7 +180,8 @@ impl Writer {
                 | JobOutcome::Imported(_)
                 | JobOutcome::Found(_)
                 | JobOutcome::Remembered
-                | JobOutcome::Maintained(_),
+                | JobOutcome::Maintained(_)
+                | JobOutcome::FailedAbandoned(_),
             ) => job.fail(file_error(&self.path, "it was reopened before the job ran")),
         }
     }
