@@ -10,14 +10,17 @@
 //!  settlement_batch  groups settlements                listing      pages of records
 //!  replication       waits until a replica has a write  settle       records how a delivery ended
 //!  transfer          copies events out and in           stats        what the ledger holds, in numbers
+//!  held_leases       the leases of this process         claim_due    leases events that are due
 //!  abandoned         fails events whose process died  settings     what a reload changes, and inspecting a server
 //! ```
 
 mod abandoned;
+mod claim_due;
 mod command;
 mod connect;
 mod connection;
 mod error;
+mod held_leases;
 mod keys;
 mod listing;
 mod options;
@@ -37,7 +40,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use redis::{Cmd, Pipeline, Value};
+use redis::{Cmd, Value};
 
 pub use self::options::RedisOptions;
 
@@ -45,11 +48,12 @@ use self::abandoned::AbandonedSweeper;
 use self::command::{evalsha, format_token, lease_end, millis};
 use self::connect::RedisConnector;
 use self::connection::RedisConnection;
+use self::held_leases::HeldLeases;
 use self::keys::Keys;
 use self::listing::Listing;
 use self::record::{PAYLOAD_FIELDS, PayloadFields};
 use self::replication::ReplicatedSender;
-use self::reply::{BacklogRow, LeasedEvent, parse_reply, parse_token, unexpected_reply};
+use self::reply::{BacklogRow, parse_reply, parse_token, unexpected_reply};
 use self::scripts::Scripts;
 use self::settlement_batch::SettlementBatcher;
 use crate::config::Durability;
@@ -61,10 +65,6 @@ use crate::ledger::{
 };
 use crate::metrics::Metrics;
 
-/// The most events that one script leases. A larger script would block the server for long, and Lua's stack has room for
-/// a few thousand values only.
-const MAX_LEASED_AT_ONCE: usize = 512;
-
 /// A ledger in Redis.
 pub struct RedisLedger {
     connection: Arc<RedisConnection>,
@@ -75,6 +75,7 @@ pub struct RedisLedger {
     replicated: Option<ReplicatedSender>,
     tokens: Mutex<Tokens>,
     usual_lease: UsualLease,
+    held: HeldLeases,
 }
 
 impl RedisLedger {
@@ -105,6 +106,7 @@ impl RedisLedger {
             replicated,
             tokens: Mutex::default(),
             usual_lease: UsualLease::default(),
+            held: HeldLeases::default(),
         }
     }
 
@@ -132,6 +134,9 @@ impl RedisLedger {
 #[async_trait]
 impl Ledger for RedisLedger {
     async fn claim(&self, arrival: Arrival, lease: Duration) -> Result<Claim, LedgerError> {
+        if let Some(retry_after) = self.held.remaining(&arrival.key) {
+            return Ok(Claim::InFlight { retry_after });
+        }
         // Taken before the command is sent: the lease must end here no later than on the server.
         let ends = lease_end(lease);
         let token = self.new_token()?;
@@ -140,7 +145,10 @@ impl Ledger for RedisLedger {
         command.arg(&token).arg(millis(lease)).arg(record::metadata(&arrival));
         self.connection.check_capacity()?;
         match parse_reply::<(u8, u32)>(self.connection.send(&command).await?)? {
-            (1, attempt) => Ok(Claim::Leased(Lease::new(arrival, attempt, parse_token(&token), ends))),
+            (1, attempt) => {
+                let granted = Lease::new(arrival, attempt, parse_token(&token), ends);
+                Ok(self.held.note(granted).map_or(Claim::InFlight { retry_after: lease }, Claim::Leased))
+            }
             (2, left) => Ok(Claim::InFlight { retry_after: Duration::from_millis(left.into()) }),
             (3, _) => Ok(Claim::Duplicate),
             other => Err(unexpected_reply(&other)),
@@ -156,7 +164,7 @@ impl Ledger for RedisLedger {
             }
             Settlement::Dead { status } => self.reschedule(&lease, "X", status, Duration::ZERO, true).await,
         };
-        settled.map_err(|error| SettleError { lease, error })
+        settled.inspect(|_| self.held.release(lease.key())).map_err(|error| SettleError { lease, error })
     }
 
     fn health(&self) -> Health {
@@ -171,6 +179,7 @@ impl Ledger for RedisLedger {
     ) -> Result<EnqueueResult, LedgerError> {
         self.connection.check_capacity()?;
         self.connection.check_queueing()?;
+        let lease = lease.filter(|_| self.held.remaining(&arrival.key).is_none());
         let ends = lease_end(lease.unwrap_or_default());
         let token = self.new_token()?;
         let [record, running, payload, due, queued, _] = self.keys.event_keys(&arrival.key);
@@ -188,7 +197,8 @@ impl Ledger for RedisLedger {
         self.connection.note_write(writes);
         match (code, value) {
             (1, attempt) => {
-                Ok(EnqueueResult::Leased(Lease::new(arrival, attempt, parse_token(&token), ends)))
+                let granted = Lease::new(arrival, attempt, parse_token(&token), ends);
+                Ok(self.held.note(granted).map_or(EnqueueResult::Queued, EnqueueResult::Leased))
             }
             (2, left) => Ok(EnqueueResult::InFlight { retry_after: Duration::from_millis(left.into()) }),
             (3, _) => Ok(EnqueueResult::Duplicate),
@@ -203,27 +213,7 @@ impl Ledger for RedisLedger {
         limit: usize,
         lease: Duration,
     ) -> Result<Vec<(Lease, StoredRequest)>, LedgerError> {
-        let ends = lease_end(lease);
-        let (due, queued) = (self.keys.due(endpoint), self.keys.queued(endpoint));
-        let keys = [&due, &queued, &self.keys.running, &self.keys.polled];
-        let mut command = evalsha(&self.scripts.claim_due, &keys.map(String::as_str));
-        command.arg(millis(lease)).arg(&self.keys.key_prefix).arg(endpoint);
-        for _ in 0..limit.min(MAX_LEASED_AT_ONCE) {
-            command.arg(self.new_token()?);
-        }
-        let leased = parse_reply::<Vec<LeasedEvent>>(self.send_detached(command).await?)?;
-        if leased.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut read_payloads = Pipeline::with_capacity(leased.len());
-        for (key, ..) in &leased {
-            read_payloads.hmget(self.keys.payload(key), &PAYLOAD_FIELDS);
-        }
-        let payloads = self.connection.read::<Vec<PayloadFields>>(&read_payloads).await?;
-        let claimed = leased.into_iter().zip(payloads);
-        Ok(claimed
-            .filter_map(|(leased, payload)| reply::claimed(&self.keys, leased, payload, ends))
-            .collect())
+        self.lease_due(endpoint, limit, lease).await
     }
 
     async fn backlog(&self) -> Result<Vec<Backlog>, LedgerError> {

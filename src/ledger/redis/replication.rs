@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use redis::aio::MultiplexedConnection;
-use redis::{Cmd, Pipeline, RedisError, RedisResult, Value};
+use redis::{Cmd, ErrorKind, Pipeline, RedisError, RedisResult, Value};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
@@ -122,13 +122,23 @@ impl Task {
         Ok(replies)
     }
 
+    /// Opens a connection. A server that lost acknowledged writes is left alone until the supervisor has counted that:
+    /// writes of this task would hide it.
     async fn connect(&self) -> RedisResult<MultiplexedConnection> {
         let options = self.connection.options();
         // WAIT takes up to one command's time, and the commands before it another.
         let connecting = self.connection.connector.connect(2 * options.command_timeout);
-        match timeout(options.connect_timeout, connecting).await {
-            Ok(connected) => Ok(connected?.0),
-            Err(_) => Err(RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut))),
+        let Ok(connected) = timeout(options.connect_timeout, connecting).await else {
+            return Err(RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut)));
+        };
+        let (mut redis, _) = connected?;
+        // Read before the server is asked: a later write may be acknowledged before its reply is read.
+        let acknowledged = self.connection.acknowledged_writes();
+        let counter = Cmd::get(self.connection.write_counter());
+        let writes: Option<u64> = counter.query_async(&mut redis).await?;
+        if writes.unwrap_or(0) < acknowledged {
+            return Err((ErrorKind::Client, "the server lost writes that it had acknowledged").into());
         }
+        Ok(redis)
     }
 }

@@ -5,6 +5,7 @@
 
 mod backend;
 mod client;
+mod disk;
 mod event;
 mod gate;
 mod ledgers;
@@ -14,13 +15,15 @@ mod raw;
 mod redis;
 mod reply;
 mod request;
+mod sentinels;
 mod setup;
 mod tls;
 mod wire;
 
-pub use self::redis::{Redis, Sentinels};
+pub use self::redis::Redis;
 pub use backend::{Backend, Received};
 pub use client::{Client, Response};
+pub use disk::Disk;
 pub use event::{Event, OTHER_SECRET, SECRET, now, sign, webhook};
 pub use gate::Gate;
 pub use ledgers::TestLedger;
@@ -30,6 +33,7 @@ pub use program::Program;
 pub use raw::{End, RawBackend, RawStream};
 pub use reply::Reply;
 pub use request::Request;
+pub use sentinels::Sentinels;
 pub use setup::{Setup, Sockets};
 pub use tls::TestAuthority;
 pub use wire::{Address, Pattern};

@@ -1,4 +1,4 @@
-//! A real `redis-server`, and sentinels: started on a free port, stopped, killed, paused, queried.
+//! A real `redis-server`: started on a free port, stopped, killed, paused, queried, replicated.
 
 use super::{until, within};
 use redis::{Cmd, ErrorKind, FromRedisValue, RedisError, RedisResult, ServerErrorKind};
@@ -69,8 +69,7 @@ impl Redis {
         for _ in 0..5 {
             self.launch();
             let up = until("redis answers, or ends", async || {
-                if self.child.as_mut().is_some_and(|child| child.try_wait().expect("our own child").is_some())
-                {
+                if self.has_ended() {
                     return Some(false);
                 }
                 (self.connection().is_ok() && !self.is_loading()).then_some(true)
@@ -114,6 +113,11 @@ impl Redis {
         }
     }
 
+    /// Returns whether it has ended by itself, as with a full disk.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.as_mut().is_some_and(|child| child.try_wait().expect("our own child").is_some())
+    }
+
     /// Suspends it: it stays up and does not respond.
     pub fn pause(&self) {
         self.signal("STOP");
@@ -138,12 +142,16 @@ impl Redis {
         self.caught_up(primary).await;
     }
 
-    /// Waits until this replica has everything that its primary has.
+    /// Waits until this replica has everything that its primary has by now.
     pub async fn caught_up(&self, primary: &Self) {
+        let offset = |redis: &Self, name: &str| {
+            let info: String = redis.ask("INFO replication");
+            let of = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.parse::<u64>().ok());
+            of(name).filter(|_| !info.contains("master_link_status:down"))
+        };
+        let wanted = offset(primary, "master_repl_offset:").expect("it is a primary");
         until("the replica has everything", async || {
-            let linked = self.ask::<String>("INFO replication").contains("master_link_status:up");
-            let confirmed: u32 = primary.ask("WAIT 1 100");
-            (linked && confirmed == 1).then_some(())
+            (offset(self, "slave_repl_offset:")? >= wanted).then_some(())
         })
         .await;
     }
@@ -216,72 +224,7 @@ impl Drop for Redis {
     }
 }
 
-/// Sentinels that watch a primary called `shop`, killed on drop.
-pub struct Sentinels {
-    _dir: TempDir,
-    ports: Vec<u16>,
-    children: Vec<Child>,
-}
-
-impl Sentinels {
-    /// Starts three sentinels with a quorum of two, and waits until they know each other and the replica.
-    pub async fn start(primary: &Redis) -> Self {
-        let dir = TempDir::new().expect("a folder");
-        let ports: Vec<u16> = (0..3).map(|_| free_port()).collect();
-        let mut children = vec![];
-        for port in &ports {
-            let file = dir.path().join(format!("{port}.conf"));
-            let settings = format!(
-                "port {port}\nbind 127.0.0.1\ndir {}\nsentinel monitor shop 127.0.0.1 {} 2\n\
-                 sentinel down-after-milliseconds shop 500\nsentinel failover-timeout shop 5000\n",
-                dir.path().display(),
-                primary.port
-            );
-            std::fs::write(&file, settings).expect("a sentinel's configuration");
-            let child = Command::new("redis-server")
-                .arg(&file)
-                .arg("--sentinel")
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn();
-            children.push(child.expect("a sentinel starts"));
-        }
-        let sentinels = Self { _dir: dir, ports, children };
-        until("the sentinels know each other and the replica", async || {
-            sentinels.ports.iter().all(|port| sentinels.knows(*port) == Some((2, 1))).then_some(())
-        })
-        .await;
-        sentinels
-    }
-
-    /// Returns how many other sentinels and how many replicas one knows.
-    fn knows(&self, port: u16) -> Option<(u32, u32)> {
-        let client = redis::Client::open(format!("redis://127.0.0.1:{port}")).ok()?;
-        let mut command = redis::cmd("SENTINEL");
-        command.arg("MASTER").arg("shop");
-        let master: std::collections::HashMap<String, String> =
-            command.query(&mut client.get_connection().ok()?).ok()?;
-        Some((master["num-other-sentinels"].parse().ok()?, master["num-slaves"].parse().ok()?))
-    }
-
-    /// Returns their URL for `ledger.url`.
-    pub fn url(&self) -> String {
-        let hosts: Vec<_> = self.ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();
-        format!("redis+sentinel://{}/shop", hosts.join(","))
-    }
-}
-
-impl Drop for Sentinels {
-    fn drop(&mut self) {
-        for child in &mut self.children {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-    }
-}
-
-fn free_port() -> u16 {
+pub(super) fn free_port() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("bound").port()
 }

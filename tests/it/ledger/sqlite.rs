@@ -1,8 +1,7 @@
 //! What can happen to a ledger in a file. Every fault is really made: a foreign lock, a second process, a deleted,
 //! replaced or damaged file, a full disk.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 use super::{DOWN, LONG, OK, arrival, at, leased, not_ready, ready, taken_over, until};
-use crate::harness::at_most;
+use crate::harness::{Disk, at_most};
 
 const RETENTION: Duration = Duration::from_secs(35 * 24 * 60 * 60);
 
@@ -223,12 +222,11 @@ async fn deleted_or_replaced_file_is_noticed_by_the_next_claim_and_created_again
 
 #[tokio::test]
 async fn full_disk_fails_claims_with_a_reason_until_there_is_room() {
-    let Some(disk) = Disk::mount("size=2m") else { return };
-    let ledger = SqliteLedger::start(disk.dir.path().join("ledger.db"), RETENTION, Arc::default());
+    let Some(disk) = Disk::mount("2m") else { return };
+    let ledger = SqliteLedger::start(disk.path().join("ledger.db"), RETENTION, Arc::default());
     ready(&ledger).await;
     let lease = leased(&ledger, arrival("evt_held"), LONG).await;
-    let ballast = disk.dir.path().join("ballast");
-    let _ = std::fs::write(&ballast, vec![0; 4 << 20]); // as much as there is room for
+    disk.fill();
 
     let (mut n, mut granted) = (0, Vec::new());
     let error = loop {
@@ -241,7 +239,7 @@ async fn full_disk_fails_claims_with_a_reason_until_there_is_room() {
         }
     };
     assert!(error.to_string().contains("its disk"), "{error}");
-    std::fs::remove_file(&ballast).unwrap();
+    disk.empty();
     ready(&ledger).await;
     assert_eq!(ledger.settle(lease, OK).await.unwrap(), Settled::Recorded);
     for lease in granted {
@@ -252,8 +250,8 @@ async fn full_disk_fails_claims_with_a_reason_until_there_is_room() {
 
 #[tokio::test]
 async fn read_only_disk_gives_a_reason_until_it_is_writable() {
-    let Some(disk) = Disk::mount("size=4m") else { return };
-    let path = disk.dir.path().join("ledger.db");
+    let Some(disk) = Disk::mount("4m") else { return };
+    let path = disk.path().join("ledger.db");
     let ledger = SqliteLedger::start(path.clone(), RETENTION, Arc::default());
     ready(&ledger).await;
     ledger.close();
@@ -465,35 +463,4 @@ fn outsider(dir: &TempDir) -> Connection {
     let conn = Connection::open(path(dir)).unwrap();
     conn.busy_timeout(Duration::from_secs(10)).unwrap();
     conn
-}
-
-/// A small file system of its own, unmounted on drop.
-struct Disk {
-    dir: TempDir,
-}
-
-impl Disk {
-    /// Mounts a file system. Prints a note and returns `None` where the tests may not mount.
-    fn mount(options: &str) -> Option<Self> {
-        let dir = TempDir::new().unwrap();
-        let mounted = mount(&["-t", "tmpfs", "-o", options, "tmpfs"], dir.path());
-        if !mounted {
-            eprintln!("SKIPPED: no right to mount a small disk here");
-        }
-        mounted.then_some(Self { dir })
-    }
-
-    fn remount(&self, how: &str) {
-        assert!(mount(&["-o", &format!("remount,{how}")], self.dir.path()), "remount {how}");
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(self.dir.path()).status();
-    }
-}
-
-fn mount(arguments: &[&str], on: &Path) -> bool {
-    Command::new("mount").args(arguments).arg(on).status().is_ok_and(|status| status.success())
 }
