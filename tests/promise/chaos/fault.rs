@@ -11,6 +11,8 @@ pub enum Fault {
     RedisKill,
     /// The replica of Redis lags behind, and then takes the place of the primary, which is killed.
     Failover,
+    /// The disk of the ledger has no room for another byte.
+    DiskFull,
     /// The network to the backend refuses, closes, resets or stalls connections.
     Network(Mode),
     /// Nobody reads the program's standard error.
@@ -33,9 +35,11 @@ pub enum Part {
 }
 
 impl Fault {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Kill,
         Self::RedisKill,
+        Self::Failover,
+        Self::DiskFull,
         Self::Network(Mode::Refuse),
         Self::Network(Mode::Close),
         Self::Network(Mode::Reset),
@@ -51,6 +55,7 @@ impl Fault {
             Self::Kill => "kill",
             Self::RedisKill => "redis_kill",
             Self::Failover => "redis_failover",
+            Self::DiskFull => "disk_full",
             Self::Network(Mode::Refuse) => "backend_refuses",
             Self::Network(Mode::Close) => "backend_closes",
             Self::Network(Mode::Reset) => "backend_resets",
@@ -65,7 +70,7 @@ impl Fault {
     pub fn part(self) -> Part {
         match self {
             Self::Kill => Part::Program,
-            Self::RedisKill | Self::Failover => Part::Ledger,
+            Self::RedisKill | Self::Failover | Self::DiskFull => Part::Ledger,
             Self::Network(_) => Part::Network,
             Self::Stderr => Part::Log,
             Self::Pages => Part::Pages,

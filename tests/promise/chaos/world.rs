@@ -2,7 +2,7 @@
 
 use super::clock::Clock;
 use super::fault::Fault;
-use super::ledger::{ChaosLedger, ReplicatedRedis};
+use super::ledger::ChaosLedger;
 use super::load::MODES;
 use super::network::{Mode, Network};
 use super::random::Random;
@@ -79,9 +79,10 @@ impl World {
     /// Returns whether this fault is possible here.
     pub fn can(&self, fault: Fault) -> bool {
         match fault {
-            Fault::RedisKill | Fault::Failover => matches!(self.ledger, ChaosLedger::Redis(_)),
+            Fault::RedisKill | Fault::Failover => self.ledger.is_redis(),
+            Fault::DiskFull => self.ledger.has_disk(),
             // A step of the clock can make an event in SQLite due hours later, and the run waits for it.
-            Fault::Clock => self.clock.is_some() && matches!(self.ledger, ChaosLedger::Redis(_)),
+            Fault::Clock => self.clock.is_some() && self.ledger.is_redis(),
             Fault::Kill | Fault::Network(_) | Fault::Stderr | Fault::Pages => true,
         }
     }
@@ -94,8 +95,9 @@ impl World {
                 self.resets.0 += self.resets_of_program().await;
                 self.program.as_mut().expect("it is running").kill9();
             }
-            Fault::RedisKill => self.redis().kill(),
-            Fault::Failover => self.redis().cut_off(),
+            Fault::RedisKill => self.ledger.redis().kill(),
+            Fault::Failover => self.ledger.redis().cut_off(),
+            Fault::DiskFull => self.ledger.fill_disk(),
             Fault::Network(mode) => self.network.set(mode),
             Fault::Stderr => self.program().pause_log(),
             Fault::Pages => self.hang_pages().await,
@@ -115,8 +117,9 @@ impl World {
                 self.address.send_replace(Some(program.proxy().clone()));
                 self.program = Some(program);
             }
-            Fault::RedisKill => self.redis().up().await,
-            Fault::Failover => self.redis().fail_over().await,
+            Fault::RedisKill => self.ledger.redis().up().await,
+            Fault::Failover => self.ledger.redis().fail_over().await,
+            Fault::DiskFull => self.ledger.empty_disk().await,
             Fault::Network(_) => self.network.set(Mode::Carry),
             Fault::Stderr => self.program().resume_log(),
             Fault::Pages => self.hung.clear(),
@@ -135,10 +138,6 @@ impl World {
         let mut lines = metrics.lines();
         let count = lines.find_map(|line| line.strip_prefix("countersign_ledger_resets_total "));
         count.expect("the counter").parse().expect("a number")
-    }
-
-    fn redis(&mut self) -> &mut ReplicatedRedis {
-        self.ledger.redis().expect("can() was asked")
     }
 
     /// Opens pages that hang, as far as the program accepts connections.
