@@ -195,11 +195,16 @@ pub fn python_packages() -> Option<PathBuf> {
 
 /// Starts gunicorn with an application, `app` in this Python source. Returns it and its address, or `None` to skip the test.
 pub async fn gunicorn(source: &str) -> Option<(Tool, TempDir, Address)> {
+    gunicorn_with(source, &[]).await
+}
+
+/// Starts gunicorn with further options.
+pub async fn gunicorn_with(source: &str, options: &[&str]) -> Option<(Tool, TempDir, Address)> {
     let packages = python_packages().filter(|_| have("python3"))?;
     let folder = TempDir::new().unwrap();
     std::fs::write(folder.path().join("app.py"), source).unwrap();
     let mut command = Command::new("python3");
-    command.args(["-m", "gunicorn", "--bind", "127.0.0.1:0", "app:app"]).current_dir(&folder);
+    command.args(["-m", "gunicorn", "--bind", "127.0.0.1:0"]).args(options).arg("app:app").current_dir(&folder);
     command.env("PYTHONPATH", &packages).env("PYTHONDONTWRITEBYTECODE", "1");
     let mut gunicorn = Tool::start(&mut command);
     gunicorn.wait_for_output("Booting worker").await;

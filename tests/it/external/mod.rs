@@ -1,5 +1,6 @@
 //! Programs that are not ours, beside the program. A test skips itself where what it needs is missing.
 //!
+//! - `apps`: Vite, Socket.IO, git, gunicorn and PHP-FPM, with the program between them and their clients
 //! - `caddy`: the real Caddy with the shipped Caddyfile
 //! - `demo`: `make run`, as a newcomer runs it
 //! - `gunicorn`: a backend that lets the proxy set `SCRIPT_NAME`
@@ -14,6 +15,7 @@
 //! - `fake_stripe_api`: the fake Stripe against Stripe's description of its API
 //! - `browser`: Stripe.js in a real browser, which `chromium` drives
 
+mod apps;
 mod browser;
 mod caddy;
 mod chromium;

@@ -8,7 +8,9 @@ use tokio::io::AsyncWriteExt;
 
 const HEADS: usize = 3_000;
 /// How many heads are on their way at once.
-const AT_ONCE: usize = 64;
+const AT_ONCE: usize = 32;
+/// How often a head is sent at most: on a busy machine its bytes may come after `header_timeout`.
+const TRIES: usize = 5;
 
 /// What the mutations start from.
 const SEEDS: [&str; 4] = [
@@ -100,10 +102,16 @@ async fn mutated_heads_get_the_backends_response_or_a_refusal_of_ours() {
     let heads: Vec<_> = (0..HEADS).map(|_| mutated(&mut random)).collect();
     let program = &program;
     let outcomes = stream::iter(&heads).map(|head| async move {
-        let mut client = RawStream::connect(program).await;
-        // The rest is the end of a chunked body. After another head it is no request.
-        client.write([&head[..], b"0\r\n\r\n"].concat()).await;
-        let answer = client.first_head().await;
+        let mut answer = String::new();
+        for _ in 0..TRIES {
+            let mut client = RawStream::connect(program).await;
+            // The rest is the end of a chunked body. After another head it is no request.
+            client.write([&head[..], b"0\r\n\r\n"].concat()).await;
+            answer = client.first_head().await;
+            if !answer.is_empty() {
+                break;
+            }
+        }
         let (text, sent) = (answer.to_lowercase(), head.escape_ascii());
         let passed = text.contains("\r\nx-from: the backend\r\n");
         assert!(text.starts_with("http/1.1 ") && !text.contains("pingora"), "{sent}: {answer}");
