@@ -13,6 +13,7 @@
 //! | `transfer` | the copy of events from one ledger into another |
 //! | `tokens`, `millis` | fencing tokens; durations as integer milliseconds |
 //! | `abandoned`, `usual_lease` | events whose process died; how old a running delivery is |
+//! | `retention` | the pace at which settled events are deleted |
 //! | [`sqlite`], [`redis`] | the two durable ledgers |
 //!
 //! One row of the diagram is one transition: the call, the states it starts from, and the state it leads to. A lease
@@ -50,6 +51,7 @@ mod millis;
 mod none;
 mod record;
 pub mod redis;
+mod retention;
 pub mod sqlite;
 pub mod stats;
 mod tokens;
@@ -64,4 +66,4 @@ pub use lease::Lease;
 pub use metered::Metered;
 pub use none::NoLedger;
 pub use record::{ActionResult, Backlog, OperatorAction, Page, Record, RecordFilter, State, StoredRequest};
-pub use types::{Claim, EnqueueResult, Health, Settled, Settlement};
+pub use types::{Claim, EnqueueResult, Health, MAX_WAIT, Settled, Settlement};

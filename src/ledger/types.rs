@@ -5,6 +5,10 @@ use std::time::Duration;
 
 use super::lease::Lease;
 
+/// The longest wait that a settlement may ask for: twice 30 days, which is the longest in a retry schedule with the widest
+/// jitter. An event that is due further ahead is due now, because a wrong clock has written its time.
+pub const MAX_WAIT: Duration = Duration::from_secs(60 * 24 * 60 * 60);
+
 /// The result of a claim.
 #[derive(Debug)]
 #[must_use]

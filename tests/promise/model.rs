@@ -42,6 +42,10 @@ enum Flaw {
     AcknowledgedFirst,
     /// A claim leases an event that was delivered.
     LeasesDelivered,
+    /// An inline event whose holder is gone becomes failed before its lease is over.
+    SweepsEarly,
+    /// An inline event whose lease is over stays as it is.
+    NeverSweeps,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -125,6 +129,8 @@ enum Step {
     Deadline(usize),
     Crash(usize),
     Redeliver,
+    /// The sweep finds an inline event whose lease is over.
+    FailAbandoned,
     Tick,
 }
 
@@ -157,7 +163,9 @@ impl Protocol {
             | Flaw::FailureNeedsNoToken
             | Flaw::FreesLeasesAtStart
             | Flaw::AcknowledgedFirst
-            | Flaw::LeasesDelivered => left > ATTEMPT,
+            | Flaw::LeasesDelivered
+            | Flaw::SweepsEarly
+            | Flaw::NeverSweeps => left > ATTEMPT,
         }
     }
 
@@ -298,6 +306,14 @@ impl Model for Protocol {
         if state.redeliveries < self.redeliveries && state.record == Record::Dead {
             steps.push(Step::Redeliver);
         }
+        let sweeps = match (state.record, self.flaw) {
+            (Record::Running { stored: false, .. }, Flaw::SweepsEarly) => true,
+            (_, Flaw::NeverSweeps) => false,
+            (record, _) => matches!(record, Record::Running { stored: false, left: 0, .. }),
+        };
+        if sweeps {
+            steps.push(Step::FailAbandoned);
+        }
         // Every attempt ends by its timeout, so no tick passes that moment.
         let moves = matches!(state.record, Record::Running { left: 1.., .. })
             || state
@@ -385,6 +401,7 @@ impl Model for Protocol {
                 state.attempts = 0;
                 state.record = Record::Pending;
             }
+            Step::FailAbandoned => state.record = Record::Failed,
             Step::Tick => {
                 if let Record::Running { left, .. } = &mut state.record {
                     *left = left.saturating_sub(1);
@@ -424,6 +441,11 @@ impl Model for Protocol {
                     || state.record == Record::Dead
                     || state.record == Record::Delivered && state.applied > 0
             }),
+            Property::always(NEVER_LEFT_RUNNING, |model: &Self, state: &State| {
+                let mut steps = vec![];
+                model.actions(state, &mut steps);
+                !steps.is_empty() || !matches!(state.record, Record::Running { .. })
+            }),
             // These must be reachable, or the model proves less than it claims.
             Property::sometimes(APPLIED_TWICE, |_, state: &State| state.applied == 2),
             Property::sometimes(LATE_FAILURE, |_, state: &State| state.superseded),
@@ -436,6 +458,7 @@ const NO_OVERLAP: &str = "two requests are never open at the same time";
 const NEVER_LOST: &str = "an acknowledged event is stored or was applied";
 const NO_LEASE_AFTER_DELIVERY: &str = "no lease is granted after a 2xx is recorded";
 const ENDS_DELIVERED_OR_DEAD: &str = "once no step is left, an acknowledged event is delivered or dead";
+const NEVER_LEFT_RUNNING: &str = "once no step is left, no event is running";
 const APPLIED_TWICE: &str = "an event is applied twice, after a death between the 2xx and its record";
 /// A record can take longer than a lease while the ledger is unreachable. A lease granted in between cannot be
 /// revoked.
@@ -461,6 +484,8 @@ fn leaving_out_any_rule_of_the_protocol_breaks_the_promise() {
         (Flaw::FreesLeasesAtStart, DeliveryMode::Queued, NO_OVERLAP),
         (Flaw::AcknowledgedFirst, DeliveryMode::Queued, NEVER_LOST),
         (Flaw::LeasesDelivered, DeliveryMode::Inline, NO_LEASE_AFTER_DELIVERY),
+        (Flaw::SweepsEarly, DeliveryMode::Inline, NO_OVERLAP),
+        (Flaw::NeverSweeps, DeliveryMode::Inline, NEVER_LEFT_RUNNING),
     ] {
         let stop = HasDiscoveries::AnyOf([broken].into());
         let explored = Protocol::new(mode, flaw).checker().threads(2).finish_when(stop).spawn_bfs().join();

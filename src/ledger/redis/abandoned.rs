@@ -9,10 +9,12 @@ use tokio::time::sleep;
 
 use super::command::{evalsha, millis};
 use super::connection::RedisConnection;
+use super::expiry::time_to_live;
 use super::keys::Keys;
 use super::reply::parse_reply;
 use crate::ledger::EventKey;
 use crate::ledger::abandoned::{SWEEP_INTERVAL, log_abandoned};
+use crate::ledger::usual_lease::UsualLease;
 
 /// The most records that one call examines: a larger script would block the server for long.
 const MAX_EXAMINED: usize = 512;
@@ -23,6 +25,7 @@ pub(super) struct AbandonedSweeper {
     pub(super) script: Script,
     pub(super) keys: Keys,
     pub(super) retention: Duration,
+    pub(super) usual_lease: Arc<UsualLease>,
 }
 
 impl AbandonedSweeper {
@@ -46,8 +49,9 @@ impl AbandonedSweeper {
     /// Examines the next records after those to skip. Returns how many to skip next time, and the events that became
     /// FAILED.
     async fn sweep(&self, skip: u64) -> Option<(u64, Vec<EventKey>)> {
-        let mut command = evalsha(&self.script, &[&self.keys.running]);
-        command.arg(millis(self.retention)).arg(MAX_EXAMINED).arg(skip);
+        let mut command = evalsha(&self.script, &[&self.keys.running, &self.keys.clock]);
+        command.arg(millis(time_to_live(self.retention))).arg(MAX_EXAMINED).arg(skip);
+        command.arg(millis(self.usual_lease.get()));
         let reply = self.connection.send(&command).await.ok()?;
         let reply = parse_reply::<Vec<String>>(reply).ok()?;
         let (skip, failed) = reply.split_first()?;

@@ -1,5 +1,5 @@
 -- Leases an event to the caller, who then delivers it inline. A repeated call with the same token gets the same reply.
---   KEYS  1 the event's record   2 the sorted set `running`
+--   KEYS  1 the event's record   2 the sorted set `running`   3 the hash `clock`
 --   ARGV  1 token   2 lease, ms   3 metadata of the event
 --   reply  {1, attempt}  leased    {2, ms left}  in flight    {3, 0}  delivered before, or queued
 --
@@ -26,9 +26,8 @@ if record then
     if string.sub(record, 3, 18) == ARGV[1] then
       return {1, attempt}
     end
-    -- A lease that ends over an hour later than one granted now was written under a wrong clock. It does not count.
-    local left = string.sub(record, 20, 32) - now
-    if left > 0 and left <= ARGV[2] + 3600000 then
+    local left = lease_left(now, string.sub(record, 20, 32), tonumber(ARGV[2]), KEYS[3])
+    if left > 0 then
       return {2, left}
     end
   end

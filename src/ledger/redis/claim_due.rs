@@ -8,7 +8,7 @@ use super::RedisLedger;
 use super::command::{evalsha, lease_end, millis};
 use super::record::{PAYLOAD_FIELDS, PayloadFields};
 use super::reply::{self, LeasedEvent, parse_reply};
-use crate::ledger::{Lease, LedgerError, StoredRequest};
+use crate::ledger::{Lease, LedgerError, MAX_WAIT, StoredRequest};
 
 /// The most events that one script leases. A larger script would block the server for long, and Lua's stack has room for
 /// a few thousand values only.
@@ -25,9 +25,9 @@ impl RedisLedger {
     ) -> Result<Vec<(Lease, StoredRequest)>, LedgerError> {
         let ends = lease_end(lease);
         let (due, queued) = (self.keys.due(endpoint), self.keys.queued(endpoint));
-        let keys = [&due, &queued, &self.keys.running, &self.keys.polled];
+        let keys = [&due, &queued, &self.keys.running, &self.keys.polled, &self.keys.clock];
         let mut command = evalsha(&self.scripts.claim_due, &keys.map(String::as_str));
-        command.arg(millis(lease)).arg(&self.keys.key_prefix).arg(endpoint);
+        command.arg(millis(lease)).arg(&self.keys.key_prefix).arg(endpoint).arg(millis(MAX_WAIT));
         for _ in 0..limit.min(MAX_LEASED_AT_ONCE) {
             command.arg(self.new_token()?);
         }

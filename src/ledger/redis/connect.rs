@@ -38,6 +38,8 @@ pub(super) struct RedisConnector {
     /// The key of this process's write counter. No other process changes it, so that it goes back only if the server
     /// loses writes.
     pub(super) write_counter: String,
+    /// The key of the hash with the times of probes and jumps of the clock.
+    clock: String,
     scripts: Scripts,
 }
 
@@ -47,7 +49,8 @@ impl RedisConnector {
         let process = random_u64().unwrap_or_else(|| std::process::id().into());
         let write_counter = keys.write_counter(&format_token(process));
         let url = ArcSwap::from_pointee(options.url.clone());
-        Self { options, url, marker: keys.marker, write_counter, scripts: Scripts::new() }
+        let (marker, clock) = (keys.marker, keys.clock);
+        Self { options, url, marker, write_counter, clock, scripts: Scripts::new() }
     }
 
     /// Uses the user and the password of this URL from the next connection on. Returns false if they are in use already.
@@ -92,7 +95,7 @@ impl RedisConnector {
     pub(super) async fn probe(&self, connection: &mut MultiplexedConnection) -> RedisResult<(String, u64)> {
         let fresh = format_token(getrandom::u64().map_err(std::io::Error::other)?);
         let mut probe = self.scripts.probe.key(&self.marker);
-        probe.key(&self.write_counter).arg(&fresh).arg(millis(COUNTER_EXPIRY));
+        probe.key(&self.write_counter).key(&self.clock).arg(&fresh).arg(millis(COUNTER_EXPIRY));
         probe.invoke_async(connection).await
     }
 

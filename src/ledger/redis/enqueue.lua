@@ -1,9 +1,9 @@
 -- Stores an event and its payload for later delivery. A repeated call with the same token gets the same reply.
 --   KEYS  1 the event's record   2 the sorted set `running`   3 the event's payload
 --         4 `due` of its endpoint   5 `queued` of its endpoint   6 the set `queued_endpoints`
---         7 the write counter of this process
+--         7 the write counter of this process   8 the hash `clock`
 --   ARGV  1 token   2 lease, ms; 0 for none   3 metadata of the event   4 endpoint
---         5 mode   6 head   7 signature   8 body
+--         5 mode   6 head   7 signature   8 body   9 the usual lease, ms
 --   reply  {1, attempt, n}  leased    {2, ms left, n}  in flight    {3, 0, n}  queued already, or delivered
 --          {4, 0, n}  queued;  n: the write counter after this call, 0 if it wrote nothing
 -- claim.lua shows the layout of a record. The score in `due` is the due time or the end of the lease. The score in
@@ -26,10 +26,11 @@ if record then
   if state ~= 'F' and (state ~= 'R' or string.sub(record, 66, 66) ~= '-') then
     return {3, 0, 0}
   end
-  -- The extra hour is explained in claim.lua.
-  local left = string.sub(record, 20, 32) - now
-  if state == 'R' and left > 0 and left <= lease + 3600000 then
-    return {2, left, 0}
+  if state == 'R' then
+    local left = lease_left(now, string.sub(record, 20, 32), math.max(lease, ARGV[9]), KEYS[8])
+    if left > 0 then
+      return {2, left, 0}
+    end
   end
   seen = string.sub(record, 52, 64)
 end

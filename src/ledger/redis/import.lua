@@ -1,7 +1,7 @@
 -- Writes an event of another ledger, unless this one knows as much of it. A repeated call changes nothing more.
 --   KEYS  1 the event's record   2 the sorted set `running`   3 the event's payload
 --         4 `due`   5 `queued`   6 `dead` of its endpoint   7 the set `queued_endpoints`
---   ARGV  1 the record   2 endpoint   3 ms until the record expires; 0 if it does not
+--   ARGV  1 the record   2 endpoint   3 ms until Redis itself expires a settled record; 0 for another one
 --         4 head   5 signature   6 body; absent for an event without a payload
 --   reply  1 written   0 the record here says as much or more
 -- claim.lua shows the layout of a record.
@@ -47,5 +47,6 @@ if ARGV[3] == '0' then
   redis.call('SET', KEYS[1], record)
 else
   redis.call('SET', KEYS[1], record, 'PX', ARGV[3])
+  redis.call('RPUSH', key_prefix .. 'settled', settled .. string.sub(KEYS[1], #key_prefix + 1)) -- expire.lua reads it
 end
 return 1

@@ -1,18 +1,20 @@
 //! The names of the ledger's keys in Redis, and the event that a record's key names. Pure data: it sends nothing.
 //!
 //! ```text
-//!  PREFIX:{e}:ID?QUERY ENDPOINT   string: an event's record; a settled one expires after the retention. Variable segments
+//!  PREFIX:{e}:ID?QUERY ENDPOINT   string: an event's record; a settled one is deleted after the retention. Variable segments
 //!                                 of the path follow the id, each after a slash: ID/SEGMENT?QUERY ENDPOINT
 //!  PREFIX:{e}:/ID?QUERY ENDPOINT  hash: the event's payload, while it may still be needed
 //!  PREFIX:{e}:running             sorted set: the keys of RUNNING records by the end of the lease
 //!  PREFIX:{e}:due ENDPOINT        sorted set of queued events: PENDING by due time, RUNNING by the end of the lease
 //!  PREFIX:{e}:queued ENDPOINT     sorted set of the same events by the time when they were first received
 //!  PREFIX:{e}:dead ENDPOINT       sorted set of DEAD events by the time of their last attempt
+//!  PREFIX:{e}:settled             list: time and record of each settlement, the oldest first. It tells what to delete
 //!  PREFIX:{e}:queued_endpoints    set: the endpoints that have ever queued an event
 //!  PREFIX:{e}:variants            set: what has ever followed an id in the key of a record, such as "?QUERY ENDPOINT". A
 //!                                 look-up by id reads these keys, and never scans the server
 //!  PREFIX:{e}:polled              sorted set of endpoints by the time when a process last asked for due events
 //!  PREFIX:{e}:last_arrivals       hash: for each endpoint, part of the head of its last webhook
+//!  PREFIX:{e}:clock               hash: when the server was probed last, its clock jumped last, and records were deleted last
 //!  PREFIX:{e}:marker              string: identifies the server's data; missing after the server lost its data
 //!  PREFIX:{e}:writes PROCESS      string: the number of writes of one process that the server has acknowledged. The
 //!                                 number goes back if the server loses some of them
@@ -32,6 +34,8 @@ pub(super) struct Keys {
     pub(super) polled: String,
     pub(super) variants: String,
     pub(super) last_arrivals: String,
+    pub(super) settled: String,
+    pub(super) clock: String,
     pub(super) marker: String,
 }
 
@@ -46,6 +50,8 @@ impl Keys {
             polled: fixed("polled"),
             variants: fixed("variants"),
             last_arrivals: fixed("last_arrivals"),
+            settled: fixed("settled"),
+            clock: fixed("clock"),
             marker: fixed("marker"),
             key_prefix,
         }
@@ -151,6 +157,8 @@ mod tests {
             keys.due("my shop?a b"),
             keys.running.clone(),
             keys.queued_endpoints.clone(),
+            keys.settled.clone(),
+            keys.clock.clone(),
             keys.marker.clone(),
             keys.variants.clone(),
             "production:{e}:evt_1? my shop".to_owned(),

@@ -12,6 +12,7 @@
 //!  transfer          copies events out and in           stats        what the ledger holds, in numbers
 //!  held_leases       the leases of this process         claim_due    leases events that are due
 //!  abandoned         fails events whose process died  settings     what a reload changes, and inspecting a server
+//!  expiry            deletes records after their retention
 //! ```
 
 mod abandoned;
@@ -20,6 +21,7 @@ mod command;
 mod connect;
 mod connection;
 mod error;
+mod expiry;
 mod held_leases;
 mod keys;
 mod listing;
@@ -48,6 +50,7 @@ use self::abandoned::AbandonedSweeper;
 use self::command::{evalsha, format_token, lease_end, millis};
 use self::connect::RedisConnector;
 use self::connection::RedisConnection;
+use self::expiry::ExpirySweeper;
 use self::held_leases::HeldLeases;
 use self::keys::Keys;
 use self::listing::Listing;
@@ -74,7 +77,7 @@ pub struct RedisLedger {
     /// Sends what must not be lost with one server; `None` unless `durability` is `replicated`.
     replicated: Option<ReplicatedSender>,
     tokens: Mutex<Tokens>,
-    usual_lease: UsualLease,
+    usual_lease: Arc<UsualLease>,
     held: HeldLeases,
 }
 
@@ -90,13 +93,16 @@ impl RedisLedger {
         let settle = scripts.settle.clone();
         let batcher =
             SettlementBatcher::start(Arc::clone(&connection), settle, keys.running.clone(), retention);
+        let usual_lease = Arc::<UsualLease>::default();
         AbandonedSweeper {
             connection: Arc::clone(&connection),
             script: scripts.fail_abandoned.clone(),
             keys: keys.clone(),
             retention,
+            usual_lease: Arc::clone(&usual_lease),
         }
         .start();
+        ExpirySweeper::start(&connection, &scripts.expire, &keys, retention);
         let replicated = is_replicated.then(|| ReplicatedSender::start(Arc::clone(&connection)));
         Self {
             connection,
@@ -105,7 +111,7 @@ impl RedisLedger {
             batcher,
             replicated,
             tokens: Mutex::default(),
-            usual_lease: UsualLease::default(),
+            usual_lease,
             held: HeldLeases::default(),
         }
     }
@@ -140,7 +146,7 @@ impl Ledger for RedisLedger {
         // Taken before the command is sent: the lease must end here no later than on the server.
         let ends = lease_end(lease);
         let token = self.new_token()?;
-        let keys = [&*self.keys.record(&arrival.key), &self.keys.running];
+        let keys = [&*self.keys.record(&arrival.key), &self.keys.running, &self.keys.clock];
         let mut command = evalsha(&self.scripts.claim, &keys);
         command.arg(&token).arg(millis(lease)).arg(record::metadata(&arrival));
         self.connection.check_capacity()?;
@@ -184,11 +190,13 @@ impl Ledger for RedisLedger {
         let token = self.new_token()?;
         let [record, running, payload, due, queued, _] = self.keys.event_keys(&arrival.key);
         let (queued_endpoints, writes) = (&self.keys.queued_endpoints, self.connection.write_counter());
-        let keys = [&*record, &running, &payload, &due, &queued, queued_endpoints, writes];
+        let clock = &self.keys.clock;
+        let keys = [&*record, &running, &payload, &due, &queued, queued_endpoints, writes, clock];
         let mut command = evalsha(&self.scripts.enqueue, &keys);
         command.arg(&token).arg(lease.map_or(0, millis)).arg(record::metadata(&arrival));
         command.arg(&*arrival.key.endpoint).arg(record::mode_letter(request.mode));
         command.arg(&request.head[..]).arg(&request.signature[..]).arg(&request.body[..]);
+        command.arg(millis(self.usual_lease.get()));
         let reply = match &self.replicated {
             Some(replicated) => replicated.send(command).await?,
             None => self.connection.send(&command).await?,
@@ -252,12 +260,14 @@ impl Ledger for RedisLedger {
     }
 
     async fn apply(&self, key: &EventKey, action: OperatorAction) -> Result<ActionResult, LedgerError> {
-        let keys = self.keys.event_keys(key);
-        let mut command = evalsha(&self.scripts.operator, &keys.each_ref().map(String::as_str));
+        let [record, running, payload, due, queued, dead] = &self.keys.event_keys(key);
+        let keys = [record, running, payload, due, queued, dead, &self.keys.clock];
+        let mut command = evalsha(&self.scripts.operator, &keys.map(String::as_str));
         command.arg(match action {
             OperatorAction::Redeliver => "redeliver",
             OperatorAction::Delete => "delete",
         });
+        command.arg(millis(self.usual_lease.get()));
         match parse_reply::<u8>(self.send_detached(command).await?)? {
             0 => Ok(ActionResult::Unknown),
             1 => Ok(ActionResult::Done),

@@ -1,7 +1,7 @@
 -- Applies an operator's action to one event.
 --   KEYS  1 the event's record   2 the sorted set `running`   3 the event's payload
---         4 `due`   5 `queued`   6 `dead` of its endpoint
---   ARGV  1 redeliver or delete
+--         4 `due`   5 `queued`   6 `dead` of its endpoint   7 the hash `clock`
+--   ARGV  1 redeliver or delete   2 the usual lease, ms
 --   reply  0 no such event    1 done    2 a delivery is in progress    3 the payload is no longer stored
 -- claim.lua shows the layout of a record.
 local record = redis.call('GET', KEYS[1])
@@ -10,7 +10,7 @@ if not record then
 end
 local time = redis.call('TIME')
 local now = time[1] .. string.sub(time[2] + 1000000, 2, 4)
-if string.sub(record, 1, 1) == 'R' and string.sub(record, 20, 32) - now > 0 then
+if string.sub(record, 1, 1) == 'R' and lease_left(now, string.sub(record, 20, 32), tonumber(ARGV[2]), KEYS[7]) > 0 then
   return 2
 end
 if ARGV[1] == 'redeliver' and redis.call('EXISTS', KEYS[3]) == 0 then

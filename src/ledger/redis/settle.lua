@@ -1,6 +1,6 @@
 -- Records the results of deliveries, many in one call. A repeated call with the same tokens gets the same reply.
 --   KEYS  1 the sorted set `running`   2 the write counter of this process   3... one record each
---   ARGV  1 retention, ms; then five for each record:
+--   ARGV  1 ms until Redis itself expires a record, unless expire.lua deletes it before; then five for each record:
 --         token   D delivered, F failed   the backend's status, 3 digits   attempt   metadata of the event
 --   reply  for each record: 1 recorded    0 superseded: another holder has leased the event since, or has settled it;
 --          then the write counter after this call, 0 if it wrote nothing
@@ -81,8 +81,13 @@ end
 if #variants > 0 then
   redis.call('SADD', key_prefix .. 'variants', unpack(variants))
 end
+local entries = {}
 for key, record in pairs(records) do
   redis.call('SET', key, record, 'PX', ARGV[1])
+  entries[#entries + 1] = now .. string.sub(key, #key_prefix + 1)
+end
+if #entries > 0 then
+  redis.call('RPUSH', key_prefix .. 'settled', unpack(entries)) -- expire.lua reads it
 end
 replies[#replies + 1] = #settled > 0 and redis.call('INCR', KEYS[2]) or 0
 return replies

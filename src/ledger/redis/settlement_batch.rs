@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::command::{evalsha, millis};
 use super::connection::RedisConnection;
+use super::expiry::time_to_live;
 use super::reply::{self, parse_reply, unexpected_reply};
 use crate::ledger::{LedgerError, Settled};
 
@@ -89,7 +90,7 @@ fn settle_command(script: &Script, own_keys: [&str; 2], retention: Duration, bat
     let mut keys = Vec::from(own_keys);
     keys.extend(batch.iter().map(|(settlement, _)| &settlement.record[..]));
     let mut command = evalsha(script, &keys);
-    command.arg(millis(retention));
+    command.arg(millis(time_to_live(retention)));
     for (settlement, _) in batch {
         let PendingSettlement { record: _, token, state, status, attempt, metadata } = settlement;
         command.arg(token).arg(*state).arg(status).arg(*attempt).arg(metadata);

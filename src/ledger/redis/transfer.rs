@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 
 use super::RedisLedger;
 use super::command::{evalsha, format_status, format_token, millis};
+use super::expiry::time_to_live;
 use super::record::{self, PAYLOAD_FIELDS, PayloadFields};
 use super::reply::parse_reply;
 use crate::clock;
@@ -104,12 +105,12 @@ impl RedisLedger {
         let TransferredEvent { record, request } = event;
         let expires_in = match (record.state, record.settled) {
             (State::Delivered | State::Failed, Some(settled)) => {
-                let retention =
-                    i64::try_from(millis(self.connection.options().retention)).unwrap_or(i64::MAX);
-                match settled.saturating_add(retention).saturating_sub(clock::unix_millis()) {
-                    left if left > 0 => left,
-                    _ => return None,
+                let retention = self.connection.options().retention;
+                let retention_ms = i64::try_from(millis(retention)).unwrap_or(i64::MAX);
+                if settled.saturating_add(retention_ms) <= clock::unix_millis() {
+                    return None;
                 }
+                millis(time_to_live(retention))
             }
             (State::Delivered | State::Failed | State::Pending | State::Running | State::Dead, _) => 0,
         };

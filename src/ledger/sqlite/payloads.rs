@@ -9,7 +9,9 @@ use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, 
 use rusqlite::{Connection, OptionalExtension, Result, Row, Statement};
 
 use crate::delivery_mode::DeliveryMode;
+use crate::ledger::MAX_WAIT;
 use crate::ledger::StoredRequest;
+use crate::ledger::millis::millis;
 
 /// The number that the file stores for a mode.
 impl ToSql for DeliveryMode {
@@ -47,6 +49,7 @@ pub(super) struct Payloads<'c> {
     enqueue: Statement<'c>,
     dequeue: Statement<'c>,
     due: Statement<'c>,
+    too_far: Statement<'c>,
 }
 
 impl<'c> Payloads<'c> {
@@ -68,6 +71,9 @@ impl<'c> Payloads<'c> {
             dequeue: conn.prepare("DELETE FROM queue WHERE endpoint = ?1 AND due = ?2 AND seq = ?3")?,
             due: conn.prepare(
                 "SELECT due, seq FROM queue WHERE endpoint = ?1 AND due <= ?2 ORDER BY due LIMIT ?3",
+            )?,
+            too_far: conn.prepare(
+                "SELECT due, seq FROM queue WHERE endpoint = ?1 AND due > ?2 ORDER BY due LIMIT ?3",
             )?,
         })
     }
@@ -126,10 +132,21 @@ impl<'c> Payloads<'c> {
         Ok(())
     }
 
-    /// The due time and `seq` of up to `limit` rows of an endpoint that are due, the most overdue first.
+    /// The due time and `seq` of up to `limit` rows of an endpoint that are due, the most overdue first. Rows that are due
+    /// further ahead than any wait come last: a wrong clock has written their time, so they are due now.
     pub(super) fn due(&mut self, endpoint: &str, now: i64, limit: usize) -> Result<Vec<(i64, i64)>> {
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        self.due.query_map((endpoint, now, limit), |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+        let row = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
+        let sql_limit = |limit| i64::try_from(limit).unwrap_or(i64::MAX);
+        let due: Result<Vec<_>> = self.due.query_map((endpoint, now, sql_limit(limit)), row)?.collect();
+        let mut due = due?;
+        if due.len() < limit {
+            let too_far = now.saturating_add(millis(MAX_WAIT));
+            let limit = sql_limit(limit - due.len());
+            for row in self.too_far.query_map((endpoint, too_far, limit), row)? {
+                due.push(row?);
+            }
+        }
+        Ok(due)
     }
 
     fn enqueue(&mut self, seq: i64, endpoint: &str, due: i64) -> Result<()> {

@@ -5,6 +5,7 @@
 
 mod backend;
 mod client;
+mod clock;
 mod disk;
 mod event;
 mod gate;
@@ -23,6 +24,7 @@ mod wire;
 pub use self::redis::Redis;
 pub use backend::{Backend, Received};
 pub use client::{Client, Response};
+pub use clock::{FakeClock, YEAR};
 pub use disk::Disk;
 pub use event::{Event, OTHER_SECRET, SECRET, now, sign, webhook};
 pub use gate::Gate;

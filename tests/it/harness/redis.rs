@@ -1,5 +1,6 @@
 //! A real `redis-server`: started on a free port, stopped, killed, paused, queried, replicated.
 
+use super::clock::FakeClock;
 use super::{until, within};
 use redis::{Cmd, ErrorKind, FromRedisValue, RedisError, RedisResult, ServerErrorKind};
 use std::net::TcpListener;
@@ -11,6 +12,7 @@ use tempfile::TempDir;
 pub struct Redis {
     dir: TempDir,
     arguments: Vec<String>,
+    env: Vec<(&'static str, String)>,
     port: u16,
     child: Option<Child>,
 }
@@ -28,11 +30,24 @@ impl Redis {
         redis
     }
 
+    /// Starts a server that has this clock.
+    pub async fn start_under(clock: &FakeClock) -> Self {
+        let mut redis = Self::prepared(&[]);
+        redis.env = clock.env().into();
+        // jemalloc asks for the time before libfaketime is ready, so the server gets libc's allocator.
+        redis.env.iter_mut().filter(|(name, _)| *name == "LD_PRELOAD").for_each(|(_, libraries)| {
+            libraries.push_str(" libc.so.6");
+        });
+        redis.up().await;
+        redis
+    }
+
     /// Prepares a server that does not run yet and already has a port.
     pub fn prepared(arguments: &[&str]) -> Self {
         Self {
             dir: TempDir::new().expect("a folder"),
             arguments: arguments.iter().map(|&argument| argument.to_owned()).collect(),
+            env: vec![],
             port: free_port(),
             child: None,
         }
@@ -90,6 +105,7 @@ impl Redis {
             .arg(self.dir.path())
             .args(["--save", "", "--appendonly", "yes", "--appendfsync", "always"])
             .args(&self.arguments)
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())

@@ -1,6 +1,7 @@
 //! The ledgers: each through its own interface, and the program while its ledger fails.
 //!
 //! - `abandoned`: inline events whose process died before it recorded a result
+//! - `clocks`: wall clocks that are wrong for a while
 //! - `contract`: what every ledger guarantees, on each of them
 //! - `sqlite`: what only SQLite can get wrong
 //! - `faults`: the program killed, its ledger locked, out of reach or in use by another process
@@ -12,6 +13,7 @@
 //! - `replicas`: several programs on one Redis
 
 mod abandoned;
+mod clocks;
 mod contract;
 mod failover;
 mod faults;

@@ -144,7 +144,7 @@ async fn replicas_with_different_prefixes_have_separate_records() {
     })
     .await;
     let of = |prefix: &str| keys.iter().filter(|key| key.starts_with(&format!("{prefix}:{{"))).count();
-    assert_eq!((of("staging"), of("production"), keys.len()), (5, 5, 10), "{keys:?}");
+    assert_eq!((of("staging"), of("production"), keys.len()), (7, 7, 14), "{keys:?}");
 }
 
 /// Returns the label `id` of `ledger_info` once the program has reached its ledger.

@@ -2,8 +2,9 @@
 //! schedule and runs when the writer notifies it.
 //!
 //! `tasks` has the work itself; `statements` the operations that the writer runs for it; `pressure` the counters that
-//! decide when there is enough to do; `context` what thread and tasks share.
+//! decide when there is enough to do; `context` what thread and tasks share; `clock_watch` whether the clock has jumped.
 
+mod clock_watch;
 mod context;
 mod pressure;
 pub(super) mod statements;
@@ -14,11 +15,13 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use self::clock_watch::ClockWatch;
 use self::tasks::Tasks;
 use super::error::file_error;
 use crate::clock;
 use crate::ledger::LedgerError;
 use crate::ledger::abandoned::SWEEP_INTERVAL;
+use crate::ledger::retention::{MAX_ADVANCE_PERIODS, sweep_period};
 
 pub(super) use self::context::MaintenanceContext;
 pub(super) use self::pressure::MaintenancePressure;
@@ -51,10 +54,10 @@ impl MaintenanceThread {
 
     /// Runs until [`Command::Stop`], or until no sender is left.
     pub(super) fn run(self) {
-        // Often enough that an event outlives its retention by a small part of it only.
-        let period =
-            (self.context.retention / 16).clamp(Duration::from_secs(1), Duration::from_secs(60 * 60));
-        let mut session = MaintenanceSession { context: &self.context, epoch: None, tasks: None };
+        let period = sweep_period(self.context.retention);
+        let watch = ClockWatch::new(clock::unix_millis(), clock::instant());
+        let mut session =
+            MaintenanceSession { context: &self.context, period, watch, epoch: None, tasks: None };
         let (mut next_sweep, mut next_look) = (clock::instant() + period, clock::instant() + SWEEP_INTERVAL);
         loop {
             let timeout = next_sweep.min(next_look).saturating_duration_since(clock::instant());
@@ -72,7 +75,7 @@ impl MaintenanceThread {
                 }
                 Ok(Command::Sweep(reply_tx)) => {
                     // The caller may have stopped waiting.
-                    let _ = reply_tx.send(session.open().and_then(Tasks::sweep));
+                    let _ = reply_tx.send(session.sweep());
                     Ok(())
                 }
                 Ok(Command::Run) => {
@@ -81,11 +84,12 @@ impl MaintenanceThread {
                 }
                 Err(mpsc::RecvTimeoutError::Timeout) if next_look < next_sweep => {
                     next_look = clock::instant() + SWEEP_INTERVAL;
+                    session.watch.observe(clock::unix_millis(), clock::instant());
                     session.fail_abandoned()
                 }
                 Err(mpsc::RecvTimeoutError::Timeout) => {
                     next_sweep = clock::instant() + period;
-                    session.open().and_then(Tasks::sweep).map(drop)
+                    session.sweep().map(drop)
                 }
             };
             if let Err(reason) = result {
@@ -98,6 +102,9 @@ impl MaintenanceThread {
 /// The thread's connection to one opening of the file.
 struct MaintenanceSession<'k> {
     context: &'k MaintenanceContext,
+    /// The time between two sweeps.
+    period: Duration,
+    watch: ClockWatch,
     /// The number of the current opening; `None` while the writer has the file closed.
     epoch: Option<u64>,
     /// The tasks on an open connection; `None` until they are first needed.
@@ -113,6 +120,13 @@ impl<'k> MaintenanceSession<'k> {
             (None, None) => return Err(file_error(&self.context.path, "it is not open")),
         };
         Ok(self.tasks.insert(tasks))
+    }
+
+    /// Deletes what has expired, if the clock has run steadily for a whole period, and returns the number of events.
+    fn sweep(&mut self) -> Result<u64, LedgerError> {
+        let steady = self.watch.observe(clock::unix_millis(), clock::instant());
+        let advance = (steady >= self.period).then_some(self.period * MAX_ADVANCE_PERIODS);
+        self.open()?.sweep(advance)
     }
 
     /// Makes abandoned events FAILED, if the file is open.

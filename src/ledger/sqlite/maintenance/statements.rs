@@ -33,6 +33,9 @@ pub(in crate::ledger::sqlite) struct RowVersion {
     pub(in crate::ledger::sqlite) state: State,
     pub(in crate::ledger::sqlite) attempts: u32,
     pub(in crate::ledger::sqlite) hash: KeyHash,
+    /// A time before the settlement, in Unix milliseconds: an earlier row was seen then. Only archiving uses it, against
+    /// times that a wrong clock has written.
+    pub(in crate::ledger::sqlite) settled_after: i64,
 }
 
 /// The primary key of a row in `archive`.
@@ -57,7 +60,7 @@ impl<'c> MaintenanceStatements<'c> {
         Ok(Self {
             archive: conn.prepare(
                 "INSERT OR REPLACE INTO archive SELECT id, endpoint, query, type, created, livemode, account, seen, \
-                 state, attempts, status, settled FROM events WHERE seq = ?1 AND state = ?2 AND attempts = ?3",
+                 state, attempts, status, max(settled, ?4) FROM events WHERE seq = ?1 AND state = ?2 AND attempts = ?3",
             )?,
             delete_version: conn
                 .prepare("DELETE FROM events WHERE seq = ?1 AND state = ?2 AND attempts = ?3")?,
@@ -85,7 +88,7 @@ impl<'c> MaintenanceStatements<'c> {
         match op {
             MaintenanceOp::Archive(rows) => {
                 for row in rows {
-                    changed += self.archive.execute((row.seq, row.state, row.attempts))?;
+                    changed += self.archive.execute((row.seq, row.state, row.attempts, row.settled_after))?;
                     if let Some(bloom) = bloom {
                         bloom.insert(row.hash);
                     }

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, Params, Row};
 use tokio::sync::oneshot;
 
 use super::context::MaintenanceContext;
@@ -45,23 +45,38 @@ pub(super) struct Tasks<'k> {
     conn: Connection,
     /// The number of this opening. The writer refuses operations of an earlier one.
     epoch: u64,
+    /// When the oldest event of the archive was settled, as of the last scan; `i64::MAX` without events. `None` before the
+    /// first scan.
+    oldest_archived: Option<i64>,
 }
 
 impl<'k> Tasks<'k> {
     /// Opens a connection beside the writer's.
     pub(super) fn open(context: &'k MaintenanceContext, epoch: u64) -> Result<Self, LedgerError> {
-        Ok(Self { context, conn: schema::open_beside(&context.path)?, epoch })
+        let conn = schema::open_beside(&context.path)?;
+        Ok(Self { context, conn, epoch, oldest_archived: None })
     }
 
-    /// Deletes events whose retention has passed, and returns their number.
-    pub(super) fn sweep(&mut self) -> Result<u64, LedgerError> {
+    /// Deletes events whose retention has passed, and returns their number. It deletes those that were settled within
+    /// `advance` of the oldest one, and none without an `advance`. The first scan of the archive always deletes none.
+    pub(super) fn sweep(&mut self, advance: Option<Duration>) -> Result<u64, LedgerError> {
         let now = clock::unix_millis();
-        let newest = "SELECT max(settled) FROM events WHERE state IN (2, 3)";
-        let newest: rusqlite::Result<Option<i64>> = self.conn.query_row(newest, [], |row| row.get(0));
-        let newest = newest.map_err(|e| sqlite_error(&self.context.path, &e))?;
+        let before = match (advance, self.oldest_archived) {
+            (Some(advance), Some(oldest_archived)) => self.expired_before(now, advance, oldest_archived)?,
+            (None, _) | (_, None) => i64::MIN,
+        };
+        Ok(self.sweep_log(before, now)? + self.sweep_archive(before)?)
+    }
+
+    /// Returns the time before which settled events are deleted now.
+    fn expired_before(&self, now: i64, advance: Duration, oldest_archived: i64) -> Result<i64, LedgerError> {
+        let settled = "SELECT min(settled), max(settled) FROM events WHERE state IN (2, 3)";
+        let settled = self.conn.query_row(settled, [], |row| Ok((row.get(0)?, row.get(1)?)));
+        let (oldest, newest): (Option<i64>, Option<i64>) =
+            settled.map_err(|e| sqlite_error(&self.context.path, &e))?;
         let now = newest.map_or(now, |newest| now.min(newest.saturating_add(millis(MAX_CLOCK_ADVANCE))));
-        let before = now.saturating_sub(millis(self.context.retention));
-        Ok(self.sweep_log(before)? + self.sweep_archive(before)?)
+        let oldest = oldest.unwrap_or(i64::MAX).min(oldest_archived);
+        Ok(now.saturating_sub(millis(self.context.retention)).min(oldest.saturating_add(millis(advance))))
     }
 
     /// Makes abandoned events FAILED.
@@ -72,11 +87,14 @@ impl<'k> Tasks<'k> {
         Ok(())
     }
 
-    fn sweep_log(&mut self, before: i64) -> Result<u64, LedgerError> {
+    /// Rows are in the order of arrival. So a row cannot be settled before an earlier row was seen, whatever a wrong clock has
+    /// written.
+    fn sweep_log(&mut self, before: i64, now: i64) -> Result<u64, LedgerError> {
         let expired = self.row_versions(
-            "SELECT seq, state, attempts, id, endpoint, query FROM events \
-             WHERE state IN (2, 3) AND settled < ?1 ORDER BY seq",
-            before,
+            "SELECT seq, state, attempts, id, endpoint, query, 0 FROM events \
+             WHERE state IN (2, 3) AND settled < ?1 AND seq < coalesce(\
+             (SELECT seq FROM events WHERE seen >= ?1 AND seen <= ?2 ORDER BY seq LIMIT 1), ?3) ORDER BY seq",
+            (before, now, i64::MAX),
         )?;
         let mut deleted = 0;
         for rows in expired.chunks(LOG_CHUNK) {
@@ -88,8 +106,9 @@ impl<'k> Tasks<'k> {
     /// Scans the archive in the order of its keys, deletes expired rows, and builds a new Bloom filter on the way.
     fn sweep_archive(&mut self, before: i64) -> Result<u64, LedgerError> {
         let (mut deleted, mut cursor, mut bloom) = (0, ArchiveKey::default(), BloomFilter::new());
+        let mut oldest = i64::MAX;
         loop {
-            let (scanned, expired) = self.scan_archive(&mut cursor, before, &mut bloom)?;
+            let (scanned, expired) = self.scan_archive(&mut cursor, before, &mut bloom, &mut oldest)?;
             for keys in expired.chunks(MIN_ARCHIVE_CHUNK) {
                 deleted += self.execute(MaintenanceOp::ExpireArchived { keys: keys.to_vec(), before })?;
             }
@@ -98,15 +117,18 @@ impl<'k> Tasks<'k> {
             }
         }
         self.execute(MaintenanceOp::SetBloomFilter(Some(bloom)))?;
+        self.oldest_archived = Some(oldest);
         Ok(deleted)
     }
 
-    /// Scans the next rows after `cursor`. Returns how many there were, and the keys of those settled before the time.
+    /// Scans the next rows after `cursor`. Returns how many there were, and the keys of those settled before the time. `oldest`
+    /// becomes the time of the oldest of the others.
     fn scan_archive(
         &self,
         cursor: &mut ArchiveKey,
         before: i64,
         bloom: &mut BloomFilter,
+        oldest: &mut i64,
     ) -> Result<(usize, Vec<ArchiveKey>), LedgerError> {
         let mut scan = || -> rusqlite::Result<(usize, Vec<ArchiveKey>)> {
             let mut statement = self.conn.prepare_cached(
@@ -119,7 +141,11 @@ impl<'k> Tasks<'k> {
             while let Some(row) = rows.next()? {
                 scanned += 1;
                 bloom.insert(self.hash(row, 0)?);
-                let is_expired = row.get::<_, i64>(3)? < before;
+                let settled: i64 = row.get(3)?;
+                let is_expired = settled < before;
+                if !is_expired {
+                    *oldest = settled.min(*oldest);
+                }
                 if is_expired || scanned == ARCHIVE_SCAN_ROWS {
                     let key = ArchiveKey { id: row.get(0)?, endpoint: row.get(1)?, query: row.get(2)? };
                     if scanned == ARCHIVE_SCAN_ROWS {
@@ -148,9 +174,10 @@ impl<'k> Tasks<'k> {
             return Ok(());
         }
         let mut settled = self.row_versions(
-            "SELECT seq, state, attempts, id, endpoint, query FROM events \
+            "SELECT seq, state, attempts, id, endpoint, query, \
+             coalesce(max(seen) FILTER (WHERE seen <= ?2) OVER (ORDER BY seq), 0) FROM events \
              WHERE state IN (2, 3) AND seq <= (SELECT max(seq) FROM events) - ?1 ORDER BY id, endpoint, query",
-            ROWS_AFTER_ARCHIVING as i64,
+            (ROWS_AFTER_ARCHIVING as i64, clock::unix_millis()),
         )?;
         let mut rest = &settled[..];
         while !rest.is_empty() {
@@ -195,15 +222,16 @@ impl<'k> Tasks<'k> {
         reply.blocking_recv().unwrap_or_else(|_| Err(file_error(&self.context.path, "its writer stopped")))
     }
 
-    fn row_versions(&self, sql: &str, parameter: i64) -> Result<Vec<RowVersion>, LedgerError> {
+    fn row_versions(&self, sql: &str, parameters: impl Params) -> Result<Vec<RowVersion>, LedgerError> {
         let read = || -> rusqlite::Result<Vec<RowVersion>> {
             let mut statement = self.conn.prepare_cached(sql)?;
-            let versions = statement.query_map([parameter], |row| {
+            let versions = statement.query_map(parameters, |row| {
                 Ok(RowVersion {
                     seq: row.get(0)?,
                     state: row.get(1)?,
                     attempts: row.get(2)?,
                     hash: self.hash(row, 3)?,
+                    settled_after: row.get(6)?,
                 })
             })?;
             versions.collect()

@@ -8,7 +8,7 @@ use super::{Transitions, time_left};
 use crate::ledger::millis::millis;
 use crate::ledger::sqlite::local_leases::LocalLeases;
 use crate::ledger::sqlite::now::Now;
-use crate::ledger::{Arrival, StoredRequest};
+use crate::ledger::{Arrival, State, StoredRequest};
 
 /// The payload bytes after which one `claim_due` stops: they stay in memory until they are delivered.
 const MAX_DUE_BYTES: usize = 4 << 20;
@@ -44,9 +44,13 @@ impl Transitions<'_> {
                 self.payloads.delete(seq, endpoint, Some(old_due))?;
                 continue;
             };
-            if let Some(left) = time_left(leases.expires_at(hash), now) {
-                // The wall clock was set forward. The lease of this process is in force by the monotonic clock, which
-                // decides, so the event is due when that lease expires.
+            let held = match leases.expires_at(hash) {
+                Some(expires_at) => time_left(Some(expires_at), now),
+                None if row.state == State::Running => leases.earlier_lease_left(row.due, Some(lease), now),
+                None => None,
+            };
+            if let Some(left) = held {
+                // The wall clock is wrong, or was. The event is due when its lease is over.
                 let due = now.unix.saturating_add(millis(left));
                 self.rows.set_state(seq, row.state, None, row.attempts, Some(due), None)?;
                 self.payloads.reschedule(seq, endpoint, Some(old_due), Some(due))?;

@@ -34,10 +34,11 @@ impl Transitions<'_> {
                 }
             });
         };
-        // Either clock is enough to refuse: an operator can ask again, a second delivery cannot be undone.
-        let in_force = leases.expires_at(hash).is_some_and(|expires_at| expires_at > now.instant)
-            || row.due.is_some_and(|due| due > now.unix);
-        if row.state == State::Running && in_force {
+        let is_in_force = || match leases.expires_at(hash) {
+            Some(expires_at) => expires_at > now.instant,
+            None => leases.earlier_lease_left(row.due, None, now).is_some(),
+        };
+        if row.state == State::Running && is_in_force() {
             return Ok(ActionResult::Running);
         }
         match action {

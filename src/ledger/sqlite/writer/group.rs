@@ -1,6 +1,6 @@
 //! Group commit: runs every job of a group in one transaction, commits it, and only then replies.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -15,7 +15,7 @@ use crate::ledger::sqlite::now::Now;
 use crate::ledger::sqlite::queue::Job;
 use crate::ledger::sqlite::transitions::claim_due::DueEvent;
 use crate::ledger::sqlite::transitions::{ClaimOutcome, Transitions};
-use crate::ledger::{ActionResult, Claim, EnqueueResult, EventKey, Lease, Settled, Settlement};
+use crate::ledger::{ActionResult, Arrival, Claim, EnqueueResult, EventKey, Lease, Settled, Settlement};
 
 /// The result of a job, sent to its caller once it is durable.
 enum JobOutcome {
@@ -126,13 +126,7 @@ impl Writer {
     fn reply(&self, job: Job, outcome: JobOutcome) {
         match (job, outcome) {
             (Job::Claim { arrival, expires_at, reply_tx, .. }, JobOutcome::Claimed(outcome)) => {
-                let claim = match outcome {
-                    ClaimOutcome::Leased { attempt, token } => {
-                        Claim::Leased(Lease::new(arrival, attempt, token, expires_at))
-                    }
-                    ClaimOutcome::InFlight { retry_after } => Claim::InFlight { retry_after },
-                    ClaimOutcome::Duplicate | ClaimOutcome::Queued => Claim::Duplicate,
-                };
+                let claim = inline_claim(outcome, arrival, expires_at);
                 if let Err(Ok(Claim::Leased(lease))) = reply_tx.send(Ok(claim)) {
                     // Failed admits the event's next arrival at once.
                     self.give_up(lease, Settlement::Failed { status: None });
@@ -190,6 +184,17 @@ impl Writer {
     fn give_up(&self, lease: Lease, settlement: Settlement) {
         let (reply_tx, _) = oneshot::channel();
         self.queue.push(Job::Settle { lease, settlement, reply_tx });
+    }
+}
+
+/// Converts the outcome of an inline claim, whose lease ends at `expires_at`.
+fn inline_claim(outcome: ClaimOutcome, arrival: Arrival, expires_at: Instant) -> Claim {
+    match outcome {
+        ClaimOutcome::Leased { attempt, token } => {
+            Claim::Leased(Lease::new(arrival, attempt, token, expires_at))
+        }
+        ClaimOutcome::InFlight { retry_after } => Claim::InFlight { retry_after },
+        ClaimOutcome::Duplicate | ClaimOutcome::Queued => Claim::Duplicate,
     }
 }
 
