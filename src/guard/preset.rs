@@ -18,8 +18,8 @@ pub enum Preset {
     GravityForms,
     /// Easy Digital Downloads with Stripe: `/?edd-listener=stripe`.
     ///
-    /// Its listeners compare `edd-listener` with the gateway's name (awesomemotive/easy-digital-downloads,
-    /// `includes/gateways`).
+    /// `edds_stripe_event_listener` runs on every path and compares `$_GET['edd-listener']` with `stripe`
+    /// (awesomemotive/easy-digital-downloads, `includes/gateways/stripe/includes/webhooks.php`).
     Edd,
     /// Joomla: `/index.php?option=…&task=…`, whose pairs depend on the component.
     ///

@@ -3,7 +3,7 @@
 
 use super::diagnostics::{Diagnostic, display_value};
 use super::parse::InvalidValue;
-use super::placeholder::{Expanded, NamesInBraces, PlaceholderError, expand_with};
+use super::placeholder::{Expanded, NamesInBraces, PlaceholderError, STRIPE_PLACEHOLDER, expand_with};
 use super::reading::Reading;
 use super::shell_variable::{is_shell_variable, shell_variable, shell_variable_help};
 
@@ -201,6 +201,9 @@ impl<'r, 'a> ValueReader<'r, 'a> {
             let (found, expected, mut help) = explained(error, secret);
             if let (true, false, Some(name)) = (help.is_empty(), secret, shell_variable(text)) {
                 help = shell_variable_help(name);
+            }
+            if help.is_empty() && !secret && text.to_ascii_uppercase().contains("SESSION_ID") {
+                help = format!("Stripe's own placeholder is {{{STRIPE_PLACEHOLDER}}}, in these letters");
             }
             let _: Option<()> = self.report(found, expected, help);
         }

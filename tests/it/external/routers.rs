@@ -3,7 +3,7 @@
 //! and none once it is configured.
 
 use crate::harness::{Address, Event, Program, Setup};
-use crate::tools::{Tool, free_port, gunicorn, have, is_listening, npm};
+use crate::tools::{Tool, gunicorn, have, npm, php_server};
 use std::process::Command;
 use tempfile::TempDir;
 use toml::Value;
@@ -185,7 +185,7 @@ async fn php_front_controller_that_routes_by_the_query_is_found_and_closed() {
     }
     let folder = TempDir::new().unwrap();
     std::fs::write(folder.path().join("index.php"), PHP).unwrap();
-    let (_php, port) = php_server(&folder).await;
+    let (_php, port) = php_server(folder.path(), "index.php").await;
     let address = Address::parse(&format!("127.0.0.1:{port}"));
     let ways = ["/?r=webhooks/stripe", OTHER_SPELLING, "/index.php?r=webhooks/stripe"];
     // One more [[webhook]] with the same name: the pair, on both paths of the front controller.
@@ -197,21 +197,4 @@ async fn php_front_controller_that_routes_by_the_query_is_found_and_closed() {
             .set("webhook.1.name", "shop")
     };
     finds_and_closes(&address, &ways, closed).await;
-}
-
-/// Starts PHP's own server, which has every path run `index.php`. It cannot choose a port by itself.
-async fn php_server(folder: &TempDir) -> (Tool, u16) {
-    for _ in 0..5 {
-        let port = free_port();
-        let mut command = Command::new("php");
-        command.args(["-S", &format!("127.0.0.1:{port}"), "index.php"]).current_dir(folder);
-        let mut php = Tool::start(&mut command);
-        let listens = crate::harness::until("PHP listening, or its end", async || {
-            if php.ended() { Some(false) } else { is_listening(port).then_some(true) }
-        });
-        if listens.await {
-            return (php, port);
-        }
-    }
-    panic!("PHP found no port");
 }
