@@ -1,5 +1,6 @@
-//! Limits concurrent webhooks, orders and requests that pass through. When full, it evicts the one that has waited longest
-//! for its client, so slow uploads cannot starve anyone. It never evicts a request that waits for nothing.
+//! Limits concurrent webhooks, orders, requests that pass through, and connections. When full, it evicts the one that has
+//! waited longest for its client, so slow uploads and idle connections cannot starve anyone. It never evicts one that waits
+//! for nothing.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -43,19 +44,26 @@ impl AdmissionLimiter {
         Arc::new(Self { permits: Arc::new(Semaphore::new(max)), waits: Mutex::default() })
     }
 
+    /// Acquires a permit if one is free.
+    pub(super) fn try_acquire(self: &Arc<Self>) -> Option<AdmissionPermit> {
+        self.permits.clone().try_acquire_owned().ok().map(|permit| self.permit(permit))
+    }
+
     /// Acquires a permit, if need be that of the request that has waited longest for its client.
     ///
     /// Returns `None` if all permits belong to requests that wait for nothing, or the evicted one is slow to leave.
     pub(super) async fn acquire(self: &Arc<Self>) -> Option<AdmissionPermit> {
-        let permit = match self.permits.clone().try_acquire_owned() {
-            Ok(permit) => permit,
-            Err(_) => {
-                let (_, longest) = self.waits().wakers.pop_first()?;
-                longest.wake();
-                timeout(EVICTION_TIMEOUT, self.permits.clone().acquire_owned()).await.ok()?.ok()?
-            }
-        };
-        Some(AdmissionPermit { limiter: self.clone(), wait: None, _permit: permit })
+        if let Some(permit) = self.try_acquire() {
+            return Some(permit);
+        }
+        let (_, longest) = self.waits().wakers.pop_first()?;
+        longest.wake();
+        let permit = timeout(EVICTION_TIMEOUT, self.permits.clone().acquire_owned()).await.ok()?.ok()?;
+        Some(self.permit(permit))
+    }
+
+    fn permit(self: &Arc<Self>, permit: OwnedSemaphorePermit) -> AdmissionPermit {
+        AdmissionPermit { limiter: self.clone(), wait: None, _permit: permit }
     }
 
     fn waits(&self) -> MutexGuard<'_, Waits> {

@@ -3,9 +3,9 @@
 //! It reads the head of every request, before anything decides who answers:
 //!
 //! ```text
-//!  idle ──first byte──▶ head ──complete──▶ a webhook or an order: `take`, `fill` and `send` move body and response
-//!   │ idle_timeout,      │ header_timeout: 408       └─ all else: `proxy` lends the connection to pingora
-//!   │ or drain: closed   │ max_head: 431
+//!  idle ──first byte────▶ head ──complete──▶ a webhook or an order: `take`, `fill` and `send` move body and response
+//!   │ idle_timeout, drain   │ header_timeout: 408   └─ all else: `proxy` lends the connection to pingora
+//!   │ or eviction: closed   │ max_head: 431
 //! ```
 //!
 //! It knows neither routes nor responses, and it never decides who answers.
@@ -19,10 +19,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep, timeout};
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
+use super::admission::AdmissionPermit;
+use super::limits::Limits;
 use crate::http1::framing::HeadError;
 use crate::http1::head::{self, RequestHead};
 use crate::outcome::Outcome;
@@ -34,29 +35,17 @@ pub const READ_SIZE: usize = 4096;
 pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 /// How many bytes a closing connection discards at most.
 const LINGER_MAX_BYTES: usize = 4 * 1024 * 1024;
-/// How long an idle connection stays open once the program drains. Closing at once would lose a request that its client
-/// has already sent.
+/// How long an idle connection stays open once the program drains, since a request may be on its way.
 pub const DRAIN_IDLE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a new connection is safe from eviction: its first request is on its way.
+const FIRST_REQUEST_GRACE: Duration = Duration::from_millis(200);
 /// How long a client may take to read a response of Countersign's own, which is a head and 64 KiB at most.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The timeouts that all connections of a listener share.
-#[derive(Debug)]
-pub struct Limits {
-    /// The longest head of a request, in bytes.
-    pub max_head: usize,
-    /// For the whole head of a request, from its first byte. Before the first request it counts from the accept.
-    pub header_timeout: Duration,
-    /// For the time between two requests.
-    pub idle_timeout: Duration,
-    /// Cancelled when the program begins to drain.
-    pub drain: CancellationToken,
-}
 
 /// Why a connection has no further request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReadHeadError {
-    /// The client closed the connection, or it was idle for too long.
+    /// The client closed the connection, or it was idle for too long, or while another client needed its place.
     Closed,
     /// The head is too slow, too large or malformed, and the client is to be told so.
     Rejected(Outcome),
@@ -75,19 +64,21 @@ pub struct Connection {
     draining: Pin<Box<WaitForCancellationFutureOwned>>,
     /// Set once the drain has shortened the deadline of this idle connection.
     drain_deadline_set: bool,
-    /// Frees the connection's place when it is dropped.
-    _permit: OwnedSemaphorePermit,
+    /// True until the first request, or the end of the grace for it.
+    is_new: bool,
+    /// The connection's place among all. It is evictable between two requests.
+    permit: AdmissionPermit,
 }
 
 impl Connection {
     /// Creates the connection for an accepted socket. `peer` is `None` over a Unix socket.
-    pub fn new(
+    pub(super) fn new(
         socket: Socket,
         peer: Option<IpAddr>,
         limits: Arc<Limits>,
-        permit: OwnedSemaphorePermit,
+        permit: AdmissionPermit,
     ) -> Self {
-        let deadline = Box::pin(sleep(limits.header_timeout));
+        let deadline = Box::pin(sleep(limits.header_timeout.min(FIRST_REQUEST_GRACE)));
         let draining = Box::pin(limits.drain.clone().cancelled_owned());
         Self {
             socket,
@@ -97,7 +88,8 @@ impl Connection {
             deadline,
             draining,
             drain_deadline_set: false,
-            _permit: permit,
+            is_new: true,
+            permit,
         }
     }
 
@@ -165,7 +157,10 @@ impl Connection {
             }
             match poll_fn(|cx| self.poll_more_head(begun, cx)).await {
                 Ok(0) => return Err(ReadHeadError::Closed),
-                Ok(_) => {}
+                Ok(_) => {
+                    self.is_new = false;
+                    self.permit.pin();
+                }
                 Err(error) => return Err(error),
             }
         }
@@ -180,12 +175,17 @@ impl Connection {
             let end = self.deadline.deadline().min(Instant::now() + DRAIN_IDLE_TIMEOUT);
             self.deadline.as_mut().reset(end);
         }
+        if !begun && self.is_new && self.poll_deadline(cx).is_ready() {
+            self.is_new = false;
+            let left = self.limits.header_timeout.saturating_sub(FIRST_REQUEST_GRACE);
+            self.set_deadline(if self.drain_deadline_set { left.min(DRAIN_IDLE_TIMEOUT) } else { left });
+        }
+        if !begun && !self.is_new && self.permit.poll_evicted(cx).is_ready() {
+            return Poll::Ready(Err(ReadHeadError::Closed));
+        }
         ready!(self.poll_deadline(cx));
-        Poll::Ready(Err(if begun {
-            ReadHeadError::Rejected(Outcome::HeaderTooSlow)
-        } else {
-            ReadHeadError::Closed
-        }))
+        let too_slow = ReadHeadError::Rejected(Outcome::HeaderTooSlow);
+        Poll::Ready(Err(if begun { too_slow } else { ReadHeadError::Closed }))
     }
 
     /// Starts to wait for the next request.

@@ -1,4 +1,5 @@
-//! Accepts connections up to a limit, and starts a task for each. It reads no request. While draining it still accepts the
+//! Accepts connections up to a limit, and starts a task for each. At the limit, the connection that has idled longest is
+//! closed for the newcomer. It reads no request. While draining it still accepts the
 //! connections that the kernel has already queued, so that these clients get a response.
 
 use std::net::IpAddr;
@@ -8,15 +9,18 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::task::TaskTracker;
 
-use super::connection::{Connection, Limits};
+use super::admission::{AdmissionLimiter, AdmissionPermit};
+use super::connection::Connection;
+use super::limits::Limits;
 use super::response;
 use super::{Server, serve};
 use crate::metrics::RefusalReason;
 use crate::outcome::Outcome;
 use crate::socket::{Listener, Socket};
 
-/// How many clients over the limit may get a response at once; further ones are closed without one.
-const MAX_REJECTIONS: usize = 64;
+/// How many clients over the limit may wait for a place or get a response at once; further ones are closed without one. Each
+/// has a file descriptor, which [`crate::descriptors::max_connections`] counts.
+const MAX_OVER_LIMIT: usize = 16;
 /// How long a client over the limit may take to read its response.
 const REJECTION_TIMEOUT: Duration = Duration::from_secs(1);
 /// The pause after a failed accept. Usually no file descriptors are left, and an immediate retry would spin.
@@ -32,25 +36,27 @@ pub async fn accept(
     max_connections: usize,
     tasks: TaskTracker,
 ) {
-    let permits = Arc::new(Semaphore::new(max_connections));
-    let rejections = Arc::new(Semaphore::new(MAX_REJECTIONS));
-    let start = |(socket, peer): (Socket, Option<IpAddr>)| match permits.clone().try_acquire_owned() {
-        Ok(permit) => {
-            let connection = Connection::new(socket, peer, limits.clone(), permit);
-            let server = server.clone();
-            tasks.spawn(async move {
-                serve::serve(&server.context, &server.pass_through, Box::new(connection)).await
-            });
+    let places = AdmissionLimiter::new(max_connections);
+    let over_limit = Arc::new(Semaphore::new(MAX_OVER_LIMIT));
+    let start = |(socket, peer): (Socket, Option<IpAddr>)| {
+        let (server, limits) = (server.clone(), limits.clone());
+        if let Some(permit) = places.try_acquire() {
+            tasks.spawn(serve(server, limits, socket, peer, permit));
+            return;
         }
-        Err(_) => {
+        let Ok(waiting) = over_limit.clone().try_acquire_owned() else {
             server.context.refusals.record(RefusalReason::MaxConnections);
-            if let Ok(permit) = rejections.clone().try_acquire_owned() {
-                tasks.spawn(async move {
-                    let _ = timeout(REJECTION_TIMEOUT, reject_over_capacity(socket)).await;
-                    drop(permit);
-                });
+            return;
+        };
+        let places = places.clone();
+        tasks.spawn(async move {
+            if let Some(permit) = places.acquire().await {
+                drop(waiting);
+                return serve(server, limits, socket, peer, permit).await;
             }
-        }
+            server.context.refusals.record(RefusalReason::MaxConnections);
+            let _ = timeout(REJECTION_TIMEOUT, reject_over_capacity(socket)).await;
+        });
     };
     loop {
         let accepted = tokio::select! {
@@ -81,6 +87,17 @@ pub async fn accept(
         }
     }
     drop(closing);
+}
+
+async fn serve(
+    server: Server,
+    limits: Arc<Limits>,
+    socket: Socket,
+    peer: Option<IpAddr>,
+    permit: AdmissionPermit,
+) {
+    let connection = Box::new(Connection::new(socket, peer, limits, permit));
+    serve::serve(&server.context, &server.pass_through, connection).await;
 }
 
 /// Responds that all connections are in use, and reads on until the client closes.

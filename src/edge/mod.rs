@@ -1,12 +1,12 @@
 //! The public listener: connections, routes and THE table of responses. Verdicts on a webhook or an order are made below it,
 //! and only `proxy` knows pingora.
 //!
-//! Request flow: `listener` accepts, `connection` reads the head, and `serve` routes it by `route`. `exchange` reads
-//! the `body` and responds; `webhook` and `checkout` use it within the permits of `admission`. Everything else goes to
-//! pingora through `proxy`. `headers` says who the client is and what no client may send, `client_addr` finds its address,
-//! `cors` decides which page may send an order, `response` is the table, `unguarded` reports webhooks that pass unverified,
-//! `refusals` counts what the limits refuse, `handover` lets webhooks wait for the ledger of an ending process, and `drain`
-//! is the end of the program.
+//! Request flow: `listener` accepts, `connection` reads the head within its `limits`, and `serve` routes it by `route`.
+//! `exchange` reads the `body` and responds; `webhook` and `checkout` use it within the permits of `admission`. Everything
+//! else goes to pingora through `proxy`. `headers` says who the client is and what no client may send, `client_addr` finds
+//! its address, `cors` decides which page may send an order, `response` is the table, `unguarded` reports webhooks that pass
+//! unverified, `refusals` counts what the limits refuse, `handover` lets webhooks wait for the ledger of an ending process,
+//! and `drain` is the end of the program.
 
 mod admission;
 mod body;
@@ -18,6 +18,7 @@ pub mod drain;
 mod exchange;
 pub mod handover;
 mod headers;
+pub mod limits;
 pub mod listener;
 mod proxy;
 mod refusals;

@@ -199,24 +199,60 @@ async fn an_upload_ends_after_passthrough_read_timeout_and_a_silent_websocket_do
 }
 
 #[tokio::test]
-async fn connection_beyond_max_connections_gets_503_and_open_ones_continue() {
+async fn connection_beyond_max_connections_gets_503_and_busy_ones_continue() {
     let backend = Backend::start().await;
-    let program = Program::start(Setup::new(&backend).set("server.max_connections", 4)).await;
-    let mut open = vec![];
-    for _ in 0..4 {
+    let setup = Setup::new(&backend).set("server.max_connections", 4).set("server.max_passthrough", 4);
+    let program = Program::start(setup).await;
+    let gate = Gate::new();
+    backend.reply_at("/slow", Reply::ok().when(&gate));
+    let mut busy = vec![];
+    for n in 1..=4 {
         let mut client = program.connect().await;
-        assert_eq!(client.send(&Request::get("/posts/1")).await.status, 200);
-        open.push(client);
+        client.write(Request::get("/slow").bytes()).await;
+        backend.await_head(n).await;
+        busy.push(client);
     }
     for request in [Request::get("/posts/1"), Event::checkout().signed()] {
         expect_busy(&program.send(&request).await);
     }
-    for client in &mut open {
-        assert_eq!(client.send(&Request::get("/posts/1")).await.status, 200);
+    assert_eq!(program.metric(r#"connections_refused_total{reason="max_connections"}"#).await, 2.0);
+    gate.open();
+    for client in &mut busy {
+        assert_eq!(client.response().await.status, 200);
     }
-    drop(open.pop());
-    until("a place to be free", async || {
-        (program.send(&Request::get("/posts/1")).await.status == 200).then_some(())
+}
+
+#[tokio::test]
+async fn the_connection_that_has_idled_longest_is_closed_for_a_newcomer() {
+    let backend = Backend::start().await;
+    let program = Program::start(Setup::new(&backend).set("server.max_connections", 3)).await;
+    let page = Request::get("/posts/1");
+    let mut clients = vec![];
+    for _ in 0..3 {
+        let mut client = program.connect().await;
+        assert_eq!(client.send(&page).await.status, 200);
+        clients.push(client);
+    }
+    for n in [0, 2] {
+        assert_eq!(clients[n].send(&page).await.status, 200);
+    }
+    program.send(&Event::checkout().signed()).await.expect_delivered(200);
+    clients[1].closed().await;
+    for n in [0, 2] {
+        assert_eq!(clients[n].send(&page).await.status, 200);
+    }
+    assert_eq!(program.metric(r#"connections_refused_total{reason="max_connections"}"#).await, 0.0);
+}
+
+#[tokio::test]
+async fn connections_that_never_send_anything_give_way_to_a_webhook() {
+    let backend = Backend::start().await;
+    let program = Program::start(Setup::new(&backend).set("server.max_connections", 2)).await;
+    let mut silent = [program.connect().await, program.connect().await];
+    // A new connection has a moment for its first request.
+    until("a place for a webhook", async || {
+        (program.send(&Event::checkout().signed()).await.status == 200).then_some(())
     })
     .await;
+    silent[0].closed().await;
 }
