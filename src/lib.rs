@@ -8,7 +8,7 @@
 //! | 4 | [`edge`], [`admin`], [`logging`] | the public listener and its table of responses; health, metrics and the events API; the format of log lines |
 //! | 3 | [`intake`], [`checkout`] | a webhook or an import: verify, claim, deliver or queue; an order and its Checkout Session |
 //! | 2 | [`delivery`], [`endpoint`] | one attempt, the queues, the retry schedule; a configured endpoint in the running program: secrets, filter, limits |
-//! | 1 | [`ledger`], [`backend`], [`stripe_api`], [`config`], [`socket`] | the state of every event; the HTTP client of the backend; the client of Stripe's API; the configuration; sockets, TCP or Unix |
+//! | 1 | [`ledger`], [`backend`], [`stripe_api`], [`config`], [`socket`], [`descriptors`] | the state of every event; the HTTP client of the backend; the client of Stripe's API; the configuration; sockets, TCP or Unix; the limit of open files |
 //! | 0 | [`guard`], [`stripe`], [`http1`], [`metrics`], [`outcome`], [`delivery_mode`], [`pattern`], [`use_count`], [`random`], [`hex`], [`clock`], [`failpoint`] | no I/O, no async, time is an argument |
 //!
 //! `docs/architecture.md` leads from a question to the function that answers it: the states of an event, threads, clocks,
@@ -35,6 +35,7 @@ pub mod clock;
 pub mod config;
 pub mod delivery;
 pub mod delivery_mode;
+pub mod descriptors;
 pub mod edge;
 pub mod endpoint;
 pub mod failpoint;

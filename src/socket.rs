@@ -4,13 +4,14 @@
 
 pub mod inherited;
 
-use socket2::{Domain, SockAddr, Type};
+use socket2::{Domain, SockAddr, SockRef, TcpKeepalive, Type};
 use std::fs::Permissions;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 use tokio_util::either::Either;
 
@@ -36,6 +37,18 @@ pub fn raw_fd(socket: &Socket) -> RawFd {
         Socket::Left(tcp) => tcp.as_raw_fd(),
         Socket::Right(unix) => unix.as_raw_fd(),
     }
+}
+
+/// How many probes a peer may leave unanswered.
+const KEEPALIVE_PROBES: u32 = 3;
+
+/// Has the kernel ask the peer of a TCP connection that is silent for `time` whether it is still there, and end the
+/// connection if three probes, over as long again, bring no answer. A connection inherits this from its listener.
+pub fn set_keepalive(socket: &impl AsFd, time: Duration) -> io::Result<()> {
+    let interval = (time / KEEPALIVE_PROBES).max(Duration::from_secs(1));
+    let keepalive =
+        TcpKeepalive::new().with_time(time).with_interval(interval).with_retries(KEEPALIVE_PROBES);
+    SockRef::from(socket).set_tcp_keepalive(&keepalive)
 }
 
 /// The number of connections that the kernel holds until they are accepted.
@@ -113,6 +126,17 @@ impl Listener {
                 Either::Right(UnixListener::from_std(listener)?)
             }
         }))
+    }
+
+    /// Sets the keep-alive of the connections that it accepts. A Unix socket has none.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn set_keepalive(&self, time: Duration) -> io::Result<()> {
+        match self {
+            Self::Tcp(listener) | Self::Inherited(Either::Left(listener)) => set_keepalive(listener, time),
+            Self::Unix(..) | Self::Inherited(Either::Right(_)) => Ok(()),
+        }
     }
 
     /// Returns whether the process manager keeps the socket open.

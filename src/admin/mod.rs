@@ -11,6 +11,8 @@ mod response;
 mod scrape;
 mod state;
 
+use listener::AdminListener;
+
 pub use health::Readiness;
 pub use state::AdminState;
 
@@ -27,7 +29,8 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(1);
 /// Serves the listener until `shutdown`, and then for `SHUTDOWN_TIMEOUT` at most the requests under way.
 pub async fn serve(listener: Listener, state: AdminState, shutdown: CancellationToken) {
     let end = shutdown.clone();
-    let serving = axum::serve(listener, router(state)).with_graceful_shutdown(end.cancelled_owned());
+    let serving = axum::serve(AdminListener::new(listener), router(state))
+        .with_graceful_shutdown(end.cancelled_owned());
     let timed_out = async {
         shutdown.cancelled().await;
         tokio::time::sleep(SHUTDOWN_TIMEOUT).await;

@@ -53,6 +53,8 @@ impl Listeners {
     /// A sentence that names the key, its value and what the system says.
     pub(super) async fn open(config: &Config, inherited: InheritedSockets) -> Result<Self, String> {
         let proxy = open_listener("server", &config.server.listen, inherited.server).await?;
+        // Connections work without it.
+        let _ = proxy.set_keepalive(config.server.tcp_keepalive);
         let admin = open_listener("admin", &config.admin.listen, inherited.admin).await?;
         Ok(Self { proxy, admin })
     }
@@ -219,7 +221,8 @@ async fn start_backend(
 ) -> Result<Backend, String> {
     let resolver = Resolver::new(&config.backend.urls);
     let max_idle = config.server.max_webhooks + PASS_THROUGH_IDLE;
-    let backend = Backend::new(&config.backend, resolver.clone(), max_idle)?;
+    let keepalive = config.server.tcp_keepalive;
+    let backend = Backend::new(&config.backend, resolver.clone(), max_idle, keepalive)?;
     let _ = timeout(MAX_FIRST_RESOLVE, resolver.resolve()).await;
     let _ = timeout(max_ledger_wait, ledger_ready(ledger)).await;
     tokio::spawn(resolver.keep_resolving());

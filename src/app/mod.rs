@@ -26,6 +26,7 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use crate::config::{Config, Source};
+use crate::descriptors;
 use crate::logging;
 use crate::socket::inherited::InheritedSockets;
 use build::Listeners;
@@ -37,7 +38,7 @@ pub const EX_CONFIG: u8 = 78;
 /// Serves until a signal ends the program, and returns its exit code. Start-up errors go to standard error.
 /// `socket_names` is the value of `LISTEN_FDNAMES`, with which systemd names the sockets that it passes.
 pub fn run(source: Source, socket_names: Option<&str>) -> ExitCode {
-    let config = match source.load() {
+    let mut config = match source.load() {
         Ok(config) => config,
         Err(errors) => {
             eprintln!("{errors}");
@@ -52,6 +53,7 @@ pub fn run(source: Source, socket_names: Option<&str>) -> ExitCode {
         Ok(flush) => flush,
         Err(error) => return fail("cannot start the thread that writes the log", &error),
     };
+    fit_descriptors(&mut config);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return fail("cannot start", &error),
@@ -60,6 +62,21 @@ pub fn run(source: Source, socket_names: Option<&str>) -> ExitCode {
     // Dropping the runtime would wait for blocking work: a name that does not resolve, a disk that hangs.
     runtime.shutdown_background();
     code
+}
+
+/// Raises the limit of open files as far as it goes, and lowers `max_connections` to what it allows.
+fn fit_descriptors(config: &mut Config) {
+    let Some(limit) = descriptors::raise_limit() else { return };
+    let (configured, max) = (config.server.max_connections, descriptors::max_connections(limit));
+    if config.server.lower_max_connections(max) {
+        tracing::warn!(
+            limit,
+            configured,
+            max_connections = max,
+            "max_connections is lowered, because too few files may be open; raise the hard limit (LimitNOFILE of systemd, \
+             --ulimit nofile of containers) to 2 x max_connections + 64"
+        );
+    }
 }
 
 fn fail(what: &str, error: &dyn Display) -> ExitCode {

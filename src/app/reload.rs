@@ -7,6 +7,7 @@ use super::running::App;
 use super::{announce, build};
 use crate::clock;
 use crate::config::{AdminConfig, Config, ServerConfig};
+use crate::descriptors;
 
 impl App {
     /// Reads the configuration again and puts endpoints, secrets and the checkout in force. Requests in flight finish
@@ -18,7 +19,7 @@ impl App {
 
     /// Returns false, after a log line that says why, if the old configuration stays in force.
     async fn try_reload(&mut self) -> bool {
-        let config = match self.source.load() {
+        let mut config = match self.source.load() {
             Ok(config) => config,
             Err(errors) => {
                 tracing::error!(
@@ -28,6 +29,10 @@ impl App {
                 return false;
             }
         };
+        // As at the start, so that the section counts as changed only if the file did.
+        if let Some(limit) = descriptors::raise_limit() {
+            config.server.lower_max_connections(descriptors::max_connections(limit));
+        }
         self.warn_of_fixed_sections(&config);
         let before = self.routes.load().endpoints();
         let max_webhooks = self.config.server.max_webhooks;

@@ -46,7 +46,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::config;
-use crate::socket::Socket;
+use crate::socket::{self, Socket};
 
 /// The pause before a backend that refused a connection is tried again.
 const RETRY_INTERVAL: Duration = Duration::from_millis(100);
@@ -66,6 +66,8 @@ struct BackendState {
     connect_timeout: Duration,
     connect_retry: Duration,
     response_timeout: Duration,
+    /// The keep-alive of TCP connections.
+    tcp_keepalive: Duration,
 }
 
 /// A response whose head has arrived. [`PendingResponse::finish`] reads its body.
@@ -82,7 +84,12 @@ impl Backend {
     ///
     /// # Errors
     /// A sentence if the backend has TLS, and there are no authorities to verify its certificate with.
-    pub fn new(config: &config::BackendConfig, resolver: Resolver, max_idle: usize) -> Result<Self, String> {
+    pub fn new(
+        config: &config::BackendConfig,
+        resolver: Resolver,
+        max_idle: usize,
+        tcp_keepalive: Duration,
+    ) -> Result<Self, String> {
         let tls = config.urls.iter().map(|url| BackendTls::new(url, config.ca.as_ref()));
         Ok(Self {
             shared: Arc::new(BackendState {
@@ -92,6 +99,7 @@ impl Backend {
                 connect_timeout: config.connect_timeout,
                 connect_retry: config.connect_retry,
                 response_timeout: config.response_timeout,
+                tcp_keepalive,
             }),
         })
     }
@@ -137,6 +145,10 @@ impl Backend {
                 }
             }
         };
+        if let Socket::Left(tcp) = &socket {
+            // A connection without it works, too.
+            let _ = socket::set_keepalive(tcp, self.shared.tcp_keepalive);
+        }
         let place = place.begin_use();
         let stream = match (&self.shared.tls[place.place().url], socket) {
             // Boxed, so that a task has no room for a handshake that few requests need.

@@ -1,7 +1,7 @@
 //! `[server]`: the public listener that Caddy forwards to, and its limits.
 
 use super::listen::Listen;
-use super::reader::{InvalidValue, Section, timeout};
+use super::reader::{InvalidValue, Section, duration, timeout};
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -30,7 +30,9 @@ pub struct ServerConfig {
     pub idle_timeout: Duration,
     /// How long a request that passes through may wait for the next bytes of its body. Defaults to 10 minutes.
     pub passthrough_read_timeout: Duration,
-    /// The maximum of open connections. One more gets 503. Defaults to 4096.
+    /// How long a TCP connection is silent before the kernel asks whether its peer is still there. Defaults to 30 seconds.
+    pub tcp_keepalive: Duration,
+    /// The maximum of open connections. For one more, an idle one is closed, or it gets 503. Defaults to 4096.
     pub max_connections: usize,
     /// The maximum of requests passing through at once. One more gets 503. The rest of `max_connections` is a reserve for
     /// webhooks and the checkout. 0 in the file, the default, is three quarters of `max_connections`.
@@ -49,13 +51,14 @@ impl ServerConfig {
         let header_timeout = section.text("header_timeout", "10s", timeout);
         let idle_timeout = section.text("idle_timeout", "60s", timeout);
         let passthrough_read_timeout = section.text("passthrough_read_timeout", "10m", timeout);
+        let tcp_keepalive = section.text("tcp_keepalive", "30s", keepalive);
         let max_connections = section.integer("max_connections", 4096, 1..=MAX_LIMIT);
         let max_passthrough = section.integer("max_passthrough", 0, 0..=MAX_LIMIT);
         let max_webhooks = section.integer("max_webhooks", 256, 1..=MAX_LIMIT);
         let shutdown_grace = section.text("shutdown_grace", "35s", timeout);
         let max_connections = usize::try_from(max_connections?).ok()?;
         let max_passthrough = match usize::try_from(max_passthrough?).ok()? {
-            0 => (max_connections * 3 / 4).max(1),
+            0 => passthrough_share(max_connections),
             max => max,
         };
         Some(Self {
@@ -65,12 +68,34 @@ impl ServerConfig {
             header_timeout: header_timeout?,
             idle_timeout: idle_timeout?,
             passthrough_read_timeout: passthrough_read_timeout?,
+            tcp_keepalive: tcp_keepalive?,
             max_connections,
             max_passthrough,
             max_webhooks: usize::try_from(max_webhooks?).ok()?,
             shutdown_grace: shutdown_grace?,
         })
     }
+
+    /// Lowers `max_connections` to `max`, if it is higher, and `max_passthrough` so that a quarter stays in reserve. Returns
+    /// whether it did.
+    pub fn lower_max_connections(&mut self, max: usize) -> bool {
+        let lowers = self.max_connections > max;
+        if lowers {
+            self.max_connections = max;
+            self.max_passthrough = self.max_passthrough.min(passthrough_share(max));
+        }
+        lowers
+    }
+}
+
+/// Returns the connections that may carry requests passing through, unless the file says otherwise.
+fn passthrough_share(max_connections: usize) -> usize {
+    (max_connections * 3 / 4).max(1)
+}
+
+/// Parses the silence before a keep-alive probe. Linux takes no more than 32,767 seconds.
+fn keepalive(text: &str) -> Result<Duration, InvalidValue> {
+    duration(text, Duration::from_secs(1)..=Duration::from_secs(9 * 60 * 60), "1s to 9h")
 }
 
 /// Parses a network, an address, or `private_ranges` for Caddy's list.

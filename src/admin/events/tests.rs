@@ -251,7 +251,7 @@ fn intake(ledger: Arc<Scripted>, metrics: &Arc<Metrics>, wakeup: Wakeup) -> Inta
         response_timeout: second,
         idle_timeout: second,
     };
-    let backend = Backend::new(&config, Resolver::new(&urls), 1).unwrap();
+    let backend = Backend::new(&config, Resolver::new(&urls), 1, Duration::from_secs(30)).unwrap();
     let dispatcher = Dispatcher::new(backend, ledger.clone(), metrics.clone(), TaskTracker::new());
     Intake::new(ledger, Arc::new(dispatcher), OnOutage::Refuse, wakeup, TaskTracker::new())
 }

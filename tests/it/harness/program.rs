@@ -415,7 +415,15 @@ impl Drop for Program {
 fn command(setup: &Setup) -> Command {
     let program = env!("CARGO_BIN_EXE_countersign");
     let Some(sockets) = &setup.sockets else {
-        let mut command = Command::new(program);
+        let mut command = match setup.open_files {
+            Some((soft, hard)) => {
+                let mut shell = Command::new("/bin/sh");
+                let script = format!("ulimit -S -n {soft} && ulimit -H -n {hard} && exec {program} \"$@\"");
+                shell.args(["-c", &script, "sh"]);
+                shell
+            }
+            None => Command::new(program),
+        };
         command.stdin(Stdio::null()).stdout(Stdio::null());
         return command;
     };

@@ -18,6 +18,8 @@ pub struct Setup {
     pub(super) env: Vec<(String, String)>,
     pub(super) files: Vec<(PathBuf, String)>,
     pub(super) sockets: Option<Arc<Sockets>>,
+    /// The soft and the hard limit of open files.
+    pub(super) open_files: Option<(u32, u32)>,
 }
 
 /// Listening sockets that stay open across restarts, as those of a socket unit of systemd do.
@@ -53,7 +55,7 @@ impl Setup {
         let base = "[[webhook]]\npath = '/webhooks/stripe'\nsecrets = ['{$STRIPE_WEBHOOK_SECRET}']\n";
         let table = base.parse().expect("the base is TOML");
         let env = vec![("STRIPE_WEBHOOK_SECRET".into(), SECRET.into())];
-        Self { table, env, files: vec![], sockets: None }
+        Self { table, env, files: vec![], sockets: None, open_files: None }
             .set("server.listen", "127.0.0.1:0")
             .set("admin.listen", "127.0.0.1:0")
             .set("log.format", "json")
@@ -132,6 +134,11 @@ impl Setup {
     pub fn file(mut self, path: &str, content: &str) -> Self {
         self.files.push((path.into(), content.into()));
         self
+    }
+
+    /// Limits the files that the program may have open.
+    pub fn open_files(self, soft: u32, hard: u32) -> Self {
+        Self { open_files: Some((soft, hard)), ..self }
     }
 
     /// Has the program inherit these sockets.
