@@ -9,6 +9,7 @@ mod lookup;
 mod orders;
 mod params;
 mod prices;
+mod reserve;
 mod responses;
 mod status;
 mod stripe;

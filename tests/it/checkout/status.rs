@@ -11,14 +11,14 @@ use tokio::task::JoinSet;
 const PRO: &str = r#"{"price": "pro"}"#;
 
 /// Holds the calls to a fake Stripe back.
-struct Held {
+pub(super) struct Held {
     is_on: Arc<AtomicBool>,
     releases: Arc<Mutex<Vec<Release>>>,
 }
 
 impl Held {
     /// Holds every call from now on.
-    fn hold(stripe: &FakeStripe) -> Self {
+    pub(super) fn hold(stripe: &FakeStripe) -> Self {
         let held = Self { is_on: Arc::new(AtomicBool::new(true)), releases: Arc::default() };
         let (is_on, releases) = (held.is_on.clone(), held.releases.clone());
         stripe.always(move || {
@@ -32,23 +32,23 @@ impl Held {
     }
 
     /// Lets later calls through. Those that are held stay held.
-    fn hold_no_more(&self) {
+    pub(super) fn hold_no_more(&self) {
         self.is_on.store(false, Ordering::Relaxed);
     }
 
     /// Lets every held call go on.
-    fn release(&self) {
+    pub(super) fn release(&self) {
         self.hold_no_more();
         self.releases.lock().unwrap().drain(..).for_each(Release::now);
     }
 }
 
-fn status(id: &str) -> Request {
+pub(super) fn status(id: &str) -> Request {
     Request::get(&format!("/api/checkout/{id}"))
 }
 
 /// Sends each request on a connection of its own, and waits until the program handles all of them.
-async fn send_all(shop: &Shop, requests: impl Iterator<Item = Request>) -> JoinSet<Response> {
+pub(super) async fn send_all(shop: &Shop, requests: impl Iterator<Item = Request>) -> JoinSet<Response> {
     let mut polls = JoinSet::new();
     for request in requests {
         let address = shop.program.proxy().clone();
