@@ -204,7 +204,11 @@ pub async fn gunicorn_with(source: &str, options: &[&str]) -> Option<(Tool, Temp
     let folder = TempDir::new().unwrap();
     std::fs::write(folder.path().join("app.py"), source).unwrap();
     let mut command = Command::new("python3");
-    command.args(["-m", "gunicorn", "--bind", "127.0.0.1:0"]).args(options).arg("app:app").current_dir(&folder);
+    command
+        .args(["-m", "gunicorn", "--bind", "127.0.0.1:0"])
+        .args(options)
+        .arg("app:app")
+        .current_dir(&folder);
     command.env("PYTHONPATH", &packages).env("PYTHONDONTWRITEBYTECODE", "1");
     let mut gunicorn = Tool::start(&mut command);
     gunicorn.wait_for_output("Booting worker").await;

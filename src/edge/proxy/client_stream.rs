@@ -16,11 +16,10 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use super::body_limit::BodyLimit;
 use super::body_wait::BodyWait;
 use super::forwarded_request::ForwardedRequest;
+use super::response_writes::ResponseWrites;
 use crate::edge::connection::{Connection, READ_SIZE};
 use crate::outcome::Outcome;
 
-/// How pingora ends a chunked body: always in a write of its own.
-const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 /// The most parts of one write: what is held back, and a chunk's size, data and line end.
 const MAX_PARTS: usize = 4;
 
@@ -41,8 +40,10 @@ pub(super) struct ClientStream {
     body_wait: BodyWait,
     /// The request. pingora has yet to read what is left of its outline.
     request: ForwardedRequest,
-    /// Whether pingora has written the head of the final response, so that a body follows.
-    in_body: bool,
+    /// What pingora has written of the response.
+    writes: ResponseWrites,
+    /// Whether what takes the place of the current write stands in the buffer.
+    is_replaced: bool,
     /// The kind of response: one of the constants above. Atomic since pingora's hooks see this stream shared.
     response_kind: AtomicU8,
     /// What pingora has written and the socket has not been given, or has not taken: a head whose body follows, trailers.
@@ -57,7 +58,8 @@ impl ClientStream {
             body_limit: BodyLimit::new(request.framing),
             body_wait,
             request,
-            in_body: false,
+            writes: ResponseWrites::default(),
+            is_replaced: false,
             response_kind: AtomicU8::new(NORMAL),
             write_buf: Vec::new(),
         }
@@ -89,6 +91,11 @@ impl ClientStream {
     /// Why the request was ended while its client was awaited; `None` if it was not.
     pub(super) fn ended(&self) -> Option<Outcome> {
         self.body_wait.ended()
+    }
+
+    /// Notes that the next head is not the backend's.
+    pub(super) fn mark_own_response(&self) {
+        self.writes.mark_own();
     }
 
     /// Notes that the response is a stream of events.
@@ -170,61 +177,32 @@ impl ClientStream {
         read
     }
 
-    /// Writes what is held back and `more`. Returns how many bytes of both were taken. A client may take nothing for as long
-    /// as it likes.
-    fn poll_write_out(&mut self, more: &[IoSlice<'_>], cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let mut parts = [IoSlice::new(&[]); MAX_PARTS];
-        parts[0] = IoSlice::new(&self.write_buf);
-        for (part, more) in parts[1..].iter_mut().zip(more) {
-            *part = IoSlice::new(more);
-        }
-        match ready!(self.connection.socket().poll_write_vectored(cx, &parts))? {
-            0 if parts.iter().any(|part| !part.is_empty()) => {
-                Poll::Ready(Err(io::ErrorKind::WriteZero.into()))
-            }
-            written => Poll::Ready(Ok(written)),
-        }
-    }
-
-    /// Writes what is held back and at least one byte of `parts`. Returns how many bytes of `parts` were taken.
-    fn poll_write_parts(&mut self, parts: &[IoSlice<'_>], cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    /// Writes what is held back and at least one byte of `more`. Returns how many bytes of `more` were taken. A client may take
+    /// nothing for as long as it likes.
+    fn poll_write_parts(&mut self, more: &[IoSlice<'_>], cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         loop {
             let held = self.write_buf.len();
-            let n = ready!(self.poll_write_out(parts, cx))?;
+            if held == 0 && more.iter().all(|part| part.is_empty()) {
+                return Poll::Ready(Ok(0));
+            }
+            let mut parts = [IoSlice::new(&[]); MAX_PARTS];
+            parts[0] = IoSlice::new(&self.write_buf);
+            for (part, more) in parts[1..].iter_mut().zip(more) {
+                *part = IoSlice::new(more);
+            }
+            let n = ready!(self.connection.socket().poll_write_vectored(cx, &parts))?;
+            if n == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
             self.write_buf.drain(..n.min(held));
-            if n > held || parts.iter().all(|part| part.is_empty()) {
-                return Poll::Ready(Ok(n.saturating_sub(held)));
+            if n > held {
+                return Poll::Ready(Ok(n - held));
             }
         }
-    }
-
-    /// Returns true if this write is held back for the next one or a flush. pingora writes each head in one piece.
-    fn is_held_back(&mut self, bytes: &[u8]) -> bool {
-        if self.in_body {
-            // pingora drops trailers, so it ends the body without them.
-            let trailers = if bytes == LAST_CHUNK { self.request.notes.take_trailers() } else { None };
-            if let Some(trailers) = &trailers {
-                for part in [&LAST_CHUNK[..3], trailers, &LAST_CHUNK[3..]] {
-                    self.write_buf.extend_from_slice(part);
-                }
-            }
-            return trailers.is_some();
-        }
-        let is_interim = bytes.starts_with(b"HTTP/1.1 1") && !bytes.starts_with(b"HTTP/1.1 101");
-        self.in_body = !is_interim;
-        let is_held_back = self.in_body && self.request.notes.body_begun();
-        if is_held_back {
-            self.write_buf.extend_from_slice(bytes);
-        }
-        is_held_back
     }
 
     fn poll_write_buf(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.write_buf.is_empty() {
-            let n = ready!(self.poll_write_out(&[], cx))?;
-            self.write_buf.drain(..n);
-        }
-        Poll::Ready(Ok(()))
+        self.poll_write_parts(&[], cx).map_ok(drop)
     }
 }
 
@@ -265,10 +243,20 @@ impl AsyncRead for ClientStream {
 impl AsyncWrite for ClientStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        if this.is_held_back(buf) {
-            return Poll::Ready(Ok(buf.len()));
+        if !this.is_replaced {
+            let Some(replacement) = this.writes.replace(buf, &this.request.notes) else {
+                return this.poll_write_parts(&[IoSlice::new(buf)], cx);
+            };
+            this.write_buf.extend_from_slice(&replacement.bytes);
+            if replacement.may_wait {
+                return Poll::Ready(Ok(buf.len()));
+            }
         }
-        this.poll_write_parts(&[IoSlice::new(buf)], cx)
+        // pingora may wait for the backend after this write, so it has to be done.
+        this.is_replaced = true;
+        ready!(this.poll_write_buf(cx))?;
+        this.is_replaced = false;
+        Poll::Ready(Ok(buf.len()))
     }
 
     fn poll_write_vectored(

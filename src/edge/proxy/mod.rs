@@ -2,18 +2,21 @@
 //!
 //! `client_stream` lends pingora the client's connection for one `forwarded_request`, within its `body_limit` and its
 //! `body_wait`; `stream_traits` has what else pingora asks of it. `upstream` connects it to the backend, `form_check` judges
-//! the fields of forms, `pooled_stream` lends it a pooled connection, `response_watch` reads the response along with it, and
-//! `tunnel` delays an upgrade by one poll. `response_head` adapts the head of a response. This file implements pingora's
-//! hooks. Webhooks never come here, and pingora never reads a client's own head.
+//! the fields of forms, `pooled_stream` lends it a pooled connection, `response_watch` reads the response before pingora does,
+//! and `tunnel` delays an upgrade by one poll. `response_head` makes the head that the client gets,
+//! `response_writes` puts it in the place of pingora's, and `client_framing` tells it the end of the body. This file implements pingora's hooks. Webhooks never come here, and pingora never reads a head as
+//! it came.
 
 mod body_limit;
 mod body_wait;
+mod client_framing;
 mod client_stream;
 mod form_check;
 mod forwarded_request;
 mod pooled_stream;
 mod response_head;
 mod response_watch;
+mod response_writes;
 mod stream_traits;
 mod tunnel;
 mod upstream;
@@ -38,9 +41,9 @@ use crate::clock;
 use crate::metrics::{InFlight, Metrics, RefusalReason, StatusClass};
 use crate::outcome::Outcome;
 use body_wait::BodyWait;
+use client_framing::BodyEnd;
 use client_stream::ClientStream;
 use form_check::FormAttempt;
-use response_head::BodyEnd;
 use upstream::{BackendConnector, Upstream};
 
 pub(super) use form_check::FormCheck;
@@ -162,13 +165,13 @@ impl ProxyHttp for ProxyHooks {
         _: &mut RequestCtx,
     ) -> Result<()> {
         let is_old_client = session.req_header().version == http::Version::HTTP_10;
-        if response_head::adapt(response, is_old_client) == BodyEnd::Close {
+        if is_old_client && client_framing::for_old_client(response) == BodyEnd::Close {
             session.set_keepalive(None);
         }
         let stream = ClientStream::downcast_ref(session.downstream_session.stream());
         if response.status == http::StatusCode::SWITCHING_PROTOCOLS {
             stream.inspect(|stream| stream.mark_upgraded());
-        } else if response_head::is_event_stream(response) {
+        } else if client_framing::is_event_stream(response) {
             stream.inspect(|stream| stream.mark_streaming());
         }
         Ok(())
@@ -216,6 +219,8 @@ impl ProxyHttp for ProxyHooks {
         // pingora ends the connection after this, whatever it is told.
         session.set_keepalive(None);
         // A client that has left is no error: there is nobody else to tell.
+        ClientStream::downcast_ref(session.downstream_session.stream())
+            .inspect(|stream| stream.mark_own_response());
         ctx.error_sent = write(session, &response).await.is_ok();
         FailToProxy { error_code: response.status, can_reuse_downstream: false }
     }

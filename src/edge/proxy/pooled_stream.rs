@@ -24,8 +24,10 @@ pub(super) struct PooledStream {
     head: Option<Bytes>,
     /// What is left of the head to be written.
     unsent_head: Bytes,
-    /// Reads along with pingora.
+    /// Reads the response before pingora does.
     watch: ResponseWatch,
+    /// What pingora has yet to read of the outline and what came with the head.
+    unread: Bytes,
     /// True if the connection must not carry another request.
     no_reuse: bool,
 }
@@ -52,6 +54,7 @@ impl PooledStream {
             head: Some(head),
             unsent_head: Bytes::new(),
             watch: ResponseWatch::new(answers, notes),
+            unread: Bytes::new(),
             no_reuse: is_head,
         }
     }
@@ -93,9 +96,22 @@ impl AsyncRead for PooledStream {
             }
             return Poll::Ready(Ok(()));
         }
-        let before = buf.filled().len();
-        ready!(self.stream()?.poll_read(cx, buf))?;
-        Poll::Ready(self.watch.read(&buf.filled()[before..]))
+        while self.unread.is_empty() {
+            let before = buf.filled().len();
+            ready!(self.stream()?.poll_read(cx, buf))?;
+            if buf.filled().len() == before {
+                return Poll::Ready(Ok(()));
+            }
+            if !self.watch.awaits_head() {
+                self.watch.read(&buf.filled()[before..]);
+                return Poll::Ready(Ok(()));
+            }
+            self.unread = self.watch.read_head(&buf.filled()[before..])?.into();
+            buf.set_filled(before);
+        }
+        let n = self.unread.len().min(buf.remaining());
+        buf.put_slice(&self.unread.split_to(n));
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -1,16 +1,19 @@
-//! What pingora does not say about a response: the watch reads along with pingora and leaves notes for the client's side.
+//! The bytes of a response on their way to pingora: pingora gets an outline of each head in place of it, and the client's side
+//! gets notes of what pingora does not say.
 //!
-//! pingora drops trailers, takes a length beside a foreign transfer coding for harmless, and tells nobody whether the body
-//! has begun when it writes the head.
+//! pingora changes heads, drops trailers, takes a length beside a foreign transfer coding for harmless, and tells nobody
+//! whether the body has begun when it writes the head.
 
 use bytes::Bytes;
+use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::response_head::{MAX_HEAD, PassedHead};
 use crate::http1::chunked::{Decoder, Step};
 use crate::http1::head::find_end;
-use crate::http1::headers::{is_header_value, is_token, list_items};
+use crate::http1::headers::{is_header_value, is_token};
 
 /// Trailers that would say where a message ends, or concern one connection only.
 const NO_TRAILERS: [&str; 9] = [
@@ -32,6 +35,8 @@ pub(super) struct ResponseNotes {
     body_begun: AtomicBool,
     /// True if the backend's bytes are no valid response.
     invalid: AtomicBool,
+    /// The heads that pingora has been given outlines of, and has not written.
+    heads: Mutex<VecDeque<PassedHead>>,
     /// The trailer lines of a chunked body, once it is complete.
     trailers: Mutex<Option<Bytes>>,
 }
@@ -64,18 +69,25 @@ enum WatchState {
     Rest,
 }
 
-/// What a response's head says about its body.
-#[derive(Debug, Default, PartialEq)]
-struct BodyFacts {
-    status: u16,
-    has_length: bool,
-    /// Whether the last transfer coding is `chunked`.
-    is_chunked: bool,
-    /// Whether there is another transfer coding.
-    has_other_coding: bool,
-}
-
 impl ResponseNotes {
+    /// Forgets the response to an attempt that failed.
+    pub(super) fn clear(&self) {
+        self.body_begun.store(false, Ordering::Relaxed);
+        self.lock_heads().clear();
+    }
+
+    /// Takes the head with this status. Heads before it are interim ones that pingora has left out.
+    pub(super) fn take_head(&self, status: u16) -> Option<PassedHead> {
+        let mut heads = self.lock_heads();
+        let at = heads.iter().position(|head| head.status == status)?;
+        heads.drain(..=at).last()
+    }
+
+    fn lock_heads(&self) -> std::sync::MutexGuard<'_, VecDeque<PassedHead>> {
+        // No code panics while it holds the lock.
+        self.heads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Returns true if data of the body came together with the head.
     pub(super) fn body_begun(&self) -> bool {
         self.body_begun.load(Ordering::Relaxed)
@@ -98,62 +110,66 @@ impl ResponseWatch {
         Self { state: WatchState::Head(Vec::new()), answers, notes }
     }
 
-    /// Reads the next bytes of the response.
+    /// Returns true while a head is awaited: [`ResponseWatch::read_head`] reads it, and [`ResponseWatch::read`] what follows.
+    pub(super) fn awaits_head(&self) -> bool {
+        matches!(self.state, WatchState::Head(_))
+    }
+
+    /// Reads the next bytes of the body.
+    pub(super) fn read(&mut self, bytes: &[u8]) {
+        if let WatchState::Chunked(decoder) = &mut self.state {
+            let mut input = bytes;
+            if decoder.feed(&mut input, |_| {}) != Step::More {
+                self.end_chunked();
+            }
+        }
+    }
+
+    /// Reads the next bytes of heads and what follows them. Returns what pingora reads in place of them: nothing while a head
+    /// is incomplete.
     ///
     /// # Errors
-    /// Readers would find different ends of the body, or a tunnel that nobody asked for. pingora must not see these bytes.
-    pub(super) fn read(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match &mut self.state {
-            WatchState::Rest => Ok(()),
-            WatchState::Chunked(decoder) => {
-                let mut input = bytes;
-                if decoder.feed(&mut input, |_| {}) != Step::More {
-                    self.end_chunked();
-                }
-                Ok(())
-            }
-            WatchState::Head(buffer) if buffer.is_empty() => self.read_heads(bytes),
-            WatchState::Head(buffer) => {
-                let mut whole = std::mem::take(buffer);
-                whole.extend_from_slice(bytes);
-                self.read_heads(&whole)
-            }
-        }
-    }
-
-    /// Reads heads to the final one. `bytes` begins with a head.
-    fn read_heads(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+    /// The bytes are no valid response. Readers would find different ends of the body, or a tunnel that nobody asked for.
+    pub(super) fn read_head(&mut self, bytes: &[u8]) -> io::Result<Vec<u8>> {
+        let WatchState::Head(buffer) = &mut self.state else { return Ok(bytes.to_vec()) };
+        buffer.extend_from_slice(bytes);
+        let whole = std::mem::take(buffer);
+        let (mut rest, mut outlines) = (&whole[..], Vec::new());
         loop {
-            let Some(end) = find_end(bytes, &mut 0) else {
-                self.state = WatchState::Head(bytes.to_vec());
-                return Ok(());
-            };
-            let (head, rest) = bytes.split_at(end);
-            let facts = BodyFacts::parse(head);
-            match facts.status {
-                100 | 102..=199 => bytes = rest,
-                // pingora opens the tunnel for HTTP/1.1 only, and waits for a further head otherwise.
-                101 if self.answers != Answers::Upgrade || !head.starts_with(b"HTTP/1.1 ") => {
-                    return self.fail();
+            let Some(end) = find_end(rest, &mut 0) else {
+                if rest.len() > MAX_HEAD || !b"HTTP/1.".starts_with(&rest[..rest.len().min(7)]) {
+                    return Err(self.fail());
                 }
-                _ => return self.begin_body(&facts, rest),
+                self.state = WatchState::Head(rest.to_vec());
+                return Ok(outlines);
+            };
+            let (head, behind) = rest.split_at(end);
+            let head = PassedHead::parse(head).map_err(|_| self.fail())?;
+            rest = behind;
+            outlines.extend_from_slice(&head.outline);
+            let (status, is_chunked, is_old) =
+                (head.status, head.is_chunked, head.outline.starts_with(b"HTTP/1.0"));
+            self.notes.lock_heads().push_back(head);
+            match status {
+                100 | 102..=199 => {}
+                // pingora opens the tunnel for HTTP/1.1 only, and waits for a further head otherwise.
+                101 if self.answers != Answers::Upgrade || is_old => return Err(self.fail()),
+                _ => {
+                    self.begin_body(status, is_chunked, rest);
+                    outlines.extend_from_slice(rest);
+                    return Ok(outlines);
+                }
             }
         }
     }
 
-    fn begin_body(&mut self, facts: &BodyFacts, mut rest: &[u8]) -> io::Result<()> {
+    fn begin_body(&mut self, status: u16, is_chunked: bool, mut rest: &[u8]) {
         self.state = WatchState::Rest;
-        if facts.has_length && facts.has_other_coding {
-            return self.fail();
+        if self.answers == Answers::Head || matches!(status, 101 | 204 | 304) {
+            return;
         }
-        if self.answers == Answers::Head
-            || matches!(facts.status, 101 | 204 | 304)
-            || rest.is_empty() && !facts.is_chunked
-        {
-            return Ok(());
-        }
-        let mut begun = !facts.is_chunked;
-        if facts.is_chunked {
+        let mut begun = !is_chunked && !rest.is_empty();
+        if is_chunked {
             let mut decoder = Decoder::new();
             let step = decoder.feed(&mut rest, |data| begun |= !data.is_empty());
             self.state = WatchState::Chunked(decoder);
@@ -162,12 +178,11 @@ impl ResponseWatch {
             }
         }
         self.notes.body_begun.store(begun, Ordering::Relaxed);
-        Ok(())
     }
 
-    fn fail(&self) -> io::Result<()> {
+    fn fail(&self) -> io::Error {
         self.notes.invalid.store(true, Ordering::Relaxed);
-        Err(io::ErrorKind::InvalidData.into())
+        io::ErrorKind::InvalidData.into()
     }
 
     /// Notes the trailers, once the decoder has reached the end of the body, or bytes that are no chunks.
@@ -179,29 +194,6 @@ impl ResponseWatch {
             let trailers = passing_trailers(decoder.trailers());
             *self.notes.trailers.lock().unwrap_or_else(PoisonError::into_inner) = Some(trailers);
         }
-    }
-}
-
-impl BodyFacts {
-    fn parse(head: &[u8]) -> Self {
-        let mut lines =
-            head.split(|&byte| byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
-        let status = lines.next().and_then(|line| line.split(|&byte| byte == b' ').nth(1));
-        let status =
-            status.and_then(|digits| str::from_utf8(digits).ok()).and_then(|digits| digits.parse().ok());
-        let mut facts = Self { status: status.unwrap_or_default(), ..Self::default() };
-        for line in lines.filter(|line| matches!(line.first(), Some(b'c' | b'C' | b't' | b'T'))) {
-            let Some(colon) = memchr::memchr(b':', line) else { continue };
-            let (name, value) = (line[..colon].trim_ascii_end(), &line[colon + 1..]);
-            facts.has_length |= name.eq_ignore_ascii_case(b"content-length");
-            if name.eq_ignore_ascii_case(b"transfer-encoding") {
-                for coding in list_items(value) {
-                    facts.is_chunked = coding.eq_ignore_ascii_case(b"chunked");
-                    facts.has_other_coding |= !facts.is_chunked;
-                }
-            }
-        }
-        facts
     }
 }
 
@@ -221,13 +213,20 @@ fn passing_trailers(lines: &[u8]) -> Bytes {
 mod tests {
     use super::*;
 
-    /// Reads a response cut at `cut`. Returns what was noted, or an error.
-    fn read(response: &[u8], cut: usize, answers: Answers) -> io::Result<(bool, Option<Bytes>)> {
+    /// Reads a response cut at `cut`. Returns what pingora reads, and what was noted.
+    fn read(response: &[u8], cut: usize, answers: Answers) -> io::Result<(Vec<u8>, bool, Option<Bytes>)> {
         let notes = Arc::new(ResponseNotes::default());
         let mut watch = ResponseWatch::new(answers, notes.clone());
-        watch.read(&response[..cut])?;
-        watch.read(&response[cut..])?;
-        Ok((notes.body_begun(), notes.take_trailers()))
+        let mut out = Vec::new();
+        for part in [&response[..cut], &response[cut..]] {
+            if watch.awaits_head() {
+                out.extend_from_slice(&watch.read_head(part)?);
+            } else {
+                watch.read(part);
+                out.extend_from_slice(part);
+            }
+        }
+        Ok((out, notes.body_begun(), notes.take_trailers()))
     }
 
     #[test]
@@ -235,7 +234,11 @@ mod tests {
         let response = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n\
             1\r\nx\r\n0\r\nDigest: abc\r\nContent-Length: 7\r\nServer-Timing: db;dur=1\r\n\r\n";
         for cut in 0..=response.len() {
-            let (_, trailers) = read(response, cut, Answers::Other).unwrap();
+            let (out, _, trailers) = read(response, cut, Answers::Other).unwrap();
+            assert!(out.starts_with(
+                b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n"
+            ));
+            assert!(out.ends_with(b"\r\nServer-Timing: db;dur=1\r\n\r\n"), "{cut}");
             assert_eq!(trailers.unwrap(), &b"Digest: abc\r\nServer-Timing: db;dur=1\r\n"[..], "{cut}");
         }
     }
@@ -254,7 +257,7 @@ mod tests {
         ];
         for (response, is_head, expected) in table {
             let answers = if is_head { Answers::Head } else { Answers::Upgrade };
-            let (begun, _) = read(response, 0, answers).unwrap();
+            let (_, begun, _) = read(response, 0, answers).unwrap();
             assert_eq!(begun, expected, "{}", response.escape_ascii());
         }
     }
@@ -269,20 +272,20 @@ mod tests {
     }
 
     #[test]
-    fn a_length_beside_a_foreign_coding_is_invalid() {
-        let table = [
-            ("Content-Length: 2\r\nTransfer-Encoding: gzip", false),
-            ("Transfer-Encoding: gzip, chunked\r\ncontent-length : 2", false),
-            ("Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\nContent-Length: 2", false),
-            ("Content-Length: 2\r\nTransfer-Encoding: Chunked", true),
-            ("Transfer-Encoding: gzip, chunked", true),
-            ("Content-Length: 2", true),
-        ];
-        for (lines, valid) in table {
-            let response = format!("HTTP/1.1 200 OK\r\n{lines}\r\n\r\n");
-            for cut in [0, 20, response.len() - 1] {
-                assert_eq!(read(response.as_bytes(), cut, Answers::Other).is_ok(), valid, "{lines}");
-            }
-        }
+    fn what_is_no_response_is_refused_before_its_end() {
+        assert!(read(b"SSH-2.0-x", 0, Answers::Other).is_err());
+        assert!(read(b"HTTP/1.1 200 OK\r\nA: b", 0, Answers::Other).unwrap().0.is_empty());
+        let endless = [&b"HTTP/1.1 200 OK\r\nA: "[..], &vec![b'a'; MAX_HEAD]].concat();
+        assert!(read(&endless, 0, Answers::Other).is_err());
+    }
+
+    #[test]
+    fn heads_are_taken_by_their_status() {
+        let notes = Arc::new(ResponseNotes::default());
+        let mut watch = ResponseWatch::new(Answers::Other, notes.clone());
+        watch.read_head(b"HTTP/1.1 103 A\r\n\r\nHTTP/1.1 100 B\r\n\r\nHTTP/1.1 200 C\r\n\r\n").unwrap();
+        assert_eq!(notes.take_head(100).unwrap().status, 100);
+        assert!(notes.take_head(103).is_none() && notes.take_head(502).is_none());
+        assert_eq!(notes.take_head(200).unwrap().status, 200);
     }
 }

@@ -48,6 +48,7 @@ impl Upstream {
 
     /// Creates the connector of one attempt to forward this request.
     pub(super) fn connector(&self, upgrade: bool, request: &ForwardedRequest) -> Arc<BackendConnector> {
+        request.notes.clear();
         Arc::new(BackendConnector {
             backend: self.backend.clone(),
             upgrade,

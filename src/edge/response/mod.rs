@@ -73,7 +73,7 @@ static ROWS: [ResponseRow<Outcome>; Outcome::ALL.len()] = [
     (Outcome::AmbiguousPath, 400, None, "This request is another spelling of a webhook's path or query. Spell them exactly as they are configured."),
     (Outcome::BackendUnreachable, 502, None, "The backend cannot be reached, or closed the connection without a response. Check that it runs and that [backend] url is its address."),
     (Outcome::BackendTimeout, 504, None, "The backend did not respond within response_timeout. Raise it if the backend needs longer."),
-    (Outcome::BackendInvalid, 502, None, "The backend's response is not valid HTTP/1, or its head has more than 256 headers or 1 MiB. Check that [backend] url is the address of an HTTP server."),
+    (Outcome::BackendInvalid, 502, None, "The backend's response is not valid HTTP/1, or its head has more than 1,000 headers or 256 KiB. Check that [backend] url is the address of an HTTP server."),
     (Outcome::LedgerUnavailable, 503, Some(5), "The ledger is unavailable or unsuitable, so nothing was delivered. Send it again later. See /readyz on the admin listener, or the log, for the reason."),
     (Outcome::Overloaded, 503, Some(1), "Too many requests at once. Send it again later."),
     (Outcome::ShuttingDown, 503, Some(1), "The server is shutting down. Send it again."),

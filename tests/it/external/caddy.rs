@@ -1,6 +1,6 @@
 //! The shipped Caddyfile in a real Caddy, in front of the program and a backend double.
 
-use crate::harness::{Backend, Event, OTHER_SECRET, Program, Request};
+use crate::harness::{Backend, Client, Event, OTHER_SECRET, Program, Request, Setup, until};
 use crate::tools::{Caddy, have};
 
 /// Starts a backend, the program and Caddy.
@@ -144,4 +144,24 @@ async fn clients_cannot_set_identity_or_countersign_headers() {
     }
     let hops = seen.header("X-Forwarded-For").unwrap_or_default();
     assert!(hops.starts_with("127.0.0.1") && !hops.contains("203.0.113.9"), "{hops}");
+}
+
+#[tokio::test]
+async fn caddy_notices_neither_odd_targets_nor_a_restart_of_the_backend() {
+    if !have("caddy") {
+        return;
+    }
+    let mut backend = Backend::start().await;
+    let program = Program::start(Setup::new(&backend).set("backend.connect_retry", "30s")).await;
+    let caddy = Caddy::start(program.proxy()).await;
+    for target in ["/api/query?q=up{job=\"x\"}", "/api/q?expr=a<5", "/api/q?name=M%FCller&x=|"] {
+        assert_eq!(caddy.send(&Request::get(target)).await.status, 200, "{target}");
+        assert_eq!(backend.requests().pop().unwrap().target, target);
+    }
+    backend.stop().await;
+    let mut client = Client::connect(caddy.address()).await;
+    client.write(Request::post("/api/x", "a=b").bytes()).await;
+    until("the request to wait", async || (program.metric("inflight").await == 1.0).then_some(())).await;
+    backend.restart().await;
+    assert_eq!(client.response().await.status, 200);
 }

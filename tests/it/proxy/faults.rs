@@ -186,3 +186,43 @@ async fn backend_that_fails_before_its_head_is_told_to_the_client_once() {
         assert!(all.contains(&format!("Countersign-Outcome: {code}\r\n")), "{sent:?}: {all}");
     }
 }
+
+#[tokio::test]
+async fn upload_that_breaks_off_is_never_complete_at_the_backend() {
+    let backend = RawBackend::start().await;
+    let program = Program::start(Setup::to(&backend.url())).await;
+    for (framing, part) in [("Content-Length: 9", "0123"), ("Transfer-Encoding: chunked", "4\r\n0123\r\n")] {
+        for fault in [Fault::Reset, Fault::Finish] {
+            let mut client = RawStream::connect(&program).await;
+            client.write(format!("PUT /x HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n{part}")).await;
+            let (mut server, _) = backend.accept_head().await;
+            assert_eq!(server.exact(part.len()).await, part.as_bytes());
+            match fault {
+                Fault::Reset => client.reset(),
+                Fault::Finish => client.finish().await,
+            }
+            let (rest, _) = server.rest().await;
+            assert!(rest.is_empty(), "{framing}, {fault:?}: {}", rest.escape_ascii());
+        }
+    }
+}
+
+#[tokio::test]
+async fn backend_that_answers_or_fails_during_an_upload_is_heard() {
+    let backend = RawBackend::start().await;
+    let program = Program::start(Setup::to(&backend.url())).await;
+    let refusal = "HTTP/1.1 413 Too Large\r\nContent-Length: 3\r\nConnection: close\r\n\r\nbig";
+    for (answer, status) in [(refusal, 413), ("", 502)] {
+        let mut client = RawStream::connect(&program).await;
+        client.write("PUT /x HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n0123").await;
+        let (mut server, _) = backend.accept_head().await;
+        server.exact(4).await;
+        server.write(answer).await;
+        server.finish().await;
+        let head = client.head().await;
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
+        if status == 413 {
+            assert_eq!(client.exact(3).await, b"big");
+        }
+    }
+}

@@ -42,7 +42,7 @@ async fn targets_pass_byte_for_byte() {
         "/items?filter={\"where\":{\"a\":1}}",
         "/q?expr=a<5&b>6",
         "/q?name=M\u{fc}ller",
-        "/caf\u{e9}/\"x\"",
+        "/m\u{fc}sli/\"x\"",
         "/a|b^c`d\\e",
         "/%zz?%",
         "/x?http://b/y",

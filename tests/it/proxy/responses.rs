@@ -145,10 +145,10 @@ async fn length_beside_a_foreign_transfer_coding_is_an_error() {
 }
 
 #[tokio::test]
-async fn more_than_256_headers_are_an_error_that_names_the_limit() {
+async fn a_thousand_headers_pass_and_more_are_an_error_that_names_the_limit() {
     let backend = RawBackend::start().await;
     let program = Program::start(Setup::to(&backend.url())).await;
-    for (count, status) in [(255, 200), (256, 502)] {
+    for (count, status) in [(999, 200), (1000, 502)] {
         let (mut client, mut server) = ask(&program, &backend, "GET /x HTTP/1.1\r\nConnection: close").await;
         let cookies: String = (0..count).map(|n| format!("Set-Cookie: c{n}=v\r\n")).collect();
         server.write(format!("HTTP/1.1 200 OK\r\n{cookies}Content-Length: 0\r\n\r\n")).await;
@@ -156,7 +156,21 @@ async fn more_than_256_headers_are_an_error_that_names_the_limit() {
         assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{count}: {head}");
         if status == 502 {
             let body = String::from_utf8(body).unwrap();
-            assert!(head.contains("backend_invalid") && body.contains("256 headers"), "{head}{body}");
+            assert!(head.contains("backend_invalid") && body.contains("1,000 headers"), "{head}{body}");
+        } else {
+            assert!(head.contains(&cookies), "{head}");
         }
     }
+}
+
+#[tokio::test]
+async fn head_of_a_response_passes_byte_for_byte() {
+    let backend = RawBackend::start().await;
+    let program = Program::start(Setup::to(&backend.url())).await;
+    let (mut client, mut server) = ask(&program, &backend, "GET /x HTTP/1.1\r\nConnection: close").await;
+    let lines = "HTTP/1.1 299 Alles  gut\r\nx-ONE:1\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\nX-Two:  2 \r\ncontent-length: 2\r\nServer: a/1 \r\n";
+    server.write(format!("{lines}\r\nok")).await;
+    let (head, body) = split(&client.rest().await.0);
+    assert_eq!(head, format!("{lines}Connection: close\r\n\r\n"));
+    assert_eq!(body, b"ok");
 }
