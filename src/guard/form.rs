@@ -220,6 +220,8 @@ mod tests {
             (FormKind::Multipart, format!("{text}{other}--B--\r\n"), false),
             (FormKind::Multipart, format!("{other}{text}{long}\r\n{field}--B--"), true),
             (FormKind::Multipart, field.trim_end().to_owned(), true),
+            // The next field begins without a boundary.
+            (FormKind::Multipart, format!("{field}{}", text.replace("--B\r\n", "")), true),
             (FormKind::Multipart, field.replace("\r\n\r\n", &format!("\r\nX-Long: {long}\r\n\r\n")), true),
             (FormKind::Multipart, field.replace("wc_stripe", &"--\r\n".repeat(20)), true),
             (FormKind::Multipart, format!("{}{long}", text.replace("text", "file")), false),

@@ -61,6 +61,10 @@ impl Multipart {
             let may_be =
                 PART_HEADERS.iter().any(|header| header.starts_with(&letters(name).collect::<Vec<_>>()));
             if colon.is_some() && is_name && (self.field.is_none() || self.in_value) {
+                // The beginning of this line may have come before, as a part of the value.
+                if let Some(field) = &mut self.field {
+                    field.truncate(field.len().saturating_sub(from));
+                }
                 self.end_field(fields);
                 self.field = Some(self.line[..from].to_vec());
                 (self.in_value, self.ends) = (false, 0);
