@@ -9,7 +9,7 @@
 //! - `decode` decodes it as often as any reader does
 //! - `normalize` brings the decoded path into the form that the most lenient reader sees
 //! - `location` is what the configuration says of a webhook: a path, and the query of a front controller
-//! - `preset` knows products with a front controller
+//! - `preset` knows products with a front controller, and `joomla` how that one reads a command
 //! - `query` judges the query of a front controller, and `parameter` how a key and a value are read
 //! - `form` judges the fields of a form as they stream
 //! - `guarded_path` compares that form with a configured path
@@ -23,6 +23,7 @@ mod decode;
 mod differential_tests;
 mod form;
 mod guarded_path;
+mod joomla;
 mod location;
 mod normalize;
 mod parameter;

@@ -2,6 +2,7 @@
 //! how a parser reads a key or a value: that is `parameter`. Form bodies are judged by the same rules, in `form`.
 
 use super::decode::Decoded;
+use super::joomla;
 use super::location::{Location, QueryPair};
 use super::normalize::{self, Canonical};
 use super::parameter::{key_reads_as, letters, same_letters, value_reads_as};
@@ -24,6 +25,8 @@ struct Rule {
     webhook: usize,
     pairs: Vec<QueryPair>,
     preset: Option<Preset>,
+    /// Whether the pairs are those of the configuration. A request that has other pairs never spells the webhook.
+    is_configured: bool,
 }
 
 /// The pairs of each rule that some parser reads in a request so far: one bit for each pair.
@@ -47,8 +50,17 @@ impl QueryGuard {
             webhook,
             pairs: location.query.clone(),
             preset: location.preset,
+            is_configured: true,
         };
         let mut rules: Vec<Rule> = with_query.map(rule).collect();
+        let of_joomla = rules.iter().filter(|rule| rule.preset == Some(Preset::Joomla));
+        let alternatives: Vec<Rule> = of_joomla
+            .flat_map(|rule| {
+                let other = |pairs| Rule { pairs, is_configured: false, ..rule.clone() };
+                joomla::alternatives(&rule.pairs).into_iter().map(other)
+            })
+            .collect();
+        rules.extend(alternatives);
         rules.sort_by_key(|rule| std::cmp::Reverse(rule.pairs.len()));
         (!rules.is_empty()).then_some(Self { rules })
     }
@@ -92,7 +104,7 @@ impl QueryGuard {
     pub(super) fn add(&self, key: &[u8], value: &[u8], read: &mut PairsRead) {
         for (rule, read) in self.rules.iter().zip(&mut read.0) {
             for (bit, pair) in rule.pairs.iter().enumerate() {
-                if key_reads_as(key, &pair.key) && value_reads_as(value, &pair.value) {
+                if key_reads_as(key, &pair.key) && rule.reads_value(key, value, &pair.value) {
                     *read |= 1 << bit;
                 }
             }
@@ -132,7 +144,7 @@ impl QueryGuard {
         for (rule, read) in self.rules.iter().zip(&mut read.0) {
             if rule.preset == Some(Preset::Joomla) && rule.pairs.len() > 1 {
                 for (bit, pair) in rule.pairs.iter().enumerate() {
-                    *read |= u8::from(same_key(&pair.key, "option")) << bit;
+                    *read |= u8::from(joomla::is_option(pair)) << bit;
                 }
             }
         }
@@ -172,16 +184,25 @@ impl Rule {
         read.count_ones() as usize == self.pairs.len()
     }
 
-    /// Returns whether a query spells each pair exactly, and no parser reads its key twice.
+    /// Returns whether some parser reads the value of a field, or what Joomla takes for it, as that of a pair.
+    fn reads_value(&self, key: &[u8], value: &[u8], configured: &str) -> bool {
+        value_reads_as(value, configured)
+            || self.preset == Some(Preset::Joomla)
+                && joomla::commands(key, value).iter().any(|command| value_reads_as(command, configured))
+    }
+
+    /// Returns whether a query spells each configured pair exactly, and no parser reads its key twice.
     fn is_spelled(&self, query: &[u8]) -> bool {
-        self.pairs.iter().all(|pair| {
-            let spelled = |piece: &[u8]| {
-                piece.strip_prefix(pair.key.as_bytes()).and_then(|rest| rest.strip_prefix(b"="))
-                    == Some(pair.value.as_bytes())
-            };
-            let with_key = pieces(query).filter(|piece| key_reads_as(split_pair(piece).0, &pair.key)).count();
-            with_key == 1 && query.split(|&byte| byte == b'&').any(spelled)
-        })
+        self.is_configured
+            && self.pairs.iter().all(|pair| {
+                let spelled = |piece: &[u8]| {
+                    piece.strip_prefix(pair.key.as_bytes()).and_then(|rest| rest.strip_prefix(b"="))
+                        == Some(pair.value.as_bytes())
+                };
+                let with_key =
+                    pieces(query).filter(|piece| key_reads_as(split_pair(piece).0, &pair.key)).count();
+                with_key == 1 && query.split(|&byte| byte == b'&').any(spelled)
+            })
     }
 }
 
@@ -275,6 +296,12 @@ mod tests {
             ("/index.php?Itemid=5&task=stripe.webhook", ambiguous(1)),
             ("/our-shop?task=stripe.webhook", ambiguous(1)),
             ("/component/other?task=stripe.webhook", ambiguous(1)),
+            ("/index.php?option=com_shop&controller=stripe&task=webhook", ambiguous(1)),
+            ("/our-shop?view=Stripe&task=webhook", ambiguous(1)),
+            ("/index.php?option=com_shop&task[stripe.webhook]=1", ambiguous(1)),
+            ("/index.php?option=com_shop&task%5Bstripe.webhook%5D=1", ambiguous(1)),
+            ("/index.php?option=com_shop&task=stripe.webhook.x", ambiguous(1)),
+            ("/index.php?option=com_shop&task=.stripe.webhook", ambiguous(1)),
             ("/any/wc-api/wc_stripe/", ambiguous(2)),
             ("/x/../wc%2Dapi//wc_str!ipe", ambiguous(2)),
         ] {
@@ -289,6 +316,10 @@ mod tests {
             "/?x[callback]=gravityformsstripe",
             "/index.php?option=com_shop&task=list",
             "/component/shop?task=list",
+            "/our-shop?task=webhook",
+            "/our-shop?controller=stripe&task=list",
+            "/our-shop?task=stripe.list",
+            "/our-shop?task[list]=stripe",
             "/our-shop?Itemid=5&option=com_shop",
             "/wc-api/v3/wc_stripe",
             "/wc-api",

@@ -285,6 +285,9 @@ async fn pairs_that_are_split_between_query_and_form_are_rejected() {
         "/our-shop?task=stripe.webhook",
         "/index.php?Itemid=5&task=stripe.webhook",
         "/?task=stripe.webhook",
+        "/index.php?option=com_shop&controller=stripe&task=webhook",
+        "/index.php?option=com_shop&task[stripe.webhook]=1",
+        "/index.php?option=com_shop&task=stripe.webhook.x",
     ] {
         program
             .send(&Event::checkout().signed().target(target))
