@@ -80,7 +80,7 @@ impl ResponseNotes {
     pub(super) fn take_head(&self, status: u16) -> Option<PassedHead> {
         let mut heads = self.lock_heads();
         let at = heads.iter().position(|head| head.status == status)?;
-        heads.drain(..=at).last()
+        heads.drain(..=at).next_back()
     }
 
     fn lock_heads(&self) -> std::sync::MutexGuard<'_, VecDeque<PassedHead>> {
