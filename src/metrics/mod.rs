@@ -4,11 +4,13 @@
 //! - `families`: the name, type, help and labels of every metric
 //! - `labels`: the label values that the program chooses
 //! - `endpoint`: the series of one endpoint ([`EndpointMetrics`]), looked up once, so that counting is a few atomic additions
+//! - `ledger_files`: the sizes of an SQLite ledger's files
 //! - `refusals`: the counter of what the limits of `[server]` refuse
 
 mod endpoint;
 mod families;
 mod labels;
+mod ledger_files;
 mod refusals;
 
 pub use endpoint::EndpointMetrics;
@@ -16,6 +18,7 @@ pub use labels::{ApiResult, DeliveryResult, LedgerOp, StatusClass};
 pub use refusals::RefusalReason;
 
 use families::Families;
+use ledger_files::LedgerFiles;
 use prometheus::{Gauge, Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 use refusals::RefusalCounters;
 use sha2::{Digest, Sha256};
@@ -60,6 +63,7 @@ pub struct Metrics {
     log_lines_dropped: IntCounter,
     unguarded_webhooks: IntCounter,
     refusals: RefusalCounters,
+    ledger_files: LedgerFiles,
     reload_successful: IntGauge,
     reload_timestamp: Gauge,
     in_flight: IntGauge,
@@ -98,6 +102,7 @@ impl Metrics {
             log_lines_dropped: families.log_lines_dropped.clone(),
             unguarded_webhooks: families.unguarded_webhooks.clone(),
             refusals: RefusalCounters::new(&registry),
+            ledger_files: LedgerFiles::new(&registry),
             reload_successful: families.reload_successful.clone(),
             reload_timestamp: families.reload_timestamp.clone(),
             in_flight: families.in_flight.clone(),
@@ -203,6 +208,16 @@ impl Metrics {
         self.families.ledger_info.with_label_values(&[&id]).set(1);
     }
 
+    /// Sets the size of the SQLite ledger's write-ahead log, in bytes.
+    pub fn set_ledger_wal(&self, bytes: u64) {
+        self.ledger_files.set_wal(bytes);
+    }
+
+    /// Sets the free room on the disk of the SQLite ledger, in bytes.
+    pub fn set_ledger_disk_free(&self, bytes: u64) {
+        self.ledger_files.set_disk_free(bytes);
+    }
+
     /// Counts a POST request with a `Stripe-Signature` that passed through, since no webhook has its path.
     pub fn unguarded_webhook(&self) {
         self.unguarded_webhooks.inc();
@@ -297,6 +312,8 @@ mod tests {
         metrics.endpoint("/webhooks/stripe", 2);
         metrics.guard_reasons(&["spelling"]);
         metrics.set_ledger("marker");
+        metrics.set_ledger_wal(0);
+        metrics.set_ledger_disk_free(0);
         metrics.set_backlog("/webhooks/stripe", EndpointBacklog::default());
         metrics
     }

@@ -10,6 +10,7 @@
 //! | `index`, `bloom` | what is held in memory to find an event's row |
 //! | `local_leases`, `inline_runs` | the leases of this process, by the monotonic clock; RUNNING inline events |
 //! | `schema` | the tables, their version, and how a connection is set up |
+//! | `checkpoint` | checkpoints of the write-ahead log |
 //! | `reader`, `backlog` | queries beside the writer: pages, one record; unsettled events |
 //! | `now` | the time of a transaction |
 //! | `stats` | what a file holds, in numbers |
@@ -21,6 +22,7 @@
 
 mod backlog;
 mod bloom;
+mod checkpoint;
 mod error;
 mod file_identity;
 mod index;
@@ -80,7 +82,8 @@ pub struct SqliteLedger {
 impl SqliteLedger {
     /// Opens the ledger at `path` in the background, and keeps trying until it succeeds. Creates file and directory if
     /// they are missing. Settled events are deleted `retention` after they were settled. A file that was deleted or
-    /// replaced is logged, and counted in `metrics`.
+    /// replaced is logged, and counted in `metrics`, which also have the size of the write-ahead log and the room on
+    /// its disk.
     ///
     /// While the ledger is unavailable, claims fail at once and [`health`](Ledger::health) has the reason.
     pub fn start(path: PathBuf, retention: Duration, metrics: Arc<Metrics>) -> Self {
@@ -93,6 +96,7 @@ impl SqliteLedger {
             retention,
             queue: queue.clone(),
             hasher: hasher.clone(),
+            metrics: Arc::clone(&metrics),
             pressure: Arc::clone(&pressure),
         };
         let writer = Writer {

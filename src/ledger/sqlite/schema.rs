@@ -20,7 +20,10 @@ const APPLICATION: i64 = 0x4374_536e;
 
 /// The time to wait for another program's lock. A claim that waits behind one such timeout fails after the next, so
 /// within a second.
-const BUSY_TIMEOUT: Duration = Duration::from_millis(400);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_millis(400);
+
+/// The size in bytes above which the file of the write-ahead log is cut. SQLite keeps a file of this size for reuse.
+pub(super) const WAL_SIZE_LIMIT: u64 = 64 << 20;
 
 /// The tables of version 1. Times are Unix milliseconds, except `created`, which is Stripe's, in seconds. States are
 /// those of [`State`](crate::ledger::State). `query` holds the [`variant`](crate::ledger::EventKey::variant) of an event's key.
@@ -186,7 +189,7 @@ fn configure(conn: &Connection, cache_kib: i64) -> rusqlite::Result<()> {
     conn.pragma_update(None, "synchronous", "full")?;
     // The maintenance thread checkpoints, so that no claim waits for it.
     conn.pragma_update(None, "wal_autocheckpoint", 0)?;
-    conn.pragma_update(None, "journal_size_limit", 64 << 20)?;
+    conn.pragma_update(None, "journal_size_limit", WAL_SIZE_LIMIT as i64)?;
     conn.pragma_update(None, "cache_size", -cache_kib)?;
     conn.pragma_update(None, "temp_store", "memory")?;
     conn.pragma_update(None, "trusted_schema", false)

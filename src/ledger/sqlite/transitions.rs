@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, Result, Statement};
 
+use super::checkpoint;
 use super::index::{KeyHash, KeyHasher};
 use super::inline_runs::InlineRuns;
 use super::local_leases::LocalLeases;
@@ -133,9 +134,9 @@ impl<'c> Transitions<'c> {
         self.conn.execute("INSERT OR REPLACE INTO meta VALUES (?1, ?2)", (name, head)).map(drop)
     }
 
-    /// Checkpoints what it can without waiting for readers. Must be called outside of a transaction.
+    /// Completes a checkpoint without waiting for readers. Must be called outside of a transaction.
     pub(super) fn checkpoint(&self) -> Result<()> {
-        self.conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+        checkpoint::complete(self.conn)
     }
 
     /// Leases an event for an inline delivery.

@@ -273,7 +273,7 @@ impl Prometheus {
 struct Known(BTreeMap<String, BTreeMap<String, BTreeSet<String>>>);
 
 /// The words of an expression that are neither metrics nor labels.
-const WORDS: [&str; 15] = [
+const WORDS: [&str; 16] = [
     "absent",
     "and",
     "by",
@@ -308,6 +308,7 @@ impl Known {
             }
         }
         Self(known)
+    "min",
     }
 
     #[track_caller]

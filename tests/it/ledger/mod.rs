@@ -12,6 +12,8 @@
 //! - `lookup`: look-ups of events by their id
 //! - `replicas`: several programs on one Redis
 
+//! - `slow_disk`: the disk of the SQLite file does not answer
+//! - `wal`: another program reads the SQLite file, so that its write-ahead log grows
 mod abandoned;
 mod clocks;
 mod contract;
@@ -26,6 +28,7 @@ mod sqlite;
 
 use std::sync::Arc;
 use std::time::Duration;
+mod wal;
 
 use countersign::clock;
 use countersign::ledger::{Arrival, Claim, EventKey, Health, Lease, Ledger};

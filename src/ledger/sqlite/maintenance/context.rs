@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::pressure::MaintenancePressure;
 use crate::ledger::sqlite::index::KeyHasher;
 use crate::ledger::sqlite::queue::Queue;
+use crate::metrics::Metrics;
 
 /// The settings and shared parts that maintenance works with.
 pub(in crate::ledger::sqlite) struct MaintenanceContext {
@@ -18,6 +19,8 @@ pub(in crate::ledger::sqlite) struct MaintenanceContext {
     pub(in crate::ledger::sqlite) queue: Arc<Queue>,
     /// The hasher that the writer's index and Bloom filter use.
     pub(in crate::ledger::sqlite) hasher: KeyHasher,
+    /// The gauges of the files.
+    pub(in crate::ledger::sqlite) metrics: Arc<Metrics>,
     /// The counters that the writer updates.
     pub(in crate::ledger::sqlite) pressure: Arc<MaintenancePressure>,
 }

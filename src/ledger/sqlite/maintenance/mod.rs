@@ -2,26 +2,31 @@
 //! schedule and runs when the writer notifies it.
 //!
 //! `tasks` has the work itself; `statements` the operations that the writer runs for it; `pressure` the counters that
-//! decide when there is enough to do; `context` what thread and tasks share; `clock_watch` whether the clock has jumped.
+//! decide when there is enough to do; `context` what thread and tasks share; `session` the connection to one opening of
+//! the file; `clock_watch` whether the clock has jumped. `wal_monitor` watches the size of the write-ahead log, and
+//! `lock_holders` finds who keeps it from being cut.
 
 mod clock_watch;
 mod context;
+mod lock_holders;
 mod pressure;
+mod session;
 pub(super) mod statements;
 mod tasks;
+mod wal_monitor;
 
-use std::sync::mpsc;
-use std::time::Duration;
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use self::clock_watch::ClockWatch;
+use self::session::MaintenanceSession;
 use self::tasks::Tasks;
-use super::error::file_error;
+use self::wal_monitor::{CHECK_INTERVAL, WalMonitor};
 use crate::clock;
 use crate::ledger::LedgerError;
 use crate::ledger::abandoned::SWEEP_INTERVAL;
-use crate::ledger::retention::{MAX_ADVANCE_PERIODS, sweep_period};
+use crate::ledger::retention::sweep_period;
 
 pub(super) use self::context::MaintenanceContext;
 pub(super) use self::pressure::MaintenancePressure;
@@ -55,85 +60,78 @@ impl MaintenanceThread {
     /// Runs until [`Command::Stop`], or until no sender is left.
     pub(super) fn run(self) {
         let period = sweep_period(self.context.retention);
-        let watch = ClockWatch::new(clock::unix_millis(), clock::instant());
-        let mut session =
-            MaintenanceSession { context: &self.context, period, watch, epoch: None, tasks: None };
-        let (mut next_sweep, mut next_look) = (clock::instant() + period, clock::instant() + SWEEP_INTERVAL);
+        let mut session = MaintenanceSession::new(&self.context, period);
+        let mut monitor = WalMonitor::new(self.context.path.clone(), Arc::clone(&self.context.metrics));
+        let mut schedule = MaintenanceSchedule::new(period);
         loop {
-            let timeout = next_sweep.min(next_look).saturating_duration_since(clock::instant());
-            let result = match self.commands.recv_timeout(timeout) {
+            let timeout = schedule.next().saturating_duration_since(clock::instant());
+            match self.commands.recv_timeout(timeout) {
                 Ok(Command::Stop) | Err(mpsc::RecvTimeoutError::Disconnected) => return,
                 Ok(Command::Opened { epoch }) => {
+                    session.attach(epoch);
                     // The first sweep follows at once: it also builds the Bloom filter.
-                    (session.epoch, next_sweep) = (Some(epoch), clock::instant());
-                    Ok(())
+                    (schedule.sweep, schedule.check) = (clock::instant(), clock::instant());
                 }
                 Ok(Command::Detach(detached)) => {
-                    (session.epoch, session.tasks) = (None, None);
+                    session.detach();
                     drop(detached);
-                    Ok(())
                 }
                 Ok(Command::Sweep(reply_tx)) => {
                     // The caller may have stopped waiting.
                     let _ = reply_tx.send(session.sweep());
-                    Ok(())
                 }
                 Ok(Command::Run) => {
                     self.context.pressure.acknowledge();
-                    session.open().and_then(Tasks::run)
+                    warn_if_failed(session.open().and_then(Tasks::run));
                 }
-                Err(mpsc::RecvTimeoutError::Timeout) if next_look < next_sweep => {
-                    next_look = clock::instant() + SWEEP_INTERVAL;
-                    session.watch.observe(clock::unix_millis(), clock::instant());
-                    session.fail_abandoned()
-                }
-                Err(mpsc::RecvTimeoutError::Timeout) => {
-                    next_sweep = clock::instant() + period;
-                    session.sweep().map(drop)
-                }
-            };
-            if let Err(reason) = result {
-                tracing::warn!(%reason, "ledger maintenance failed, retrying later");
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
             }
+            // Not only after a timeout: under load one command follows the other.
+            schedule.run_due(&mut session, &mut monitor);
         }
     }
 }
 
-/// The thread's connection to one opening of the file.
-struct MaintenanceSession<'k> {
-    context: &'k MaintenanceContext,
+/// When the next run of each recurring task begins.
+struct MaintenanceSchedule {
     /// The time between two sweeps.
     period: Duration,
-    watch: ClockWatch,
-    /// The number of the current opening; `None` while the writer has the file closed.
-    epoch: Option<u64>,
-    /// The tasks on an open connection; `None` until they are first needed.
-    tasks: Option<Tasks<'k>>,
+    sweep: Instant,
+    /// The next look for abandoned events.
+    look: Instant,
+    /// The next look at the sizes of the files.
+    check: Instant,
 }
 
-impl<'k> MaintenanceSession<'k> {
-    /// Opens the maintenance connection if needed; a failure is retried on the next command.
-    fn open(&mut self) -> Result<&mut Tasks<'k>, LedgerError> {
-        let tasks = match (self.tasks.take(), self.epoch) {
-            (Some(tasks), _) => tasks,
-            (None, Some(epoch)) => Tasks::open(self.context, epoch)?,
-            (None, None) => return Err(file_error(&self.context.path, "it is not open")),
-        };
-        Ok(self.tasks.insert(tasks))
+impl MaintenanceSchedule {
+    fn new(period: Duration) -> Self {
+        let now = clock::instant();
+        Self { period, sweep: now + period, look: now + SWEEP_INTERVAL, check: now + CHECK_INTERVAL }
     }
 
-    /// Deletes what has expired, if the clock has run steadily for a whole period, and returns the number of events.
-    fn sweep(&mut self) -> Result<u64, LedgerError> {
-        let steady = self.watch.observe(clock::unix_millis(), clock::instant());
-        let advance = (steady >= self.period).then_some(self.period * MAX_ADVANCE_PERIODS);
-        self.open()?.sweep(advance)
+    fn next(&self) -> Instant {
+        self.sweep.min(self.look).min(self.check)
     }
 
-    /// Makes abandoned events FAILED, if the file is open.
-    fn fail_abandoned(&mut self) -> Result<(), LedgerError> {
-        if self.epoch.is_none() {
-            return Ok(());
+    /// Runs the tasks that are due, and schedules them again.
+    fn run_due(&mut self, session: &mut MaintenanceSession<'_>, monitor: &mut WalMonitor) {
+        if clock::instant() >= self.sweep {
+            self.sweep = clock::instant() + self.period;
+            warn_if_failed(session.sweep().map(drop));
         }
-        self.open()?.fail_abandoned()
+        if clock::instant() >= self.look {
+            self.look = clock::instant() + SWEEP_INTERVAL;
+            warn_if_failed(session.fail_abandoned());
+        }
+        if clock::instant() >= self.check {
+            self.check = clock::instant() + CHECK_INTERVAL;
+            warn_if_failed(monitor.check(session));
+        }
+    }
+}
+
+fn warn_if_failed(result: Result<(), LedgerError>) {
+    if let Err(reason) = result {
+        tracing::warn!(%reason, "ledger maintenance failed, retrying later");
     }
 }

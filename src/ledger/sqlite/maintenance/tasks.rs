@@ -14,6 +14,7 @@ use crate::clock;
 use crate::ledger::LedgerError;
 use crate::ledger::millis::millis;
 use crate::ledger::sqlite::bloom::BloomFilter;
+use crate::ledger::sqlite::checkpoint;
 use crate::ledger::sqlite::error::{file_error, sqlite_error};
 use crate::ledger::sqlite::index::KeyHash;
 use crate::ledger::sqlite::queue::Job;
@@ -35,6 +36,12 @@ const MAX_ARCHIVE_CHUNK: usize = 1024;
 /// The longest time by which the clock may be ahead of the newest settlement. A clock that is wrong for a minute, as
 /// after a virtual machine's sleep, must not delete everything.
 const MAX_CLOCK_ADVANCE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The largest number of frames in the write-ahead log that a checkpoint leaves to the writer: 8 MiB.
+const MAX_WRITER_FRAMES: u64 = 2048;
+
+/// The largest number of passes of a checkpoint beside the writer. Each copies what was written during the one before.
+const MAX_PASSES: usize = 3;
 
 /// Rows of `archive` read in one statement.
 const ARCHIVE_SCAN_ROWS: usize = 4096;
@@ -163,7 +170,7 @@ impl<'k> Tasks<'k> {
 
     /// Checkpoints and archives, if there is enough to do.
     pub(super) fn run(&mut self) -> Result<(), LedgerError> {
-        self.checkpoint()?;
+        self.checkpoint_if_needed()?;
         self.archive()
     }
 
@@ -198,21 +205,31 @@ impl<'k> Tasks<'k> {
 
     /// Checkpoints in two steps. This thread copies nearly everything beside the writer; the writer then copies what
     /// was committed since, and its write-ahead log restarts. Without the second step, steady load lets it grow forever.
-    fn checkpoint(&self) -> Result<(), LedgerError> {
-        if !self.context.pressure.wants_checkpoint() {
-            return Ok(());
-        }
+    /// While a reader holds many frames back, the writer is left alone: it could not copy them either.
+    pub(super) fn checkpoint(&self) -> Result<(), LedgerError> {
         self.context.pressure.record_checkpoint();
-        self.conn
-            .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
-            .map_err(|e| sqlite_error(&self.context.path, &e))?;
+        let mut before = None;
+        for _ in 0..MAX_PASSES {
+            let progress =
+                checkpoint::passive(&self.conn).map_err(|e| sqlite_error(&self.context.path, &e))?;
+            if progress.remaining() <= MAX_WRITER_FRAMES {
+                break;
+            }
+            if before.replace(progress.copied()) == Some(progress.copied()) {
+                return Ok(());
+            }
+        }
         self.send(MaintenanceOp::Checkpoint).map(drop)
+    }
+
+    fn checkpoint_if_needed(&self) -> Result<(), LedgerError> {
+        if self.context.pressure.wants_checkpoint() { self.checkpoint() } else { Ok(()) }
     }
 
     /// Has the writer run an operation, then checkpoints if needed: the operations themselves fill the write-ahead log.
     fn execute(&self, op: MaintenanceOp) -> Result<u64, LedgerError> {
         let rows = self.send(op)?;
-        self.checkpoint()?;
+        self.checkpoint_if_needed()?;
         Ok(rows)
     }
 
