@@ -1,6 +1,7 @@
 //! From an attempt's result to the ledger's record of it. Owns what a failed attempt becomes, and the retries of a
 //! settlement that the ledger did not take. It never makes an attempt.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -107,28 +108,21 @@ impl SettlementRecorder {
     async fn record_with_retries(self, mut lease: Lease, settlement: Settlement) {
         let is_delivered = matches!(settlement, Settlement::Delivered { .. });
         let (before, after) = settlement.failpoints();
-        let mut unrecorded = None;
+        let mut lateness = Lateness { recorder: &self, is_delivered, reported: false, unrecorded: None };
         let mut wait = FIRST_RETRY;
         let mut failures = 0_u32;
         loop {
             failpoint::hit(before);
-            match self.ledger.settle(lease, settlement).await {
+            match self.settle(lease, settlement, &mut lateness).await {
                 Ok(Settled::Recorded | Settled::Superseded) => {
                     failpoint::hit(after);
-                    if failures > 0 {
-                        tracing::info!(failures, "delivery result recorded after retry");
+                    if lateness.reported {
+                        tracing::info!(failures, "delivery result recorded late");
                     }
                     return;
                 }
                 Err(SettleError { lease: returned, error }) => {
-                    if failures == 0 {
-                        if is_delivered {
-                            self.metrics.settle_failed();
-                            unrecorded = Some(UnrecordedGuard::new(&self.unrecorded));
-                        }
-                        let id = &*returned.key().id;
-                        tracing::error!(event.id = id, %error, "failed to record delivery result, retrying");
-                    }
+                    lateness.report(&returned.key().id, &error);
                     failures = failures.saturating_add(1);
                     // A 2xx stays true for ever. Another result is of no use once the event can be leased again.
                     if !is_delivered && returned.remaining(clock::instant()).is_zero() {
@@ -139,8 +133,47 @@ impl SettlementRecorder {
             }
             sleep(wait).await;
             // No back-off for a 2xx: it has to be recorded before the event can be leased again.
-            wait = if unrecorded.is_some() { FIRST_RETRY } else { (wait * 2).min(MAX_RETRY) };
+            wait = if lateness.unrecorded.is_some() { FIRST_RETRY } else { (wait * 2).min(MAX_RETRY) };
         }
+    }
+
+    /// Settles, and reports a ledger that does not answer within [`SETTLE_WAIT`]. A disk that hangs returns no error.
+    async fn settle(
+        &self,
+        lease: Lease,
+        settlement: Settlement,
+        lateness: &mut Lateness<'_>,
+    ) -> Result<Settled, SettleError> {
+        let id = lease.key().id.clone();
+        let mut settling = self.ledger.settle(lease, settlement);
+        if let Ok(result) = timeout(SETTLE_WAIT, &mut settling).await {
+            return result;
+        }
+        lateness.report(&id, &"the ledger has not answered yet");
+        settling.await
+    }
+}
+
+/// What is known about a settlement that is not recorded in time. It is logged and counted once.
+struct Lateness<'r> {
+    recorder: &'r SettlementRecorder,
+    is_delivered: bool,
+    reported: bool,
+    /// Some for a 2xx, from the report on.
+    unrecorded: Option<UnrecordedGuard>,
+}
+
+impl Lateness<'_> {
+    fn report(&mut self, id: &str, error: &dyn fmt::Display) {
+        if self.reported {
+            return;
+        }
+        self.reported = true;
+        if self.is_delivered {
+            self.recorder.metrics.settle_failed();
+            self.unrecorded = Some(UnrecordedGuard::new(&self.recorder.unrecorded));
+        }
+        tracing::error!(event.id = id, %error, "failed to record delivery result, retrying");
     }
 }
 

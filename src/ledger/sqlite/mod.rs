@@ -145,7 +145,8 @@ impl SqliteLedger {
         swept.await.unwrap_or_else(|_| Err(stopped()))
     }
 
-    /// Sends a job to the writer and waits for the reply, for [`REPLY_TIMEOUT`] at most.
+    /// Sends a job to the writer and waits for the reply, for [`REPLY_TIMEOUT`] at most. After one such wait in vain,
+    /// calls fail at once until the writer goes on.
     async fn call<T>(
         &self,
         job: Job,
@@ -155,16 +156,10 @@ impl SqliteLedger {
         if let Ok(received) = tokio::time::timeout(REPLY_TIMEOUT, &mut reply).await {
             return received.unwrap_or_else(|_| Err(file_error(&self.path, "its writer stopped")));
         }
-        self.queue.mark_stalled();
-        match reply.try_recv() {
-            // The reply came just now. The writer may have recorded its progress before the stall was recorded, and
-            // nothing else would clear the stall on an idle ledger.
-            Ok(received) => {
-                self.queue.mark_progress();
-                received
-            }
-            Err(_) => Err(self.stalled()),
-        }
+        let stalled = self.stalled();
+        self.queue.mark_stalled(&stalled);
+        // The reply may have come just now, and the job may just have failed with those in the queue.
+        reply.try_recv().unwrap_or(Err(stalled))
     }
 
     fn stalled(&self) -> LedgerError {
@@ -211,10 +206,7 @@ impl Ledger for SqliteLedger {
     }
 
     fn health(&self) -> Health {
-        match self.queue.health() {
-            Health::Ready if self.queue.is_stalled() => Health::NotReady { reason: self.stalled().reason() },
-            health @ (Health::Ready | Health::NotReady { .. }) => health,
-        }
+        self.queue.health()
     }
 
     async fn enqueue(
@@ -298,9 +290,7 @@ mod tests {
         Arrival { key, event_type: "invoice.paid".into(), created: None, livemode: None, account: None }
     }
 
-    /// This test stands in for the writer: it takes jobs and does not reply.
-    #[tokio::test(start_paused = true)]
-    async fn a_disk_that_does_not_answer_is_not_ready_until_it_does() {
+    fn open_queue() -> (Arc<Queue>, SqliteLedger) {
         let queue = Arc::new(Queue::new(LedgerError::new("not open yet")));
         queue.resume();
         let ledger = SqliteLedger {
@@ -310,15 +300,63 @@ mod tests {
             usual_lease: Arc::default(),
             thread: Mutex::new(None),
         };
-        assert_eq!(ledger.health(), Health::Ready);
-        let error = ledger.claim(arrival(), Duration::from_secs(37)).await.unwrap_err();
-        assert_eq!(error.to_string(), "ledger ledger.db: its disk did not answer in time");
-        assert_eq!(ledger.health(), Health::NotReady { reason: error.to_string().into() });
+        (queue, ledger)
+    }
 
-        let mut group = Vec::new();
-        assert!(queue.take(&mut group, 9));
-        group.into_iter().for_each(|job| job.fail(LedgerError::new("no caller waits")));
-        queue.mark_progress();
+    const LATE: &str = "ledger ledger.db: its disk did not answer in time";
+
+    /// This test stands in for the writer: it takes jobs and does not reply.
+    #[tokio::test(start_paused = true)]
+    async fn calls_fail_at_once_from_the_first_that_waited_in_vain_until_the_writer_goes_on() {
+        let (queue, ledger) = open_queue();
         assert_eq!(ledger.health(), Health::Ready);
+        let claim = || ledger.claim(arrival(), Duration::from_secs(37));
+        let (first, mut group) = (claim(), Vec::new());
+        tokio::pin!(first);
+        assert!(futures_util::poll!(&mut first).is_pending());
+        assert!(queue.take(&mut group, 9));
+        let start = tokio::time::Instant::now();
+        tokio::time::advance(Duration::from_secs(3)).await;
+        let second = claim();
+        tokio::pin!(second);
+        assert!(futures_util::poll!(&mut second).is_pending());
+
+        // The first is with the writer; the second waits in the queue and fails with it.
+        let (first, second) = tokio::join!(first, second);
+        for result in [first, second, claim().await] {
+            assert_eq!(result.unwrap_err().to_string(), LATE);
+        }
+        assert_eq!(start.elapsed(), REPLY_TIMEOUT);
+        assert_eq!(ledger.health(), Health::NotReady { reason: LATE.into() });
+        ledger.backlog().await.unwrap_err();
+
+        // A settlement waits for the writer, however long that takes.
+        let lease = Lease::new(arrival(), 1, 1, clock::instant());
+        let settle = ledger.settle(lease, Settlement::Delivered { status: 200 });
+        tokio::pin!(settle);
+        assert!(futures_util::poll!(&mut settle).is_pending());
+        group.clear();
+        assert!(queue.take(&mut group, 9));
+        assert!(matches!(&group[..], [Job::Settle { .. }]), "the second is not in the queue any more");
+        assert_eq!(ledger.health(), Health::Ready);
+        group.into_iter().for_each(|job| job.fail(LedgerError::new("over")));
+        settle.await.unwrap_err();
+    }
+
+    /// This test stands in for the writer: it has replied, and stalls in a checkpoint.
+    #[tokio::test(start_paused = true)]
+    async fn stall_that_leaves_the_queue_empty_ends_when_the_writer_waits_for_jobs() {
+        let (queue, ledger) = open_queue();
+        let error = ledger.claim(arrival(), Duration::from_secs(37)).await.unwrap_err();
+        assert_eq!(error.to_string(), LATE);
+        let writer = std::thread::spawn({
+            let queue = Arc::clone(&queue);
+            move || queue.take(&mut Vec::new(), 9)
+        });
+        while ledger.health() != Health::Ready {
+            std::thread::yield_now();
+        }
+        queue.close();
+        assert!(!writer.join().unwrap());
     }
 }

@@ -1,9 +1,8 @@
 //! The queue between callers and the writer: single jobs in, whole groups out. While the ledger is unavailable, jobs
-//! fail at once with the reason. The queue is therefore also the ledger's health: whether it accepts jobs, and whether
-//! the writer has stalled.
+//! fail at once with the reason. While the writer has stalled, so do all that a caller waits for: nothing piles up behind
+//! a disk that does not answer. The queue is therefore also the ledger's health.
 
 use std::mem;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -61,6 +60,12 @@ pub(super) enum Job {
 }
 
 impl Job {
+    /// Whether its caller waits for a limited time only. A settlement holds a lease, which only its reply can return, and
+    /// maintenance waits for the writer anyway.
+    fn has_deadline(&self) -> bool {
+        !matches!(self, Self::Settle { .. } | Self::Maintain { .. })
+    }
+
     /// Replies with an error. A caller that stopped waiting does not get it.
     pub(super) fn fail(self, error: LedgerError) {
         match self {
@@ -82,8 +87,6 @@ pub(super) struct Queue {
     state: Mutex<QueueState>,
     /// Wakes the writer: a job was pushed, or the queue was closed.
     wake: Condvar,
-    /// A caller gave up waiting, and the writer has not finished a group since.
-    stalled: AtomicBool,
 }
 
 struct QueueState {
@@ -91,6 +94,19 @@ struct QueueState {
     admission: Admission,
     /// The writer waits for `wake`. Pushing notifies only then.
     waiting: bool,
+    /// Why jobs fail at once: a caller gave up waiting, and the writer has not asked for jobs since.
+    stalled: Option<LedgerError>,
+}
+
+impl QueueState {
+    /// The reason to refuse this job; `None` if it is accepted.
+    fn rejection(&self, job: &Job) -> Option<LedgerError> {
+        match &self.admission {
+            Admission::Open => self.stalled.clone().filter(|_| job.has_deadline()),
+            Admission::Suspended(reason) => Some(reason.clone()),
+            Admission::Closed => Some(closed()),
+        }
+    }
 }
 
 /// Whether the queue accepts jobs.
@@ -108,42 +124,39 @@ impl Queue {
     pub(super) fn new(reason: LedgerError) -> Self {
         let admission = Admission::Suspended(reason);
         Self {
-            state: Mutex::new(QueueState { jobs: Vec::new(), admission, waiting: false }),
+            state: Mutex::new(QueueState { jobs: Vec::new(), admission, waiting: false, stalled: None }),
             wake: Condvar::new(),
-            stalled: AtomicBool::new(false),
         }
     }
 
     /// Queues a job, or fails it at once.
     pub(super) fn push(&self, job: Job) {
         let mut state = self.lock();
-        let error = match &state.admission {
-            Admission::Open => {
-                state.jobs.push(job);
-                if mem::take(&mut state.waiting) {
-                    // Unlocked first, so that the writer does not wake up to wait for the lock.
-                    drop(state);
-                    self.wake.notify_one();
-                }
-                return;
-            }
-            Admission::Suspended(reason) => reason.clone(),
-            Admission::Closed => closed(),
-        };
-        drop(state);
-        job.fail(error);
+        if let Some(reason) = state.rejection(&job) {
+            drop(state);
+            return job.fail(reason);
+        }
+        state.jobs.push(job);
+        if mem::take(&mut state.waiting) {
+            // Unlocked first, so that the writer does not wake up to wait for the lock.
+            drop(state);
+            self.wake.notify_one();
+        }
     }
 
     /// Waits for jobs and moves up to `limit` of them to `group`, in order. Returns false once the queue is closed and
-    /// empty.
+    /// empty. This call ends a stall.
     pub(super) fn take(&self, group: &mut Vec<Job>, limit: usize) -> bool {
         let mut state = self.lock();
+        state.stalled = None;
         while state.jobs.is_empty() {
             if matches!(state.admission, Admission::Closed) {
                 return false;
             }
             state.waiting = true;
             state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+            // A caller may have given up between the push that woke this thread and now.
+            state.stalled = None;
         }
         if group.is_empty() && state.jobs.len() <= limit {
             // The common case swaps the two buffers and allocates nothing.
@@ -155,19 +168,18 @@ impl Queue {
         true
     }
 
-    /// Records that a caller got no reply in time.
-    pub(super) fn mark_stalled(&self) {
-        self.stalled.store(true, Ordering::SeqCst);
-    }
-
-    /// Records that the writer has replied to a group.
-    pub(super) fn mark_progress(&self) {
-        self.stalled.store(false, Ordering::SeqCst);
-    }
-
-    /// Whether a caller got no reply in time and the writer has made no progress since.
-    pub(super) fn is_stalled(&self) -> bool {
-        self.stalled.load(Ordering::SeqCst)
+    /// Records that a caller got no reply in time, unless the writer waits for jobs. Until it does so again, every job
+    /// with a deadline fails with this error: those in the queue now, later ones when they are pushed.
+    pub(super) fn mark_stalled(&self, reason: &LedgerError) {
+        let mut state = self.lock();
+        if state.waiting {
+            return;
+        }
+        state.stalled = Some(reason.clone());
+        let (late, others) = mem::take(&mut state.jobs).into_iter().partition(Job::has_deadline);
+        state.jobs = others;
+        drop(state);
+        fail_all(late, reason);
     }
 
     /// Accepts jobs, unless the queue is closed.
@@ -192,7 +204,7 @@ impl Queue {
             state.admission = Admission::Suspended(reason.clone());
         }
         drop(state);
-        jobs.into_iter().for_each(|job| job.fail(reason.clone()));
+        fail_all(jobs, reason);
         is_new
     }
 
@@ -218,17 +230,23 @@ impl Queue {
 
     /// Whether jobs are accepted, and if not, why.
     pub(super) fn health(&self) -> Health {
-        match &self.lock().admission {
-            Admission::Open => Health::Ready,
-            Admission::Suspended(reason) => Health::NotReady { reason: reason.reason() },
-            Admission::Closed => Health::NotReady { reason: closed().reason() },
-        }
+        let state = self.lock();
+        let reason = match &state.admission {
+            Admission::Open => state.stalled.as_ref().map(LedgerError::reason),
+            Admission::Suspended(reason) => Some(reason.reason()),
+            Admission::Closed => Some(closed().reason()),
+        };
+        reason.map_or(Health::Ready, |reason| Health::NotReady { reason })
     }
 
     /// Locks the state. A panic under the lock leaves it consistent: every change is one assignment or one push.
     fn lock(&self) -> MutexGuard<'_, QueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn fail_all(jobs: Vec<Job>, reason: &LedgerError) {
+    jobs.into_iter().for_each(|job| job.fail(reason.clone()));
 }
 
 fn closed() -> LedgerError {

@@ -217,7 +217,6 @@ impl Writer {
     fn fail_all(&self, group: &mut Vec<Job>, reason: &LedgerError) {
         self.suspend(reason);
         group.drain(..).for_each(|job| job.fail(reason.clone()));
-        self.queue.mark_progress();
     }
 
     fn suspend(&self, reason: &LedgerError) {

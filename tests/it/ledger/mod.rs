@@ -26,6 +26,7 @@ mod redis_faults;
 mod replicas;
 mod sqlite;
 
+mod slow_disk;
 use std::sync::Arc;
 use std::time::Duration;
 mod wal;

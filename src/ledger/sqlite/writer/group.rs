@@ -70,7 +70,6 @@ impl Writer {
         for (job, outcome) in group.drain(..).zip(outcomes) {
             self.reply(job, outcome);
         }
-        self.queue.mark_progress();
         if checkpoint {
             transitions.checkpoint()?;
         }
