@@ -25,7 +25,7 @@ mod frameworks;
 mod gunicorn;
 mod imports;
 mod parsers;
-mod prometheus;
+pub mod prometheus;
 mod restart;
 mod routers;
 mod sdk;

@@ -61,6 +61,22 @@ fn every_alert_is_documented() {
 }
 
 #[test]
+fn every_metric_has_a_panel() {
+    let page = include_str!("../../../docs/metrics.md");
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `countersign_"));
+    let names: Vec<_> = rows.map(|row| row.split('`').next().unwrap()).collect();
+    assert!(names.len() > 20, "{names:?}");
+    let queries: Vec<_> = dashboard().into_iter().map(|(_, query)| query).collect();
+    for name in names {
+        let shown = |query: &String| {
+            let suffixes = ["{", "_bucket{", ")"].map(|end| format!("countersign_{name}{end}"));
+            suffixes.iter().any(|metric| query.contains(metric))
+        };
+        assert!(queries.iter().any(shown), "no panel shows countersign_{name}");
+    }
+}
+
+#[test]
 fn rules_use_the_default_limits() {
     let built_in: toml::Table = include_str!("../../../config/countersign.toml").parse().unwrap();
     for (key, metric) in [("max_connections", "countersign_inflight"), ("max_webhooks", "countersign_events")]
@@ -190,14 +206,15 @@ fn filled_in(expression: &str) -> String {
 }
 
 /// A real Prometheus with the shipped rules that scrapes a program.
-struct Prometheus {
+pub struct Prometheus {
     tool: Tool,
     address: Address,
     _home: TempDir,
 }
 
 impl Prometheus {
-    async fn start(program: &Address) -> Self {
+    /// Starts it, and waits until it is ready.
+    pub async fn start(program: &Address) -> Self {
         // A free port is not reserved: another process may take it first.
         for _ in 0..5 {
             let mut prometheus = Self::launch(program, free_port());
@@ -261,6 +278,16 @@ impl Prometheus {
         }
     }
 
+    /// Waits until an alert fires.
+    pub async fn fires(&self, alert: &str) {
+        until(format!("{alert} to fire"), async || {
+            let rules = self.rules().await;
+            let rule = rules.iter().find(|rule| rule["name"] == alert).expect("an alert of the rules");
+            (rule["state"] == "firing").then_some(())
+        })
+        .await;
+    }
+
     /// Returns the rules as Prometheus has loaded them.
     async fn rules(&self) -> Vec<Value> {
         let groups = self.ask("/api/v1/rules").await["groups"].take();
@@ -281,6 +308,7 @@ const WORDS: [&str; 16] = [
     "histogram_quantile",
     "increase",
     "max",
+    "min",
     "offset",
     "on",
     "or",
@@ -308,7 +336,6 @@ impl Known {
             }
         }
         Self(known)
-    "min",
     }
 
     #[track_caller]

@@ -54,6 +54,11 @@ impl Sentinels {
         Some((master["num-other-sentinels"].parse().ok()?, master["num-slaves"].parse().ok()?))
     }
 
+    /// Returns the port of one of them.
+    pub fn port(&self) -> u16 {
+        self.ports[0]
+    }
+
     /// Returns their URL for `ledger.url`.
     pub fn url(&self) -> String {
         let hosts: Vec<_> = self.ports.iter().map(|port| format!("127.0.0.1:{port}")).collect();

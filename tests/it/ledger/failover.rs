@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use serde_json::Value;
 
 /// Starts a primary and a replica that has everything.
-async fn replicated() -> (Redis, Redis) {
+pub async fn replicated() -> (Redis, Redis) {
     let (primary, replica) = (Redis::start().await, Redis::start().await);
     replica.follow(&primary).await;
     (primary, replica)
@@ -21,7 +21,7 @@ async fn fail_over(mut primary: Redis, replica: &mut Redis) {
     replica.move_to(port).await;
 }
 
-async fn says_to_reconcile(program: &Program) {
+pub async fn says_to_reconcile(program: &Program) {
     program
         .wait_for_log("what to do about lost writes", |line: &Value| {
             let says = |words| line["message"].as_str().is_some_and(|message| message.contains(words));

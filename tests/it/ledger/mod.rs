@@ -10,26 +10,28 @@
 //! - `redis_faults`: Redis stopped, killed, paused, emptied, full or misconfigured
 //! - `failover`: a replica of Redis that lagged behind is promoted
 //! - `lookup`: look-ups of events by their id
+//! - `failover_runbook`: the runbook of a failover that lost events, step by step
 //! - `replicas`: several programs on one Redis
-
 //! - `slow_disk`: the disk of the SQLite file does not answer
 //! - `wal`: another program reads the SQLite file, so that its write-ahead log grows
+
 mod abandoned;
 mod clocks;
 mod contract;
 mod failover;
+mod failover_runbook;
 mod faults;
 mod lookup;
 mod moving;
 mod redis_credentials;
 mod redis_faults;
 mod replicas;
-mod sqlite;
-
 mod slow_disk;
+mod sqlite;
+mod wal;
+
 use std::sync::Arc;
 use std::time::Duration;
-mod wal;
 
 use countersign::clock;
 use countersign::ledger::{Arrival, Claim, EventKey, Health, Lease, Ledger};

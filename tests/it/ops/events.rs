@@ -6,7 +6,7 @@ use crate::harness::{
 };
 use crate::tools::have;
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
 
@@ -48,23 +48,39 @@ impl Operator {
 
     /// Runs the command line without blocking the doubles of the test.
     pub async fn run(&self, words: &[&str]) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
-        command.args(words).arg("--config").arg(self.config()).env_clear().envs(self.env.iter().cloned());
-        let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        let output = Output {
-            code: output.status.code().unwrap(),
-            out: text(output.stdout),
-            err: text(output.stderr),
-        };
-        // The test runner shows this if the test fails.
-        eprintln!("{words:?}: {output:#?}");
-        output
+        let mut command = self.command(env!("CARGO_BIN_EXE_countersign"));
+        command.args(words).arg("--config").arg(self.config());
+        output(words, command).await
+    }
+
+    /// Runs a line of shell as an operator types it, with `countersign` on the `PATH`.
+    pub async fn shell(&self, line: &str) -> Output {
+        let program = Path::new(env!("CARGO_BIN_EXE_countersign")).parent().unwrap().display();
+        let path = format!("{program}:{}", std::env::var("PATH").unwrap_or_default());
+        let mut command = self.command("/bin/sh");
+        command.args(["-c", line]).env("PATH", path).env("COUNTERSIGN_CONFIG", self.config());
+        output(&[line], command).await
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.env_clear().envs(self.env.iter().cloned());
+        command
     }
 
     fn config(&self) -> PathBuf {
         self.dir.path().join("c.toml")
     }
+}
+
+async fn output(words: &[&str], mut command: Command) -> Output {
+    let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    let output =
+        Output { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) };
+    // The test runner shows this if the test fails.
+    eprintln!("{words:?}: {output:#?}");
+    output
 }
 
 /// Calls the events API.

@@ -21,7 +21,7 @@ pub mod events;
 mod imports;
 mod inherited_sockets;
 mod logging;
-mod reconcile;
+pub mod reconcile;
 mod reconcile_lists;
 mod reconcile_lost;
 mod signals;

@@ -10,15 +10,15 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 /// The fake Stripe, a program and an operator.
-pub(super) struct Fixture {
-    pub(super) stripe: FakeStripe,
-    pub(super) program: Program,
-    pub(super) operator: Operator,
-    pub(super) setup: Setup,
+pub struct Fixture {
+    pub stripe: FakeStripe,
+    pub program: Program,
+    pub operator: Operator,
+    pub setup: Setup,
 }
 
 impl Fixture {
-    pub(super) async fn start(setup: Setup) -> Self {
+    pub async fn start(setup: Setup) -> Self {
         let stripe = FakeStripe::start().await;
         let setup = with_events_api(setup)
             .env("STRIPE_API_BASE", &stripe.api_base())
@@ -30,7 +30,7 @@ impl Fixture {
     }
 
     /// Restarts the program with this change of its configuration, which the operator has, too.
-    pub(super) async fn restart_with(self, change: impl FnOnce(Setup) -> Setup) -> Self {
+    pub async fn restart_with(self, change: impl FnOnce(Setup) -> Setup) -> Self {
         let Self { stripe, program, setup, .. } = self;
         let setup = change(setup);
         let program = program.restart_with(setup.clone()).await;
@@ -39,18 +39,18 @@ impl Fixture {
     }
 
     /// Starts all of them and records one event in the ledger.
-    pub(super) async fn with_one_event(setup: Setup) -> Self {
+    pub async fn with_one_event(setup: Setup) -> Self {
         let fixture = Self::start(setup).await;
         fixture.program.send(&Event::checkout().signed()).await;
         fixture
     }
 
-    pub(super) async fn reconcile(&self, words: &[&str]) -> Output {
+    pub async fn reconcile(&self, words: &[&str]) -> Output {
         self.operator.run(&[&["reconcile"], words].concat()).await
     }
 
     /// Creates an event that Stripe could not deliver.
-    pub(super) fn undelivered(&self, kind: &str, size: usize) -> String {
+    pub fn undelivered(&self, kind: &str, size: usize) -> String {
         let event = self
             .stripe
             .emit_undelivered(kind, json!({ "id": "in_1", "object": "invoice", "note": "x".repeat(size) }));
@@ -58,7 +58,7 @@ impl Fixture {
     }
 }
 
-pub(super) fn last_line(output: &Output) -> &str {
+pub fn last_line(output: &Output) -> &str {
     output.out.lines().last().unwrap_or_default()
 }
 
