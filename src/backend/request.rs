@@ -57,6 +57,11 @@ impl RequestHeadBuilder {
         &self.0
     }
 
+    /// Returns the value of the first header of this name, trimmed.
+    pub fn value(&self, name: &str) -> Option<&[u8]> {
+        self.find_value(name).map(|range| &self.0[range])
+    }
+
     /// Adds one header.
     pub fn add(&mut self, name: &str, value: &[u8]) {
         write_header(&mut self.0, name, value);

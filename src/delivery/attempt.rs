@@ -17,6 +17,9 @@ use crate::stripe::event::VerifiedEvent;
 /// The header that an event is signed in.
 pub const SIGNATURE_HEADER: &str = "Stripe-Signature";
 
+/// The header with the id of the request that an event came with. Each delivery of the event has it.
+pub(super) const REQUEST_ID_HEADER: &str = "X-Request-Id";
+
 /// An event to deliver.
 pub struct Delivery {
     /// The verified event; nothing else can be delivered.
@@ -53,7 +56,10 @@ impl Delivery {
         {
             head.set(SIGNATURE_HEADER, signature.as_bytes());
         }
-        let attempt = Attempt { event, policy, mode, number, slot, started: clock::instant() };
+        // The line of an inline attempt is the webhook's own.
+        let request_id = (mode != DeliveryMode::Inline).then(|| head.value(REQUEST_ID_HEADER)).flatten();
+        let request_id = request_id.and_then(|id| str::from_utf8(id).ok()).map(Box::from);
+        let attempt = Attempt { event, policy, mode, number, slot, request_id, started: clock::instant() };
         (attempt.finish_head(head), attempt)
     }
 }
@@ -67,6 +73,8 @@ pub(super) struct Attempt {
     number: u32,
     /// The concurrency slot, given back when the request to the backend is over.
     pub(super) slot: Option<Slot>,
+    /// The id of the request that the event came with, for the log; `None` for an inline attempt.
+    request_id: Option<Box<str>>,
     started: Instant,
 }
 
@@ -121,6 +129,7 @@ impl Attempt {
             endpoint = &*self.policy.endpoint,
             event.id = self.event.id(),
             event.r#type = self.event.event_type(),
+            request_id = self.request_id.as_deref(),
             attempt = self.number,
             delivery = self.mode.as_str(),
             outcome = result.as_str(),
@@ -136,6 +145,7 @@ impl Attempt {
                 endpoint = &*self.policy.endpoint,
                 event.id = self.event.id(),
                 event.r#type = self.event.event_type(),
+                request_id = self.request_id.as_deref(),
                 attempt = self.number,
                 status,
                 "event is dead: its last retry failed; fix the backend, then run `countersign events redeliver`"

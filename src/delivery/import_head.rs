@@ -1,7 +1,7 @@
 //! The head of an imported event's request. No request came that it could be copied from, so each attempt builds it anew, by
 //! the configuration in force: as if Stripe had sent the event now. It decides no target: that is part of what is stored.
 
-use super::attempt::SIGNATURE_HEADER;
+use super::attempt::{REQUEST_ID_HEADER, SIGNATURE_HEADER};
 use super::last_arrival::ArrivalHead;
 use super::policy::DeliveryPolicy;
 use crate::backend::RequestHeadBuilder;
@@ -11,9 +11,10 @@ use crate::ledger::Ledger;
 /// The `User-Agent` of Stripe's webhooks.
 const STRIPE_USER_AGENT: &[u8] = b"Stripe/1.0 (+https://stripe.com/docs/webhooks)";
 
-/// Returns what is stored in place of an imported event's head: its request line and its signature.
-pub fn without_arrival(target: &str, signature: &str) -> RequestHeadBuilder {
+/// Returns what is stored in place of an imported event's head: its request line, its id and its signature.
+pub fn without_arrival(target: &str, request_id: &str, signature: &str) -> RequestHeadBuilder {
     let mut head = RequestHeadBuilder::post(target.as_bytes(), 0);
+    head.add(REQUEST_ID_HEADER, request_id.as_bytes());
     head.add(SIGNATURE_HEADER, signature.as_bytes());
     head
 }
@@ -27,19 +28,20 @@ pub(super) async fn from_stored(
     ledger: &dyn Ledger,
     backend_host: &str,
 ) -> RequestHeadBuilder {
-    let Some(target) = imported_target(stored) else {
+    let Some((target, request_id)) = parse_import(stored) else {
         return RequestHeadBuilder::from_stored(stored, SIGNATURE_HEADER, signature);
     };
+    let build = |origin| build(target, request_id, signature, origin);
     if let Some(url) = &policy.url {
-        return build(target, signature, PublicOrigin::Url(url));
+        return build(PublicOrigin::Url(url));
     }
     match policy.last_arrival.get(ledger, &policy.endpoint).await {
-        Ok(Some(arrival)) => build(target, signature, PublicOrigin::Arrival(&arrival)),
-        Ok(None) => build(target, signature, PublicOrigin::Backend(backend_host)),
+        Ok(Some(arrival)) => build(PublicOrigin::Arrival(&arrival)),
+        Ok(None) => build(PublicOrigin::Backend(backend_host)),
         Err(error) => {
             // A backend that refuses this head is asked again by the retry schedule.
             tracing::warn!(endpoint = &*policy.endpoint, %error, "cannot read to which host the last webhook came");
-            build(target, signature, PublicOrigin::Backend(backend_host))
+            build(PublicOrigin::Backend(backend_host))
         }
     }
 }
@@ -54,7 +56,7 @@ enum PublicOrigin<'a> {
     Backend(&'a str),
 }
 
-fn build(target: &[u8], signature: &[u8], origin: PublicOrigin<'_>) -> RequestHeadBuilder {
+fn build(target: &[u8], request_id: &[u8], signature: &[u8], origin: PublicOrigin<'_>) -> RequestHeadBuilder {
     let mut head = RequestHeadBuilder::post(target, 0);
     match origin {
         PublicOrigin::Url(PublicUrl { proto, host, .. }) => {
@@ -70,16 +72,18 @@ fn build(target: &[u8], signature: &[u8], origin: PublicOrigin<'_>) -> RequestHe
         }
     }
     head.add("Content-Type", b"application/json; charset=utf-8");
+    head.add(REQUEST_ID_HEADER, request_id);
     head.add(SIGNATURE_HEADER, signature);
     head
 }
 
-/// Returns the target of an imported event from its stored head, whose signature has no value. Returns `None` for the head
-/// of a request that came: that has more lines, `X-Forwarded-Proto` at least.
-fn imported_target(stored: &[u8]) -> Option<&[u8]> {
-    let rest = stored.strip_prefix(b"POST ")?;
-    let target = rest.strip_suffix(b" HTTP/1.1\r\nStripe-Signature: \r\n")?;
-    (!target.contains(&b'\n')).then_some(target)
+/// Returns the target and the request id of an imported event from its stored head, whose signature has no value. Returns
+/// `None` for the head of a request that came: that has more lines, `X-Forwarded-Proto` at least.
+fn parse_import(stored: &[u8]) -> Option<(&[u8], &[u8])> {
+    let head = str::from_utf8(stored).ok()?.strip_suffix("\r\nStripe-Signature: \r\n")?;
+    let (target, request_id) = head.strip_prefix("POST ")?.split_once(" HTTP/1.1\r\nX-Request-Id: ")?;
+    let is_one_line = |text: &str| !text.contains('\n');
+    (is_one_line(target) && is_one_line(request_id)).then_some((target.as_bytes(), request_id.as_bytes()))
 }
 
 #[cfg(test)]
@@ -88,16 +92,20 @@ mod tests {
 
     #[test]
     fn a_stored_import_has_a_target_and_a_head_that_came_has_none() {
-        let (stored, signature) = without_arrival("/w?version=2", "t=1,v1=a").without_value(SIGNATURE_HEADER);
-        assert_eq!(imported_target(&stored), Some(&b"/w?version=2"[..]));
+        let (stored, signature) =
+            without_arrival("/w?version=2", "r-1", "t=1,v1=a").without_value(SIGNATURE_HEADER);
+        assert_eq!(parse_import(&stored), Some((&b"/w?version=2"[..], &b"r-1"[..])));
         assert_eq!(&signature[..], b"t=1,v1=a");
         for came in [
             "POST /w HTTP/1.1\r\nHost: a\r\nStripe-Signature: \r\n",
+            "POST /w HTTP/1.1\r\nX-Request-Id: a\r\nX-Forwarded-Proto: http\r\nStripe-Signature: \r\n",
+            "POST /w HTTP/1.1\r\nX-Forwarded-Proto: http\r\nX-Request-Id: a\r\nStripe-Signature: \r\n",
+            "POST /w HTTP/1.1\r\nStripe-Signature: \r\nX-Request-Id: a\r\n",
             "POST /w HTTP/1.1\r\nStripe-Signature: \r\nX-Forwarded-Proto: http\r\n",
             "POST /w HTTP/1.1\r\nX-Forwarded-Proto: HTTP/1.1\r\nStripe-Signature: \r\n",
             "POST /w HTTP/1.1\r\nX: HTTP/1.1\r\nStripe-Signature: \r\n",
         ] {
-            assert_eq!(imported_target(came.as_bytes()), None, "{came}");
+            assert_eq!(parse_import(came.as_bytes()), None, "{came}");
         }
     }
 }

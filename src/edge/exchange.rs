@@ -10,6 +10,7 @@ use super::Context;
 use super::admission::AdmissionPermit;
 use super::body::{self, BodyError, ReadLimits};
 use super::connection::{Connection, LINGER_TIMEOUT};
+use super::headers::RequestId;
 use super::response::Response;
 use crate::clock;
 use crate::http1::framing::Framing;
@@ -34,8 +35,8 @@ pub(super) enum ConnectionAction {
 pub(super) enum Handling {
     /// The request has its response, or no one is left to read one.
     Responded(ConnectionAction),
-    /// The request goes to the backend as it came. In a dry run a verdict goes with it.
-    Forward(RequestHead, Option<Outcome>),
+    /// The request goes to the backend as it came, with this id. In a dry run a verdict goes with it.
+    Forward(RequestHead, RequestId, Option<Outcome>),
 }
 
 /// How an exchange ended. `O` is the outcome and `R` the result of the webhook or of the checkout.
@@ -70,6 +71,11 @@ impl<'a> Exchange<'a> {
     /// The address of the peer; `None` over a Unix socket.
     pub(super) fn peer(&self) -> Option<IpAddr> {
         self.connection.peer()
+    }
+
+    /// Returns the id of the request: that of a trusted peer, else a new one each time.
+    pub(super) fn new_request_id(&self) -> RequestId {
+        RequestId::new(&self.head, self.peer(), &self.context.routes.load().trusted_proxies)
     }
 
     /// Returns true if the program still has time for work that may take `time`.

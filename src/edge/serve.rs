@@ -10,7 +10,7 @@ use super::Context;
 use super::checkout;
 use super::connection::{Connection, ReadHeadError};
 use super::exchange::{ConnectionAction, Exchange, Handling};
-use super::headers::{self, RewrittenHead};
+use super::headers::{self, RequestId, RewrittenHead};
 use super::proxy::{FormCheck, ForwardedRequest, PassThrough};
 use super::response::{self, Response};
 use super::route::{CheckoutRoute, Route, WebhookRoute};
@@ -51,8 +51,8 @@ pub(super) async fn serve(context: &Context, pass_through: &PassThrough, mut con
         };
         let action = match handle(context, &mut connection, head).await {
             Handling::Responded(action) => action,
-            Handling::Forward(head, verdict) => {
-                match forward(context, pass_through, connection, head, verdict).await {
+            Handling::Forward(head, request_id, verdict) => {
+                match forward(context, pass_through, connection, head, &request_id, verdict).await {
                     Some((back, action)) => {
                         connection = back;
                         action
@@ -80,7 +80,10 @@ async fn handle(context: &Context, connection: &mut Connection, head: RequestHea
             Handling::Responded(checkout::handle(exchange, &checkout, checkout_route).await)
         }
         Destination::Refuse(outcome) => Handling::Responded(reject(context, connection, head, outcome).await),
-        Destination::Backend(verdict) => Handling::Forward(head, verdict),
+        Destination::Backend(verdict) => {
+            let request_id = RequestId::new(&head, connection.peer(), &context.routes.load().trusted_proxies);
+            Handling::Forward(head, request_id, verdict)
+        }
     }
 }
 
@@ -114,6 +117,7 @@ async fn forward(
     pass_through: &PassThrough,
     mut connection: Box<Connection>,
     head: RequestHead,
+    request_id: &RequestId,
     verdict: Option<Outcome>,
 ) -> Option<(Box<Connection>, ConnectionAction)> {
     let Some(permit) = context.passing.acquire().await else {
@@ -121,13 +125,14 @@ async fn forward(
         let action = reject(context, &mut connection, head, Outcome::Overloaded).await;
         return Some((connection, action));
     };
-    let (rewritten, form) = match prepare_to_forward(context, &mut connection, &head, verdict).await {
-        Ok(prepared) => prepared,
-        Err(outcome) => {
-            let action = reject(context, &mut connection, head, outcome).await;
-            return Some((connection, action));
-        }
-    };
+    let (rewritten, form) =
+        match prepare_to_forward(context, &mut connection, &head, request_id, verdict).await {
+            Ok(prepared) => prepared,
+            Err(outcome) => {
+                let action = reject(context, &mut connection, head, outcome).await;
+                return Some((connection, action));
+            }
+        };
     if rewritten.is_signed && verdict.is_none() && head.method() == b"POST" {
         context.unguarded.record(head.target(), &context.metrics);
     }
@@ -145,6 +150,7 @@ async fn prepare_to_forward(
     context: &Context,
     connection: &mut Connection,
     head: &RequestHead,
+    request_id: &RequestId,
     verdict: Option<Outcome>,
 ) -> Result<(RewrittenHead, Option<FormCheck>), Outcome> {
     head.validate().map_err(|_| Outcome::RequestMalformed)?;
@@ -156,7 +162,8 @@ async fn prepare_to_forward(
             None => routes.form_check(head),
         };
         let verdict = verdict.map(Outcome::as_str);
-        let rewritten = headers::rewrite(head, connection.peer(), &routes.trusted_proxies, verdict);
+        let rewritten =
+            headers::rewrite(head, connection.peer(), &routes.trusted_proxies, request_id, verdict);
         let rewritten = rewritten.ok_or(Outcome::RequestMalformed)?;
         let reason =
             if rewritten.has_empty_host { routes.tells_webhook_behind_host(head.target()) } else { None };

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::admission::AdmissionPermit;
 use super::body::{BodyError, ReadLimits};
 use super::exchange::{Exchange, ExchangeResult, Handling};
-use super::headers;
+use super::headers::{self, RequestId};
 use super::response::Response;
 use crate::backend::RequestHeadBuilder;
 use crate::endpoint::Endpoint;
@@ -27,6 +27,8 @@ struct WebhookExchange<'a, 'c> {
     segments: &'a str,
     /// Whether what fails its check is refused; if not, it is forwarded with the verdict.
     enforce: bool,
+    /// The id for the backend and for the log.
+    request_id: RequestId,
 }
 
 /// Handles a request to a location of `endpoint`, counts it and logs it. `segments` has the values of the path's variable
@@ -39,15 +41,16 @@ pub(super) async fn handle(
 ) -> Handling {
     let _in_flight = exchange.context.metrics.in_flight();
     let _needs_ledger = exchange.context.drain.begin_webhook();
-    let mut webhook = WebhookExchange { exchange, endpoint, segments, enforce };
+    let request_id = exchange.new_request_id();
+    let mut webhook = WebhookExchange { exchange, endpoint, segments, enforce, request_id };
     let result = webhook.run().await;
     let took = webhook.exchange.started.elapsed();
     let outcome = result.as_ref().map_or_else(|verdict| *verdict, |result| result.outcome);
     endpoint.metrics.record_response(outcome, took);
-    log(endpoint, outcome, result.as_ref().ok(), took.as_micros() as f64 / 1e3);
+    log(&webhook, outcome, result.as_ref().ok(), took.as_micros() as f64 / 1e3);
     match result {
         Ok(result) => Handling::Responded(result.action),
-        Err(verdict) => Handling::Forward(webhook.exchange.head, Some(verdict)),
+        Err(verdict) => Handling::Forward(webhook.exchange.head, webhook.request_id, Some(verdict)),
     }
 }
 
@@ -165,7 +168,8 @@ impl WebhookExchange<'_, '_> {
     /// Builds the head of a verified request, before the dispatcher adds Countersign's own headers.
     fn verified_head(&self) -> RequestHeadBuilder {
         let routes = self.exchange.context.routes.load();
-        headers::delivery_head(&self.exchange.head, self.exchange.peer(), &routes.trusted_proxies)
+        let (head, peer) = (&self.exchange.head, self.exchange.peer());
+        headers::delivery_head(head, peer, &routes.trusted_proxies, &self.request_id)
     }
 
     /// Judges the body of a request that failed its check as a form: a dry run must not forward what tells a webhook of an
@@ -189,7 +193,7 @@ impl WebhookExchange<'_, '_> {
         let request = {
             let routes = self.exchange.context.routes.load();
             let (head, peer) = (&self.exchange.head, self.exchange.peer());
-            headers::unverified_head(head, peer, &routes.trusted_proxies, verdict.as_str())
+            headers::unverified_head(head, peer, &routes.trusted_proxies, &self.request_id, verdict.as_str())
         };
         match self.exchange.context.intake.pass_unverified(self.endpoint, request, body).await {
             Ok(response) => Response::from_backend(&response),
@@ -200,7 +204,7 @@ impl WebhookExchange<'_, '_> {
 
 /// Logs the one line of a webhook. `exchange_result` is `None` if a dry run forwards it.
 fn log(
-    endpoint: &Endpoint,
+    webhook: &WebhookExchange<'_, '_>,
     outcome: Outcome,
     exchange_result: Option<&WebhookExchangeResult>,
     duration_ms: f64,
@@ -208,7 +212,8 @@ fn log(
     let result = exchange_result.and_then(|exchange| exchange.result.as_ref());
     let event = result.and_then(|result| result.event.as_ref());
     tracing::info!(
-        endpoint = &*endpoint.name,
+        endpoint = &*webhook.endpoint.name,
+        request_id = webhook.request_id.as_str(),
         event.id = event.map(|e| e.id()),
         event.r#type = event.map(|e| e.event_type()),
         attempt = result.and_then(|result| result.attempt),

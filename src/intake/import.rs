@@ -10,6 +10,7 @@ use crate::clock;
 use crate::delivery::import_head;
 use crate::delivery_mode::DeliveryMode;
 use crate::ledger::{EnqueueResult, EventKey};
+use crate::random::unique_id;
 use crate::stripe::event;
 
 /// The target of an imported event, and the parts of it that belong to the event's key.
@@ -42,7 +43,7 @@ impl Intake {
             segments,
             query,
             // The rest is built at each attempt: a host that was wrong can be mended, and the event redelivered.
-            head: import_head::without_arrival(&request_target, &signature),
+            head: import_head::without_arrival(&request_target, &unique_id(), &signature),
         };
         let key = incoming.key();
         if incoming.event.is_ping() || !endpoint.filter.matches(&incoming.event) {

@@ -434,7 +434,8 @@ async fn an_imported_event_is_signed_and_stored_like_a_received_one() {
         ("invoice.paid", Some(1_767_323_045), Some(true))
     );
     // The rest of the head is built at delivery, by the configuration then in force.
-    assert_eq!(&stored.head[..], b"POST /webhooks/stripe?version=2 HTTP/1.1\r\nStripe-Signature: \r\n");
+    assert!(stored.head.starts_with(b"POST /webhooks/stripe?version=2 HTTP/1.1\r\nX-Request-Id: "));
+    assert!(stored.head.ends_with(b"\r\nStripe-Signature: \r\n"));
     assert_eq!((stored.mode, &stored.body[..]), (DeliveryMode::Queued, event.as_bytes()));
     let signature = String::from_utf8(stored.signature.to_vec()).unwrap();
     assert_eq!(signature.matches("v1=").count(), 2, "one of each secret");

@@ -43,14 +43,14 @@ pub(super) async fn handle(
 ) -> ConnectionAction {
     let context = exchange.context;
     let _in_flight = context.metrics.in_flight();
-    let started = exchange.started;
+    let (started, request_id) = (exchange.started, exchange.new_request_id());
     let order = route == CheckoutRoute::CreateSession;
     let methods = if order { "POST, OPTIONS" } else { "GET, HEAD, OPTIONS" };
     let mut handler = CheckoutExchange { exchange, checkout, cors: CorsDecision::Any, methods, html: false };
     let result = handler.run(route).await;
     let took = started.elapsed();
     context.metrics.record_checkout(result.outcome, took);
-    log(&result, order, took.as_micros() as f64 / 1e3);
+    log(&result, request_id.as_str(), order, took.as_micros() as f64 / 1e3);
     result.action
 }
 
@@ -153,12 +153,13 @@ impl CheckoutExchange<'_, '_> {
 }
 
 /// Logs the one line of a checkout request. Pages ask for a status often, so those lines are at `debug`.
-fn log(exchange_result: &CheckoutExchangeResult, order: bool, duration_ms: f64) {
+fn log(exchange_result: &CheckoutExchangeResult, request_id: &str, order: bool, duration_ms: f64) {
     let result = exchange_result.result.as_ref();
     let disposition = result.map(|result| &result.disposition);
     macro_rules! line {
         ($level:ident) => {
             tracing::$level!(
+                request_id,
                 outcome = exchange_result.outcome.as_str(),
                 status = exchange_result.status,
                 duration_ms,

@@ -20,7 +20,7 @@ const HOP_BY_HOP: [&str; 9] = [
 ];
 
 /// The headers that `Connection` cannot remove: a request without them would be another request, or one of another client.
-const END_TO_END: [&str; 9] = [
+const END_TO_END: [&str; 10] = [
     "host",
     "content-length",
     "content-type",
@@ -30,6 +30,7 @@ const END_TO_END: [&str; 9] = [
     "x-forwarded-for",
     "x-forwarded-host",
     "x-forwarded-proto",
+    "x-request-id",
 ];
 
 /// The options of `Connection` that name no header but those above.

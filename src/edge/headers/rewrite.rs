@@ -8,13 +8,14 @@ use std::net::IpAddr;
 use super::forwarded::{ForwardedHeaders, LineAction};
 use super::hop_by_hop::{HopByHop, accepts_trailers, offered_upgrade};
 use super::origin::X_FORWARDED_HOST;
+use super::request_id::RequestId;
 use super::syntax::is_safe_value;
 use crate::http1::framing::HttpVersion;
 use crate::http1::head::RequestHead;
 use crate::http1::headers::write_header;
 
 /// Room for the lines that most heads get.
-const APPENDED: usize = 192;
+const APPENDED: usize = 240;
 /// Where the last digit of the version stands behind the target.
 const MINOR_VERSION: usize = " HTTP/1.".len();
 
@@ -37,6 +38,7 @@ pub(crate) fn rewrite(
     head: &RequestHead,
     peer: Option<IpAddr>,
     proxies: &[IpNet],
+    request_id: &RequestId,
     verdict: Option<&str>,
 ) -> Option<RewrittenHead> {
     let mut forwarded = ForwardedHeaders::new(peer, proxies);
@@ -52,7 +54,9 @@ pub(crate) fn rewrite(
             return None;
         }
         match forwarded.line_action(line.name) {
-            LineAction::Pass if !hop_by_hop.contains(line.name) => continue,
+            LineAction::Pass if !hop_by_hop.contains(line.name) && !request_id.replaces(line.name) => {
+                continue;
+            }
             LineAction::PassForwarded => {
                 has_empty_host |= line.value.trim_ascii().is_empty()
                     && line.name.eq_ignore_ascii_case(X_FORWARDED_HOST.as_bytes());
@@ -69,6 +73,7 @@ pub(crate) fn rewrite(
         rewritten[head.method().len() + 1 + head.target().len() + MINOR_VERSION] = b'1';
     }
     forwarded.add_missing(head, |name, value| write_header(&mut rewritten, name, value));
+    request_id.add_missing(|name, value| write_header(&mut rewritten, name, value));
     let upgrade = offered_upgrade(head);
     if let Some(protocols) = &upgrade {
         write_header(&mut rewritten, "Connection", b"Upgrade");
@@ -102,14 +107,23 @@ mod tests {
         parse(format!("GET /a:b HTTP/1.1\r\n{lines}\r\n").as_bytes())
     }
 
-    /// The header lines that go out for this peer, sorted.
+    /// The header lines that go out for this peer, sorted, without an id that was made.
     fn sent(head: &RequestHead, peer: Option<&str>) -> Vec<String> {
-        let RewrittenHead { head, .. } = rewrite(head, peer.map(ip), &proxies(), None).unwrap();
+        let RewrittenHead { head, .. } = rewrite_as(head, peer, None).unwrap();
         let out = String::from_utf8(head.to_vec()).unwrap();
         let lines = out.split_once("\r\n").and_then(|(_, out)| out.strip_suffix("\r\n\r\n")).unwrap();
-        let mut lines: Vec<String> = lines.split("\r\n").map(str::to_owned).collect();
+        let made = |line: &&str| line.starts_with("X-Request-Id: ");
+        assert_eq!(lines.split("\r\n").filter(made).count(), 1, "{lines}");
+        let mut lines: Vec<String> =
+            lines.split("\r\n").filter(|line| !made(line)).map(str::to_owned).collect();
         lines.sort();
         lines
+    }
+
+    /// Rewrites a head that came from this peer.
+    fn rewrite_as(head: &RequestHead, peer: Option<&str>, verdict: Option<&str>) -> Option<RewrittenHead> {
+        let (peer, proxies) = (peer.map(ip), proxies());
+        rewrite(head, peer, &proxies, &RequestId::new(head, peer, &proxies), verdict)
     }
 
     fn ip(text: &str) -> IpAddr {
@@ -212,7 +226,7 @@ mod tests {
             ["Countersign-x /a:b HTTP/1.1\r\n", "X-Original-URL /:x HTTP/1.1\r\n", "Forwarded / HTTP/1.1\r\n"]
         {
             let head = parse(format!("{line}Host: a\r\n\r\n").as_bytes());
-            let out = rewrite(&head, Some(ip("192.0.2.1")), &[], None).unwrap().head;
+            let out = rewrite_as(&head, Some("192.0.2.1"), None).unwrap().head;
             assert!(out.starts_with(line.as_bytes()), "{line}");
         }
         // With a colon in its method it is no request line at all.
@@ -224,9 +238,8 @@ mod tests {
 
     #[test]
     fn a_value_that_names_a_host_or_a_scheme_is_valid() {
-        let passes = |headers: &[(&str, &str)], peer: &str| {
-            rewrite(&request(headers), Some(ip(peer)), &proxies(), None).is_some()
-        };
+        let passes =
+            |headers: &[(&str, &str)], peer: &str| rewrite_as(&request(headers), Some(peer), None).is_some();
         let (trusted, stranger) = ("10.0.0.7", "192.0.2.1");
         let hosts = ["shop.example", "shop.example:5000", "[::1]:80", "[::1]", "my_host", "127.0.0.1", "a:"];
         for host in hosts {
@@ -309,7 +322,7 @@ mod tests {
             let end = find_end(&head, &mut 0).unwrap();
             let head = &head[..end];
             if let Ok(judged) = RequestHead::parse(BytesMut::from(head)).and_then(|head| head.validate().map(|()| head)) {
-                let Some(RewrittenHead { head: out, .. }) = rewrite(&judged, Some(ip("192.0.2.1")), &[], None) else {
+                let Some(RewrittenHead { head: out, .. }) = rewrite_as(&judged, Some("192.0.2.1"), None) else {
                     return Ok(());
                 };
                 let mut fields = [httparse::EMPTY_HEADER; 16];
@@ -333,12 +346,12 @@ mod tests {
     #[test]
     fn all_other_headers_go_out_byte_for_byte_in_order_with_what_is_added_last() {
         let head = parse(
-            b"POST /x?\"<\xfc> HTTP/1.0\r\nhost:shop.example \r\nZ: \xff\r\nKeep-Alive: 1\r\nConnection: X-Hop\r\n\
-              Countersign-Verdict: ok\r\nA:\r\nx-hop: 1\r\nTE: trailers\r\nz: 2\r\n\r\n",
+            b"POST /x?\"<\xfc> HTTP/1.0\r\nhost:shop.example \r\nZ: \xff\r\nKeep-Alive: 1\r\nConnection: X-Hop, X-Request-Id\r\n\
+              Countersign-Verdict: ok\r\nX-REQUEST-id:r-1\r\nA:\r\nx-hop: 1\r\nTE: trailers\r\nz: 2\r\n\r\n",
         );
         let RewrittenHead { head, is_upgrade, .. } =
-            rewrite(&head, None, &[], Some("signature_mismatch")).unwrap();
-        let expected = b"POST /x?\"<\xfc> HTTP/1.1\r\nhost:shop.example \r\nZ: \xff\r\nA:\r\nz: 2\r\n\
+            rewrite_as(&head, None, Some("signature_mismatch")).unwrap();
+        let expected = b"POST /x?\"<\xfc> HTTP/1.1\r\nhost:shop.example \r\nZ: \xff\r\nX-REQUEST-id:r-1\r\nA:\r\nz: 2\r\n\
             X-Forwarded-Proto: http\r\nX-Forwarded-Host: shop.example\r\nTE: trailers\r\n\
             Countersign-Verdict: signature_mismatch\r\n\r\n";
         assert_eq!(head.escape_ascii().to_string(), expected.escape_ascii().to_string());
@@ -349,7 +362,7 @@ mod tests {
     fn an_upgrade_goes_out_as_one() {
         let head =
             parse(b"GET /ws HTTP/1.1\r\nHost: a\r\nconnection: keep-alive, Upgrade\r\nUpgrade: tcp\r\n\r\n");
-        let RewrittenHead { head, is_upgrade, .. } = rewrite(&head, None, &[], None).unwrap();
+        let RewrittenHead { head, is_upgrade, .. } = rewrite_as(&head, None, None).unwrap();
         assert!(is_upgrade && head.ends_with(b"\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"));
     }
 }

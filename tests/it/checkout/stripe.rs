@@ -172,10 +172,12 @@ async fn unresponsive_or_unreachable_stripe_is_reported() {
     let setup = setup(&backend, &stopped);
     drop(stopped);
     let program = Program::start(setup).await;
-    program.send(&order(PRO)).await.expect_error(502, "stripe_unreachable");
+    let order = order(PRO).header("X-Request-Id", "r-1");
+    program.send(&order).await.expect_error(502, "stripe_unreachable");
     let line =
         program.wait_for_log("the checkout", |line| line["message"] == "checkout request handled").await;
     assert!(line["reason"].as_str().unwrap().contains("onnection refused"), "{line}");
+    assert_eq!(line["request_id"], "r-1");
 }
 
 #[tokio::test]

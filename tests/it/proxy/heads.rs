@@ -58,7 +58,7 @@ async fn targets_pass_byte_for_byte() {
 async fn headers_pass_in_their_order_and_spelling() {
     let backend = RawBackend::start().await;
     let program = Program::start(Setup::to(&backend.url())).await;
-    let lines = "hOST:shop.example\r\nX-b:  2 \r\nx-A: 1\r\nCookie: a=\u{fc}\r\nX-B: 3\r\nX_c:\r\n";
+    let lines = "hOST:shop.example\r\nX-b:  2 \r\nx-A: 1\r\nCookie: a=\u{fc}\r\nX-B: 3\r\nX_c:\r\nx-request-ID: 1\r\n";
     let hop =
         "Connection: close, X-Hop\r\nX-Hop: 1\r\nKeep-Alive: 5\r\nTE: trailers\r\nProxy-Authorization: x\r\n";
     let got = pass(&program, &backend, &format!("PATCH /x HTTP/1.0\r\n{lines}{hop}\r\n")).await;

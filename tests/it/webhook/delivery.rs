@@ -13,6 +13,7 @@ async fn backend_gets_the_body_byte_for_byte_and_exactly_the_documented_headers(
         .header("X-Forwarded-For", "203.0.113.7")
         .header("X-Forwarded-Proto", "https")
         .header("X-Forwarded-Host", "shop.example")
+        .header("X-Request-Id", "r-1")
         .header("traceparent", trace)
         .header("Countersign-Event", "evt_forged")
         .header("Cookie", "session=1");
@@ -40,6 +41,7 @@ async fn backend_gets_the_body_byte_for_byte_and_exactly_the_documented_headers(
         ("x-forwarded-for", "203.0.113.7"),
         ("x-forwarded-host", "shop.example"),
         ("x-forwarded-proto", "https"),
+        ("x-request-id", "r-1"),
     ];
     let mut headers: Vec<_> = got.headers.0.iter().map(|(n, v)| (n.to_lowercase(), v.clone())).collect();
     headers.retain(|(name, _)| name != "connection");

@@ -1,6 +1,7 @@
 //! A webhook from Stripe to the backend.
 //!
 //! - `smoke`: the shortest way through everything; if it fails, read it first
+//! - `request_id`: the id of a request, at the backend and in the log
 //! - `signatures`: which signatures hold, and what a forged webhook gets
 //! - `delivery`: what arrives at the backend, and what Stripe gets back
 //! - `headers`: the head of the request to the backend, in every delivery mode
@@ -19,5 +20,6 @@ mod headers;
 mod hybrid_reserve;
 mod locations;
 mod queued;
+mod request_id;
 mod signatures;
 mod smoke;
