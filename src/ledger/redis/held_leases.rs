@@ -13,10 +13,10 @@ const MIN_PURGE: usize = 1024;
 
 /// The unsettled leases of this process.
 #[derive(Default)]
-pub(super) struct HeldLeases(Mutex<State>);
+pub(super) struct HeldLeases(Mutex<LeaseTable>);
 
 #[derive(Default)]
-struct State {
+struct LeaseTable {
     expires_at: HashMap<EventKey, Instant>,
     purge_at: usize,
 }
@@ -49,7 +49,7 @@ impl HeldLeases {
         self.lock().expires_at.remove(key);
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, LeaseTable> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,7 +1,7 @@
 //! A small file system in memory, which can fill up and become read-only.
 
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
 /// A file system of its own, unmounted on drop.
@@ -58,5 +58,7 @@ impl Drop for Disk {
 }
 
 fn mount(arguments: &[&str], on: &Path) -> bool {
-    Command::new("mount").args(arguments).arg(on).status().is_ok_and(|status| status.success())
+    let mut command = Command::new("mount");
+    command.args(arguments).arg(on).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
 }

@@ -1,6 +1,6 @@
 //! Failovers of Redis that lose what it acknowledged: a replica that lagged behind is promoted.
 
-use crate::harness::{Backend, Event, Gate, Program, Redis, Reply, Setup, until};
+use crate::harness::{Backend, Event, Gate, Program, Redis, Reply, Response, Setup, until};
 use crate::ops::events::Operator;
 use crate::tools::have;
 use futures_util::future::join_all;
@@ -150,6 +150,15 @@ fn setup_replicated(backend: &Backend, url: String) -> Setup {
         .set("webhook.delivery", "queued")
 }
 
+/// Sends an event until it is acknowledged. A busy replica may confirm too late at first.
+async fn acknowledged(program: &Program, event: &Event) -> Response {
+    until("the event is acknowledged", async || {
+        let response = program.send(&event.signed()).await;
+        (response.status == 200).then_some(response)
+    })
+    .await
+}
+
 /// Waits until `/readyz` says that the ledger has no replica.
 async fn lacks_a_replica(program: &Program) {
     until("the missing replica in /readyz", async || {
@@ -214,10 +223,7 @@ async fn lost_writes_are_counted_even_if_new_events_wait_for_the_new_primary() {
     // Stripe goes on sending. The new primary gets more new events than writes were lost.
     let senders: Vec<_> = (0..8).map(|_| Event::checkout()).collect();
     let sending = senders.iter().map(async |event| {
-        until("the event is acknowledged", async || {
-            (program.send(&event.signed()).await.status == 200).then_some(())
-        })
-        .await;
+        acknowledged(&program, event).await;
     });
     let failing = async {
         lacks_a_replica(&program).await;
@@ -247,7 +253,7 @@ async fn hybrid_event_that_no_replica_confirmed_is_delivered_once_and_its_copy_a
     let event = Event::checkout();
     program.send(&event.signed()).await.expect_error(503, "ledger_unavailable");
     replica.resume();
-    program.send(&event.signed()).await.expect_received("duplicate");
+    acknowledged(&program, &event).await.expect_received("duplicate");
     // Nobody holds the lease of the refused attempt. The worker delivers when it has expired.
     backend.await_request(1).await;
     program.await_metric(r#"events{endpoint="/webhooks/stripe",state="running"}"#, 0.0).await;
@@ -264,8 +270,8 @@ async fn failover_loses_no_event_that_was_acknowledged_with_replicated_durabilit
     let mut backend = Backend::start().await;
     backend.stop().await;
     let program = Program::start(setup_replicated(&backend, primary.url())).await;
-    let acknowledged: Vec<_> = (0..5).map(|_| Event::checkout()).collect();
-    for event in &acknowledged {
+    let queued: Vec<_> = (0..5).map(|_| Event::checkout()).collect();
+    for event in &queued {
         program.send(&event.signed()).await.expect_received("queued");
     }
     replica.cut_off(&primary);
@@ -279,14 +285,10 @@ async fn failover_loses_no_event_that_was_acknowledged_with_replicated_durabilit
     program.send(&refused.signed()).await.expect_error(503, "ledger_unavailable");
     let second = Redis::start().await;
     second.follow(&replica).await;
-    // A busy replica may confirm too late at first.
-    until("the event is acknowledged", async || {
-        (program.send(&refused.signed()).await.status == 200).then_some(())
-    })
-    .await;
+    acknowledged(&program, &refused).await;
     backend.restart().await;
     backend.await_request(6).await;
-    for event in acknowledged.iter().chain([&refused]) {
+    for event in queued.iter().chain([&refused]) {
         program.send(&event.signed()).await.expect_received("duplicate");
     }
     assert_eq!(backend.count(), 6);

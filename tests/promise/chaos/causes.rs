@@ -90,9 +90,12 @@ impl Run {
         else {
             return false;
         };
-        let cut = holder.answer.is_err() || holder.outcome() == "ledger_unavailable";
-        let lease =
-            if cut || self.hit(Part::Ledger, holder.start, holder.end) { LEASE } else { Duration::ZERO };
+        // A kill can come after the response to a failed attempt and before its record.
+        let cut = holder.answer.is_err()
+            || holder.outcome() == "ledger_unavailable"
+            || self.hit(Part::Ledger, holder.start, holder.end)
+            || self.hit(Part::Program, holder.start, holder.end + RECORD_TIME);
+        let lease = if cut { LEASE } else { Duration::ZERO };
         let ledger_back = self.later_end(holder.end, |episode| {
             episode.hit(Part::Ledger, holder.start, holder.end + RECORD_TIME)
         });

@@ -69,6 +69,7 @@ pub async fn run(world: &mut World, mut faults: Vec<Fault>) -> Episode {
         world.heal(*fault).await;
     }
     world.program().ready().await;
+    world.serves_again().await;
     let resets = world.count_resets().await;
     Episode { faults, start, end: Instant::now(), recovery: healed.elapsed(), resets }
 }

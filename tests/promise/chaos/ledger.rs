@@ -33,7 +33,9 @@ impl ChaosLedger {
         match (&self.redis, &self.disk) {
             (Some(redis), _) => setup
                 .set("ledger.url", format!("redis://{}", redis.network.address()))
-                .set("ledger.durability", redis.durability.as_str()),
+                .set("ledger.durability", redis.durability.as_str())
+                // A busy machine may need a while until the replica has a write.
+                .set("ledger.command_timeout", "3s"),
             (None, Some(disk)) => setup.ledger_at(disk.path().join("ledger.db")),
             (None, None) => setup,
         }

@@ -90,7 +90,13 @@ impl Run {
             counts.refused_while_healthy += 1;
             let Sent { id, kind, answer, .. } = sent;
             let (from, to) = (self.at(sent.start), self.at(sent.end));
-            counts.note(format!("refused while healthy: {kind} {id} from {from} to {to}: {answer:?}"));
+            let requests = self.times(self.log.get(id).map_or(&[][..], Vec::as_slice));
+            let earlier = self.sent.iter().filter(|other| other.id == *id && other.end <= sent.start);
+            let earlier: Vec<_> = earlier.map(|s| format!("{} {:?}", self.at(s.end), s.answer)).collect();
+            counts.note(format!(
+                "refused while healthy: {kind} {id} from {from} to {to}: {answer:?}; before: {}; backend: {requests}",
+                earlier.join(", ")
+            ));
         }
     }
 
@@ -98,7 +104,8 @@ impl Run {
     pub fn timeline(&self) -> String {
         let line = |episode: &Episode| {
             let names: Vec<_> = episode.faults.iter().map(|fault| fault.as_str()).collect();
-            format!("{} to {}: {}\n", self.at(episode.start), self.at(episode.end), names.join(", "))
+            let (start, end, resets) = (self.at(episode.start), self.at(episode.end), episode.resets);
+            format!("{start} to {end}: {}, {resets} resets counted\n", names.join(", "))
         };
         self.episodes.iter().map(line).collect()
     }

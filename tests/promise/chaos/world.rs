@@ -7,7 +7,7 @@ use super::load::MODES;
 use super::network::{Mode, Network};
 use super::random::Random;
 use crate::backend::{HUNG_PAGE, Reaction, RecordingBackend};
-use crate::harness::{Address, Client, Program, Request, Setup, TestLedger};
+use crate::harness::{Address, Client, Event, Program, Request, Setup, TestLedger, until};
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
@@ -23,8 +23,8 @@ const CONNECT_TIMEOUT: &str = "1s";
 const RESPONSE_TIMEOUT: &str = "3s";
 /// How many pages hang at once.
 const HUNG_PAGES: usize = 150;
-/// The longest step of the program's clock, in seconds.
-const MAX_STEP: u64 = 12 * 3600;
+/// The longest steps of the program's clock, in seconds: within half a day, and within a year.
+const MAX_STEPS: [u64; 2] = [12 * 3600, 366 * 24 * 3600];
 
 /// Everything that a fault can happen to.
 pub struct World {
@@ -81,8 +81,7 @@ impl World {
         match fault {
             Fault::RedisKill | Fault::Failover => self.ledger.is_redis(),
             Fault::DiskFull => self.ledger.has_disk(),
-            // A step of the clock can make an event in SQLite due hours later, and the run waits for it.
-            Fault::Clock => self.clock.is_some() && self.ledger.is_redis(),
+            Fault::Clock => self.clock.is_some(),
             Fault::Kill | Fault::Network(_) | Fault::Stderr | Fault::Pages => true,
         }
     }
@@ -102,8 +101,9 @@ impl World {
             Fault::Stderr => self.program().pause_log(),
             Fault::Pages => self.hang_pages().await,
             Fault::Clock => {
-                let step = i64::try_from(self.random.below(2 * MAX_STEP)).expect("a day");
-                self.set_clock(step - i64::try_from(MAX_STEP).expect("half a day"));
+                let max = MAX_STEPS[usize::from(self.random.percent(50))];
+                let step = i64::try_from(self.random.below(2 * max)).expect("two years");
+                self.set_clock(step - i64::try_from(max).expect("a year"));
             }
         }
     }
@@ -124,6 +124,19 @@ impl World {
             Fault::Stderr => self.program().resume_log(),
             Fault::Pages => self.hung.clear(),
             Fault::Clock => self.set_clock(0),
+        }
+    }
+
+    /// Waits until an inline and a queued event are acknowledged. The program may not have noticed yet that a server is gone,
+    /// and be ready for that reason.
+    pub async fn serves_again(&self) {
+        for mode in ["inline", "queued"] {
+            let event = Event::checkout();
+            until(format!("an event is acknowledged at /webhooks/{mode}"), async || {
+                let request = event.signed().target(&format!("/webhooks/{mode}"));
+                (self.program().send(&request).await.status == 200).then_some(())
+            })
+            .await;
         }
     }
 
