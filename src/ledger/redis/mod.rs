@@ -12,7 +12,7 @@
 //!  transfer          copies events out and in           stats        what the ledger holds, in numbers
 //!  held_leases       the leases of this process         claim_due    leases events that are due
 //!  abandoned         fails events whose process died  settings     what a reload changes, and inspecting a server
-//!  expiry            deletes records after their retention
+//!  expiry            deletes records after retention    duplicates   whether a copy needs no delivery
 //! ```
 
 mod abandoned;
@@ -20,6 +20,7 @@ mod claim_due;
 mod command;
 mod connect;
 mod connection;
+mod duplicates;
 mod error;
 mod expiry;
 mod held_leases;
@@ -141,7 +142,8 @@ impl RedisLedger {
 impl Ledger for RedisLedger {
     async fn claim(&self, arrival: Arrival, lease: Duration) -> Result<Claim, LedgerError> {
         if let Some(retry_after) = self.held.remaining(&arrival.key) {
-            return Ok(Claim::InFlight { retry_after });
+            let is_duplicate = self.is_duplicate(&arrival.key).await?;
+            return Ok(if is_duplicate { Claim::Duplicate } else { Claim::InFlight { retry_after } });
         }
         // Taken before the command is sent: the lease must end here no later than on the server.
         let ends = lease_end(lease);
