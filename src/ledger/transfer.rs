@@ -4,6 +4,7 @@
 
 use async_trait::async_trait;
 
+use super::api::Ledger;
 use super::error::LedgerError;
 use super::record::{Record, State, StoredRequest};
 
@@ -65,11 +66,17 @@ pub trait EventSource: Send + Sync {
     /// # Errors
     /// The ledger is unavailable, or `after` is not a cursor of this ledger.
     async fn export(&self, after: Option<&str>) -> Result<TransferPage, LedgerError>;
+
+    /// Returns the endpoints whose last webhook is remembered, each with [what is](crate::ledger::Ledger::last_arrival).
+    ///
+    /// # Errors
+    /// The ledger is unavailable.
+    async fn last_arrivals(&self) -> Result<Vec<(String, String)>, LedgerError>;
 }
 
 /// A ledger that can take the events of another one.
 #[async_trait]
-pub trait EventSink: Send + Sync {
+pub trait EventSink: Ledger {
     /// Writes the events of which this ledger knows less, and returns their number. It is durable when it is returned.
     ///
     /// # Errors
@@ -103,7 +110,8 @@ pub enum TransferError {
     Target(LedgerError),
 }
 
-/// Copies every event of `source` into `target`. `progress` gets the counts after each page.
+/// Copies every event of `source` into `target`, and what it remembers of last webhooks. `progress` gets the counts after
+/// each page of events.
 ///
 /// # Errors
 /// A ledger is unavailable. The copy can be repeated from the start.
@@ -136,9 +144,20 @@ pub async fn copy(
         progress(&counts);
         after = page.next;
         if after.is_none() {
+            copy_last_arrivals(source, target).await?;
             return Ok(counts);
         }
     }
+}
+
+/// Copies what is remembered of the last webhook of each endpoint, unless one has come to the target since.
+async fn copy_last_arrivals(source: &dyn EventSource, target: &dyn EventSink) -> Result<(), TransferError> {
+    for (endpoint, head) in source.last_arrivals().await.map_err(TransferError::Source)? {
+        if target.last_arrival(&endpoint).await.map_err(TransferError::Target)?.is_none() {
+            target.remember_arrival(&endpoint, &head).await.map_err(TransferError::Target)?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

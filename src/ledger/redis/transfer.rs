@@ -37,6 +37,10 @@ impl EventSource for RedisLedger {
             next: (next != 0).then(|| next.to_string()),
         })
     }
+
+    async fn last_arrivals(&self) -> Result<Vec<(String, String)>, LedgerError> {
+        parse_reply(self.connection.send(&Cmd::hgetall(&self.keys.last_arrivals)).await?)
+    }
 }
 
 #[async_trait]

@@ -120,6 +120,17 @@ pub(super) fn last_arrival(path: &Path, endpoint: &str) -> std::result::Result<O
 }
 
 /// Opens the file beside the writer, and reads from it.
+/// Reads what is remembered of the last webhook of every endpoint.
+pub(super) fn last_arrivals(path: &Path) -> std::result::Result<Vec<(String, String)>, LedgerError> {
+    with_connection(path, |conn| {
+        let prefix = schema::arrival_name("");
+        let sql =
+            "SELECT substr(name, length(?1) + 1), value FROM meta WHERE substr(name, 1, length(?1)) = ?1";
+        let mut read = conn.prepare(sql)?;
+        read.query_map([prefix], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+    })
+}
+
 pub(super) fn with_connection<T>(
     path: &Path,
     read: impl FnOnce(&Connection) -> Result<T>,

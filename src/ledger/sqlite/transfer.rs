@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use super::SqliteLedger;
 use super::payloads::stored_request;
 use super::queue::Job;
-use super::reader::{ARCHIVE_COLUMNS, EVENT_COLUMNS, event_record, record, with_connection};
+use super::reader::{ARCHIVE_COLUMNS, EVENT_COLUMNS, event_record, last_arrivals, record, with_connection};
 use crate::ledger::transfer::{EventSink, EventSource, TransferPage, TransferredEvent};
 use crate::ledger::{EventKey, LedgerError};
 
@@ -32,6 +32,10 @@ impl EventSource for SqliteLedger {
             ExportCursor::Archive { after } => export_archive(path, &after),
         })
         .await
+    }
+
+    async fn last_arrivals(&self) -> std::result::Result<Vec<(String, String)>, LedgerError> {
+        self.read(last_arrivals).await
     }
 }
 

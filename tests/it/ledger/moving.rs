@@ -152,6 +152,12 @@ async fn move_events(from: &Place<'_>, to: &Place<'_>) {
     backend.reply_always(Reply::ok());
     let program = Program::start(to.configure(setup)).await;
     in_state(&program, &pending.id, "delivered").await;
+    let (imported, count) = (Event::checkout(), backend.count());
+    let body = String::from_utf8(imported.body()).unwrap();
+    assert_eq!(call_api(&program, "POST", "/api/events?endpoint=%2Finline", &body).await.status, 202);
+    let host = backend.await_request(count + 1).await.header("host").unwrap().to_owned();
+    assert_eq!(host, "shop.example", "that of the last webhook to the old ledger");
+    in_state(&program, &imported.id, "delivered").await;
     program.send(&delivered.signed()).await.expect_received("duplicate");
     program.send(&pending.signed()).await.expect_received("duplicate");
     program.send(&Event::checkout().id("evt_filler00000007").signed()).await.expect_received("duplicate");
@@ -164,7 +170,7 @@ async fn move_events(from: &Place<'_>, to: &Place<'_>) {
         .map(|request| request.header("idempotency-key").unwrap().to_owned())
         .collect();
     ids.sort();
-    let mut expected = [pending.id, failed.id, dead.id];
+    let mut expected = [pending.id, failed.id, dead.id, imported.id];
     expected.sort();
     assert_eq!(ids, expected, "each once");
 }
