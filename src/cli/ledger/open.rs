@@ -13,6 +13,8 @@ use tokio::time::sleep;
 
 /// The longest wait for a ledger to open.
 const MAX_OPEN: Duration = Duration::from_secs(10);
+/// The shortest time limit for the reply to one command.
+const MIN_COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 /// The time after which a Redis ledger that no process polls counts as unused. A process that delivers queued events polls
 /// at least every 5 s.
 const UNUSED_AFTER: Duration = Duration::from_secs(6);
@@ -45,7 +47,9 @@ impl CommandLedger {
                 Self::Sqlite(SqliteLedger::start(path.clone(), settings.retention, Arc::default()))
             }
             LedgerUrl::Redis(url) => {
-                let options = RedisOptions::new(url, settings, false);
+                // Nobody waits for a response here, and a server under a copy's load may be slow.
+                let command_timeout = settings.command_timeout.max(MIN_COMMAND_TIMEOUT);
+                let options = RedisOptions { command_timeout, ..RedisOptions::new(url, settings, false) };
                 Self::Redis(Box::new(RedisLedger::start(options, Arc::default())))
             }
         };

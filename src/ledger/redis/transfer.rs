@@ -20,6 +20,9 @@ use crate::ledger::{Arrival, LedgerError, Record, State};
 /// The number of keys that one page examines. Each may have a payload.
 const PAGE_KEYS: usize = 200;
 
+/// The number of events that are written in one pipeline. The last reply must come within the time of one command.
+const EVENTS_AT_ONCE: usize = 200;
+
 /// The latest time that a record's columns can hold, in Unix milliseconds.
 const MAX_TIME: i64 = 9_999_999_999_999;
 
@@ -47,15 +50,17 @@ impl EventSource for RedisLedger {
 impl EventSink for RedisLedger {
     async fn import(&self, events: Vec<TransferredEvent>) -> Result<u64, LedgerError> {
         self.connection.check_capacity()?;
-        // The shared connection sends what these tasks send at once as one pipeline.
-        let mut sending = JoinSet::new();
-        for command in events.iter().filter_map(|event| self.import_command(event)) {
-            let connection = Arc::clone(&self.connection);
-            sending.spawn(async move { parse_reply::<u64>(connection.send(&command).await?) });
-        }
         let mut written = 0;
-        while let Some(sent) = sending.join_next().await {
-            written += sent.unwrap_or_else(|_| Err(LedgerError::new("the sending task has stopped")))?;
+        for events in events.chunks(EVENTS_AT_ONCE) {
+            // The shared connection sends what these tasks send at once as one pipeline.
+            let mut sending = JoinSet::new();
+            for command in events.iter().filter_map(|event| self.import_command(event)) {
+                let connection = Arc::clone(&self.connection);
+                sending.spawn(async move { parse_reply::<u64>(connection.send(&command).await?) });
+            }
+            while let Some(sent) = sending.join_next().await {
+                written += sent.unwrap_or_else(|_| Err(LedgerError::new("the sending task has stopped")))?;
+            }
         }
         Ok(written)
     }

@@ -6,12 +6,14 @@
 //! | `queue` | the jobs of callers, and whether they are accepted |
 //! | `writer`, `writer/group` | the thread that opens the file; one transaction for a group of jobs |
 //! | `transitions`, `transitions/{claim_due,settle,operator,import,abandoned}` | the transitions of the state diagram |
+//! | `row` | a row of `events` or `archive` as a value |
 //! | `rows`, `payloads` | the statements on `events` and `archive`; on `payloads` and `queue` |
 //! | `index`, `bloom` | what is held in memory to find an event's row |
+//! | `unsettled` | the unsettled rows in memory, for the gauges |
 //! | `local_leases`, `inline_runs` | the leases of this process, by the monotonic clock; RUNNING inline events |
 //! | `schema` | the tables, their version, and how a connection is set up |
 //! | `checkpoint` | checkpoints of the write-ahead log |
-//! | `reader`, `backlog` | queries beside the writer: pages, one record; unsettled events |
+//! | `reader` | queries beside the writer: pages, one record |
 //! | `now` | the time of a transaction |
 //! | `stats` | what a file holds, in numbers |
 //! | `transfer` | the copy of events out of a file and into it |
@@ -20,7 +22,6 @@
 //! | `reset` | files deleted or replaced between two openings |
 //! | `error` | the texts of SQLite's and the file system's errors |
 
-mod backlog;
 mod bloom;
 mod checkpoint;
 mod error;
@@ -35,11 +36,13 @@ mod payloads;
 mod queue;
 mod reader;
 mod reset;
+mod row;
 mod rows;
 mod schema;
 mod stats;
 mod transfer;
 mod transitions;
+mod unsettled;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -233,8 +236,8 @@ impl Ledger for SqliteLedger {
     }
 
     async fn backlog(&self) -> Result<Vec<Backlog>, LedgerError> {
-        let (now, lease) = (clock::unix_millis(), self.usual_lease.get());
-        self.read(move |path| backlog::backlog(path, now, lease)).await
+        let (reply_tx, reply) = oneshot::channel();
+        self.call(Job::Backlog { lease: self.usual_lease.get(), reply_tx }, reply).await
     }
 
     async fn list(

@@ -11,8 +11,8 @@ use tokio::sync::oneshot;
 use super::maintenance::statements::MaintenanceOp;
 use crate::ledger::transfer::TransferredEvent;
 use crate::ledger::{
-    ActionResult, Arrival, Claim, EnqueueResult, EventKey, Health, Lease, LedgerError, OperatorAction,
-    SettleError, Settled, Settlement, StoredRequest,
+    ActionResult, Arrival, Backlog, Claim, EnqueueResult, EventKey, Health, Lease, LedgerError,
+    OperatorAction, SettleError, Settled, Settlement, StoredRequest,
 };
 
 /// A call that the writer serves, and the sender of its reply. `expires_at` is the end of the caller's lease, counted
@@ -51,6 +51,8 @@ pub(super) enum Job {
     },
     /// Writes events of another ledger, and counts them.
     Import { events: Vec<TransferredEvent>, reply_tx: oneshot::Sender<Result<u64, LedgerError>> },
+    /// Counts the unsettled events, from memory. `lease` is the usual length of a lease.
+    Backlog { lease: Duration, reply_tx: oneshot::Sender<Result<Vec<Backlog>, LedgerError>> },
     /// Finds the rows of `events` that have an id, through the index in memory.
     FindId { id: Box<str>, reply_tx: oneshot::Sender<Result<Vec<i64>, LedgerError>> },
     /// Remembers part of the head of an endpoint's last webhook.
@@ -75,6 +77,7 @@ impl Job {
             Self::ClaimDue { reply_tx, .. } => drop(reply_tx.send(Err(error))),
             Self::Apply { reply_tx, .. } => drop(reply_tx.send(Err(error))),
             Self::Import { reply_tx, .. } => drop(reply_tx.send(Err(error))),
+            Self::Backlog { reply_tx, .. } => drop(reply_tx.send(Err(error))),
             Self::FindId { reply_tx, .. } => drop(reply_tx.send(Err(error))),
             Self::RememberArrival { reply_tx, .. } => drop(reply_tx.send(Err(error))),
             Self::Maintain { reply_tx, .. } => drop(reply_tx.send(Err(error))),

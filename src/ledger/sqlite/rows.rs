@@ -1,69 +1,15 @@
 //! The rows of the tables `events` and `archive`: how one is found, read and changed. Runs inside the writer's
-//! transactions. It holds the index and the Bloom filter, and never decides whether a change is allowed: that is
-//! `transitions`.
+//! transactions. It holds the index, the Bloom filter and the unsettled rows, and never decides whether a change is
+//! allowed: that is `transitions`.
 
-use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Result, Statement};
 
 use super::bloom::BloomFilter;
 use super::index::{Index, KeyHash, KeyHasher};
 use super::maintenance::statements::{MaintenanceOp, MaintenanceStatements};
+use super::row::{ArchivedRow, ExistingRow, NewRow};
+use super::unsettled::UnsettledRows;
 use crate::ledger::{Arrival, EventKey, State};
-
-/// The number that the file stores for a state.
-impl ToSql for State {
-    fn to_sql(&self) -> Result<ToSqlOutput<'_>> {
-        let number: i64 = match self {
-            Self::Running => 1,
-            Self::Delivered => 2,
-            Self::Failed => 3,
-            Self::Pending => 4,
-            Self::Dead => 5,
-        };
-        Ok(number.into())
-    }
-}
-
-impl FromSql for State {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        match value.as_i64()? {
-            1 => Ok(Self::Running),
-            2 => Ok(Self::Delivered),
-            3 => Ok(Self::Failed),
-            4 => Ok(Self::Pending),
-            5 => Ok(Self::Dead),
-            other => Err(FromSqlError::OutOfRange(other)),
-        }
-    }
-}
-
-/// The columns of a row in `events` that decide a transition.
-pub(super) struct ExistingRow {
-    pub(super) state: State,
-    pub(super) attempts: u32,
-    /// PENDING: when it is due. RUNNING: when its lease expires. Unix milliseconds.
-    pub(super) due: Option<i64>,
-    /// RUNNING: the fencing token of the lease.
-    pub(super) token: Option<i64>,
-}
-
-/// The columns of a new row in `events`, besides those of its arrival. Times are Unix milliseconds.
-pub(super) struct NewRow {
-    pub(super) seen: i64,
-    pub(super) state: State,
-    pub(super) attempts: u32,
-    pub(super) status: Option<u16>,
-    pub(super) token: Option<u64>,
-    pub(super) due: Option<i64>,
-    pub(super) settled: Option<i64>,
-}
-
-/// The columns of a row in `archive` that decide a transition.
-pub(super) struct ArchivedRow {
-    pub(super) state: State,
-    pub(super) attempts: u32,
-    pub(super) seen: i64,
-}
 
 /// The statements on both tables, and what is known of them in memory.
 pub(super) struct EventRows<'c> {
@@ -72,6 +18,7 @@ pub(super) struct EventRows<'c> {
     /// The keys of the archive. `None` until the first sweep has read them all; every lookup reads the file until
     /// then.
     bloom: Option<BloomFilter>,
+    unsettled: UnsettledRows,
     read: Statement<'c>,
     append: Statement<'c>,
     lease: Statement<'c>,
@@ -86,14 +33,16 @@ pub(super) struct EventRows<'c> {
 }
 
 impl<'c> EventRows<'c> {
-    /// Prepares the statements and reads the keys of `events` into the index.
+    /// Prepares the statements and reads the keys and states of `events` into memory.
     pub(super) fn new(conn: &'c Connection, hasher: KeyHasher) -> Result<Self> {
+        let (index, unsettled) = read_rows(conn, &hasher)?;
         Ok(Self {
-            index: read_index(conn, &hasher)?,
+            index,
             hasher,
             bloom: None,
+            unsettled,
             read: conn.prepare(
-                "SELECT state, attempts, due, token FROM events WHERE seq = ?1 AND id = ?2 AND endpoint = ?3 AND query = ?4",
+                "SELECT state, attempts, due, token, seen FROM events WHERE seq = ?1 AND id = ?2 AND endpoint = ?3 AND query = ?4",
             )?,
             append: conn.prepare(
                 "INSERT INTO events (seq, id, endpoint, query, type, created, livemode, account, seen, state, attempts, \
@@ -146,9 +95,17 @@ impl<'c> EventRows<'c> {
         self.index.seqs_with_id(id, &self.hasher)
     }
 
-    /// Removes a row from the index that the table no longer has.
-    pub(super) fn remove_from_index(&mut self, hash: KeyHash, seq: i64) {
-        self.index.remove(hash, seq);
+    /// The unsettled rows.
+    pub(super) fn unsettled(&self) -> &UnsettledRows {
+        &self.unsettled
+    }
+
+    /// Forgets a row that the table no longer has, because someone deleted it by hand.
+    pub(super) fn forget(&mut self, endpoint: &str, hash: Option<KeyHash>, seq: i64) {
+        if let Some(hash) = hash {
+            self.index.remove(hash, seq);
+        }
+        self.unsettled.forget(endpoint, seq);
     }
 
     /// Reads a row of `events`, if it exists and belongs to this event.
@@ -156,6 +113,9 @@ impl<'c> EventRows<'c> {
         self.read
             .query_row((seq, &key.id, &*key.endpoint, key.variant()), |row| {
                 Ok(ExistingRow {
+                    seq,
+                    endpoint: key.endpoint.clone(),
+                    seen: row.get(4)?,
                     state: row.get(0)?,
                     attempts: row.get(1)?,
                     due: row.get(2)?,
@@ -203,42 +163,77 @@ impl<'c> EventRows<'c> {
             row.settled,
         ])?;
         self.index.insert(hash, seq);
+        self.unsettled.add(endpoint, seq, row.seen, row.state, row.due);
         Ok(seq)
     }
 
     /// Makes a row RUNNING with a new lease that expires at `due`, in Unix milliseconds.
-    pub(super) fn lease(&mut self, seq: i64, attempts: u32, token: u64, due: i64) -> Result<()> {
-        self.lease.execute((seq, attempts, token as i64, due)).map(drop)
+    pub(super) fn lease(&mut self, row: &ExistingRow, attempts: u32, token: u64, due: i64) -> Result<()> {
+        self.lease.execute((row.seq, attempts, token as i64, due))?;
+        self.move_to(row, State::Running, Some(due));
+        Ok(())
     }
 
     /// Moves a row to a state without a lease. A `status` of `None` leaves the last one in place.
     pub(super) fn set_state(
         &mut self,
-        seq: i64,
+        row: &ExistingRow,
         state: State,
         status: Option<u16>,
         attempts: u32,
         due: Option<i64>,
         settled: Option<i64>,
     ) -> Result<()> {
-        self.set_state.execute((seq, state, status, attempts, due, settled)).map(drop)
+        self.set_state.execute((row.seq, state, status, attempts, due, settled))?;
+        self.move_to(row, state, due);
+        Ok(())
     }
 
-    /// Makes a row DELIVERED, whatever its state. False if it no longer belongs to this event.
-    pub(super) fn deliver(&mut self, seq: i64, key: &EventKey, status: u16, now: i64) -> Result<bool> {
+    fn move_to(&mut self, row: &ExistingRow, state: State, due: Option<i64>) {
+        self.unsettled.remove(&row.endpoint, row.seq, row.seen, row.state);
+        self.unsettled.add(&row.endpoint, row.seq, row.seen, state, due);
+    }
+
+    /// Makes a row DELIVERED, whatever its state. `before` is the row of an event with a payload. False if it no longer
+    /// belongs to this event.
+    pub(super) fn deliver(
+        &mut self,
+        seq: i64,
+        key: &EventKey,
+        before: Option<&ExistingRow>,
+        status: u16,
+        now: i64,
+    ) -> Result<bool> {
         let EventKey { endpoint, id, .. } = key;
+        match before {
+            Some(row) => self.unsettled.remove(endpoint, seq, row.seen, row.state),
+            // Without a payload the event was RUNNING, or it is settled already.
+            None => self.unsettled.remove(endpoint, seq, 0, State::Running),
+        }
         Ok(self.deliver.execute((seq, status, now, id, &**endpoint, key.variant()))? == 1)
     }
 
     /// Makes a row FAILED. False if it is not RUNNING with this token.
-    pub(super) fn fail(&mut self, seq: i64, status: Option<u16>, now: i64, token: u64) -> Result<bool> {
-        Ok(self.fail.execute((seq, status, now, token as i64))? != 0)
+    pub(super) fn fail(
+        &mut self,
+        seq: i64,
+        endpoint: &str,
+        status: Option<u16>,
+        now: i64,
+        token: u64,
+    ) -> Result<bool> {
+        let failed = self.fail.execute((seq, status, now, token as i64))? != 0;
+        if failed {
+            self.unsettled.remove(endpoint, seq, 0, State::Running);
+        }
+        Ok(failed)
     }
 
     /// Deletes a row of `events`.
-    pub(super) fn delete(&mut self, seq: i64, hash: KeyHash) -> Result<()> {
-        self.delete.execute([seq])?;
-        self.index.remove(hash, seq);
+    pub(super) fn delete(&mut self, row: &ExistingRow, hash: KeyHash) -> Result<()> {
+        self.delete.execute([row.seq])?;
+        self.index.remove(hash, row.seq);
+        self.unsettled.remove(&row.endpoint, row.seq, row.seen, row.state);
         Ok(())
     }
 
@@ -265,13 +260,14 @@ impl<'c> EventRows<'c> {
     }
 }
 
-fn read_index(conn: &Connection, hasher: &KeyHasher) -> Result<Index> {
-    let mut index = Index::default();
-    let mut keys = conn.prepare("SELECT seq, id, endpoint, query FROM events")?;
-    let mut rows = keys.query([])?;
+fn read_rows(conn: &Connection, hasher: &KeyHasher) -> Result<(Index, UnsettledRows)> {
+    let (mut index, mut unsettled) = (Index::default(), UnsettledRows::default());
+    let mut read = conn.prepare("SELECT seq, id, endpoint, query, state, seen, due FROM events")?;
+    let mut rows = read.query([])?;
     while let Some(row) = rows.next()? {
         let text = |column| -> Result<&str> { Ok(row.get_ref(column)?.as_str()?) };
         index.insert(hasher.hash(text(1)?, text(2)?, text(3)?), row.get(0)?);
+        unsettled.add(text(2)?, row.get(0)?, row.get(5)?, row.get(4)?, row.get(6)?);
     }
-    Ok(index)
+    Ok((index, unsettled))
 }

@@ -19,11 +19,12 @@ use super::local_leases::LocalLeases;
 use super::maintenance::statements::MaintenanceOp;
 use super::now::Now;
 use super::payloads::Payloads;
-use super::rows::{ArchivedRow, EventRows, ExistingRow, NewRow};
+use super::row::{ArchivedRow, ExistingRow, NewRow};
+use super::rows::EventRows;
 use super::schema::arrival_name;
 use crate::ledger::millis::millis;
 use crate::ledger::tokens::Tokens;
-use crate::ledger::{Arrival, State, StoredRequest};
+use crate::ledger::{Arrival, Backlog, State, StoredRequest};
 
 /// The result of a claim or an enqueue. Callers get it once it is committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,6 +124,11 @@ impl<'c> Transitions<'c> {
         self.inline_runs.len()
     }
 
+    /// The numbers of unsettled events by endpoint. `now` is in Unix milliseconds, `lease` is the usual length of a lease.
+    pub(super) fn backlogs(&self, now: i64, lease: Duration) -> Vec<Backlog> {
+        self.rows.unsettled().backlogs(now, lease, |seq| self.payloads.contains(seq))
+    }
+
     /// Runs a maintenance operation and returns the number of rows it changed.
     pub(super) fn run_maintenance(&mut self, op: &mut MaintenanceOp) -> Result<u64> {
         self.rows.run_maintenance(op)
@@ -194,7 +200,7 @@ impl<'c> Transitions<'c> {
                 return Ok(outcome);
             }
             // Someone deleted the row by hand; the event is new.
-            self.rows.remove_from_index(hash, seq);
+            self.rows.forget(&arrival.key.endpoint, Some(hash), seq);
         }
         // A lease of this process counts even where the file was replaced and knows nothing of the event.
         if let Some(retry_after) = time_left(local_lease, now) {
@@ -253,8 +259,8 @@ impl<'c> Transitions<'c> {
         }
         let (grant, due) = self.grant(row.attempts, mode.lease(), now)?;
         match grant {
-            Some(Grant { attempt, token }) => self.rows.lease(seq, attempt, token, due)?,
-            None => self.rows.set_state(seq, State::Pending, None, row.attempts, Some(due), None)?,
+            Some(Grant { attempt, token }) => self.rows.lease(row, attempt, token, due)?,
+            None => self.rows.set_state(row, State::Pending, None, row.attempts, Some(due), None)?,
         }
         self.store(seq, &arrival.key.endpoint, mode, due, now)?;
         Ok(Grant::outcome(grant))

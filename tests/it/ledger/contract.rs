@@ -432,6 +432,17 @@ contract! {
         assert!(oldest.iter().all(|age| *age < LONG), "{oldest:?}");
     }
 
+    oldest_pending_event_is_one_that_waits_and_not_one_under_way(ledger, kind keeps MONTH) {
+        let _ = ledger.enqueue(arrival("evt_running"), stored_request("x"), Some(LONG)).await.unwrap();
+        let apart = Duration::from_millis(60);
+        tokio::time::sleep(apart).await;
+        let before = clock::instant();
+        let _ = ledger.enqueue(arrival("evt_pending"), stored_request("x"), None).await.unwrap();
+        let oldest = ledger.backlog().await.unwrap()[0].oldest_pending.unwrap();
+        // The ledger's clock counts whole milliseconds.
+        assert!(oldest <= before.elapsed() + Duration::from_millis(2), "{oldest:?}");
+    }
+
     records_are_listed_by_filter_page_by_page(ledger, kind keeps MONTH) {
         for n in 0..25 {
             let lease = leased(&*ledger, at("a", "", &format!("evt_a{n}")), LONG).await;

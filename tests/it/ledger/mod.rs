@@ -9,6 +9,7 @@
 //! - `redis_credentials`: a password of Redis that changes while the program runs
 //! - `redis_faults`: Redis stopped, killed, paused, emptied, full or misconfigured
 //! - `failover`: a replica of Redis that lagged behind is promoted
+//! - `gauges`: the counts of unsettled events
 //! - `lookup`: look-ups of events by their id
 //! - `failover_runbook`: the runbook of a failover that lost events, step by step
 //! - `replicas`: several programs on one Redis
@@ -21,6 +22,7 @@ mod contract;
 mod failover;
 mod failover_runbook;
 mod faults;
+mod gauges;
 mod lookup;
 mod moving;
 mod redis_credentials;

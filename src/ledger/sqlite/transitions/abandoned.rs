@@ -22,7 +22,7 @@ impl Transitions<'_> {
             let Some(arrival) = self.rows.read_arrival(seq)? else { continue };
             let Some(row) = self.rows.read(seq, &arrival.key)? else { continue };
             if row.state == State::Running {
-                self.rows.set_state(seq, State::Failed, None, row.attempts, None, Some(now.unix))?;
+                self.rows.set_state(&row, State::Failed, None, row.attempts, None, Some(now.unix))?;
                 failed.push(arrival.key);
             }
         }

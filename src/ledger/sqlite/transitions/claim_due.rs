@@ -37,6 +37,7 @@ impl Transitions<'_> {
             let Some((arrival, request)) = stored else {
                 // Someone deleted the row by hand, which leaves its place in the queue behind.
                 self.payloads.delete(seq, endpoint, Some(old_due))?;
+                self.rows.forget(endpoint, None, seq);
                 continue;
             };
             let hash = self.rows.hash(&arrival.key);
@@ -52,13 +53,13 @@ impl Transitions<'_> {
             if let Some(left) = held {
                 // The wall clock is wrong, or was. The event is due when its lease is over.
                 let due = now.unix.saturating_add(millis(left));
-                self.rows.set_state(seq, row.state, None, row.attempts, Some(due), None)?;
+                self.rows.set_state(&row, row.state, None, row.attempts, Some(due), None)?;
                 self.payloads.reschedule(seq, endpoint, Some(old_due), Some(due))?;
                 continue;
             }
             let due = now.unix.saturating_add(millis(lease));
             let (attempt, token) = (row.attempts.saturating_add(1), self.token()?);
-            self.rows.lease(seq, attempt, token, due)?;
+            self.rows.lease(&row, attempt, token, due)?;
             self.payloads.reschedule(seq, endpoint, Some(old_due), Some(due))?;
             leases.grant(hash, now.instant + lease);
             bytes += request.body.len();

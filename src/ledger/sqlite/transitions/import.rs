@@ -3,7 +3,7 @@
 use rusqlite::Result;
 
 use super::Transitions;
-use crate::ledger::sqlite::rows::NewRow;
+use crate::ledger::sqlite::row::NewRow;
 use crate::ledger::transfer::{Precedence, TransferredEvent};
 use crate::ledger::{Arrival, Record};
 
@@ -33,7 +33,7 @@ impl Transitions<'_> {
             if has_payload {
                 self.payloads.delete(seq, &key.endpoint, row.due)?;
             }
-            self.rows.delete(seq, hash)?;
+            self.rows.delete(&row, hash)?;
             // Archiving copies first and deletes later, so there may be a copy.
             self.rows.delete_archived(key)?;
         } else if let Some(archived) = self.rows.read_archived(key, hash)? {

@@ -46,7 +46,7 @@ impl Transitions<'_> {
                 return Ok(ActionResult::PayloadGone);
             }
             OperatorAction::Redeliver => {
-                self.rows.set_state(seq, State::Pending, None, 0, Some(now.unix), None)?;
+                self.rows.set_state(&row, State::Pending, None, 0, Some(now.unix), None)?;
                 self.payloads.set_mode(seq, DeliveryMode::Redelivery)?;
                 self.payloads.reschedule(seq, &key.endpoint, row.due, Some(now.unix))?;
             }
@@ -55,7 +55,7 @@ impl Transitions<'_> {
                     self.payloads.delete(seq, &key.endpoint, row.due)?;
                 }
                 self.inline_runs.remove(seq);
-                self.rows.delete(seq, hash)?;
+                self.rows.delete(&row, hash)?;
                 // Archiving copies first and deletes later, so there may be a copy.
                 self.rows.delete_archived(key)?;
             }

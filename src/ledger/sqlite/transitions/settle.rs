@@ -9,7 +9,7 @@ use crate::ledger::millis::millis;
 use crate::ledger::sqlite::index::KeyHash;
 use crate::ledger::sqlite::local_leases::LocalLeases;
 use crate::ledger::sqlite::now::Now;
-use crate::ledger::sqlite::rows::{ArchivedRow, ExistingRow, NewRow};
+use crate::ledger::sqlite::row::{ArchivedRow, ExistingRow, NewRow};
 use crate::ledger::{Lease, Settled, Settlement, State};
 
 impl Transitions<'_> {
@@ -33,7 +33,7 @@ impl Transitions<'_> {
                 self.reschedule(seq, lease, status, Duration::ZERO, true, now)?
             }
             Settlement::Failed { status } => match seq {
-                Some(seq) => self.rows.fail(seq, status, now.unix, lease.token)?,
+                Some(seq) => self.rows.fail(seq, &lease.key().endpoint, status, now.unix, lease.token)?,
                 None => false,
             },
             Settlement::Retry { status, wait, counts } => {
@@ -61,12 +61,13 @@ impl Transitions<'_> {
         now: Now,
     ) -> Result<()> {
         let key = lease.key();
+        let mut before = None;
         if let Some(seq) = seq.filter(|seq| self.payloads.contains(*seq)) {
-            let due = self.rows.read(seq, key)?.and_then(|row| row.due);
-            self.payloads.delete(seq, &key.endpoint, due)?;
+            before = self.rows.read(seq, key)?;
+            self.payloads.delete(seq, &key.endpoint, before.as_ref().and_then(|row| row.due))?;
         }
         let has_row = match seq {
-            Some(seq) => self.rows.deliver(seq, key, status, now.unix)?,
+            Some(seq) => self.rows.deliver(seq, key, before.as_ref(), status, now.unix)?,
             None => false,
         };
         if !has_row {
@@ -114,7 +115,7 @@ impl Transitions<'_> {
         let Some((seq, row)) = self.leased_row(seq, lease)? else { return Ok(false) };
         let due = now.unix.saturating_add(millis(wait));
         let attempts = row.attempts.saturating_sub(u32::from(!counts));
-        self.rows.set_state(seq, State::Pending, status, attempts, Some(due), None)?;
+        self.rows.set_state(&row, State::Pending, status, attempts, Some(due), None)?;
         self.payloads.reschedule(seq, &lease.key().endpoint, row.due, Some(due))?;
         Ok(true)
     }
@@ -122,7 +123,7 @@ impl Transitions<'_> {
     /// Makes a queued event DEAD and retains its payload. False if the lease no longer holds it.
     fn mark_dead(&mut self, seq: Option<i64>, lease: &Lease, status: Option<u16>, now: Now) -> Result<bool> {
         let Some((seq, row)) = self.leased_row(seq, lease)? else { return Ok(false) };
-        self.rows.set_state(seq, State::Dead, status, row.attempts, None, Some(now.unix))?;
+        self.rows.set_state(&row, State::Dead, status, row.attempts, None, Some(now.unix))?;
         self.payloads.reschedule(seq, &lease.key().endpoint, row.due, None)?;
         Ok(true)
     }

@@ -15,7 +15,9 @@ use crate::ledger::sqlite::now::Now;
 use crate::ledger::sqlite::queue::Job;
 use crate::ledger::sqlite::transitions::claim_due::DueEvent;
 use crate::ledger::sqlite::transitions::{ClaimOutcome, Transitions};
-use crate::ledger::{ActionResult, Arrival, Claim, EnqueueResult, EventKey, Lease, Settled, Settlement};
+use crate::ledger::{
+    ActionResult, Arrival, Backlog, Claim, EnqueueResult, EventKey, Lease, Settled, Settlement,
+};
 
 /// The result of a job, sent to its caller once it is durable.
 enum JobOutcome {
@@ -24,6 +26,7 @@ enum JobOutcome {
     Settled(Settled),
     Applied(ActionResult),
     Imported(u64),
+    Backlog(Vec<Backlog>),
     Found(Vec<i64>),
     Remembered,
     Maintained(u64),
@@ -54,6 +57,7 @@ impl Writer {
                 JobOutcome::Claimed(_)
                 | JobOutcome::Settled(_)
                 | JobOutcome::Applied(_)
+                | JobOutcome::Backlog(_)
                 | JobOutcome::Found(_)
                 | JobOutcome::Remembered
                 | JobOutcome::Skipped => {}
@@ -108,6 +112,7 @@ impl Writer {
                 JobOutcome::Applied(transitions.apply(key, *action, now, leases)?)
             }
             Job::Import { events, .. } => JobOutcome::Imported(transitions.import(events)?),
+            Job::Backlog { lease, .. } => JobOutcome::Backlog(transitions.backlogs(now.unix, *lease)),
             Job::FindId { id, .. } => JobOutcome::Found(transitions.seqs_with_id(id)),
             Job::RememberArrival { endpoint, head, .. } => {
                 transitions.remember_arrival(endpoint, head)?;
@@ -154,6 +159,9 @@ impl Writer {
             }
             (Job::Apply { reply_tx, .. }, JobOutcome::Applied(result)) => drop(reply_tx.send(Ok(result))),
             (Job::Import { reply_tx, .. }, JobOutcome::Imported(written)) => drop(reply_tx.send(Ok(written))),
+            (Job::Backlog { reply_tx, .. }, JobOutcome::Backlog(backlogs)) => {
+                drop(reply_tx.send(Ok(backlogs)))
+            }
             (Job::FindId { reply_tx, .. }, JobOutcome::Found(seqs)) => drop(reply_tx.send(Ok(seqs))),
             (Job::RememberArrival { reply_tx, .. }, JobOutcome::Remembered) => drop(reply_tx.send(Ok(()))),
             (Job::Settle { reply_tx, .. }, JobOutcome::Settled(settled)) => drop(reply_tx.send(Ok(settled))),
@@ -171,6 +179,7 @@ impl Writer {
                 | JobOutcome::Settled(_)
                 | JobOutcome::Applied(_)
                 | JobOutcome::Imported(_)
+                | JobOutcome::Backlog(_)
                 | JobOutcome::Found(_)
                 | JobOutcome::Remembered
                 | JobOutcome::Maintained(_)
