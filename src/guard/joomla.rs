@@ -6,14 +6,14 @@
 
 use super::decode::Decoded;
 use super::location::QueryPair;
-use super::query::{MAX_QUERY_PAIRS, same_key};
+use super::parameter::same_letters;
 
 /// The keys that name a controller.
 const CONTROLLER_KEYS: [&str; 2] = ["controller", "view"];
 
 /// Returns whether Joomla may take a pair from a menu item.
 pub(super) fn is_option(pair: &QueryPair) -> bool {
-    same_key(&pair.key, "option")
+    same_letters(pair.key.as_bytes(), "option")
 }
 
 /// Returns the other pairs that select the same controller and task. The option is not among them, since a menu item gives it.
@@ -25,7 +25,6 @@ pub(super) fn alternatives(pairs: &[QueryPair]) -> Vec<Vec<QueryPair>> {
     let with = |key: &&str| {
         let mut all = vec![pair(key, controller), pair(&command.key, task)];
         all.extend(others.clone().cloned());
-        all.truncate(MAX_QUERY_PAIRS);
         all
     };
     CONTROLLER_KEYS.iter().map(with).collect()

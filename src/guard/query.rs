@@ -56,7 +56,10 @@ impl QueryGuard {
         let of_joomla = rules.iter().filter(|rule| rule.preset == Some(Preset::Joomla));
         let alternatives: Vec<Rule> = of_joomla
             .flat_map(|rule| {
-                let other = |pairs| Rule { pairs, is_configured: false, ..rule.clone() };
+                let other = |mut pairs: Vec<QueryPair>| {
+                    pairs.truncate(MAX_QUERY_PAIRS);
+                    Rule { pairs, is_configured: false, ..rule.clone() }
+                };
                 joomla::alternatives(&rule.pairs).into_iter().map(other)
             })
             .collect();
