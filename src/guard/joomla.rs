@@ -1,8 +1,9 @@
 //! How Joomla reads the pairs of a webhook in other keys and values. It holds facts only; `query` applies them.
 //!
 //! A command `stripe.webhook` is a controller and its task. Joomla takes the controller from `controller` as well
-//! (joomla/joomla-cms, `libraries/src/Dispatcher/ComponentDispatcher.php`), and components of FOF from `view`. It drops what
-//! follows the task. A command that is an array is its last key (`libraries/src/MVC/Controller/BaseController.php`).
+//! (joomla/joomla-cms, `libraries/src/Dispatcher/ComponentDispatcher.php`), and components of the Framework on Framework
+//! from `view`. It drops what follows the task. A command that is an array is its last key
+//! (`libraries/src/MVC/Controller/BaseController.php`).
 
 use super::decode::Decoded;
 use super::location::QueryPair;
@@ -34,7 +35,7 @@ pub(super) fn alternatives(pairs: &[QueryPair]) -> Vec<Vec<QueryPair>> {
 pub(super) fn commands(key: &[u8], value: &[u8]) -> Vec<Vec<u8>> {
     let key = Decoded::new(key).text;
     let as_key = memchr::memchr(b'[', &key).map(|at| key[at + 1..].to_vec());
-    let whole = [Some(Decoded::new(value).text.to_vec()), as_key];
+    let whole = [Some(Decoded::new(value).text.clone()), as_key];
     let cut = |text: Vec<u8>| {
         let parts: Vec<&[u8]> =
             text.split(|&byte| byte == b'.').filter(|part| !part.is_empty()).take(2).collect();

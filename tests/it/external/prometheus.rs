@@ -79,11 +79,15 @@ fn every_metric_has_a_panel() {
 #[test]
 fn rules_use_the_default_limits() {
     let built_in: toml::Table = include_str!("../../../config/countersign.toml").parse().unwrap();
-    for (key, metric) in [("max_connections", "countersign_inflight"), ("max_webhooks", "countersign_events")]
-    {
-        let limit = &built_in["server"][key];
+    let built_in = |key| built_in["server"][key].as_integer().unwrap();
+    // 0 is three quarters of the connections.
+    assert_eq!(built_in("max_passthrough"), 0);
+    let max_passthrough = built_in("max_connections") * 3 / 4;
+    let limits =
+        [(max_passthrough, "countersign_inflight"), (built_in("max_webhooks"), "countersign_events")];
+    for (limit, metric) in limits {
         let line = RULES.lines().find(|line| line.contains(metric)).unwrap();
-        assert!(line.trim_end().ends_with(&format!("> 0.8 * {limit}")), "{key} = {limit}: {line}");
+        assert!(line.trim_end().ends_with(&format!("> 0.8 * {limit}")), "{metric}: {limit}: {line}");
     }
 }
 

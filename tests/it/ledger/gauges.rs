@@ -30,7 +30,7 @@ type Counts = (String, [u64; 4], Option<i64>);
 /// Counts the unsettled events in the file.
 fn counts_of_file(path: &Path) -> Vec<Counts> {
     let sql = "SELECT endpoint, sum(state = 1), sum(state = 4), sum(state = 5),
-            sum(state = 4 OR (state = 1 AND seq IN (SELECT seq FROM payloads))), min(iif(state = 4, seen, NULL))
+            sum(state = 4 OR (state = 1 AND seq IN (SELECT seq FROM payloads))), min(CASE WHEN state = 4 THEN seen END)
         FROM events WHERE state IN (1, 4, 5) GROUP BY endpoint ORDER BY endpoint";
     let file = Connection::open(path).unwrap();
     let mut statement = file.prepare(sql).unwrap();

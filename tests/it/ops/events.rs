@@ -55,8 +55,10 @@ impl Operator {
 
     /// Runs a line of shell as an operator types it, with `countersign` on the `PATH`.
     pub async fn shell(&self, line: &str) -> Output {
-        let program = Path::new(env!("CARGO_BIN_EXE_countersign")).parent().unwrap().display();
-        let path = format!("{program}:{}", std::env::var("PATH").unwrap_or_default());
+        let program = Path::new(env!("CARGO_BIN_EXE_countersign")).parent().unwrap();
+        let mut path = program.to_owned().into_os_string();
+        path.push(":");
+        path.push(std::env::var_os("PATH").unwrap_or_default());
         let mut command = self.command("/bin/sh");
         command.args(["-c", line]).env("PATH", path).env("COUNTERSIGN_CONFIG", self.config());
         output(&[line], command).await

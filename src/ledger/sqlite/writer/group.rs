@@ -137,14 +137,7 @@ impl Writer {
                 }
             }
             (Job::Enqueue { arrival, expires_at, reply_tx, .. }, JobOutcome::Claimed(outcome)) => {
-                let result = match outcome {
-                    ClaimOutcome::Leased { attempt, token } => {
-                        EnqueueResult::Leased(Lease::new(arrival, attempt, token, expires_at))
-                    }
-                    ClaimOutcome::Queued => EnqueueResult::Queued,
-                    ClaimOutcome::InFlight { retry_after } => EnqueueResult::InFlight { retry_after },
-                    ClaimOutcome::Duplicate => EnqueueResult::Duplicate,
-                };
+                let result = enqueue_result(outcome, arrival, expires_at);
                 if let Err(Ok(EnqueueResult::Leased(lease))) = reply_tx.send(Ok(result)) {
                     self.give_up(lease, RETRY_NOW);
                 }
@@ -203,6 +196,17 @@ fn inline_claim(outcome: ClaimOutcome, arrival: Arrival, expires_at: Instant) ->
         }
         ClaimOutcome::InFlight { retry_after } => Claim::InFlight { retry_after },
         ClaimOutcome::Duplicate | ClaimOutcome::Queued => Claim::Duplicate,
+    }
+}
+
+fn enqueue_result(outcome: ClaimOutcome, arrival: Arrival, expires_at: Instant) -> EnqueueResult {
+    match outcome {
+        ClaimOutcome::Leased { attempt, token } => {
+            EnqueueResult::Leased(Lease::new(arrival, attempt, token, expires_at))
+        }
+        ClaimOutcome::Queued => EnqueueResult::Queued,
+        ClaimOutcome::InFlight { retry_after } => EnqueueResult::InFlight { retry_after },
+        ClaimOutcome::Duplicate => EnqueueResult::Duplicate,
     }
 }
 
