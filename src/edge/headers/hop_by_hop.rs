@@ -3,7 +3,7 @@
 
 use crate::http1::framing::HttpVersion;
 use crate::http1::head::RequestHead;
-use crate::http1::headers::list_items;
+use crate::http1::headers::{is_token, list_items};
 
 /// The headers that concern one connection only. `Transfer-Encoding` and `Expect` are not among them: they belong to the
 /// body, and what passes on the body decides about them.
@@ -59,7 +59,8 @@ impl<'a> HopByHop<'a> {
 }
 
 /// Returns the protocols that the client offers to switch to, as the value of an `Upgrade` header, or `None`. HTTP/2 and TLS
-/// are left out: the backend would read requests in what passes through the tunnel, and no guard would see them.
+/// are left out: the backend would read requests in what passes through the tunnel, and no guard would see them. So is what is
+/// no protocol to every reader: some trim bytes beyond ASCII, and find `h2c` in what is left.
 pub(super) fn offered_upgrade(head: &RequestHead) -> Option<Vec<u8>> {
     if head.version() != HttpVersion::Http11 || !head.connection_lists(b"upgrade") {
         return None;
@@ -77,9 +78,12 @@ pub(super) fn accepts_trailers(head: &RequestHead) -> bool {
     })
 }
 
+/// Returns true for a valid `name` or `name/version` (RFC 9110, section 7.8) whose name is not HTTP/2, HTTP or TLS.
 fn is_safe_protocol(protocol: &[u8]) -> bool {
-    let name = protocol.split(|&byte| byte == b'/').next().unwrap_or_default().trim_ascii();
-    !name.is_empty() && !is_one_of(&["h2", "h2c", "http", "tls"], name)
+    let mut parts = protocol.splitn(2, |&byte| byte == b'/');
+    let name = parts.next().unwrap_or_default();
+    let is_http2 = name.get(..2).is_some_and(|start| start.eq_ignore_ascii_case(b"h2"));
+    is_token(name) && parts.next().is_none_or(is_token) && !is_http2 && !is_one_of(&["http", "tls"], name)
 }
 
 fn is_one_of(names: &[&str], name: &[u8]) -> bool {
@@ -91,9 +95,10 @@ mod tests {
     use super::*;
     use bytes::BytesMut;
 
+    /// Parses a head whose lines are given as Latin-1.
     fn parse(lines: &str) -> RequestHead {
-        let head = format!("GET / HTTP/1.1\r\n{lines}\r\n");
-        RequestHead::parse(BytesMut::from(head.as_bytes())).unwrap()
+        let head: Vec<u8> = format!("GET / HTTP/1.1\r\n{lines}\r\n").chars().map(|c| c as u8).collect();
+        RequestHead::parse(BytesMut::from(&head[..])).unwrap()
     }
 
     #[test]
@@ -129,6 +134,11 @@ mod tests {
             ("Connection: Upgrade\r\nUpgrade: H2C\r\n", None),
             ("Connection: Upgrade\r\nUpgrade: HTTP/2.0\r\n", None),
             ("Connection: Upgrade\r\nUpgrade: TLS/1.2, HTTP/1.1\r\n", None),
+            ("Connection: Upgrade\r\nUpgrade: h2c-14, H2, h2x/1\r\n", None),
+            ("Connection: Upgrade\r\nUpgrade: h2c\u{a0}, \u{85}h2c, h2c\u{85}\r\n", None),
+            ("Connection: Upgrade\r\nUpgrade: h2 c, h2\tc, \th2c\t\r\n", None),
+            ("Connection: Upgrade\r\nUpgrade: web socket, \"tcp\", a/b/c, a/, /1, a/\u{a0}\r\n", None),
+            ("Connection: Upgrade\r\nUpgrade: websocket\u{a0}, tcp\r\n", Some("tcp")),
             ("Connection: Upgrade\r\n", None),
             ("Upgrade: websocket\r\n", None),
             ("Connection: close\r\nUpgrade: websocket\r\n", None),

@@ -1,7 +1,7 @@
 //! A pooled connection to the backend in pingora's hands, for one request: it writes the request's head in place of
 //! pingora's, watches the response, and goes back to the pool of `backend` when pingora is done.
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use pingora::protocols::l4::virt::{VirtualSockOpt, VirtualSocket};
 use std::io;
 use std::pin::Pin;
@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::response_watch::{Answers, ResponseNotes, ResponseWatch};
 use crate::backend::{Backend, BackendStream, PooledConnection};
+use crate::http1::head::RequestHead;
 
 /// The line end of a head's last line, and the empty line after it.
 const HEAD_END: &[u8] = b"\r\n\r\n";
@@ -44,7 +45,7 @@ impl PooledStream {
         // Some apps send a body after a HEAD all the same: the next request would take it for its response.
         let is_head = head.starts_with(b"HEAD ");
         let answers = match (is_head, is_upgrade) {
-            (_, true) => Answers::Upgrade,
+            (_, true) => Answers::Upgrade(offered_protocols(&head)),
             (true, false) => Answers::Head,
             (false, false) => Answers::Other,
         };
@@ -74,6 +75,12 @@ impl PooledStream {
         }
         Poll::Ready(Ok(()))
     }
+}
+
+/// Returns what the head of a request offers to switch to. Upgrades are rare, so nothing is kept for it.
+fn offered_protocols(head: &[u8]) -> Vec<u8> {
+    let head = RequestHead::parse(BytesMut::from(head));
+    head.map(|head| head.values("upgrade").collect::<Vec<_>>().join(&b',')).unwrap_or_default()
 }
 
 impl std::fmt::Debug for PooledStream {

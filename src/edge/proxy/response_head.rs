@@ -31,6 +31,8 @@ pub(super) struct PassedHead {
     pub(super) outline: Vec<u8>,
     /// Whether the last transfer coding is `chunked`.
     pub(super) is_chunked: bool,
+    /// The protocols that `Upgrade` names, separated by commas, if `Connection` lists it.
+    pub(super) upgrade: Vec<u8>,
     /// The status line and the lines that pass, but for `Transfer-Encoding` and the client's `Connection`.
     lines: Vec<u8>,
     /// The place of the line with the length; empty if there is none.
@@ -51,6 +53,7 @@ impl PassedHead {
             status,
             outline: status_line.to_vec(),
             is_chunked: false,
+            upgrade: Vec::new(),
             lines: Vec::with_capacity(bytes.len()),
             length: 0..0,
             has_date: false,
@@ -60,6 +63,7 @@ impl PassedHead {
         passed.lines.extend_from_slice(&status_line[b"HTTP/1.1".len()..]);
         let connection = fields.iter().filter(|field| is(&bytes[field.name.clone()], "connection"));
         let options: Vec<_> = connection.flat_map(|field| list_items(field.value(&bytes))).collect();
+        let lists_upgrade = options.iter().any(|option| is(option, "upgrade"));
         let mut has_other_coding = false;
         for field in &fields {
             let (name, line) = (&bytes[field.name.clone()], &bytes[field.name.start..field.end]);
@@ -67,6 +71,10 @@ impl PassedHead {
                 passed.outline.extend_from_slice(line);
             }
             passed.has_date |= is(name, "date");
+            if lists_upgrade && is(name, "upgrade") {
+                passed.upgrade.extend_from_slice(field.value(&bytes));
+                passed.upgrade.push(b',');
+            }
             if is(name, "transfer-encoding") {
                 for coding in list_items(field.value(&bytes)) {
                     passed.is_chunked = coding.eq_ignore_ascii_case(b"chunked");

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::response_head::{MAX_HEAD, PassedHead};
 use crate::http1::chunked::{Decoder, Step};
 use crate::http1::head::find_end;
-use crate::http1::headers::{is_header_value, is_token};
+use crate::http1::headers::{is_header_value, is_token, list_items};
 
 /// Trailers that would say where a message ends, or concern one connection only.
 const NO_TRAILERS: [&str; 9] = [
@@ -50,12 +50,12 @@ pub(super) struct ResponseWatch {
 }
 
 /// What of its request a response depends on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Answers {
     /// A HEAD: the response has no body.
     Head,
-    /// A request for another protocol: the response may be 101.
-    Upgrade,
+    /// A request for one of these protocols, separated by commas: the response may be 101.
+    Upgrade(Vec<u8>),
     /// Any other request.
     Other,
 }
@@ -67,6 +67,22 @@ enum WatchState {
     Chunked(Decoder),
     /// Nothing that remains is of interest.
     Rest,
+}
+
+impl Answers {
+    /// Returns true if a 101 may switch to these protocols, separated by commas: there is one, and each was offered. A response
+    /// may leave out the version.
+    fn allows(&self, switched: &[u8]) -> bool {
+        let Self::Upgrade(offered) = self else { return false };
+        let is_offered = |protocol: &[u8]| {
+            list_items(offered).any(|offer| {
+                let name = offer.split(|&byte| byte == b'/').next().unwrap_or_default();
+                protocol.eq_ignore_ascii_case(offer) || protocol.eq_ignore_ascii_case(name)
+            })
+        };
+        let mut protocols = list_items(switched).filter(|protocol| !protocol.is_empty()).peekable();
+        protocols.peek().is_some() && protocols.all(is_offered)
+    }
 }
 
 impl ResponseNotes {
@@ -149,11 +165,12 @@ impl ResponseWatch {
             outlines.extend_from_slice(&head.outline);
             let (status, is_chunked, is_old) =
                 (head.status, head.is_chunked, head.outline.starts_with(b"HTTP/1.0"));
+            let may_switch = status == 101 && !is_old && self.answers.allows(&head.upgrade);
             self.notes.lock_heads().push_back(head);
             match status {
                 100 | 102..=199 => {}
                 // pingora opens the tunnel for HTTP/1.1 only, and waits for a further head otherwise.
-                101 if self.answers != Answers::Upgrade || is_old => return Err(self.fail()),
+                101 if !may_switch => return Err(self.fail()),
                 _ => {
                     self.begin_body(status, is_chunked, rest);
                     outlines.extend_from_slice(rest);
@@ -253,22 +270,43 @@ mod tests {
             (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n", false, false),
             (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx", false, true),
             (b"HTTP/1.1 304 Not Modified\r\n\r\nx", false, false),
-            (b"HTTP/1.1 101 Switching Protocols\r\n\r\nx", false, false),
+            (b"HTTP/1.1 101 x\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\nx", false, false),
         ];
         for (response, is_head, expected) in table {
-            let answers = if is_head { Answers::Head } else { Answers::Upgrade };
+            let answers = if is_head { Answers::Head } else { Answers::Upgrade(b"tcp".to_vec()) };
             let (_, begun, _) = read(response, 0, answers).unwrap();
             assert_eq!(begun, expected, "{}", response.escape_ascii());
         }
     }
 
     #[test]
-    fn a_switch_of_protocols_is_valid_if_it_was_asked_for() {
-        let switch = b"HTTP/1.1 101 Switching Protocols\r\n\r\n";
-        for (answers, valid) in [(Answers::Upgrade, true), (Answers::Other, false), (Answers::Head, false)] {
-            assert_eq!(read(switch, 0, answers).is_ok(), valid, "{answers:?}");
+    fn a_switch_of_protocols_is_valid_if_it_is_to_one_that_was_offered() {
+        let offered = || Answers::Upgrade(b"websocket, SPDY/3.1".to_vec());
+        let upgrade = "Connection: keep-alive, Upgrade\r\n";
+        for (answers, lines, valid) in [
+            (offered(), format!("{upgrade}Upgrade: WebSocket\r\n"), true),
+            (offered(), format!("{upgrade}Upgrade: spdy/3.1\r\n"), true),
+            (offered(), format!("{upgrade}upgrade: SPDY\r\n"), true),
+            (offered(), format!("Upgrade: websocket\r\n{upgrade}"), true),
+            (offered(), format!("{upgrade}Upgrade: SPDY/3\r\n"), false),
+            (offered(), format!("{upgrade}Upgrade: h2c\r\n"), false),
+            (offered(), format!("{upgrade}Upgrade: websocket, h2c\r\n"), false),
+            (offered(), format!("{upgrade}Upgrade: websocket\r\nUpgrade: h2c\r\n"), false),
+            (offered(), format!("{upgrade}Upgrade: ,\r\n"), false),
+            (offered(), upgrade.to_owned(), false),
+            (offered(), "Upgrade: websocket\r\n".to_owned(), false),
+            (offered(), "Connection: close\r\nUpgrade: websocket\r\n".to_owned(), false),
+            (Answers::Other, format!("{upgrade}Upgrade: websocket\r\n"), false),
+            (Answers::Head, format!("{upgrade}Upgrade: websocket\r\n"), false),
+        ] {
+            let switch = |version: &str| format!("HTTP/{version} 101 Switching Protocols\r\n{lines}\r\n");
+            assert_eq!(
+                read(switch("1.1").as_bytes(), 0, answers.clone()).is_ok(),
+                valid,
+                "{answers:?} {lines}"
+            );
+            assert!(read(switch("1.0").as_bytes(), 0, answers).is_err());
         }
-        assert!(read(b"HTTP/1.0 101 Switching Protocols\r\n\r\n", 0, Answers::Upgrade).is_err());
     }
 
     #[test]

@@ -1,11 +1,22 @@
 //! Request boundaries: nothing in a body, behind an upgrade or behind an early response becomes a request that the
 //! guard has not seen.
 
-use crate::harness::{Backend, Client, Event, Gate, Program, Reply, Request, Setup, within};
+use crate::harness::{
+    Backend, Client, Event, Gate, Program, RawBackend, RawStream, Reply, Request, Setup, within,
+};
 
 /// A forged webhook as bytes. It would reach the backend if it passed as a request.
 fn forged() -> Vec<u8> {
     Event::checkout().unsigned().header("Stripe-Signature", "t=1,v1=00").bytes()
+}
+
+const SWITCH_TO_H2C: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n";
+
+/// Expects 502 `backend_invalid` and the end of the connection.
+async fn expect_no_tunnel(client: &mut RawStream) {
+    let all = String::from_utf8_lossy(&client.rest().await.0).into_owned();
+    assert!(all.starts_with("HTTP/1.1 502 "), "{all}");
+    assert!(all.contains("\r\nCountersign-Outcome: backend_invalid\r\n"), "{all}");
 }
 
 /// Reads responses until the connection ends or `n` have arrived.
@@ -235,6 +246,56 @@ async fn upgrades_to_http2_and_tls_do_not_reach_the_backend() {
     preface.write("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
     assert!(responses(&mut preface, 1).await.iter().all(|&status| status == 400));
     assert!(backend.targets().iter().all(|target| target == "GET /posts/1"), "{:?}", backend.targets());
+}
+
+/// Hypercorn trims these bytes in Latin-1 and then reads `h2c`.
+#[tokio::test]
+async fn upgrade_to_what_some_backend_reads_as_http2_is_not_offered() {
+    let backend = RawBackend::start().await;
+    let program = Program::start(Setup::to(&backend.url())).await;
+    for upgrade in [
+        &b"h2c\xa0"[..],
+        b"\xa0h2c",
+        b"h2c\x85",
+        b"\x85H2C",
+        b"h2 c",
+        b"h2\tc",
+        b"\th2c\t",
+        b"h2c/\xa0",
+        b"h2c-14",
+        b"H2",
+        b"HTTP/2.0\xa0",
+        b"TLS\x85/1.3",
+        b"\"h2c\"",
+    ] {
+        let head = [b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: ", upgrade, b"\r\n\r\n"];
+        let mut client = RawStream::connect(&program).await;
+        client.write(head.concat()).await;
+        let (mut server, got) = backend.accept_head().await;
+        assert!(!got.to_lowercase().contains("upgrade"), "{}: {got}", upgrade.escape_ascii());
+        // A backend that switches all the same opens no tunnel.
+        server.write(SWITCH_TO_H2C).await;
+        expect_no_tunnel(&mut client).await;
+    }
+}
+
+#[tokio::test]
+async fn switch_to_a_protocol_that_was_not_offered_opens_no_tunnel() {
+    let backend = RawBackend::start().await;
+    let program = Program::start(Setup::to(&backend.url())).await;
+    let websocket = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n";
+    let closing = format!("{websocket}Connection: close\r\n\r\n");
+    let bare = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n\r\n";
+    for switch in [SWITCH_TO_H2C, &closing, bare] {
+        let mut client = RawStream::connect(&program).await;
+        client
+            .write("GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket, h2c\r\n\r\n")
+            .await;
+        let (mut server, got) = backend.accept_head().await;
+        assert!(got.contains("\r\nUpgrade: websocket\r\n"), "{got}");
+        server.write(switch).await;
+        expect_no_tunnel(&mut client).await;
+    }
 }
 
 #[tokio::test]
