@@ -149,7 +149,6 @@ impl Backend {
             // A connection without it works, too.
             let _ = socket::set_keepalive(tcp, self.shared.tcp_keepalive);
         }
-        let place = place.begin_use();
         let stream = match (&self.shared.tls[place.place().url], socket) {
             // Boxed, so that a task has no room for a handshake that few requests need.
             (Some(tls), Socket::Left(tcp)) => {

@@ -1,16 +1,18 @@
 //! One place to connect to, and the order in which several are tried: least busy first, and those that refused a
-//! connection last. It opens no connection.
+//! connection or did not answer last. It opens no connection.
 
 use arc_swap::ArcSwap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long a place that refused a connection is tried after all others.
-const REFUSED_TIME: Duration = Duration::from_secs(1);
+/// How long a place that refused a connection, or did not answer once, is tried after all others.
+const LEFT_OUT_TIME: Duration = Duration::from_secs(1);
+/// The longest such time. It doubles with each time-out in a row, because an attempt at a dead host costs a request time.
+const MAX_LEFT_OUT_TIME: Duration = Duration::from_secs(30);
 
 /// The address that a place is connected to by.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,8 +31,18 @@ pub(super) struct Place {
     pub(super) url: usize,
     /// The number of connections in use.
     busy: AtomicUsize,
-    /// Until when the place is tried after all others; `None` if it accepted its last connection.
-    refused_until: Mutex<Option<Instant>>,
+    failures: Mutex<PlaceFailures>,
+}
+
+/// The failed attempts at a place since it last accepted a connection.
+#[derive(Debug, Default)]
+struct PlaceFailures {
+    /// Until when the place is tried after all others; `None` without a failed attempt.
+    left_out_until: Option<Instant>,
+    /// When the last time-out was noted.
+    timed_out_at: Option<Instant>,
+    /// How long the place is left out from now on; `None` without a time-out.
+    left_out_for: Option<Duration>,
 }
 
 /// A connection's use of a place. Frees it when it is dropped.
@@ -45,7 +57,7 @@ pub(super) struct Places {
 
 impl Place {
     pub(super) fn new(target: Target, url: usize) -> Arc<Self> {
-        Arc::new(Self { target, url, busy: AtomicUsize::new(0), refused_until: Mutex::default() })
+        Arc::new(Self { target, url, busy: AtomicUsize::new(0), failures: Mutex::default() })
     }
 
     /// Counts one more connection in use.
@@ -54,18 +66,50 @@ impl Place {
         PlaceUse(self.clone())
     }
 
-    /// Notes that a connection was refused, or accepted.
-    pub(super) fn set_refused(&self, refused: bool) {
-        *self.refused_until() = refused.then(|| Instant::now() + REFUSED_TIME);
+    /// Notes an attempt to connect. A place that failed before is left out meanwhile, so that one request at a time finds
+    /// out whether it is back.
+    pub(super) fn begin_attempt(&self) {
+        let mut failures = self.failures();
+        if failures.left_out_until.is_some() {
+            failures.leave_out();
+        }
     }
 
-    fn is_refused(&self) -> bool {
-        self.refused_until().is_some_and(|until| Instant::now() < until)
+    /// Notes that the place accepted a connection.
+    pub(super) fn note_accepted(&self) {
+        *self.failures() = PlaceFailures::default();
     }
 
-    fn refused_until(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
+    /// Notes that the place refused a connection.
+    pub(super) fn note_refused(&self) {
+        self.failures().leave_out();
+    }
+
+    /// Notes that an attempt that began at `began` took too long.
+    pub(super) fn note_timeout(&self, began: Instant) {
+        let mut failures = self.failures();
+        // Attempts side by side find out the same and count once.
+        if failures.timed_out_at.is_none_or(|at| at <= began) {
+            let doubled = failures.left_out_for.map_or(LEFT_OUT_TIME, |time| time * 2);
+            failures.left_out_for = Some(doubled.min(MAX_LEFT_OUT_TIME));
+            failures.timed_out_at = Some(Instant::now());
+        }
+        failures.leave_out();
+    }
+
+    fn is_left_out(&self) -> bool {
+        self.failures().left_out_until.is_some_and(|until| Instant::now() < until)
+    }
+
+    fn failures(&self) -> MutexGuard<'_, PlaceFailures> {
         // No code panics while it holds the lock.
-        self.refused_until.lock().unwrap_or_else(PoisonError::into_inner)
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl PlaceFailures {
+    fn leave_out(&mut self) {
+        self.left_out_until = Some(Instant::now() + self.left_out_for.unwrap_or(LEFT_OUT_TIME));
     }
 }
 
@@ -128,7 +172,7 @@ impl Places {
 
 /// Places with a lower rank are tried first.
 fn rank(place: &Arc<Place>) -> (bool, usize) {
-    (place.is_refused(), place.busy.load(Ordering::Relaxed))
+    (place.is_left_out(), place.busy.load(Ordering::Relaxed))
 }
 
 #[cfg(test)]
@@ -154,12 +198,36 @@ mod tests {
         let in_use = first.begin_use();
         assert_eq!(order(&places), [tcp(2), tcp(3), tcp(1)]);
         let second = places.first().unwrap();
-        second.set_refused(true);
+        second.note_refused();
         assert_eq!(order(&places), [tcp(3), tcp(1), tcp(2)]);
-        tokio::time::advance(REFUSED_TIME).await;
+        tokio::time::advance(LEFT_OUT_TIME).await;
         assert_eq!(order(&places), [tcp(2), tcp(3), tcp(1)]);
         drop(in_use);
         assert_eq!(places.first().unwrap().target, tcp(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_place_that_does_not_answer_is_left_out_twice_as_long_each_time() {
+        let place = Place::new(tcp(1), 0);
+        for seconds in [1, 2, 4, 8, 16, 30, 30] {
+            let began = Instant::now();
+            place.begin_attempt();
+            // Two attempts side by side.
+            tokio::time::advance(Duration::from_millis(500)).await;
+            place.note_timeout(began);
+            place.note_timeout(began);
+            tokio::time::advance(Duration::from_millis(seconds * 1_000 - 1)).await;
+            assert!(place.is_left_out(), "{seconds} s");
+            tokio::time::advance(Duration::from_millis(1)).await;
+            assert!(!place.is_left_out(), "{seconds} s");
+        }
+        place.begin_attempt();
+        assert!(place.is_left_out(), "a second request would try it, too");
+        place.note_accepted();
+        assert!(!place.is_left_out());
+        place.note_refused();
+        tokio::time::advance(LEFT_OUT_TIME).await;
+        assert!(!place.is_left_out());
     }
 
     #[test]

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
 use super::dns::{NameLookup, look_up};
-use super::place::{Place, Places, Target};
+use super::place::{Place, PlaceUse, Places, Target};
 use crate::config::BackendUrl;
 use crate::socket::Socket;
 
@@ -134,39 +134,53 @@ impl Resolver {
     /// Records a failed connection: the place is tried last for a moment, and the names are looked up, because they may
     /// have other addresses by now.
     pub(super) fn report_failure(&self, place: &Place) {
-        place.set_refused(true);
+        place.note_refused();
         self.shared.connect_failed.notify_one();
     }
 
-    /// Connects to the first place that accepts, within `limit` for all places together.
+    /// Connects to the first place that accepts, within `limit` for all places together: each may take its share of what is
+    /// left, so that a host that is gone leaves time for the others.
     ///
     /// # Errors
-    /// No place accepted, there is none, or the time is over.
-    pub(super) async fn connect(&self, limit: Duration) -> Result<(Socket, Arc<Place>), ConnectError> {
+    /// No place accepted, there is none, or the time is over. It is a refusal if one place refused, as that may come back.
+    pub(super) async fn connect(&self, limit: Duration) -> Result<(Socket, PlaceUse), ConnectError> {
         let deadline = Instant::now() + limit;
-        let mut last = ConnectError::Refused("the name in [backend] url does not resolve".into());
-        for place in self.shared.places.in_order() {
-            match tokio::time::timeout_at(deadline, connect_to(&place.target)).await {
+        let places = self.shared.places.in_order();
+        let mut failed = None;
+        for (place, left) in
+            places.iter().zip((1_u32..=u32::try_from(places.len()).unwrap_or(u32::MAX)).rev())
+        {
+            // Counted from here on, so that requests side by side do not all wait for one place.
+            let place_use = place.begin_use();
+            place.begin_attempt();
+            let began = Instant::now();
+            let share = deadline.saturating_duration_since(began) / left;
+            let failure = match timeout(share, connect_to(&place.target)).await {
                 Ok(Ok(socket)) => {
-                    place.set_refused(false);
-                    return Ok((socket, place));
+                    place.note_accepted();
+                    return Ok((socket, place_use));
                 }
                 Ok(Err(error)) => {
-                    self.report_failure(&place);
-                    last = match is_absent(&error) {
+                    self.report_failure(place);
+                    match is_absent(&error) {
                         true => ConnectError::Refused(error.to_string()),
                         false => ConnectError::Failed(error.to_string()),
-                    };
+                    }
                 }
                 Err(_) => {
-                    self.report_failure(&place);
-                    return Err(ConnectError::Failed(format!("no connection within {limit:?}")));
+                    place.note_timeout(began);
+                    self.shared.connect_failed.notify_one();
+                    ConnectError::Failed(format!("no connection within {share:?}"))
                 }
+            };
+            if !matches!(failed, Some(ConnectError::Refused(_))) {
+                failed = Some(failure);
             }
         }
         // Without places nothing above has requested a lookup.
         self.shared.connect_failed.notify_one();
-        Err(last)
+        Err(failed
+            .unwrap_or_else(|| ConnectError::Refused("the name in [backend] url does not resolve".into())))
     }
 }
 

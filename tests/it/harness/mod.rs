@@ -32,7 +32,7 @@ pub use ledgers::TestLedger;
 pub(crate) use ledgers::on_each_ledger;
 pub use name_server::{NameServer, Names, alone};
 pub use program::Program;
-pub use raw::{End, RawBackend, RawStream};
+pub use raw::{BlackHole, End, RawBackend, RawStream};
 pub use reply::Reply;
 pub use request::Request;
 pub use sentinels::Sentinels;

@@ -2,7 +2,8 @@
 
 use super::program::Program;
 use super::within;
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -15,6 +16,13 @@ pub struct RawBackend {
 /// One end of a connection.
 pub struct RawStream {
     stream: TcpStream,
+}
+
+/// An address that answers no attempt to connect, like that of a host without power: a listener whose queue is full.
+pub struct BlackHole {
+    address: SocketAddr,
+    _listener: Socket,
+    _queued: Vec<TcpStream>,
 }
 
 /// How a peer ended a connection.
@@ -50,6 +58,28 @@ impl RawBackend {
         let mut stream = self.accept().await;
         let head = stream.head().await;
         (stream, head)
+    }
+}
+
+impl BlackHole {
+    /// Takes a free port and fills its queue.
+    pub async fn open() -> Self {
+        let listener = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        listener.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).expect("a free port");
+        listener.listen(0).expect("a listener");
+        let address = listener.local_addr().expect("bound").as_socket().expect("an IP address");
+        let mut queued = vec![];
+        while let Ok(stream) =
+            tokio::time::timeout(Duration::from_millis(500), TcpStream::connect(address)).await
+        {
+            queued.push(stream.expect("a place in the queue"));
+        }
+        Self { address, _listener: listener, _queued: queued }
+    }
+
+    /// Returns the address as `[backend] url` takes it.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
     }
 }
 

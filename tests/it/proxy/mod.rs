@@ -14,6 +14,7 @@
 //! - `passthrough`: requests and responses that pass unchanged
 //! - `pauses`: exchanges that are silent for longer than a minute
 //! - `responses`: when the bytes of a response leave, and which of its headers and trailers pass
+//! - `several`: several addresses of the backend, one of which leads nowhere
 //! - `smuggling`: requests that two parsers could read in two ways
 //! - `streaming`: long responses, uploads and upgraded connections
 //! - `tls`: a backend with TLS, and what happens if its certificate is not valid
@@ -34,6 +35,7 @@ mod overload;
 mod passthrough;
 mod pauses;
 mod responses;
+mod several;
 mod smuggling;
 mod streaming;
 mod tls;
