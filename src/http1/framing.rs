@@ -3,12 +3,15 @@
 
 use super::headers::{is_token, list_items};
 
+/// The most options of `Connection`. Each header is compared with all of them.
+const MAX_OPTIONS: u32 = 32;
+
 /// Why a head is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HeadError {
     /// A line ends with a line feed alone.
     BareLineFeed,
-    /// The request line or a header cannot be read, or there is not exactly one `Host`.
+    /// The request line or a header cannot be read, `Connection` has too many options, or there is not exactly one `Host`.
     Syntax,
     /// There are more than 1,000 headers.
     TooManyHeaders,
@@ -66,12 +69,22 @@ pub(super) struct HeaderFacts {
     keep_alive: bool,
     expects_continue: bool,
     hosts: u32,
+    /// How many options `Connection` has.
+    options: u32,
 }
 
 impl HeaderFacts {
     /// Begins with what an empty list of headers says.
     pub(super) fn new(version: HttpVersion) -> Self {
-        Self { version, framing: None, close: false, keep_alive: false, expects_continue: false, hosts: 0 }
+        Self {
+            version,
+            framing: None,
+            close: false,
+            keep_alive: false,
+            expects_continue: false,
+            hosts: 0,
+            options: 0,
+        }
     }
 
     /// Adds one header. `first` is the first byte of its line, which rules most headers out without a comparison.
@@ -82,6 +95,10 @@ impl HeaderFacts {
                     self.set_framing(framing)?;
                 } else if name.eq_ignore_ascii_case(b"connection") {
                     for option in list_items(value) {
+                        self.options += 1;
+                        if self.options > MAX_OPTIONS {
+                            return Err(HeadError::Syntax);
+                        }
                         self.close |= option.eq_ignore_ascii_case(b"close");
                         self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
                     }

@@ -414,6 +414,15 @@ mod tests {
     }
 
     #[test]
+    fn connection_has_at_most_32_options() {
+        for (count, expected) in [(31, None), (32, Some(HeadError::Syntax))] {
+            let options = "x, ".repeat(count - 1);
+            let head = format!("GET / HTTP/1.1\r\nConnection: close\r\nconnection: {options}x\r\n\r\n");
+            assert_eq!(parse(head.as_bytes()).err(), expected, "{count}");
+        }
+    }
+
+    #[test]
     fn an_absolute_form_names_the_host() {
         for (target, valid) in [
             ("http://a/x", true),

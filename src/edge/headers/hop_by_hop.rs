@@ -38,23 +38,22 @@ const COMMON_OPTIONS: [&str; 4] = ["close", "keep-alive", "te", "upgrade"];
 
 /// The headers of one request that do not pass.
 pub(super) struct HopByHop<'a> {
-    head: &'a RequestHead,
-    /// Whether `Connection` may name further headers.
-    has_options: bool,
+    /// What `Connection` names besides the common options.
+    options: Vec<&'a [u8]>,
 }
 
 impl<'a> HopByHop<'a> {
     /// Reads the request's `Connection`.
     pub(super) fn new(head: &'a RequestHead) -> Self {
-        let mut options = head.values("connection").flat_map(list_items);
-        let has_options = options.any(|option| !is_one_of(&COMMON_OPTIONS, option));
-        Self { head, has_options }
+        let options = head.values("connection").flat_map(list_items);
+        Self { options: options.filter(|option| !is_one_of(&COMMON_OPTIONS, option)).collect() }
     }
 
     /// Returns true if the header does not pass.
     pub(super) fn contains(&self, name: &[u8]) -> bool {
         is_one_of(&HOP_BY_HOP, name)
-            || (self.has_options && self.head.connection_lists(name) && !is_one_of(&END_TO_END, name))
+            || (self.options.iter().any(|option| option.eq_ignore_ascii_case(name))
+                && !is_one_of(&END_TO_END, name))
     }
 }
 

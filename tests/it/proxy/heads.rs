@@ -131,6 +131,7 @@ async fn every_refusal_of_a_head_is_ours() {
         "GET /x HTTP/1.2\r\nHost: a\r\n",
         "G\u{e9}T /x HTTP/1.1\r\nHost: a\r\n",
         "CONNECT a:443 HTTP/1.1\r\nHost: a\r\n",
+        &format!("GET /x HTTP/1.1\r\nHost: a\r\nConnection: {}x\r\n", "x,".repeat(32)),
     ] {
         let sent = latin1(&format!("{head}Connection: close\r\n\r\n"));
         expect_refusal(&refused(&program, &sent).await, 400, "request_malformed");
