@@ -244,7 +244,9 @@ fn read_head(
         // Neither a length nor chunked: the body ends with the connection, which cannot be reused then.
         _ => ResponseFraming::UntilClose,
     };
-    let reusable = keep_alive && !close && !matches!(framing, ResponseFraming::UntilClose);
+    // A 204 or 304 has no body. If the backend sends the one that it announces, it would be taken for the next response.
+    let may_have_body = matches!(status, 204 | 304) && (has_coding || length.is_some_and(|n| n > 0));
+    let reusable = keep_alive && !close && !may_have_body && !matches!(framing, ResponseFraming::UntilClose);
     Ok((head, framing, reusable))
 }
 
@@ -282,6 +284,11 @@ mod tests {
             ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", 200, "ok", true),
             ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", 200, "", true),
             ("HTTP/1.1 204 No Content\r\n\r\n", 204, "", true),
+            ("HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n", 204, "", true),
+            ("HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\n", 204, "", false),
+            ("HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n", 204, "", false),
+            ("HTTP/1.1 304 Not Modified\r\nTransfer-Encoding: gzip\r\n\r\n", 304, "", false),
+            ("HTTP/1.1 304 Not Modified\r\nContent-Length: 2\r\n\r\n", 304, "", false),
             ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n", 200, "ok", true),
             (
                 "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early\r\nLink: x\r\n\r\nHTTP/1.1 201 C\r\nContent-Length: 1\r\n\r\nx",

@@ -4,6 +4,9 @@ use http::StatusCode;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use pingora::http::ResponseHeader;
 
+/// The media type of event streams.
+const EVENT_STREAM: &[u8] = b"text/event-stream";
+
 /// How the end of a body is told to the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum BodyEnd {
@@ -26,12 +29,27 @@ pub(super) fn for_old_client(response: &mut ResponseHeader) -> BodyEnd {
 /// Returns true if the response has no end of its own.
 pub(super) fn is_event_stream(response: &ResponseHeader) -> bool {
     let content_type = response.headers.get(CONTENT_TYPE);
-    content_type.is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"))
+    let media_type = content_type.and_then(|value| value.as_bytes().get(..EVENT_STREAM.len()));
+    media_type.is_some_and(|media_type| media_type.eq_ignore_ascii_case(EVENT_STREAM))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_event_stream_is_known_in_any_case() {
+        for (value, expected) in [
+            ("text/event-stream", true),
+            ("Text/Event-Stream;charset=utf-8", true),
+            ("text/event", false),
+            ("text/plain; x=text/event-stream", false),
+        ] {
+            let mut response = ResponseHeader::build(200, None).unwrap();
+            response.append_header("Content-Type", value).unwrap();
+            assert_eq!(is_event_stream(&response), expected, "{value}");
+        }
+    }
 
     #[test]
     fn a_client_of_http_1_0_gets_no_transfer_coding() {

@@ -45,7 +45,8 @@ impl ForwardedRequest {
             framing: head.framing(),
             head: rewritten.head,
             form,
-            notes: Arc::default(),
+            // HTTP/1.0 knows no interim responses.
+            notes: Arc::new(ResponseNotes::new(head.version() != HttpVersion::Http10)),
         }
     }
 

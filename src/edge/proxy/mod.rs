@@ -190,7 +190,9 @@ impl ProxyHttp for ProxyHooks {
             e.set_retry(false);
             return e;
         }
-        let reused = ctx.connector.as_ref().is_some_and(|connector| connector.is_reused());
+        // A backend that has begun to respond is at work on the request.
+        let has_come = request(session).is_ok_and(|request| request.notes.has_come());
+        let reused = !has_come && ctx.connector.as_ref().is_some_and(|connector| connector.is_reused());
         if session.req_header().method.is_idempotent() && !session.as_ref().retry_buffer_truncated() {
             e.retry.decide_reuse(reused);
         } else {

@@ -29,8 +29,6 @@ pub(super) struct PooledStream {
     watch: ResponseWatch,
     /// What pingora has yet to read of the outline and what came with the head.
     unread: Bytes,
-    /// True if the connection must not carry another request.
-    no_reuse: bool,
 }
 
 impl PooledStream {
@@ -42,7 +40,6 @@ impl PooledStream {
         is_upgrade: bool,
         notes: Arc<ResponseNotes>,
     ) -> Self {
-        // Some apps send a body after a HEAD all the same: the next request would take it for its response.
         let is_head = head.starts_with(b"HEAD ");
         let answers = match (is_head, is_upgrade) {
             (_, true) => Answers::Upgrade(offered_protocols(&head)),
@@ -56,7 +53,6 @@ impl PooledStream {
             unsent_head: Bytes::new(),
             watch: ResponseWatch::new(answers, notes),
             unread: Bytes::new(),
-            no_reuse: is_head,
         }
     }
 
@@ -65,6 +61,15 @@ impl PooledStream {
             .as_mut()
             .map(|connection| Pin::new(&mut connection.stream))
             .ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+
+    /// Returns true if the request's head has gone out and the response has come to its end, so that the next response begins
+    /// with the next byte.
+    fn is_reusable(&self) -> bool {
+        self.head.is_none()
+            && self.unsent_head.is_empty()
+            && self.unread.is_empty()
+            && self.watch.is_complete()
     }
 
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -98,7 +103,8 @@ impl AsyncRead for PooledStream {
         // Before pooling a connection pingora reads one byte to check that it is still open; responses go into buffers of
         // kilobytes. EOF is reported, so that pingora drops the stream, and the connection returns to the backend's pool.
         if buf.capacity() == 1 {
-            if let Some(connection) = self.connection.take().filter(|_| !self.no_reuse) {
+            let is_reusable = self.is_reusable();
+            if let Some(connection) = self.connection.take().filter(|_| is_reusable) {
                 self.backend.put_idle(connection);
             }
             return Poll::Ready(Ok(()));

@@ -30,7 +30,9 @@ pub(super) struct PassedHead {
     /// What pingora reads in place of the head, with its empty line.
     pub(super) outline: Vec<u8>,
     /// Whether the last transfer coding is `chunked`.
-    pub(super) is_chunked: bool,
+    is_chunked: bool,
+    /// Whether there is any transfer coding.
+    has_coding: bool,
     /// The protocols that `Upgrade` names, separated by commas, if `Connection` lists it.
     pub(super) upgrade: Vec<u8>,
     /// The status line and the lines that pass, but for `Transfer-Encoding` and the client's `Connection`.
@@ -38,6 +40,19 @@ pub(super) struct PassedHead {
     /// The place of the line with the length; empty if there is none.
     length: Range<usize>,
     has_date: bool,
+}
+
+/// How a head says that the body ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AnnouncedBody {
+    /// The head says nothing about a body.
+    Nothing,
+    /// The body ends after so many bytes.
+    Length(u64),
+    /// The body ends with the last chunk.
+    Chunked,
+    /// The last coding is another one, or the length is no number.
+    Other,
 }
 
 impl PassedHead {
@@ -53,6 +68,7 @@ impl PassedHead {
             status,
             outline: status_line.to_vec(),
             is_chunked: false,
+            has_coding: false,
             upgrade: Vec::new(),
             lines: Vec::with_capacity(bytes.len()),
             length: 0..0,
@@ -76,6 +92,7 @@ impl PassedHead {
                 passed.upgrade.push(b',');
             }
             if is(name, "transfer-encoding") {
+                passed.has_coding = true;
                 for coding in list_items(field.value(&bytes)) {
                     passed.is_chunked = coding.eq_ignore_ascii_case(b"chunked");
                     has_other_coding |= !passed.is_chunked;
@@ -92,6 +109,20 @@ impl PassedHead {
         }
         passed.outline.extend_from_slice(b"\r\n");
         if has_other_coding && !passed.length.is_empty() { Err(ResponseHeadError) } else { Ok(passed) }
+    }
+
+    /// Returns how the head says that the body ends.
+    pub(super) fn announced_body(&self) -> AnnouncedBody {
+        match (self.has_coding, self.length.is_empty()) {
+            (true, _) if self.is_chunked => AnnouncedBody::Chunked,
+            (true, _) => AnnouncedBody::Other,
+            (false, true) => AnnouncedBody::Nothing,
+            (false, false) => {
+                let value = &self.lines[self.length.start + "content-length:".len()..self.length.end];
+                let length = str::from_utf8(value).ok().and_then(|value| value.trim().parse().ok());
+                length.map_or(AnnouncedBody::Other, AnnouncedBody::Length)
+            }
+        }
     }
 
     /// Returns the head for the client. `written` is what pingora made of the outline: it says how the body is framed and
@@ -238,7 +269,7 @@ mod tests {
             b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nDate: now\r\nConnection: close\r\n\r\n";
         let expected = "HTTP/1.1 200 OK\nA: b\nTransfer-Encoding: chunked\nDate: now\nConnection: close\n\n";
         assert_eq!(text(&passed.for_client(written)), expected);
-        assert!(passed.is_chunked);
+        assert_eq!(passed.announced_body(), AnnouncedBody::Chunked);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::response_head::{MAX_HEAD, PassedHead};
+use super::response_head::{AnnouncedBody, MAX_HEAD, PassedHead};
 use crate::http1::chunked::{Decoder, Step};
 use crate::http1::head::find_end;
 use crate::http1::headers::{is_header_value, is_token, list_items};
@@ -31,6 +31,10 @@ const NO_TRAILERS: [&str; 9] = [
 /// The notes about one response. The client's side reads them.
 #[derive(Debug, Default)]
 pub(super) struct ResponseNotes {
+    /// True if a byte of the response has come: the backend is at work.
+    has_come: AtomicBool,
+    /// Whether interim heads are left out: the client knows none, so pingora writes none.
+    skips_interim: bool,
     /// True if data of the body came together with the head.
     body_begun: AtomicBool,
     /// True if the backend's bytes are no valid response.
@@ -65,7 +69,9 @@ enum WatchState {
     Head(Vec<u8>),
     /// A chunked body.
     Chunked(Decoder),
-    /// Nothing that remains is of interest.
+    /// This many bytes of the body are to come. The response is complete once none is.
+    Length(u64),
+    /// Nothing that remains is of interest, and the response has no certain end.
     Rest,
 }
 
@@ -86,8 +92,14 @@ impl Answers {
 }
 
 impl ResponseNotes {
+    /// Creates the notes about a response to a client that knows interim responses, or not.
+    pub(super) fn new(knows_interim: bool) -> Self {
+        Self { skips_interim: !knows_interim, ..Self::default() }
+    }
+
     /// Forgets the response to an attempt that failed.
     pub(super) fn clear(&self) {
+        self.has_come.store(false, Ordering::Relaxed);
         self.body_begun.store(false, Ordering::Relaxed);
         self.lock_heads().clear();
     }
@@ -107,6 +119,11 @@ impl ResponseNotes {
     /// Returns true if data of the body came together with the head.
     pub(super) fn body_begun(&self) -> bool {
         self.body_begun.load(Ordering::Relaxed)
+    }
+
+    /// Returns true if a byte of the response has come.
+    pub(super) fn has_come(&self) -> bool {
+        self.has_come.load(Ordering::Relaxed)
     }
 
     /// Returns true if the backend's bytes are no valid response.
@@ -131,13 +148,25 @@ impl ResponseWatch {
         matches!(self.state, WatchState::Head(_))
     }
 
+    /// Returns true once the response has come to its end, and nothing behind it.
+    pub(super) fn is_complete(&self) -> bool {
+        matches!(self.state, WatchState::Length(0))
+    }
+
     /// Reads the next bytes of the body.
     pub(super) fn read(&mut self, bytes: &[u8]) {
-        if let WatchState::Chunked(decoder) = &mut self.state {
-            let mut input = bytes;
-            if decoder.feed(&mut input, |_| {}) != Step::More {
-                self.end_chunked();
+        match &mut self.state {
+            WatchState::Chunked(decoder) => {
+                let mut input = bytes;
+                if decoder.feed(&mut input, |_| {}) != Step::More {
+                    self.end_chunked(input);
+                }
             }
+            WatchState::Length(left) => match left.checked_sub(bytes.len() as u64) {
+                Some(now_left) => *left = now_left,
+                None => self.state = WatchState::Rest,
+            },
+            WatchState::Head(_) | WatchState::Rest => {}
         }
     }
 
@@ -148,6 +177,7 @@ impl ResponseWatch {
     /// The bytes are no valid response. Readers would find different ends of the body, or a tunnel that nobody asked for.
     pub(super) fn read_head(&mut self, bytes: &[u8]) -> io::Result<Vec<u8>> {
         let WatchState::Head(buffer) = &mut self.state else { return Ok(bytes.to_vec()) };
+        self.notes.has_come.store(true, Ordering::Relaxed);
         buffer.extend_from_slice(bytes);
         let whole = std::mem::take(buffer);
         let (mut rest, mut outlines) = (&whole[..], Vec::new());
@@ -163,16 +193,19 @@ impl ResponseWatch {
             let head = PassedHead::parse(head).map_err(|_| self.fail())?;
             rest = behind;
             outlines.extend_from_slice(&head.outline);
-            let (status, is_chunked, is_old) =
-                (head.status, head.is_chunked, head.outline.starts_with(b"HTTP/1.0"));
+            let (status, body, is_old) =
+                (head.status, head.announced_body(), head.outline.starts_with(b"HTTP/1.0"));
             let may_switch = status == 101 && !is_old && self.answers.allows(&head.upgrade);
-            self.notes.lock_heads().push_back(head);
+            let is_interim = status < 200 && status != 101;
+            if !(is_interim && self.notes.skips_interim) {
+                self.notes.lock_heads().push_back(head);
+            }
             match status {
-                100 | 102..=199 => {}
+                _ if is_interim => {}
                 // pingora opens the tunnel for HTTP/1.1 only, and waits for a further head otherwise.
                 101 if !may_switch => return Err(self.fail()),
                 _ => {
-                    self.begin_body(status, is_chunked, rest);
+                    self.begin_body(status, body, rest);
                     outlines.extend_from_slice(rest);
                     return Ok(outlines);
                 }
@@ -180,21 +213,28 @@ impl ResponseWatch {
         }
     }
 
-    fn begin_body(&mut self, status: u16, is_chunked: bool, mut rest: &[u8]) {
-        self.state = WatchState::Rest;
-        if self.answers == Answers::Head || matches!(status, 101 | 204 | 304) {
-            return;
-        }
-        let mut begun = !is_chunked && !rest.is_empty();
-        if is_chunked {
-            let mut decoder = Decoder::new();
-            let step = decoder.feed(&mut rest, |data| begun |= !data.is_empty());
-            self.state = WatchState::Chunked(decoder);
-            if step != Step::More {
-                self.end_chunked();
+    fn begin_body(&mut self, status: u16, body: AnnouncedBody, mut rest: &[u8]) {
+        let is_empty = matches!(status, 204 | 304);
+        let mut begun = !rest.is_empty();
+        self.state = match body {
+            // Some apps send a body after a HEAD all the same: the next request would take it for its response.
+            _ if self.answers == Answers::Head || status == 101 => WatchState::Rest,
+            AnnouncedBody::Nothing | AnnouncedBody::Length(0) if is_empty => WatchState::Length(0),
+            // The same holds for a body that a response should not have.
+            _ if is_empty => WatchState::Rest,
+            AnnouncedBody::Length(length) => WatchState::Length(length),
+            AnnouncedBody::Chunked => {
+                begun = false;
+                let mut decoder = Decoder::new();
+                decoder.feed(&mut rest, |data| begun |= !data.is_empty());
+                WatchState::Chunked(decoder)
             }
-        }
-        self.notes.body_begun.store(begun, Ordering::Relaxed);
+            AnnouncedBody::Nothing | AnnouncedBody::Other => WatchState::Rest,
+        };
+        // The decoder has taken its part already: this finds its end, if it was there.
+        self.read(rest);
+        let has_body = self.answers != Answers::Head && status != 101 && !is_empty;
+        self.notes.body_begun.store(begun && has_body, Ordering::Relaxed);
     }
 
     fn fail(&self) -> io::Error {
@@ -202,12 +242,19 @@ impl ResponseWatch {
         io::ErrorKind::InvalidData.into()
     }
 
-    /// Notes the trailers, once the decoder has reached the end of the body, or bytes that are no chunks.
-    fn end_chunked(&mut self) {
-        if let WatchState::Chunked(decoder) = std::mem::replace(&mut self.state, WatchState::Rest)
-            && decoder.is_done()
-            && !decoder.trailers().is_empty()
-        {
+    /// Notes the trailers, once the decoder has reached the end of the body, or bytes that are no chunks. `behind` is what came
+    /// after them.
+    fn end_chunked(&mut self, behind: &[u8]) {
+        let WatchState::Chunked(decoder) = std::mem::replace(&mut self.state, WatchState::Rest) else {
+            return;
+        };
+        if !decoder.is_done() {
+            return;
+        }
+        if behind.is_empty() {
+            self.state = WatchState::Length(0);
+        }
+        if !decoder.trailers().is_empty() {
             let trailers = passing_trailers(decoder.trailers());
             *self.notes.trailers.lock().unwrap_or_else(PoisonError::into_inner) = Some(trailers);
         }
@@ -220,7 +267,7 @@ fn passing_trailers(lines: &[u8]) -> Bytes {
         let Some(colon) = memchr::memchr(b':', line) else { return false };
         let name = &line[..colon];
         is_token(name)
-            && is_header_value(line[colon + 1..].trim_ascii_end())
+            && line[colon + 1..].strip_suffix(b"\r\n").is_some_and(is_header_value)
             && !NO_TRAILERS.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
     };
     lines.split_inclusive(|&byte| byte == b'\n').filter(passes).collect::<Vec<_>>().concat().into()
@@ -306,6 +353,57 @@ mod tests {
                 "{answers:?} {lines}"
             );
             assert!(read(switch("1.0").as_bytes(), 0, answers).is_err());
+        }
+    }
+
+    #[test]
+    fn a_response_is_complete_at_its_end_and_not_behind_it() {
+        for (response, expected) in [
+            ("200 OK\r\nContent-Length: 2\r\n\r\nok", true),
+            ("200 OK\r\nContent-Length: 2\r\n\r\no", false),
+            ("200 OK\r\nContent-Length: 2\r\n\r\nokH", false),
+            ("200 OK\r\nContent-Length: 0\r\n\r\n", true),
+            ("200 OK\r\n\r\nok", false),
+            ("200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nA: b\r\n\r\n", true),
+            ("200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n", false),
+            ("200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\nH", false),
+            ("200 OK\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n", false),
+            ("204 No Content\r\n\r\n", true),
+            ("204 No Content\r\nContent-Length: 0\r\n\r\n", true),
+            ("204 No Content\r\n\r\nH", false),
+            ("204 No Content\r\nContent-Length: 2\r\n\r\n", false),
+            ("204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n", false),
+            ("304 Not Modified\r\nTransfer-Encoding: gzip\r\n\r\n", false),
+            ("304 Not Modified\r\nContent-Length: 2\r\n\r\n", false),
+        ] {
+            let response = format!("HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 {response}");
+            for cut in 0..=response.len() {
+                let mut watch = ResponseWatch::new(Answers::Other, Arc::default());
+                for part in [&response.as_bytes()[..cut], &response.as_bytes()[cut..]] {
+                    if watch.awaits_head() {
+                        watch.read_head(part).unwrap();
+                    } else {
+                        watch.read(part);
+                    }
+                }
+                assert_eq!(watch.is_complete(), expected, "{response} cut at {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_trailer_with_a_bare_carriage_return_does_not_pass() {
+        assert_eq!(passing_trailers(b"X: a\r\r\nY: b\r\nZ: a\rb\r\n"), &b"Y: b\r\n"[..]);
+    }
+
+    #[test]
+    fn interim_heads_that_nobody_takes_are_not_noted() {
+        for (knows_interim, expected) in [(true, 4), (false, 1)] {
+            let notes = Arc::new(ResponseNotes::new(knows_interim));
+            let mut watch = ResponseWatch::new(Answers::Other, notes.clone());
+            watch.read_head("HTTP/1.1 102 A\r\n\r\n".repeat(3).as_bytes()).unwrap();
+            watch.read_head(b"HTTP/1.1 200 A\r\n\r\n").unwrap();
+            assert_eq!(notes.lock_heads().len(), expected);
         }
     }
 

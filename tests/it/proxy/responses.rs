@@ -174,3 +174,45 @@ async fn head_of_a_response_passes_byte_for_byte() {
     assert_eq!(head, format!("{lines}Connection: close\r\n\r\n"));
     assert_eq!(body, b"ok");
 }
+
+#[tokio::test]
+async fn connection_that_may_hold_the_rest_of_a_response_carries_no_further_request() {
+    let backend = RawBackend::start().await;
+    for (response, is_reused) in [
+        ("204 No Content\r\n", true),
+        ("304 Not Modified\r\nContent-Length: 0\r\n", true),
+        ("204 No Content\r\nContent-Length: 5\r\n", false),
+        ("204 No Content\r\nTransfer-Encoding: chunked\r\n", false),
+        ("304 Not Modified\r\nContent-Length: 5\r\n", false),
+    ] {
+        let program = Program::start(Setup::to(&backend.url())).await;
+        let (mut client, mut server) = ask(&program, &backend, "GET /a HTTP/1.1").await;
+        server.write(format!("HTTP/1.1 {response}\r\n")).await;
+        let head = client.head().await;
+        assert!(head.starts_with(&format!("HTTP/1.1 {}", &response[..4])), "{head}");
+        // The client's next request begins after the connection has gone to the pool, or not.
+        client.write("GET /b HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        let mut next = if is_reused { server } else { backend.accept().await };
+        assert!(next.head().await.starts_with("GET /b "), "{response}");
+        next.write("HTTP/1.1 200 Right\r\nContent-Length: 0\r\n\r\n").await;
+        assert!(client.head().await.starts_with("HTTP/1.1 200 Right\r\n"), "{response}");
+    }
+}
+
+#[tokio::test]
+async fn get_is_not_sent_again_once_the_backend_has_begun_to_respond() {
+    let backend = RawBackend::start().await;
+    let program = Program::start(Setup::to(&backend.url())).await;
+    for begun in ["H", "HTTP/1.1 200 OK\r\nContent-", "HTTP/1.1 103 Early Hints\r\n\r\n"] {
+        let (mut client, mut server) = ask(&program, &backend, "GET /a HTTP/1.1").await;
+        server.write("HTTP/1.1 204 No Content\r\n\r\n").await;
+        client.head().await;
+        client.write("GET /b HTTP/1.1\r\nHost: a\r\n\r\n").await;
+        assert!(server.head().await.starts_with("GET /b "));
+        server.write(begun).await;
+        server.finish().await;
+        // A second attempt would wait for a response.
+        let all = String::from_utf8_lossy(&client.rest().await.0).into_owned();
+        assert!(all.contains("HTTP/1.1 502 ") && all.contains("backend_unreachable"), "{begun}: {all}");
+    }
+}
