@@ -12,6 +12,8 @@ use tokio::time::timeout;
 
 /// How long a request waits for the permit of an evicted one.
 const EVICTION_TIMEOUT: Duration = Duration::from_millis(500);
+/// The most requests that are evicted for one, if those before are slow to leave.
+const MAX_EVICTIONS: usize = 4;
 
 /// A concurrency limit from which requests that wait for their client can be evicted.
 #[derive(Debug)]
@@ -51,15 +53,19 @@ impl AdmissionLimiter {
 
     /// Acquires a permit, if need be that of the request that has waited longest for its client.
     ///
-    /// Returns `None` if all permits belong to requests that wait for nothing, or the evicted one is slow to leave.
+    /// Returns `None` if all permits belong to requests that wait for nothing, or the evicted ones are slow to leave.
     pub(super) async fn acquire(self: &Arc<Self>) -> Option<AdmissionPermit> {
         if let Some(permit) = self.try_acquire() {
             return Some(permit);
         }
-        let (_, longest) = self.waits().wakers.pop_first()?;
-        longest.wake();
-        let permit = timeout(EVICTION_TIMEOUT, self.permits.clone().acquire_owned()).await.ok()?.ok()?;
-        Some(self.permit(permit))
+        for _ in 0..MAX_EVICTIONS {
+            let (_, longest) = self.waits().wakers.pop_first()?;
+            longest.wake();
+            if let Ok(permit) = timeout(EVICTION_TIMEOUT, self.permits.clone().acquire_owned()).await {
+                return permit.ok().map(|permit| self.permit(permit));
+            }
+        }
+        None
     }
 
     fn permit(self: &Arc<Self>, permit: OwnedSemaphorePermit) -> AdmissionPermit {
@@ -163,9 +169,26 @@ mod tests {
         assert!(first.poll_evicted(&mut cx).is_pending());
         let (third, evicted) = tokio::join!(limiter.acquire(), async {
             second.evicted().await;
-            second.pin()
+            let pinned = second.pin();
+            drop(second);
+            !pinned
         });
-        assert!(third.is_none() && !evicted, "the second was evicted, and kept its permit");
+        assert!(third.is_some() && evicted, "the second was evicted");
         assert!(first.poll_evicted(&mut cx).is_pending());
+    }
+
+    #[tokio::test]
+    async fn the_next_one_is_evicted_if_the_first_is_slow_to_leave() {
+        let limiter = AdmissionLimiter::new(2);
+        let (mut slow, mut next) = (limiter.acquire().await.unwrap(), limiter.acquire().await.unwrap());
+        let mut cx = Context::from_waker(Waker::noop());
+        for permit in [&mut slow, &mut next] {
+            assert!(permit.poll_evicted(&mut cx).is_pending());
+        }
+        let (third, ()) = tokio::join!(limiter.acquire(), async {
+            next.evicted().await;
+            drop(next);
+        });
+        assert!(third.is_some() && slow.poll_evicted(&mut cx).is_ready());
     }
 }

@@ -36,7 +36,7 @@ pub(super) struct ClientStream {
     connection: Box<Connection>,
     /// What pingora may still read of the request's body.
     body_limit: BodyLimit,
-    /// The wait for the next bytes of that body.
+    /// The waits for the client within its body and the response's.
     body_wait: BodyWait,
     /// The request. pingora has yet to read what is left of its outline.
     request: ForwardedRequest,
@@ -178,7 +178,7 @@ impl ClientStream {
     }
 
     /// Writes what is held back and at least one byte of `more`. Returns how many bytes of `more` were taken. A client may take
-    /// nothing for as long as it likes.
+    /// nothing for as long as it likes, unless another request needs its place. A tunnel keeps it.
     fn poll_write_parts(&mut self, more: &[IoSlice<'_>], cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         loop {
             let held = self.write_buf.len();
@@ -190,7 +190,11 @@ impl ClientStream {
             for (part, more) in parts[1..].iter_mut().zip(more) {
                 *part = IoSlice::new(more);
             }
-            let n = ready!(self.connection.socket().poll_write_vectored(cx, &parts))?;
+            let n = match self.connection.socket().poll_write_vectored(cx, &parts) {
+                Poll::Ready(written) => self.body_wait.stop_write().and(written)?,
+                Poll::Pending if self.is_upgraded() => return Poll::Pending,
+                Poll::Pending => return self.body_wait.poll_write_ended(cx).map(Err),
+            };
             if n == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }

@@ -1,7 +1,8 @@
 //! The limits on connections and webhooks, which must not let other traffic block Stripe.
 
 use crate::harness::{
-    Backend, Client, Event, Gate, Program, Reply, Request, Response, Setup, at_most, until,
+    Backend, Client, Event, Gate, Program, RawBackend, RawStream, Reply, Request, Response, Setup, at_most,
+    until,
 };
 use futures_util::future::join_all;
 use futures_util::{SinkExt, StreamExt};
@@ -178,6 +179,42 @@ async fn an_upload_that_waits_for_its_client_is_ended_for_a_page_when_max_passth
     assert_eq!(other.response().await.status, 200);
     gate.open();
     assert_eq!(page.response().await.status, 200);
+}
+
+#[tokio::test]
+async fn a_download_that_its_client_does_not_read_is_ended_for_a_page_and_a_tunnel_is_not() {
+    let backend = RawBackend::start().await;
+    let setup = Setup::to(&backend.url()).set("server.max_passthrough", 3);
+    let program = Program::start(setup).await;
+    let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    let (tunnel, download) =
+        (format!("HTTP/1.1 101 Switching Protocols\r\n{upgrade}"), "HTTP/1.1 200 OK\r\n\r\n");
+    let mut stuck = vec![];
+    for (end, head) in [(upgrade, tunnel.as_str()), ("\r\n", download), ("\r\n", download)] {
+        let mut client = RawStream::connect_with_buffer(&program, Some(16 * 1024)).await;
+        client.write(format!("GET /file HTTP/1.1\r\nHost: a\r\n{end}")).await;
+        let (mut server, _) = backend.accept_head().await;
+        server.write(head).await;
+        client.head().await;
+        let sent = server.fill(64 << 20).await;
+        stuck.push((client, server, sent));
+    }
+    let page = async {
+        let (mut server, _) = backend.accept_head().await;
+        server.write("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+        server
+    };
+    let visitor = until("a place for a page", async || {
+        (program.send(&Request::get("/posts/1")).await.status == 200).then_some(())
+    });
+    let ((), _server) = tokio::join!(visitor, page);
+    assert!(program.metric(REFUSED).await >= 1.0);
+    // The first download has waited longest. The tunnel is older than both.
+    let (mut client, _, sent) = stuck.remove(1);
+    assert!(client.rest().await.0.len() < sent, "the first download is whole");
+    for (client, _, sent) in &mut stuck {
+        assert_eq!(client.exact(*sent).await.len(), *sent);
+    }
 }
 
 #[tokio::test]
