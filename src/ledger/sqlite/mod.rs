@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `queue` | the jobs of callers, and whether they are accepted |
 //! | `writer`, `writer/group` | the thread that opens the file; one transaction for a group of jobs |
-//! | `transitions`, `transitions/{claim_due,settle,operator,import,abandoned}` | the transitions of the state diagram |
+//! | `transitions`, `transitions/{claim_due,settle,operator,import,abandoned,follow_clock,last_arrival}` | the transitions of the state diagram |
 //! | `row` | a row of `events` or `archive` as a value |
 //! | `rows`, `payloads` | the statements on `events` and `archive`; on `payloads` and `queue` |
 //! | `index`, `bloom` | what is held in memory to find an event's row |
@@ -14,7 +14,7 @@
 //! | `schema` | the tables, their version, and how a connection is set up |
 //! | `checkpoint` | checkpoints of the write-ahead log |
 //! | `reader` | queries beside the writer: pages, one record |
-//! | `now` | the time of a transaction |
+//! | `now`, `clock_steps` | the time of a transaction; steps of the wall clock back |
 //! | `stats` | what a file holds, in numbers |
 //! | `transfer` | the copy of events out of a file and into it |
 //! | `maintenance` | the thread for retention, archiving and checkpoints |
@@ -24,6 +24,7 @@
 
 mod bloom;
 mod checkpoint;
+mod clock_steps;
 mod error;
 mod file_identity;
 mod index;

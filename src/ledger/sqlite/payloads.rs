@@ -149,6 +149,16 @@ impl<'c> Payloads<'c> {
         Ok(due)
     }
 
+    /// Makes every row of the queue that is not due yet due earlier by `step`, and returns their number. Times are Unix
+    /// milliseconds.
+    pub(super) fn make_due_earlier(&mut self, conn: &Connection, step: i64, now: i64) -> Result<usize> {
+        conn.execute(
+            "UPDATE events SET due = max(?1, due - ?2) WHERE seq IN (SELECT seq FROM queue WHERE due > ?1)",
+            (now, step),
+        )?;
+        conn.execute("UPDATE queue SET due = max(?1, due - ?2) WHERE due > ?1", (now, step))
+    }
+
     fn enqueue(&mut self, seq: i64, endpoint: &str, due: i64) -> Result<()> {
         self.enqueue.execute((endpoint, due, seq)).map(drop)
     }

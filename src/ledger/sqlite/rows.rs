@@ -19,6 +19,8 @@ pub(super) struct EventRows<'c> {
     /// then.
     bloom: Option<BloomFilter>,
     unsettled: UnsettledRows,
+    /// The latest time at which an event of the file was first received, as it was when the file was opened.
+    latest_seen: Option<i64>,
     read: Statement<'c>,
     append: Statement<'c>,
     lease: Statement<'c>,
@@ -35,12 +37,13 @@ pub(super) struct EventRows<'c> {
 impl<'c> EventRows<'c> {
     /// Prepares the statements and reads the keys and states of `events` into memory.
     pub(super) fn new(conn: &'c Connection, hasher: KeyHasher) -> Result<Self> {
-        let (index, unsettled) = read_rows(conn, &hasher)?;
+        let (index, unsettled, latest_seen) = read_rows(conn, &hasher)?;
         Ok(Self {
             index,
             hasher,
             bloom: None,
             unsettled,
+            latest_seen,
             read: conn.prepare(
                 "SELECT state, attempts, due, token, seen FROM events WHERE seq = ?1 AND id = ?2 AND endpoint = ?3 AND query = ?4",
             )?,
@@ -93,6 +96,11 @@ impl<'c> EventRows<'c> {
     /// The rows of `events` that the index has for an id.
     pub(super) fn seqs_with_id(&self, id: &str) -> Vec<i64> {
         self.index.seqs_with_id(id, &self.hasher)
+    }
+
+    /// The latest time at which an event was first received, in Unix milliseconds, as it was when the file was opened.
+    pub(super) fn latest_seen(&self) -> Option<i64> {
+        self.latest_seen
     }
 
     /// The unsettled rows.
@@ -260,14 +268,16 @@ impl<'c> EventRows<'c> {
     }
 }
 
-fn read_rows(conn: &Connection, hasher: &KeyHasher) -> Result<(Index, UnsettledRows)> {
-    let (mut index, mut unsettled) = (Index::default(), UnsettledRows::default());
+fn read_rows(conn: &Connection, hasher: &KeyHasher) -> Result<(Index, UnsettledRows, Option<i64>)> {
+    let (mut index, mut unsettled, mut latest_seen) = (Index::default(), UnsettledRows::default(), None);
     let mut read = conn.prepare("SELECT seq, id, endpoint, query, state, seen, due FROM events")?;
     let mut rows = read.query([])?;
     while let Some(row) = rows.next()? {
         let text = |column| -> Result<&str> { Ok(row.get_ref(column)?.as_str()?) };
         index.insert(hasher.hash(text(1)?, text(2)?, text(3)?), row.get(0)?);
-        unsettled.add(text(2)?, row.get(0)?, row.get(5)?, row.get(4)?, row.get(6)?);
+        let seen = row.get(5)?;
+        latest_seen = latest_seen.max(Some(seen));
+        unsettled.add(text(2)?, row.get(0)?, seen, row.get(4)?, row.get(6)?);
     }
-    Ok((index, unsettled))
+    Ok((index, unsettled, latest_seen))
 }

@@ -1,10 +1,12 @@
 //! The transitions of the ledger's state diagram on an open file, inside a transaction of the writer's: claim and
-//! enqueue here; `claim_due`, `settle`, `operator`, `import` and `abandoned` in files of their own. After a failed
-//! transaction the whole value must be dropped, because its index may contain rows that were rolled back.
+//! enqueue here; `claim_due`, `settle`, `operator`, `import`, `abandoned`, `follow_clock` and `last_arrival` in files of their own.
+//! After a failed transaction the whole value must be dropped, because its index may contain rows that were rolled back.
 
 mod abandoned;
 pub(super) mod claim_due;
+mod follow_clock;
 mod import;
+mod last_arrival;
 mod operator;
 mod settle;
 
@@ -13,6 +15,7 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, Result, Statement};
 
 use super::checkpoint;
+use super::clock_steps::ClockSteps;
 use super::index::{KeyHash, KeyHasher};
 use super::inline_runs::InlineRuns;
 use super::local_leases::LocalLeases;
@@ -21,7 +24,7 @@ use super::now::Now;
 use super::payloads::Payloads;
 use super::row::{ArchivedRow, ExistingRow, NewRow};
 use super::rows::EventRows;
-use super::schema::arrival_name;
+use crate::clock;
 use crate::ledger::millis::millis;
 use crate::ledger::tokens::Tokens;
 use crate::ledger::{Arrival, Backlog, State, StoredRequest};
@@ -83,19 +86,23 @@ pub(super) struct Transitions<'c> {
     /// The RUNNING rows without a payload. Every transition keeps it up to date.
     inline_runs: InlineRuns,
     tokens: Tokens,
+    clock_steps: ClockSteps,
 }
 
 impl<'c> Transitions<'c> {
     /// Prepares the statements and reads what is held in memory of the file.
     pub(super) fn new(conn: &'c Connection, hasher: KeyHasher) -> Result<Self> {
+        let rows = EventRows::new(conn, hasher)?;
+        let clock_steps = ClockSteps::new(rows.latest_seen(), clock::instant());
         Ok(Self {
             conn,
             begin: conn.prepare("BEGIN IMMEDIATE")?,
             commit: conn.prepare("COMMIT")?,
-            rows: EventRows::new(conn, hasher)?,
+            rows,
             payloads: Payloads::new(conn)?,
             inline_runs: InlineRuns::read(conn)?,
             tokens: Tokens::default(),
+            clock_steps,
         })
     }
 
@@ -132,12 +139,6 @@ impl<'c> Transitions<'c> {
     /// Runs a maintenance operation and returns the number of rows it changed.
     pub(super) fn run_maintenance(&mut self, op: &mut MaintenanceOp) -> Result<u64> {
         self.rows.run_maintenance(op)
-    }
-
-    /// Remembers part of the head of an endpoint's last webhook. So rare that no statement is prepared for it.
-    pub(super) fn remember_arrival(&mut self, endpoint: &str, head: &str) -> Result<()> {
-        let name = arrival_name(endpoint);
-        self.conn.execute("INSERT OR REPLACE INTO meta VALUES (?1, ?2)", (name, head)).map(drop)
     }
 
     /// Completes a checkpoint without waiting for readers. Must be called outside of a transaction.

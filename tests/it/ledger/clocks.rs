@@ -12,6 +12,9 @@ const INLINE: &str = "/webhooks/inline";
 /// A lease is both timeouts and five seconds.
 const LEASE: Duration = Duration::from_secs(6);
 
+/// A step that is shorter than a wait may be.
+const HOURS: i64 = 5 * 60 * 60;
+
 /// Where the records are.
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
@@ -33,6 +36,11 @@ macro_rules! on_each_ledger_and_step {
             #[tokio::test]
             async fn sqlite_a_year_back() {
                 super::$name(Kind::Sqlite, -YEAR).await;
+            }
+
+            #[tokio::test]
+            async fn sqlite_some_hours_ahead() {
+                super::$name(Kind::Sqlite, HOURS).await;
             }
 
             #[tokio::test]

@@ -46,6 +46,7 @@ impl Writer {
         leases: &mut LocalLeases,
     ) -> rusqlite::Result<()> {
         let now = Now { unix: clock::unix_millis(), instant: clock::instant() };
+        transitions.follow_clock(now)?;
         let (mut rows, mut checkpoint) = (group.len(), false);
         let mut outcomes = Vec::with_capacity(group.len());
         for job in group.iter_mut() {
