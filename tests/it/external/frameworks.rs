@@ -64,6 +64,8 @@ fn requests() -> [Request; 2] {
             .header("Authorization", "Basic c3RyaXBlOmh1bnRlcjI=")
             .header("baggage", "k=v")
             .header("Accept-Encoding", "gzip")
+            // Without one the program makes one.
+            .header("X-Request-Id", "from-the-client")
     })
 }
 
