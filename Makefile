@@ -16,18 +16,20 @@ FAULTS           ?=
 # Cargo profile of `make run`: release, or dev for a quick build.
 PROFILE          ?= release
 
-.PHONY: help run test test-stack chaos soak bench fmt lint doc
+.PHONY: help run test test-stack test-package chaos soak bench fmt lint doc docs
 
 help:
 	@echo 'make run          build and start backend, Countersign, Caddy and a fake Stripe on http://localhost:$(PORT)'
 	@echo 'make test         run every test'
 	@echo 'make test-stack   build the images, start podman-compose.yml and test it'
+	@echo 'make test-package build the Debian package, install it on a machine with systemd in a container, and test it'
 	@echo 'make chaos        cause faults at random under load, then look up every event (MINUTES=10 SEED=123 FAULTS=kill,clock)'
 	@echo 'make soak         the same, but only kill the program and Redis (MINUTES=10)'
 	@echo 'make bench        measure beside HAProxy, nginx and Caddy'
 	@echo 'make fmt          format the code'
 	@echo 'make lint         check format and lints'
-	@echo 'make doc          build the documentation'
+	@echo 'make doc          build the documentation of the code'
+	@echo 'make docs         build docs/ as a site into target/book, and check its links'
 
 run: export PORT := $(PORT)
 run: export COUNTERSIGN_PORT := $(COUNTERSIGN_PORT)
@@ -46,6 +48,10 @@ test:
 # Needs podman and podman-compose. Prints SKIPPED if they are missing.
 test-stack:
 	@scripts/test-stack
+
+# Needs podman, cargo-deb and lintian. Prints SKIPPED if they are missing.
+test-package:
+	@scripts/test-package
 
 chaos:
 	@scripts/setup test
@@ -67,3 +73,8 @@ lint:
 
 doc:
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps
+
+# Needs mdbook: cargo install --locked mdbook
+docs:
+	mdbook build
+	scripts/book check

@@ -1,7 +1,5 @@
-//! The entrance of the program: how its listeners open and close, and what the process manager is told of that. It waits for
-//! nothing itself.
+//! The entrance of the program: how its listeners open and close. It waits for nothing itself.
 
-use sd_notify::NotifyState;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -48,6 +46,15 @@ impl Entrance {
         if self.handover.is_some() { Duration::ZERO } else { MAX_LEDGER_OPEN }
     }
 
+    /// Returns what the program does with connections, as one line for people.
+    pub(super) fn status(&self) -> &'static str {
+        if self.opened.is_cancelled() {
+            "accepting connections"
+        } else {
+            "standing by for another process to stop"
+        }
+    }
+
     /// Returns a task that waits until connections are accepted, if it `waits` at all, and then runs.
     pub(super) fn after_opening<T>(&self, waits: bool, task: T) -> impl Future<Output = ()> + Send + use<T>
     where
@@ -60,12 +67,5 @@ impl Entrance {
             }
             task.await;
         }
-    }
-}
-
-/// Tells the process manager about the state of this process, if it asked for that (`NOTIFY_SOCKET`).
-pub(super) fn notify(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
-        tracing::warn!(%error, "cannot notify the process manager of the program's state");
     }
 }

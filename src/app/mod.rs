@@ -6,6 +6,7 @@
 //! - `announce.rs`: what the program logs about itself at start and on reload
 //! - `reload.rs`: what SIGHUP changes in the running program
 //! - `entrance.rs`: how the listeners open and close
+//! - `process_manager.rs`: what systemd is told of the program's state
 //! - `take_over.rs`: when the program begins to accept connections: at once, or after the process before it
 //! - `old_ledger.rs`: the search for a ledger that an empty one may replace
 //! - `open_ledger.rs`: the configured ledger, open, as the concrete type that has to be closed
@@ -16,6 +17,7 @@ mod build;
 mod entrance;
 mod old_ledger;
 mod open_ledger;
+mod process_manager;
 mod reload;
 mod running;
 mod signals;
@@ -98,6 +100,7 @@ async fn serve(source: Source, config: Config, inherited: InheritedSockets) -> E
         Ok(app) => app,
         Err(message) => return fail("cannot start", &message),
     };
+    process_manager::start_watchdog();
     if app.take_over(&mut signals).await {
         while let Signal::Reload = signals.next().await {
             app.reload().await;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::running::App;
-use super::{announce, build};
+use super::{announce, build, process_manager};
 use crate::clock;
 use crate::config::{AdminConfig, Config, ServerConfig};
 use crate::descriptors;
@@ -13,8 +13,17 @@ impl App {
     /// Reads the configuration again and puts endpoints, secrets and the checkout in force. Requests in flight finish
     /// with what they began with.
     pub(super) async fn reload(&mut self) {
+        process_manager::reloading();
         let successful = self.try_reload().await;
         self.metrics.record_reload(successful, clock::unix());
+        let status = self.entrance.status();
+        if successful {
+            process_manager::ready(status);
+        } else {
+            process_manager::ready(&format!(
+                "{status}; the last reload failed, and the old configuration stays in force"
+            ));
+        }
     }
 
     /// Returns false, after a log line that says why, if the old configuration stays in force.

@@ -1,7 +1,6 @@
 //! [`App`]: the running program as one value, and its end. It builds nothing and reads no configuration.
 
 use arc_swap::ArcSwap;
-use sd_notify::NotifyState;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,8 +9,9 @@ use tokio::time::{timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::entrance::{Entrance, notify};
+use super::entrance::Entrance;
 use super::open_ledger::OpenLedger;
+use super::process_manager;
 use super::signals::Signals;
 use crate::admin::Readiness;
 use crate::admin::events::CurrentToken;
@@ -54,7 +54,7 @@ impl App {
     /// Stops accepting, waits up to `shutdown_grace` for what is in flight, then closes the ledger and the admin
     /// listener. A second SIGTERM or SIGINT ends the wait.
     pub(super) async fn shut_down(mut self, signals: &mut Signals) -> ExitCode {
-        notify(&[NotifyState::Stopping]);
+        process_manager::stopping();
         self.readiness.set_draining();
         self.drain.start();
         tracing::info!(grace = ?self.config.server.shutdown_grace, "shutting down: draining requests in flight");

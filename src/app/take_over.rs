@@ -2,16 +2,15 @@
 //! may still accept from the same sockets: this one then stands by until the other drains, and takes over. It gets the
 //! ledger later, when the other has finished its deliveries; webhooks wait for that, and other requests pass.
 
-use sd_notify::NotifyState;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
 use super::announce;
-use super::entrance::notify;
 use super::old_ledger::warn_of_old_ledgers;
 use super::open_ledger::ledger_ready;
+use super::process_manager;
 use super::running::App;
 use super::signals::{Signal, Signals};
 use crate::config::LedgerUrl;
@@ -42,7 +41,7 @@ impl App {
         self.readiness.set_listening();
         announce::listening(&self.config, &self.entrance.addresses);
         tokio::spawn(warn_of_old_ledgers(self.config.clone(), self.ledger.clone()));
-        notify(&[NotifyState::Ready, NotifyState::Status("accepting connections")]);
+        process_manager::ready(self.entrance.status());
         true
     }
 
@@ -67,7 +66,7 @@ impl App {
                 tracing::info!(
                     "standing by: another process accepts connections; stop it to let this one take over"
                 );
-                notify(&[NotifyState::Ready, NotifyState::Status("standing by for another process to stop")]);
+                process_manager::ready(self.entrance.status());
             }
             tokio::select! {
                 signal = signals.next() => match signal {

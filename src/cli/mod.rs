@@ -8,15 +8,18 @@
 //! - `events`, `reconcile`: work on the ledger's records through the running program
 //! - `ledger`: copies a ledger's events into another one, and counts what a ledger holds
 //! - `admin`: the HTTP client of the admin listener
+//! - `completions`, `man`: what shells and `man` show of the commands
 //! - `config_arg`, `signing_secrets`: where the configuration and the signing secrets come from
 //! - `error`, `output`, `progress`, `runtime`: what commands share
 
 mod admin;
 mod check;
+mod completions;
 mod config_arg;
 mod error;
 mod events;
 mod ledger;
+mod man;
 mod output;
 mod progress;
 mod reconcile;
@@ -27,7 +30,7 @@ mod send;
 mod sign;
 mod signing_secrets;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use std::ffi::OsString;
 use std::process::ExitCode;
 
@@ -61,6 +64,8 @@ enum CliCommand {
     Events(events::Args),
     Reconcile(reconcile::Args),
     Ledger(ledger::Args),
+    Completions(completions::Args),
+    Man(man::Args),
 }
 
 /// Runs the command that `arguments` name, and returns the exit status. `arguments` begins with the program's name.
@@ -85,6 +90,8 @@ pub fn run(
         CliCommand::Events(args) => events::run(args, env),
         CliCommand::Reconcile(args) => reconcile::run(args, env),
         CliCommand::Ledger(args) => ledger::run(args, env),
+        CliCommand::Completions(args) => Ok(completions::run(&args, Cli::command())),
+        CliCommand::Man(args) => man::run(&args, Cli::command()),
     };
     match result {
         Ok(code) => code,
@@ -98,7 +105,6 @@ pub fn run(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {

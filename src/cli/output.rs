@@ -8,6 +8,12 @@ pub(super) fn println_ok(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
+/// Prints a whole text to standard output, byte for byte. It ignores a closed pipe, too.
+pub(super) fn print_ok(text: &[u8]) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text).and_then(|()| out.flush());
+}
+
 /// Formats a JSON value for a terminal: strings without quotes, control characters replaced, `-` for `null`.
 #[expect(clippy::wildcard_enum_match_arm, reason = "every other kind of value is treated alike")]
 pub(super) fn display_value(value: &Value) -> String {

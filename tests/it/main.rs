@@ -2,7 +2,8 @@
 //! what a caller, the backend or an operator sees. Test names are claims; the verbs are in [`harness`].
 //!
 //! One folder a concern: `webhook`, `checkout`, `proxy` (everything that is not a webhook), `ops` (command line, admin API,
-//! signals), `ledger`, `external` (programs that are not ours), `meta` (the sources and documents themselves).
+//! signals), `packaging` (what users install), `ledger`, `external` (programs that are not ours), `meta` (the sources and
+//! documents themselves).
 
 #![allow(
     clippy::unwrap_used,
@@ -20,5 +21,6 @@ mod external;
 mod ledger;
 mod meta;
 mod ops;
+mod packaging;
 mod proxy;
 mod webhook;

@@ -1,11 +1,9 @@
 //! Sockets that systemd passes, and the process that stands by for another on them.
 
-use crate::harness::{Backend, Event, Gate, Program, Reply, Request, Setup, Sockets, within};
+use crate::harness::{Backend, Event, Gate, Program, Reply, Request, Setup, Sockets};
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
-use tempfile::TempDir;
-use tokio::net::UnixDatagram;
 
 /// Starts a program on inherited sockets, and a second one that stands by.
 async fn pair(backend: &Backend) -> (Program, Program) {
@@ -85,29 +83,6 @@ async fn webhook_that_waits_for_the_ledger_gets_503_when_the_program_drains_with
     assert!(second.wait_exit().await.success());
     gate.open();
     slow.response().await.expect_delivered(200);
-}
-
-#[tokio::test]
-async fn process_manager_is_told_when_the_program_is_ready_stands_by_and_stops() {
-    let (backend, folder) = (Backend::start().await, TempDir::new().unwrap());
-    let path = folder.path().join("notify");
-    let manager = UnixDatagram::bind(&path).unwrap();
-    let notified = async || {
-        let mut bytes = [0; 256];
-        let length = within("a notification", manager.recv(&mut bytes)).await.unwrap();
-        String::from_utf8_lossy(&bytes[..length]).into_owned()
-    };
-    let setup = Setup::new(&backend).sockets(&Sockets::open()).env("NOTIFY_SOCKET", path.to_str().unwrap());
-    let mut first = Program::start(setup).await;
-    assert_eq!(notified().await, "READY=1\nSTATUS=accepting connections\n");
-    let mut second = first.start_standing_by().await;
-    assert_eq!(notified().await, "READY=1\nSTATUS=standing by for another process to stop\n");
-    second.sigterm();
-    assert_eq!(notified().await, "STOPPING=1\n");
-    assert!(second.wait_exit().await.success());
-    first.sigterm();
-    assert_eq!(notified().await, "STOPPING=1\n");
-    assert!(first.wait_exit().await.success());
 }
 
 #[test]

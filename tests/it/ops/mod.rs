@@ -8,6 +8,7 @@
 //! - `imports`: the head of an imported event, from `url` and from the last webhook
 //! - `inherited_sockets`: sockets that systemd passes, and a process that stands by on them
 //! - `logging`: a log that nobody reads, whose reader is gone, or whose disk is full
+//! - `process_manager`: what systemd is told of the program's state
 //! - `reconcile`: events that Stripe has and the ledger lacks
 //! - `reconcile_lost`: events that the ledger lost, or that died with their process
 //! - `reconcile_lists`: the lists of connected accounts and of thin events; the output for scripts
@@ -21,6 +22,7 @@ pub mod events;
 mod imports;
 mod inherited_sockets;
 mod logging;
+mod process_manager;
 pub mod reconcile;
 mod reconcile_lists;
 mod reconcile_lost;
